@@ -1,0 +1,193 @@
+//! One HTTP message: a raw head with a table of spans, and what was kept of its body.
+
+use crate::Position;
+use crate::flags::Flags;
+
+/// A range of the head buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+/// A header field's name and value within the head buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeaderSpan {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// Request or response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// A request.
+    #[default]
+    Request,
+    /// A response.
+    Response,
+}
+
+/// The protocol version of a start line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// The digit before the dot.
+    pub major: u8,
+    /// The digit after the dot.
+    pub minor: u8,
+}
+
+/// A header field, as it stands on the wire: name in its case, value without surrounding white space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The field name.
+    pub name: &'a [u8],
+    /// The field value; an obs-fold stands in it as it was sent.
+    pub value: &'a [u8],
+}
+
+/// What is known of a message's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body<'a> {
+    /// Its length in bytes after transfer decoding, lost bytes of known position included.
+    pub bytes: u64,
+    /// Its first bytes, after transfer decoding: contiguous from the start, ending at the limit or at the first loss.
+    pub captured: &'a [u8],
+    /// Bytes of it that were lost before capture.
+    pub missing: u64,
+}
+
+impl Body<'_> {
+    /// Whether `captured` is less than the whole body.
+    #[must_use]
+    pub const fn is_truncated(&self) -> bool {
+        (self.captured.len() as u64) < self.bytes
+    }
+}
+
+/// One HTTP message. Its buffers come from the context's pool and go back to it.
+#[derive(Debug, Default)]
+pub struct Message {
+    pub(crate) kind: MessageKind,
+    pub(crate) start: Position,
+    pub(crate) head_end: u64,
+    pub(crate) end: u64,
+    pub(crate) end_at: u64,
+    pub(crate) complete: bool,
+    pub(crate) head: Vec<u8>,
+    pub(crate) method_or_reason: Span,
+    pub(crate) target: Span,
+    pub(crate) version: Version,
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<HeaderSpan>,
+    pub(crate) trailers: Vec<HeaderSpan>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) body_bytes: u64,
+    pub(crate) body_missing: u64,
+    pub(crate) flags: Flags,
+}
+
+impl Message {
+    /// Request or response.
+    #[must_use]
+    pub const fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// Where its first byte stands.
+    #[must_use]
+    pub const fn start(&self) -> Position {
+        self.start
+    }
+
+    /// When its last byte was captured: nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn end_at(&self) -> u64 {
+        self.end_at
+    }
+
+    /// Whether its end was seen.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The raw head: start line and header fields, without the empty line; trailers may follow in the same buffer but are
+    /// not part of it.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        let len = usize::try_from(self.head_end.saturating_sub(self.start.offset)).unwrap_or(usize::MAX);
+        self.head.get(..len.min(self.head.len())).unwrap_or_default()
+    }
+
+    /// The method of a request; empty for a response.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        match self.kind {
+            MessageKind::Request => self.slice(self.method_or_reason),
+            MessageKind::Response => &[],
+        }
+    }
+
+    /// The request target as sent; empty for a response.
+    #[must_use]
+    pub fn target(&self) -> &[u8] {
+        self.slice(self.target)
+    }
+
+    /// The reason phrase of a response; empty for a request.
+    #[must_use]
+    pub fn reason(&self) -> &[u8] {
+        match self.kind {
+            MessageKind::Request => &[],
+            MessageKind::Response => self.slice(self.method_or_reason),
+        }
+    }
+
+    /// The status code of a response; 0 for a request.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The version of the start line.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The header fields in wire order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
+        self.headers.iter().map(|span| self.header_at(*span))
+    }
+
+    /// The trailer fields in wire order.
+    pub fn trailers(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
+        self.trailers.iter().map(|span| self.header_at(*span))
+    }
+
+    /// The value of the first header field of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
+    }
+
+    /// What was kept of the body.
+    #[must_use]
+    pub fn body(&self) -> Body<'_> {
+        Body { bytes: self.body_bytes, captured: &self.body, missing: self.body_missing }
+    }
+
+    /// What was odd about this message.
+    #[must_use]
+    pub const fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    fn header_at(&self, span: HeaderSpan) -> Header<'_> {
+        Header { name: self.slice(span.name), value: self.slice(span.value) }
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        self.head.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+}

@@ -1,0 +1,1 @@
+//! The appliance: sources, workers, records, ledger, command line.
