@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod id;
 mod json;
+mod room;
 mod target;
 mod time;
 mod writer;

@@ -9,7 +9,7 @@ use http_parse::{Exchange, Flags, Header, Message, Version};
 use super::body::BodyWriter;
 use super::connection::ConnectionMeta;
 use super::id::{IdKind, TransactionId};
-use super::json::{append_base64, append_hex, append_lossless, append_lossy, append_number, append_str, append_utf8};
+use super::json::{append_base64, append_field, append_hex, append_lossy, append_number, append_str, append_utf8};
 use super::target::Target;
 use super::time::TimeWriter;
 
@@ -233,12 +233,11 @@ fn append_fields<'a>(fields: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>
     out.push(b'[');
     let mut is_first = true;
     for field in fields {
-        out.extend_from_slice(if is_first { b"[" } else { b",[" });
+        if !is_first {
+            out.push(b',');
+        }
         is_first = false;
-        append_lossless(field.name, out);
-        out.push(b',');
-        append_lossless(field.value, out);
-        out.push(b']');
+        append_field(field.name, field.value, out);
     }
     out.push(b']');
 }
