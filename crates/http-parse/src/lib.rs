@@ -22,6 +22,8 @@ mod message;
 mod protocol;
 mod settings;
 mod stats;
+#[doc(hidden)]
+pub mod testing;
 
 pub use connection::Connection;
 pub use context::Context;
