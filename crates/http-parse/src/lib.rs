@@ -18,6 +18,10 @@ mod context;
 mod decode;
 mod exchange;
 mod flags;
+#[allow(dead_code, unused_imports)]
+mod head;
+#[allow(dead_code)]
+mod hello;
 mod message;
 mod protocol;
 mod settings;
