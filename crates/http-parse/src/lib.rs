@@ -18,12 +18,12 @@ mod context;
 mod decode;
 mod exchange;
 mod flags;
-#[allow(dead_code, unused_imports)]
+mod framing;
 mod head;
-#[allow(dead_code)]
 mod hello;
 mod message;
 mod protocol;
+mod recognize;
 mod settings;
 mod stats;
 #[doc(hidden)]

@@ -78,6 +78,7 @@ impl Parts {
             body_bytes: self.body_bytes,
             body_missing: self.body_missing,
             flags: self.flags,
+            ..Message::default()
         }
     }
 }
