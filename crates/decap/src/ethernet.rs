@@ -76,12 +76,8 @@ pub(crate) fn is_plausible(view: View<'_>) -> bool {
     match number {
         ether_type::IPV4 => crate::ip::is_plausible_v4(inner),
         ether_type::IPV6 => crate::ip::is_plausible_v6(inner),
-        ether_type::ARP
-        | ether_type::VLAN
-        | ether_type::SERVICE_VLAN
-        | ether_type::QINQ_9100
-        | ether_type::MPLS
-        | ether_type::PPPOE_SESSION => true,
+        ether_type::ARP | ether_type::MPLS | ether_type::MPLS_MULTICAST | ether_type::NSH => true,
+        number if crate::tags::is_tag(number) => true,
         length if is_length(length) => {
             // Spanning tree and its like: an LLC header of a frame that is as long as it says (or padded).
             usize::from(length) <= inner.wire_len

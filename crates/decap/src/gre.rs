@@ -22,6 +22,8 @@ mod payload {
     pub(super) const ERSPAN: u16 = 0x88be;
     pub(super) const ERSPAN_3: u16 = 0x22eb;
     pub(super) const WCCP: u16 = 0x883e;
+    /// Aruba's access points: IEEE 802.11 frames.
+    pub(super) const WLAN: u16 = 0x8200;
 }
 
 /// The lowest virtual subnet id that NVGRE may use, and the first one that it may not (RFC 7637, section 3.3).
@@ -33,7 +35,7 @@ pub(crate) fn gre(view: View<'_>) -> Stepped {
     let kind = view.u16(2, REASON)?;
     match flags & VERSION {
         0 => version_0(view, flags, kind),
-        1 => pptp(view, flags, kind),
+        1 => version_1(view, flags, kind),
         _ => Err(REASON),
     }
 }
@@ -65,6 +67,7 @@ fn version_0(view: View<'_>, flags: u16, kind: u16) -> Stepped {
         payload::ERSPAN_3 => Ok(erspan::version_3(payload)?.after(len)),
         // WCCP version 2 puts four bytes before the redirected packet, version 1 does not.
         payload::WCCP => ip(if payload.nibble() == Some(4) { len } else { len + 4 }),
+        payload::WLAN => Ok(Step::tunnel(TunnelKind::Gre, id, Next::Wlan, len)),
         ether_type::MPLS | ether_type::MPLS_MULTICAST | ether_type::NSH | ether_type::PPP => {
             Ok(Step::tunnel(TunnelKind::Gre, id, Next::of_ether_type(kind), len))
         }
@@ -101,11 +104,11 @@ fn skip_routes(view: View<'_>, mut at: usize) -> Result<usize, SkipReason> {
 }
 
 /// GRE version 1 (RFC 2637, section 4.1): the key holds the payload's length and a call id that differs by direction.
-fn pptp(view: View<'_>, flags: u16, kind: u16) -> Stepped {
-    if kind != ether_type::PPP || flags & KEY == 0 || flags & (CHECKSUM | ROUTING) != 0 {
+fn version_1(view: View<'_>, flags: u16, kind: u16) -> Stepped {
+    if flags & KEY == 0 || flags & (CHECKSUM | ROUTING) != 0 {
         return Err(REASON);
     }
-    let payload_len = view.u16(4, REASON)?;
+    let key = view.u32(4, REASON)?;
     let mut len = 8;
     if flags & SEQUENCE != 0 {
         len += 4;
@@ -114,11 +117,14 @@ fn pptp(view: View<'_>, flags: u16, kind: u16) -> Stepped {
         len += 4;
     }
     view.require(len, REASON)?;
-    // Without a sequence number there is no payload, only an acknowledgement.
-    if flags & SEQUENCE == 0 || payload_len == 0 {
-        return Err(SkipReason::TunnelControl);
+    match kind {
+        // Without a sequence number, or of length 0, there is no payload, only an acknowledgement.
+        ether_type::PPP if flags & SEQUENCE == 0 || key >> 16 == 0 => Err(SkipReason::TunnelControl),
+        ether_type::PPP => Ok(Step::tunnel(TunnelKind::Pptp, TunnelId::None, Next::Ppp, len)),
+        // Not PPTP: a cloud's mirror (Tencent) that writes version 1 and means version 0.
+        ether_type::IPV4 | ether_type::IPV6 => Ok(Step::tunnel(TunnelKind::Gre, TunnelId::Key(key), Next::Ip, len)),
+        _ => Err(REASON),
     }
-    Ok(Step::tunnel(TunnelKind::Pptp, TunnelId::None, Next::Ppp, len))
 }
 
 #[cfg(test)]
@@ -192,7 +198,10 @@ mod tests {
         assert_eq!(read(&header(0x3001, 0x880b, &[0, 9, 0, 1, 0, 0, 0, 1])), step(12));
         assert_eq!(read(&header(0x3081, 0x880b, &[0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1])), step(16));
         assert_eq!(read(&header(0x2081, 0x880b, &[0, 0, 0, 1, 0, 0, 0, 1])), Err(SkipReason::TunnelControl));
-        assert_eq!(read(&header(0x3001, 0x0800, &[0, 9, 0, 1, 0, 0, 0, 1])), Err(REASON));
+        let ip = Step::tunnel(TunnelKind::Gre, TunnelId::Key(0x9_0001), Next::Ip, 12);
+        assert_eq!(read(&header(0x3001, 0x0800, &[0, 9, 0, 1, 0, 0, 0, 1])), Ok(ip), "version 1 by mistake");
+        assert_eq!(read(&header(0x3001, 0x6558, &[0, 9, 0, 1, 0, 0, 0, 1])), Err(REASON));
+        assert_eq!(read(&header(0x1001, 0x880b, &[0, 0, 0, 1])), Err(REASON), "no key");
         assert_eq!(read(&header(0x3081, 0x880b, &[0, 9, 0, 1, 0, 0, 0, 1])), Err(REASON), "cut");
     }
 
@@ -203,7 +212,8 @@ mod tests {
         assert_eq!(read(&header(0, 0x8100, &[])).unwrap().next, Next::EtherType(0x8100));
         assert_eq!(read(&header(0, 0x880b, &[])).unwrap().next, Next::Ppp);
         assert_eq!(read(&header(0, 0, &[])), Err(SkipReason::TunnelControl));
-        assert_eq!(read(&header(0, 0x8200, &[])), Err(SkipReason::UnknownTunnelPayload));
+        assert_eq!(read(&header(0, 0x8200, &[])).unwrap().next, Next::Wlan);
+        assert_eq!(read(&header(0, 0x1234, &[])), Err(SkipReason::UnknownTunnelPayload));
         assert_eq!(read(&header(2, 0x0800, &[])), Err(REASON), "version 2");
         assert_eq!(read(&[0, 0, 8]), Err(REASON));
         assert_eq!(read(&header(ROUTING, 0x0800, &[0, 0, 0, 0, 8, 0, 0, 200])), Err(REASON), "routes without an end");

@@ -40,6 +40,7 @@ mod udp;
 mod view;
 mod vxlan;
 mod walk;
+mod wlan;
 
 pub use config::Config;
 pub use decapsulator::{Decapsulator, Verdict};

@@ -13,6 +13,10 @@ pub(crate) fn lisp(payload: View<'_>) -> Tried {
         return Ok(None);
     };
     let inner = payload.skip(LEN);
+    // The reserved bit, and a nonce together with versions, which share their place.
+    if flags & 0x04 != 0 || flags & 0x90 == 0x90 {
+        return Ok(None);
+    }
     // A key id: the payload is encrypted (RFC 8061).
     if flags & 0x03 != 0 {
         return Err(SkipReason::UnknownTunnelPayload);
@@ -46,6 +50,8 @@ mod tests {
         assert_eq!(read(&[0xc0, 1, 2, 3, 0, 1, 0, 0xff, 0x10]), Ok(None));
         assert_eq!(read(&[0xc0, 1, 2, 3, 0, 1, 0, 0xff]), Ok(None));
         assert_eq!(read(&[0xc0]), Ok(None));
+        assert_eq!(read(&[0xc4, 1, 2, 3, 0, 1, 0, 0xff, 0x45]), Ok(None), "reserved");
+        assert_eq!(read(&[0x90, 1, 2, 3, 0, 1, 0, 0xff, 0x45]), Ok(None), "nonce and versions");
         assert_eq!(read(&[0xc1, 1, 2, 3, 0, 1, 0, 0xff, 0x45]), Err(SkipReason::UnknownTunnelPayload));
         let cut = View { bytes: &[0xc0, 1, 2, 3, 0, 1, 0, 0xff], wire_len: 60 };
         assert_eq!(lisp(cut), Err(SkipReason::HeadersNotCaptured));

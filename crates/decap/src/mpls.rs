@@ -38,20 +38,24 @@ pub(crate) fn mpls(view: View<'_>) -> Stepped {
     match nibble {
         4 if !is_frame || is_v4() => Ok(Step::to(Next::Ip, len)),
         6 if !is_frame || ip::is_plausible_v6(payload) => Ok(Step::to(Next::Ip, len)),
-        0 if ethernet::is_plausible(payload.skip(CONTROL_WORD_LEN)) || !is_frame => {
-            Ok(ethernet.after(CONTROL_WORD_LEN))
-        }
+        // Read without a control word first: one could be an address's beginning, and a tagged frame reads well from
+        // four bytes on, too; while an address is hardly ever an EtherType.
+        0 if !is_frame => Ok(ethernet.after(CONTROL_WORD_LEN)),
         // The associated channel: operation and maintenance (RFC 4385, section 5).
         1 if !is_frame => Err(SkipReason::TunnelControl),
         _ => Ok(ethernet),
     }
 }
 
-/// Whether the bytes start with a label stack that has an end.
+/// Whether the bytes agree with being a label stack around a packet. For deciding where only a port says so.
 pub(crate) fn is_plausible(view: View<'_>) -> bool {
-    // Real stacks are a few entries deep; the longest known use is segment routing with about a dozen.
-    let mut entries = view.bytes.chunks_exact(ENTRY_LEN).take(32);
-    entries.any(|entry| matches!(entry, [_, _, bottom, _] if bottom & 1 == 1))
+    mpls(view).is_ok_and(|step| {
+        let inner = view.skip(step.len);
+        match step.next {
+            Next::Ip => ip::is_plausible_v4(inner) || ip::is_plausible_v6(inner),
+            _ => ethernet::is_plausible(inner),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -81,6 +85,12 @@ mod tests {
         let mut v6 = vec![0; 40];
         v6[0] = 0x60;
         assert_eq!(read(&v6), Ok(Step::to(Next::Ip, 8)));
+        let plausible = |payload: &[u8]| {
+            let bytes = [&BOTTOM[..], payload].concat();
+            is_plausible(View { bytes: &bytes, wire_len: bytes.len() })
+        };
+        assert!(plausible(&v4) && plausible(&v6) && plausible(&frame(2)));
+        assert!(!plausible(b"something else") && !plausible(&[0x45, 0, 0, 9]) && !plausible(&[]));
     }
 
     #[test]
@@ -93,6 +103,14 @@ mod tests {
             assert_eq!(read(&frame(first)), wire(8), "{first:#x}");
         }
         assert_eq!(read(&[0x10, 0, 0, 0x21]), Err(SkipReason::TunnelControl));
+    }
+
+    #[test]
+    fn a_tagged_frame_is_not_taken_for_a_control_word() {
+        let mut tagged = frame(2);
+        tagged.splice(12..12, [0x81, 0, 0, 1]);
+        let wire = Ok(Step::tunnel(TunnelKind::MplsPseudowire, TunnelId::None, Next::Ethernet, 8));
+        assert_eq!(read(&tagged), wire);
     }
 
     #[test]

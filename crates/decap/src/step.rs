@@ -22,6 +22,8 @@ pub(crate) enum Next {
     Mpls,
     /// A network service header.
     Nsh,
+    /// An IEEE 802.11 header.
+    Wlan,
 }
 
 impl Next {

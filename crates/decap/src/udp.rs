@@ -85,10 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn label_stacks_need_an_end() {
+    fn label_stacks_need_a_packet_behind_them() {
         let step = Step::tunnel(TunnelKind::MplsInUdp, TunnelId::None, Next::Mpls, 8);
-        assert_eq!(read(40000, 6635, &[0, 1, 0x21, 64, 0x45]), Ok(step));
-        assert_eq!(read(40000, 6635, &[0, 1, 0x20, 64, 0x44]), Err(SkipReason::Udp));
+        assert_eq!(read(40000, 6635, &[0, 1, 0x21, 64, 0x45, 0, 0, 20]), Ok(step));
+        assert_eq!(read(40000, 6635, &[0, 1, 0x21, 64, 0x45, 0, 0, 19]), Err(SkipReason::Udp));
+        assert_eq!(read(40000, 6635, &[0, 1, 0x20, 64, 0x45, 0, 0, 20]), Err(SkipReason::Udp));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::step::{Mark, Next, Step, Stepped, protocol};
 use crate::tunnel::{TunnelHop, TunnelId, TunnelKind, TunnelPath};
 use crate::udp::udp;
 use crate::view::View;
-use crate::{ethernet, extension, gre, link, mpls, nsh, ppp, tags};
+use crate::{ethernet, extension, gre, link, mpls, nsh, ppp, tags, wlan};
 
 /// Where a stretch of the walk ended.
 #[derive(Clone, Debug)]
@@ -167,6 +167,7 @@ impl<'s> Walk<'s> {
                 Next::Ppp => ppp::ppp(view)?,
                 Next::Mpls => mpls::mpls(view)?,
                 Next::Nsh => nsh::nsh(view)?,
+                Next::Wlan => wlan::wlan(view)?,
             };
             self.next = step.next;
             self.at += step.len;

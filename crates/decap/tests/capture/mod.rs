@@ -1,5 +1,7 @@
 //! Reads capture files, for tests and for the example that compares with other decoders.
 
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing)] // An example shares it with the tests.
+
 use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 
 /// One packet of a capture file.
