@@ -57,6 +57,13 @@ impl<H: StreamHandler> Reassembler<H> {
         if flow.hold != NONE || flow.phase != Phase::Active || is_silent {
             self.streams.advance(flow, now);
             if flow.phase == Phase::Dead {
+                if segment.flags.rst() {
+                    // As if a tick had let the slot go: a reset begins no flow.
+                    self.streams.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);
+                    self.table.remove(id);
+                    self.streams.stats.active_flows = self.table.len() as u64;
+                    return;
+                }
                 restart(&mut self.streams, flow, segment);
                 is_new = true;
             }

@@ -1,0 +1,553 @@
+//! One situation each: what the handler sees of it.
+
+mod common;
+
+use core::time::Duration;
+
+use common::{Event, Packet, Scene, content};
+use decap::{Direction, TcpFlags, Timestamp, TunnelPath};
+use reassembly::{CloseReason, DropReason, Limits, Want};
+
+use Direction::{Forward, Reverse};
+
+const ACK: u8 = TcpFlags::ACK;
+const SYN: u8 = TcpFlags::SYN;
+const FIN: u8 = TcpFlags::FIN;
+const RST: u8 = TcpFlags::RST;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+fn text(scene: &Scene, direction: Direction) -> String {
+    let byte = |byte: Option<u8>| byte.map_or('.', char::from);
+    scene.log().stream(direction).into_iter().map(byte).collect()
+}
+
+#[test]
+fn a_connection_from_handshake_to_fin() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"hello").push(Reverse, ACK, 500, 105, b"world");
+    scene.push(Forward, ACK | FIN, 105, 505, b"").push(Reverse, ACK | FIN, 505, 106, b"");
+    scene.push(Forward, ACK, 106, 506, b"");
+    let log = scene.log();
+    let ending = log.ending.unwrap();
+    assert_eq!((log.initiator, ending.why, ending.shunted), (Some(Forward), CloseReason::Finished, [0; 2]));
+    let Event::Data(_, position, _) = &log.events[0] else { panic!() };
+    assert_eq!((position.offset as u32, position.acked.map(|acked| acked as u32)), (100, Some(500)));
+    assert_eq!(log.events.len(), 4);
+    assert!(matches!(log.events[2], Event::End(Forward, position) if position.offset as u32 == 105));
+    assert!(matches!(log.events[3], Event::End(Reverse, position) if position.acked.map(|a| a as u32) == Some(105)));
+    scene.finish();
+}
+
+#[test]
+fn flows_without_payload_are_never_opened() {
+    let mut scene = Scene::new();
+    scene.handshake().push(Forward, ACK | FIN, 100, 500, b"").push(Reverse, ACK | FIN, 500, 101, b"");
+    scene.push(Reverse, ACK, 900, 5000, b"").push(Reverse, ACK, 900, 6000, b"").finish();
+    assert!(scene.reassembler.handler().logs.is_empty());
+    assert_eq!(scene.reassembler.stats().opened, 0);
+}
+
+#[test]
+fn an_acknowledgement_never_advances_the_stream() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").server_ack(109).client(103, b"def").client(106, b"ghi").finish();
+    assert_eq!(text(&scene, Forward), "abcdefghi");
+    assert_eq!(scene.reassembler.stats().gaps, 0);
+}
+
+#[test]
+fn an_acknowledged_hole_becomes_a_gap_after_a_time() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").server_ack(109);
+    let acknowledged = scene.now();
+    scene.wait(199 * MILLI).server_ack(109);
+    assert_eq!(scene.log().gaps(Forward), []);
+    // Noticed a second late, reported as when it was due.
+    scene.wait(1000 * MILLI).server_ack(109);
+    assert_eq!(text(&scene, Forward), "abc...ghi");
+    let (offset, len, at) = scene.log().gaps(Forward)[0];
+    assert_eq!((offset as u32, len, at), (103, 3, acknowledged + 200 * MILLI));
+    let late = scene.packet(Forward, ACK, 103, 500, b"def");
+    scene.push_packet(&late).finish();
+    assert_eq!(scene.reassembler.stats().already_seen_bytes, 3);
+}
+
+#[test]
+fn an_acknowledged_hole_becomes_a_gap_after_further_segments() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").server_ack(109);
+    for n in 0..15 {
+        scene.client(109 + n, b".");
+    }
+    assert_eq!(scene.log().gaps(Forward).len(), 0);
+    scene.client(124, b"!");
+    assert_eq!(text(&scene, Forward), "abc...ghi...............!");
+    assert_eq!(scene.log().gaps(Forward)[0].2, scene.now());
+}
+
+#[test]
+fn copies_are_no_further_segments() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").server_ack(109);
+    let copy = scene.packet(Reverse, ACK, 500, 109, b"");
+    for _ in 0..40 {
+        scene.push_packet(&copy);
+    }
+    assert_eq!(scene.log().gaps(Forward), []);
+    assert_eq!(scene.reassembler.stats().duplicate_segments, 39);
+}
+
+#[test]
+fn several_holes_known_together_expire_together() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"a").client(102, b"c").client(104, b"e").client(106, b"g").server_ack(107);
+    scene.wait(202 * MILLI).server_ack(107);
+    assert_eq!(text(&scene, Forward), "a.c.e.g");
+}
+
+#[test]
+fn a_hole_that_nobody_acknowledges_waits_longer() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi");
+    let seen = scene.now();
+    scene.wait(4000 * MILLI).server_ack(103);
+    assert_eq!(scene.log().gaps(Forward), []);
+    scene.wait(1001 * MILLI).server_ack(103);
+    assert_eq!(scene.log().gaps(Forward).iter().map(|gap| gap.2).collect::<Vec<_>>(), [seen + 5000 * MILLI]);
+}
+
+#[test]
+fn a_tick_gives_up_what_is_due() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").server_ack(109);
+    let due = scene.now() + 200 * MILLI;
+    scene.reassembler.tick(due);
+    assert_eq!(scene.log().gaps(Forward), []);
+    scene.reassembler.tick(due + Duration::from_nanos(1));
+    assert_eq!(text(&scene, Forward), "abc...ghi");
+    scene.reassembler.tick(due + Duration::from_secs(310));
+    assert_eq!(scene.log().ending.unwrap().why, CloseReason::Idle);
+    assert_eq!(scene.log().ending.unwrap().at, due - 200 * MILLI + Duration::from_secs(300));
+    assert_eq!(scene.reassembler.stats().active_flows, 0);
+}
+
+#[test]
+fn an_idle_flow_ends_when_its_next_segment_comes() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc");
+    let last = scene.now();
+    scene.wait(Duration::from_secs(301)).client(103, b"def").client(106, b"").client(106, b"").client(106, b"");
+    let logs = &scene.reassembler.handler().logs;
+    assert_eq!(logs[0].ending.unwrap().at, last + Duration::from_secs(300));
+    assert_eq!(logs[0].ending.unwrap().why, CloseReason::Idle);
+    assert_eq!((logs[1].whole(Forward), logs[1].initiator), (b"def".to_vec(), None));
+}
+
+#[test]
+fn one_sided_flows_work() {
+    // Only the client's side is captured: its acknowledgements show what the server sent.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"").push(Forward, ACK, 100, 500, b"").client(100, b"one");
+    scene.push(Forward, ACK, 103, 700, b"").wait(300 * MILLI).push(Forward, ACK, 103, 700, b"two");
+    assert_eq!(text(&scene, Forward), "onetwo");
+    let gaps: Vec<_> = scene.log().gaps(Reverse).into_iter().map(|(offset, len, _)| (offset as u32, len)).collect();
+    assert_eq!(gaps, [(500, 200)]);
+    // The server's FIN is acknowledged too; one byte alone may be just that.
+    scene.push(Forward, ACK | FIN, 106, 701, b"").finish();
+    assert_eq!(scene.log().gaps(Reverse).len(), 1);
+    // Only the server's side.
+    let mut scene = Scene::new();
+    scene.push(Reverse, SYN | ACK, 499, 100, b"").push(Reverse, ACK, 500, 103, b"one").wait(300 * MILLI);
+    scene.push(Reverse, ACK, 503, 106, b"two").finish();
+    assert_eq!(text(&scene, Reverse), "onetwo");
+    assert_eq!(scene.log().initiator, Some(Forward));
+    let gaps: Vec<_> = scene.log().gaps(Forward).into_iter().map(|(offset, len, _)| (offset as u32, len)).collect();
+    assert_eq!(gaps, [(100, 3), (103, 3)]);
+}
+
+#[test]
+fn mid_stream_data_waits_for_what_may_come_before() {
+    let mut scene = Scene::new();
+    scene.client(1000, b"def").client(997, b"abc").client(1003, b"ghi");
+    assert!(scene.reassembler.handler().logs.is_empty());
+    scene.client(1006, b"jkl");
+    assert_eq!(text(&scene, Forward), "abcdefghijkl");
+    assert_eq!(scene.log().initiator, None);
+    assert_eq!(scene.reassembler.stats().mid_stream_flows, 1);
+    // What lies before the anchor comes too late.
+    scene.client(994, b"old").finish();
+    assert_eq!(scene.reassembler.stats().out_of_window_bytes, 3);
+}
+
+#[test]
+fn mid_stream_data_at_the_acknowledgement_does_not_wait() {
+    let mut scene = Scene::new();
+    scene.server_ack(1000).client(1000, b"abc");
+    assert_eq!(text(&scene, Forward), "abc");
+    let mut scene = Scene::new();
+    scene.client(1000, b"abc");
+    scene.reassembler.tick(scene.now() + 201 * MILLI);
+    assert_eq!(text(&scene, Forward), "abc");
+}
+
+#[test]
+fn a_handshake_captured_after_its_data_counts() {
+    let mut scene = Scene::new();
+    scene.push(Forward, ACK, 100, 500, b"abc").push(Reverse, SYN | ACK, 499, 100, b"").push(Forward, SYN, 99, 0, b"");
+    scene.client(103, b"def").finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.log().initiator, Some(Forward));
+    assert_eq!((scene.reassembler.stats().flows, scene.reassembler.stats().mid_stream_flows), (1, 0));
+}
+
+#[test]
+fn data_on_the_syn_and_copies_of_it() {
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"abc").push(Forward, SYN, 99, 0, b"abc").push(Reverse, SYN | ACK, 499, 103, b"");
+    scene.push(Forward, ACK, 103, 500, b"def").push(Reverse, SYN | ACK, 499, 103, b"").finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!((scene.reassembler.stats().flows, scene.reassembler.stats().already_seen_bytes), (1, 3));
+    // The answer captured first.
+    let mut scene = Scene::new();
+    scene.push(Reverse, SYN | ACK, 499, 103, b"").push(Forward, SYN, 99, 0, b"abc");
+    scene.push(Forward, ACK, 103, 500, b"def").finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+}
+
+#[test]
+fn keep_alive_probes_are_seen() {
+    let mut scene = Scene::new();
+    scene.handshake().client(99, b"x").client(100, b"abc").client(102, b"").client(102, b"\0").client(103, b"def");
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.reassembler.stats().already_seen_bytes, 2);
+    assert_eq!(scene.reassembler.stats().out_of_window_bytes, 0);
+}
+
+#[test]
+fn the_first_copy_wins() {
+    let mut scene = Scene::new();
+    scene.handshake().client(103, b"DEF").client(109, b"JKL");
+    scene.client(101, b"bcdefghijklmn").client(100, b"a").finish();
+    assert_eq!(text(&scene, Forward), "abcDEFghiJKLmn");
+    let stats = scene.reassembler.stats();
+    assert_eq!((stats.conflicting_overlaps, stats.already_seen_bytes, stats.out_of_order_segments), (6, 6, 3));
+    // Each range is one call, and starts where its segment (or what is left of it) does.
+    let calls = scene.log().calls(Forward);
+    assert_eq!(calls, [&b"a"[..], b"bc", b"DEF", b"ghi", b"JKL", b"mn"]);
+}
+
+#[test]
+fn held_segments_of_any_size_come_in_one_call() {
+    let mut scene = Scene::new();
+    let large: Vec<u8> = (0..64_000).map(content).collect();
+    scene.handshake().client(101, &large).client(100, b"a").finish();
+    assert_eq!(scene.log().calls(Forward), [b"a".to_vec(), large]);
+}
+
+#[test]
+fn what_the_capture_cut_off_is_a_gap_at_once() {
+    let mut scene = Scene::new();
+    scene.handshake();
+    let cut = scene.packet(Forward, ACK, 100, 500, b"abc").missing(3);
+    scene.push_packet(&cut);
+    assert_eq!(text(&scene, Forward), "abc...");
+    assert_eq!(scene.log().gaps(Forward)[0].2, cut.at);
+    // Nothing captured at all.
+    let empty = scene.packet(Forward, ACK, 106, 500, b"").missing(4);
+    scene.push_packet(&empty).client(110, b"k");
+    assert_eq!(text(&scene, Forward), "abc.......k");
+}
+
+#[test]
+fn what_the_capture_cut_off_may_be_sent_again_while_it_waits() {
+    let mut scene = Scene::new();
+    scene.handshake();
+    let cut = scene.packet(Forward, ACK, 103, 500, b"d").missing(5);
+    scene.push_packet(&cut).client(105, b"fg");
+    let empty = scene.packet(Forward, ACK, 109, 500, b"").missing(3);
+    scene.push_packet(&empty).push_packet(&empty).client(100, b"abc").client(112, b"m").finish();
+    assert_eq!(text(&scene, Forward), "abcd.fg.....m");
+}
+
+#[test]
+fn a_reset_does_not_lose_the_data_behind_it() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, RST, 106, 0, b"");
+    let reset = scene.now();
+    scene.client(103, b"def").wait(300 * MILLI).client(106, b"ghi");
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::Reset, reset)));
+    assert_eq!(scene.reassembler.stats().dropped_bytes[DropReason::AfterEnd as usize], 3);
+    scene.finish();
+}
+
+#[test]
+fn a_reset_out_of_the_window_is_ignored() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, RST, 0x4000_0000, 0, b"").push(
+        Reverse,
+        RST,
+        0x9000_0000,
+        0,
+        b"",
+    );
+    scene.wait(1000 * MILLI).client(103, b"def").finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.log().ending.unwrap().why, CloseReason::EndOfInput);
+}
+
+#[test]
+fn a_refused_connection_leaves_nothing_behind() {
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"").push(Reverse, RST | ACK, 0, 100, b"").wait(1000 * MILLI);
+    scene.push(Forward, SYN, 5000, 0, b"").push(Reverse, SYN | ACK, 7000, 5001, b"");
+    scene.push(Forward, ACK, 5001, 7001, b"abc").finish();
+    assert_eq!(text(&scene, Forward), "abc");
+    assert_eq!(scene.reassembler.stats().flows, 2);
+}
+
+#[test]
+fn a_new_syn_is_a_new_flow() {
+    for closes in [false, true] {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"abc");
+        if closes {
+            scene.push(Forward, ACK | FIN, 103, 500, b"").push(Reverse, ACK | FIN, 500, 104, b"");
+        }
+        scene.push(Forward, SYN, 77_000_000, 0, b"").push(Reverse, SYN | ACK, 88_000_000, 77_000_001, b"");
+        scene.push(Forward, ACK, 77_000_001, 88_000_001, b"def").finish();
+        let logs = &scene.reassembler.handler().logs;
+        assert_eq!((logs[0].whole(Forward), logs[1].whole(Forward)), (b"abc".to_vec(), b"def".to_vec()));
+        let why = if closes { CloseReason::Finished } else { CloseReason::Reused };
+        assert_eq!(logs[0].ending.unwrap().why, why);
+        assert_eq!(logs[1].initiator, Some(Forward));
+    }
+}
+
+#[test]
+fn late_copies_of_a_closed_flow_are_absorbed() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK | FIN, 103, 500, b"").push(
+        Reverse,
+        ACK | FIN,
+        500,
+        104,
+        b"",
+    );
+    scene.client(100, b"abc").client(102, b"cde").push(Forward, SYN, 99, 0, b"").push(Forward, ACK, 104, 501, b"");
+    scene.finish();
+    let stats = scene.reassembler.stats();
+    assert_eq!((stats.flows, stats.already_seen_bytes, stats.dropped_bytes), (1, 4, [0, 0, 0, 2]));
+}
+
+#[test]
+fn a_closed_flow_does_not_swallow_a_connection_whose_handshake_was_lost() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK | FIN, 103, 500, b"").push(
+        Reverse,
+        ACK | FIN,
+        500,
+        104,
+        b"",
+    );
+    let start = 3_000_000_000;
+    for n in 0..5 {
+        scene.push(Forward, ACK, start + 3 * n, 900_000_000, b"new");
+    }
+    scene.finish();
+    let logs = &scene.reassembler.handler().logs;
+    assert_eq!(logs[1].whole(Forward), b"newnewnewnewnew");
+}
+
+#[test]
+fn a_live_flow_gives_way_when_acknowledgements_confirm_another() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc");
+    let mut at = 3_000_000_000_u32;
+    for _ in 0..8 {
+        scene.push(Forward, ACK, at, 900_000_000, b"new");
+        at += 3;
+        scene.push(Reverse, ACK, 900_000_000, at, b"");
+    }
+    scene.finish();
+    let logs = &scene.reassembler.handler().logs;
+    assert_eq!(logs[0].ending.unwrap().why, CloseReason::Reused);
+    assert!(logs[1].whole(Forward).ends_with(b"newnewnew"));
+    assert!(scene.reassembler.stats().out_of_window_bytes > 0);
+}
+
+#[test]
+fn a_forged_acknowledgement_moves_nothing() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").server_ack(103 + (100 << 20)).wait(1000 * MILLI);
+    scene.client(103, b"def").server_ack(106).wait(1000 * MILLI).client(106, b"ghi").finish();
+    assert_eq!(text(&scene, Forward), "abcdefghi");
+}
+
+#[test]
+fn forged_data_far_ahead_moves_nothing() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(103 + (100 << 20), b"evil").server_ack(103).wait(6000 * MILLI);
+    scene.client(103, b"def").server_ack(106).finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.reassembler.stats().out_of_window_bytes, 4);
+}
+
+#[test]
+fn a_long_outage_of_the_mirror_is_a_gap() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc");
+    let far = 103 + (100 << 20);
+    for n in 0..20 {
+        scene.client(far + 3 * n, b"def").server_ack(far + 3 * n + 3);
+    }
+    scene.finish();
+    assert_eq!(scene.log().gaps(Forward).iter().map(|gap| gap.1).collect::<Vec<_>>(), [100 << 20]);
+    assert_eq!(scene.reassembler.stats().delivered_bytes, 63);
+}
+
+#[test]
+fn a_fin_ahead_of_a_hole_waits_for_it() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK | FIN, 106, 500, b"");
+    assert!(!scene.log().has_end(Forward));
+    scene.client(103, b"def");
+    assert!(scene.log().has_end(Forward));
+    // Bytes behind the end are not of the stream.
+    scene.client(106, b"evil").finish();
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.reassembler.stats().dropped_bytes[DropReason::AfterEnd as usize], 4);
+}
+
+#[test]
+fn what_is_missing_before_a_fin_is_a_gap_of_its_size() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK | FIN, 106, 500, b"").server_ack(107);
+    scene.wait(300 * MILLI).push(Reverse, ACK | FIN, 500, 107, b"");
+    assert_eq!(text(&scene, Forward), "abc...");
+    assert!(scene.log().has_end(Forward));
+    assert_eq!(scene.log().ending.unwrap().why, CloseReason::Finished);
+}
+
+#[test]
+fn a_half_closed_flow_is_told_when_it_opens() {
+    let mut scene = Scene::new();
+    scene.handshake().push(Forward, ACK | FIN, 100, 500, b"").push(Reverse, ACK, 500, 101, b"abc");
+    assert!(matches!(scene.log().events[..], [Event::End(Forward, _), Event::Data(Reverse, ..)]));
+}
+
+#[test]
+fn everything_held_comes_out_at_the_end() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").push(Reverse, ACK, 510, 100, b"xyz");
+    let last = scene.now();
+    scene.finish();
+    assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("abc...ghi".into(), "..........xyz".into()));
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::EndOfInput, last)));
+}
+
+#[test]
+fn skipped_bytes_are_not_kept() {
+    let mut scene = Scene::new();
+    scene.reassembler.handler_mut().wants = vec![Want::Skip(6), Want::More];
+    scene.handshake().client(100, b"abc").client(106, b"ghi").client(109, b"jkl");
+    scene.client(103, b"def").finish();
+    assert_eq!(text(&scene, Forward), "abcdef...jkl");
+    let stats = scene.reassembler.stats();
+    assert_eq!((stats.skipped_bytes, stats.delivered_bytes, stats.gaps), (3, 9, 0));
+    assert!(scene.log().events.iter().any(|event| matches!(event, Event::Skipped(Forward, _, 3))));
+}
+
+#[test]
+fn a_shunted_flow_is_only_counted() {
+    let mut scene = Scene::new();
+    scene.reassembler.handler_mut().wants = vec![Want::Nothing];
+    scene.handshake().client(103, b"def").push(Reverse, ACK, 505, 100, b"xyz").client(100, b"abc");
+    scene.client(100, b"abc").client(110, b"k").push(Reverse, ACK, 500, 100, b"uvw");
+    scene.push(Forward, ACK | FIN, 111, 508, b"").push(Reverse, ACK | FIN, 508, 112, b"");
+    let log = scene.log();
+    assert_eq!(log.events.len(), 1);
+    let ending = log.ending.unwrap();
+    assert_eq!((ending.why, ending.shunted), (CloseReason::Finished, [7, 6]));
+    assert_eq!(scene.reassembler.stats().shunted_bytes, 13);
+    scene.finish();
+}
+
+#[test]
+fn the_flow_carries_the_path_of_the_segment_that_opened_it() {
+    let path = TunnelPath { vlans: [7].into_iter().collect(), ..TunnelPath::default() };
+    let mut scene = Scene::new();
+    let first = scene.packet(Forward, ACK, 1000, 500, b"abc");
+    scene.reassembler.push(&first.segment(&path));
+    // On another VLAN it is the same flow; and a deadline, which has no path of its own, opens it.
+    scene.client(1003, b"def");
+    scene.reassembler.tick(scene.now() + 300 * MILLI);
+    assert_eq!(text(&scene, Forward), "abcdef");
+    assert_eq!(scene.log().path, path);
+    assert_eq!(scene.log().at, first.at);
+}
+
+#[test]
+fn flows_without_payload_are_evicted_first() {
+    let mut scene = Scene::with(Limits { max_flows: 3, ..Limits::default() });
+    let on = |packet: Packet, port| Packet { port, ..packet };
+    let mut push = |port: u16, flags: u8, payload: &[u8]| {
+        let packet = on(scene.packet(Forward, flags, 99, 0, payload), port);
+        scene.push_packet(&packet);
+    };
+    push(1, SYN, b"data");
+    push(2, SYN, b"data");
+    push(3, SYN, b"");
+    push(4, SYN, b"");
+    push(5, SYN, b"data");
+    push(6, SYN, b"data");
+    let logs = &scene.reassembler.handler().logs;
+    let endings: Vec<_> = logs.iter().map(|log| log.ending.map(|ending| ending.why)).collect();
+    assert_eq!(endings, [Some(CloseReason::Evicted), None, None, None]);
+    assert_eq!(scene.reassembler.stats().evicted_flows, 3);
+    assert_eq!(scene.reassembler.stats().active_flows, 3);
+}
+
+#[test]
+fn an_evicted_flow_hands_over_what_it_holds_if_it_is_open() {
+    let mut scene = Scene::with(Limits { max_flows: 1, ..Limits::default() });
+    scene.handshake().client(100, b"abc").client(106, b"ghi");
+    let other = Packet { port: 1, ..scene.packet(Forward, ACK, 5, 5, b"held") };
+    scene.push_packet(&other);
+    assert_eq!(text(&scene, Forward), "abc...ghi");
+    let another = Packet { port: 2, ..scene.packet(Forward, SYN, 5, 5, b"") };
+    scene.push_packet(&another);
+    assert_eq!(scene.reassembler.stats().dropped_bytes[DropReason::Evicted as usize], 4);
+    scene.finish();
+}
+
+#[test]
+fn without_pages_a_hole_is_given_up_rather_than_data_dropped() {
+    let mut scene = Scene::with(Limits { page_memory: 0, ..Limits::default() });
+    scene.handshake().client(100, b"abc").client(106, b"ghi").client(103, b"def").finish();
+    assert_eq!(text(&scene, Forward), "abc...ghi");
+    assert_eq!(scene.reassembler.stats().dropped_bytes, [0; 4]);
+}
+
+#[test]
+fn a_direction_holds_no_more_than_it_may() {
+    let limits = Limits { max_held_per_direction: 10, max_ranges_per_direction: 2, ..Limits::default() };
+    let mut scene = Scene::with(limits);
+    scene.handshake().client(101, b"1").client(103, b"3").client(105, b"5");
+    assert_eq!(text(&scene, Forward), ".1");
+    scene.client(110, b"0123456789a");
+    assert_eq!(text(&scene, Forward), ".1.3.5....0123456789a");
+}
+
+#[test]
+fn time_may_run_backwards() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").client(106, b"ghi").server_ack(109);
+    let early = scene.packet(Forward, ACK, 103, 500, b"def").at(5);
+    scene.push_packet(&early).finish();
+    assert_eq!(text(&scene, Forward), "abcdefghi");
+    assert!(
+        scene.log().events.iter().any(|e| matches!(e, Event::Data(_, p, _) if p.at == Timestamp::from_nanos(5000)))
+    );
+}
