@@ -67,7 +67,9 @@ fn zstd_bomb(count: usize) -> Vec<u8> {
     frame
 }
 
-const CODINGS: [(&str, fn(&[u8]) -> Vec<u8>); 5] =
+type Encode = fn(&[u8]) -> Vec<u8>;
+
+const CODINGS: [(&str, Encode); 5] =
     [("gzip", gzip), ("deflate", zlib), ("deflate", raw_deflate), ("br", brotli), ("zstd", zstd)];
 
 fn decode(codings: &str, body: &[u8], limit: usize) -> (DecodeOutcome, Vec<u8>) {

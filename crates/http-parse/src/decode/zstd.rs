@@ -19,6 +19,9 @@ const EMPTY_LAST_BLOCK: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
 
 const BLOCK_HEADER: usize = 3;
 
+/// How much is decoded before output is taken, bytes.
+const STEP: usize = 256 << 10;
+
 /// The longest block, and the block types that matter here (RFC 8878, section 3.1.1.2).
 const MAX_BLOCK: usize = 128 << 10;
 const RAW: u32 = 0;
@@ -82,15 +85,26 @@ impl ZstdDecoder {
         decoder.reset(&mut header).map_err(|_| DecodeOutcome::Failed)?;
         let blocks = walk_blocks(behind_header, has_checksum);
 
-        // One byte more than fits is enough to know that there is more; a block is the most that comes on top.
+        // One byte more than fits is enough to know that there is more. In steps, so that the decoder holds little beyond
+        // its window; a step ends with the block that reaches it.
         let mut source = blocks.whole;
-        let wanted = out.left().saturating_add(1);
-        let outcome = match decoder.decode_blocks(&mut source, BlockDecodingStrategy::UptoBytes(wanted)) {
-            Ok(true) => DecodeOutcome::Complete,
-            Ok(false) => DecodeOutcome::Limited,
-            Err(FrameDecoderError::FailedToReadBlockBody(_)) => DecodeOutcome::Failed,
-            Err(_) if blocks.is_cut && source.is_empty() => DecodeOutcome::Partial,
-            Err(_) => DecodeOutcome::Failed,
+        let mut wanted = out.left().saturating_add(1);
+        let outcome = loop {
+            let step = wanted.min(STEP);
+            match decoder.decode_blocks(&mut source, BlockDecodingStrategy::UptoBytes(step)) {
+                Ok(true) => break DecodeOutcome::Complete,
+                Ok(false) => {
+                    drain(decoder, out);
+                    wanted -= step;
+                    // With the window held back, a full output means that there was more too.
+                    if wanted == 0 || out.left() == 0 {
+                        break DecodeOutcome::Limited;
+                    }
+                }
+                Err(FrameDecoderError::FailedToReadBlockBody(_)) => break DecodeOutcome::Failed,
+                Err(_) if blocks.is_cut && source.is_empty() => break DecodeOutcome::Partial,
+                Err(_) => break DecodeOutcome::Failed,
+            }
         };
         if outcome != DecodeOutcome::Complete {
             let flush = decoder.decode_blocks(&EMPTY_LAST_BLOCK[..], BlockDecodingStrategy::All);

@@ -121,6 +121,7 @@ fn is_target_start(method: &[u8], byte: u8) -> bool {
     }
 }
 
+/// Whether a byte stands here that no request line has.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    lines::has_control(bytes) && bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }

@@ -186,6 +186,13 @@ proptest! {
     }
 }
 
+#[test]
+fn tokens_are_those_of_the_grammar() {
+    for byte in 0..=255_u8 {
+        assert_eq!(lines::is_token(byte), byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte), "{byte}");
+    }
+}
+
 // Lenient reading, case by case.
 
 #[test]
