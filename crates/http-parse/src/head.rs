@@ -30,6 +30,9 @@ pub(crate) fn find_head_end(buf: &[u8], scanned: &mut usize) -> Option<usize> {
 }
 
 fn span(buf: &[u8], part: &[u8]) -> Span {
+    if part.is_empty() {
+        return Span::default();
+    }
     let start = part.as_ptr() as usize - buf.as_ptr() as usize;
     Span { start: start as u32, end: (start + part.len()) as u32 }
 }

@@ -1,6 +1,6 @@
 //! Bodies: counted whole, kept as a prefix; and what a loss, a skip or an end means where it falls.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use super::Connection;
 use super::chunked::{Chunked, Step};
@@ -289,7 +289,10 @@ impl Connection {
             stream.lose_sync();
             return;
         };
-        let readable = memchr(b'\n', &message.head).is_some();
+        // A line that is cut is worse than none: half a value would pass for a whole one.
+        let lines = memrchr(b'\n', &message.head).map_or(0, |last| last + 1);
+        message.head.truncate(lines);
+        let readable = lines > 0;
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
             stream.message = Some(message);
