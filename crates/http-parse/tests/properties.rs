@@ -207,7 +207,7 @@ fn losses(pipelined: u64, per_mille: u64, mid_stream: bool, largest: u64, swap: 
 
 #[test]
 fn loss_never_makes_a_wrong_pair_and_takes_only_what_it_touches() {
-    for per_mille in [0, 10, 50, 200] {
+    for per_mille in [0, 10, 50] {
         for mid_stream in [false, true] {
             for largest in [40, 1460] {
                 let tally = losses(0, per_mille, mid_stream, largest, false);

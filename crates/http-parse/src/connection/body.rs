@@ -369,8 +369,14 @@ impl Connection {
     }
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
+    ///
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two.
     fn is_next_message(&self, side: Side, bytes: &[u8]) -> bool {
-        is_start(bytes, self.kind_of(side))
+        let kind = self.kind_of(side);
+        let version = b"HTTP/1.";
+        let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
+        let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;
+        cut || is_start(bytes, kind)
     }
 
     /// Whether a response without a length is over though its connection is not: a response starts here while another

@@ -8,7 +8,7 @@ use crate::exchange::ExchangeSink;
 use crate::flags::Flag;
 use crate::framing::{Asked, Framing, frame};
 use crate::head::{find_head_end, parse_head};
-use crate::message::{Message, MessageKind};
+use crate::message::{MatchState, Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::settings::BodyTypes;
 use crate::stats::Unparsable;
@@ -213,15 +213,19 @@ impl Connection {
         if self.responses.is_empty() {
             self.decide_early(&mut message, cx, sink);
         }
-        let matched = message.match_state.has_request();
-        let asked = if matched { self.front_request().map_or(Asked::Other, Asked::by) } else { Asked::Other };
+        let certain = message.match_state == MatchState::Matched;
+        let asked = if message.match_state.has_request() {
+            self.front_request().map_or(Asked::Other, Asked::by)
+        } else {
+            Asked::Other
+        };
         let (framing, flags) = frame(&message, asked);
         message.flags = message.flags.union(flags);
         let switches = switches_protocol(&message, asked);
         if switches.is_some() {
             message.flags.insert(Flag::Upgraded);
         }
-        self.begin_body(side, message, framing, !matched && framing != Framing::Empty, cx);
+        self.begin_body(side, message, framing, !certain && framing != Framing::Empty, cx);
         if framing == Framing::Empty {
             self.complete(side, cx, sink);
         }

@@ -271,9 +271,8 @@ impl Connection {
         Order::confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
     }
 
-    /// A tentative pair was none: the client pipelines, and what was lost shifted its responses.
+    /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        self.order.pipelined = true;
         self.apply(Decision::Unsure(1), response, cx, sink);
     }
 
