@@ -1,12 +1,10 @@
 //! Steady state allocates nothing.
 
-use std::alloc::System;
-
+use allocation_counter::measure;
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Position, Protocol, Settings, Side};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nUser-Agent: x\r\n\r\n";
+const TWO: &[u8] = b"GET /c HTTP/1.1\r\nHost: h\r\n\r\nGET /d HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// A sink that keeps a number only.
 #[derive(Default)]
@@ -39,9 +37,8 @@ impl Peers {
 
     /// Four exchanges: plain, with a body in pieces, chunked with a trailer, and two pipelined.
     fn talk(&mut self, cx: &mut Context, sink: &mut Count) {
-        let get = b"GET /a HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nUser-Agent: x\r\n\r\n";
         let (left, right) = (Side::Left, Side::Right);
-        self.send(left, get, cx, sink);
+        self.send(left, GET, cx, sink);
         self.send(right, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", cx, sink);
         self.send(left, b"POST /b HTTP/1.1\r\nHost: h\r\nContent-", cx, sink);
         self.send(left, b"Length: 8192\r\n\r\n", cx, sink);
@@ -53,12 +50,11 @@ impl Peers {
             self.send(right, &[b'y'; 1024], cx, sink);
         }
         self.send(right, b"\r\n0\r\nX-Sum: 1\r\n\r\n", cx, sink);
-        self.send(left, &[&get[..], &get[..]].concat(), cx, sink);
+        self.send(left, TWO, cx, sink);
         self.send(right, b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 304 Not Modified\r\n\r\n", cx, sink);
     }
 }
 
-// One test only: the allocator's counts are the process's.
 #[test]
 fn steady_state_allocates_nothing() {
     let mut cx = Context::new(Settings::default());
@@ -68,48 +64,49 @@ fn steady_state_allocates_nothing() {
         peers.talk(&mut cx, &mut sink);
     }
     let memory = cx.memory();
-    let region = Region::new(GLOBAL);
-    // The one allocation of a turn is the test's own `concat`.
-    for _ in 0..100 {
-        peers.talk(&mut cx, &mut sink);
-    }
-    let change = region.change();
-    assert_eq!((change.allocations, change.reallocations), (100, 0), "{change:?}");
+    let info = measure(|| {
+        for _ in 0..100 {
+            peers.talk(&mut cx, &mut sink);
+        }
+    });
+    assert_eq!(info.count_total, 0, "{info:?}");
     assert_eq!(cx.memory(), memory);
+    assert_eq!(cx.stats().paired, 110 * 4);
 
     // Nor do connections that come and go, once the pool holds what they need.
-    let get = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-    let region = Region::new(GLOBAL);
-    for _ in 0..100 {
-        let mut peers = Peers::new();
-        peers.send(Side::Left, get, &mut cx, &mut sink);
-        peers.send(Side::Right, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &mut cx, &mut sink);
-        peers.connection.close(2, 0, &mut cx, &mut sink);
-    }
-    let change = region.change();
-    assert_eq!((change.allocations, change.reallocations), (0, 0), "{change:?}");
+    let info = measure(|| {
+        for _ in 0..100 {
+            let mut peers = Peers::new();
+            peers.send(Side::Left, GET, &mut cx, &mut sink);
+            peers.send(Side::Right, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &mut cx, &mut sink);
+            peers.connection.close(2, 0, &mut cx, &mut sink);
+        }
+    });
+    assert_eq!(info.count_total, 0, "{info:?}");
     assert!(cx.stats().is_balanced());
-    assert_eq!(cx.stats().paired, 110 * 4 + 100);
+}
 
-    // What is counted is what is allocated: a hundred thousand connections that wait for a response.
-    let before = cx.memory();
-    let region = Region::new(GLOBAL);
-    let mut waiting = Vec::with_capacity(100_000);
-    for _ in 0..100_000 {
-        let mut peers = Peers::new();
-        peers.send(Side::Left, get, &mut cx, &mut sink);
-        waiting.push(peers.connection);
-    }
-    let change = region.change();
-    let allocated = change.bytes_allocated + usize::try_from(change.bytes_reallocated.max(0)).unwrap();
-    let slots = waiting.capacity() * size_of::<Connection>();
-    let held = cx.memory() - before;
-    println!("{} bytes a connection, {} in its slot", allocated / 100_000, slots / 100_000);
-    assert!(allocated / 100_000 < 1024 + get.len());
-    assert!(held.abs_diff(allocated - slots) < allocated / 20, "counted {held}, allocated {}", allocated - slots);
+#[test]
+fn what_is_counted_is_what_is_allocated() {
+    const CONNECTIONS: usize = 100_000;
+    let mut cx = Context::new(Settings::default());
+    let mut sink = Count::default();
+    let mut waiting = Vec::with_capacity(CONNECTIONS);
+    let info = measure(|| {
+        for _ in 0..CONNECTIONS {
+            let mut peers = Peers::new();
+            peers.send(Side::Left, GET, &mut cx, &mut sink);
+            waiting.push(peers.connection);
+        }
+    });
+    let allocated = usize::try_from(info.bytes_current).unwrap();
+    let each = allocated / CONNECTIONS + size_of::<Connection>();
+    assert!(each < 1024 + GET.len(), "{each} bytes a connection that waits for its response");
+    let counted = cx.memory();
+    assert!(counted.abs_diff(allocated) < allocated / 100, "counted {counted}, allocated {allocated}");
     for connection in waiting {
         connection.close(3, 0, &mut cx, &mut sink);
     }
     assert!(cx.stats().is_balanced());
-    assert!(cx.memory() < before + (1 << 20));
+    assert!(cx.memory() < 1 << 20, "{} bytes in the pool", cx.memory());
 }
