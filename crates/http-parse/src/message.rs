@@ -104,8 +104,17 @@ pub(crate) enum MatchState {
     Undecided,
     /// It answers the request at the front of the queue.
     Matched,
+    /// The same, unless the next message shows that requests before that one were still unanswered.
+    Tentative,
     /// Its request is not known.
     Orphan,
+}
+
+impl MatchState {
+    /// Whether the request at the front of the queue is, as far as is known, the one answered.
+    pub(crate) const fn has_request(self) -> bool {
+        matches!(self, Self::Matched | Self::Tentative)
+    }
 }
 
 impl Message {

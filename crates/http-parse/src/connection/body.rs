@@ -1,6 +1,6 @@
 //! Bodies: counted whole, kept as a prefix; and what a loss, a skip or an end means where it falls.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use super::Connection;
 use super::chunked::{Chunked, Step};
@@ -289,7 +289,10 @@ impl Connection {
             stream.lose_sync();
             return;
         };
-        let readable = memchr(b'\n', &message.head).is_some();
+        // A line that is cut is worse than none: half a value would pass for a whole one.
+        let lines = memrchr(b'\n', &message.head).map_or(0, |last| last + 1);
+        message.head.truncate(lines);
+        let readable = lines > 0;
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
             stream.message = Some(message);
@@ -366,8 +369,14 @@ impl Connection {
     }
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
+    ///
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two.
     fn is_next_message(&self, side: Side, bytes: &[u8]) -> bool {
-        is_start(bytes, self.kind_of(side))
+        let kind = self.kind_of(side);
+        let version = b"HTTP/1.";
+        let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
+        let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;
+        cut || is_start(bytes, kind)
     }
 
     /// Whether a response without a length is over though its connection is not: a response starts here while another

@@ -213,15 +213,19 @@ impl Connection {
         if self.responses.is_empty() {
             self.decide_early(&mut message, cx, sink);
         }
-        let matched = message.match_state == MatchState::Matched;
-        let asked = if matched { self.front_request().map_or(Asked::Other, Asked::by) } else { Asked::Other };
+        let certain = message.match_state == MatchState::Matched;
+        let asked = if message.match_state.has_request() {
+            self.front_request().map_or(Asked::Other, Asked::by)
+        } else {
+            Asked::Other
+        };
         let (framing, flags) = frame(&message, asked);
         message.flags = message.flags.union(flags);
         let switches = switches_protocol(&message, asked);
         if switches.is_some() {
             message.flags.insert(Flag::Upgraded);
         }
-        self.begin_body(side, message, framing, !matched && framing != Framing::Empty, cx);
+        self.begin_body(side, message, framing, !certain && framing != Framing::Empty, cx);
         if framing == Framing::Empty {
             self.complete(side, cx, sink);
         }

@@ -98,6 +98,9 @@ pub(super) enum Decision {
     Wait,
     /// It answers the request with this index; those before it were not answered.
     Pair(usize),
+    /// The same on the assumption that the client does not pipeline, of which too little has been seen: requests that
+    /// were lost may have been sent with this one. The next message will tell ([`Order::confirm`]).
+    Tentative(usize),
     /// It answers no request that is known; nothing else is unclear.
     Orphan,
     /// Its request cannot be named with certainty: this many requests might be, and are not to be paired with another.
@@ -165,15 +168,38 @@ impl Order {
         // Only bytes that the server had received can hide the request it answered.
         let hidden_behind = request.hole_after < acked;
         if hidden_behind || requests.settled.is_none_or(|settled| settled < acked) {
-            return Decision::Unsure(if self.pipelined { received } else { 0 });
+            return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
         }
-        if self.pipelined {
-            let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss);
-            if candidates > 1 || hidden_before {
-                return Decision::Unsure(received);
-            }
+        let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss);
+        match (self.pipelined, hidden_before) {
+            (false, false) => Decision::Pair(index),
+            (false, true) => Decision::Tentative(index),
+            (true, false) if candidates == 1 => Decision::Pair(index),
+            (true, _) => Decision::Unsure(index + 1),
         }
-        Decision::Pair(index)
+    }
+
+    /// Whether what comes behind a tentative pair bears it out; `None`: nothing has come yet that tells.
+    ///
+    /// A client that does not pipeline sends its next request when it has received this response and nothing else. Had
+    /// the request been one of several, the next thing would be another response, or a request that acknowledges more.
+    pub(super) fn confirm(
+        response: &Message,
+        request: &Message,
+        next_request: Option<&Message>,
+        next_response: Option<&Message>,
+        settled: Option<u64>,
+    ) -> Option<bool> {
+        if let Some(next) = next_request {
+            // A loss before it may have been a whole turn.
+            let as_expected = || next.start.acked.is_some_and(|acked| acked == response.end);
+            return Some(next.after_loss || !response.complete || as_expected());
+        }
+        let acked = next_response?.start.acked?;
+        if request.hole_after < acked {
+            return Some(true);
+        }
+        (settled? >= acked).then_some(false)
     }
 
     /// Notes that a request starts, of which `previous` tells whether an unanswered one is before it.

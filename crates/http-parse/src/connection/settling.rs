@@ -1,7 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::pairing::{Decision, Requests};
+use super::pairing::{Decision, Order, Requests};
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -112,6 +112,11 @@ impl Connection {
                 self.order.linked = true;
                 response.match_state = MatchState::Matched;
             }
+            Decision::Tentative(index) => {
+                self.give_up_requests(index, Flags::NONE, cx, sink);
+                self.order.linked = true;
+                response.match_state = MatchState::Tentative;
+            }
             Decision::Orphan => response.match_state = MatchState::Orphan,
             Decision::Unsure(candidates) => {
                 let mut uncertain = Flags::NONE;
@@ -166,6 +171,18 @@ impl Connection {
                 }
                 match response.match_state {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
+                    MatchState::Tentative if !self.requests.is_empty() => {
+                        match self.confirm(client, &response) {
+                            Some(true) => response.match_state = MatchState::Matched,
+                            Some(false) => self.part(&mut response, cx, sink),
+                            None if force => response.match_state = MatchState::Matched,
+                            None => {
+                                self.responses.push_front(response);
+                                break;
+                            }
+                        }
+                        self.responses.push_front(response);
+                    }
                     MatchState::Matched if !self.requests.is_empty() => {
                         let request = self.requests.pop();
                         self.note_pair(client, &response);
@@ -173,11 +190,11 @@ impl Connection {
                         self.emit(request, Some(response), cx, sink);
                     }
                     // Its request is still being read.
-                    MatchState::Matched if !force => {
+                    MatchState::Matched | MatchState::Tentative if !force => {
                         self.responses.push_front(response);
                         break;
                     }
-                    MatchState::Matched => self.emit(None, Some(response), cx, sink),
+                    MatchState::Matched | MatchState::Tentative => self.emit(None, Some(response), cx, sink),
                     MatchState::Undecided => {
                         self.responses.push_front(response);
                         break;
@@ -192,7 +209,7 @@ impl Connection {
                 self.apply(decision, &mut response, cx, sink);
                 let state = response.match_state;
                 self.stream_mut(server).message = Some(response);
-                if state == MatchState::Matched {
+                if state.has_request() {
                     // This may complete it, and settle again.
                     self.reframe(server, cx, sink);
                 }
@@ -206,8 +223,8 @@ impl Connection {
     fn give_up_passed(&mut self, force: bool, client: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let server = self.stream(client.opposite());
         let reading = server.reading();
-        let answering = reading.is_some_and(|response| response.match_state == MatchState::Matched)
-            || self.responses.get(0).is_some_and(|response| response.match_state == MatchState::Matched);
+        let answering = reading.is_some_and(|response| response.match_state.has_request())
+            || self.responses.get(0).is_some_and(|response| response.match_state.has_request());
         let quiet = self.responses.is_empty() && reading.is_none();
         let settled = server.settled();
         let alone = settled.is_none();
@@ -244,6 +261,19 @@ impl Connection {
                 self.hide_request();
             }
         }
+    }
+
+    /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out.
+    fn confirm(&self, client: Side, response: &Message) -> Option<bool> {
+        let (client, server) = (self.stream(client), self.stream(client.opposite()));
+        let next_request = self.requests.get(1).or_else(|| client.reading());
+        let next_response = self.responses.get(0).or_else(|| server.reading());
+        Order::confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
+    }
+
+    /// A tentative pair was none: what was lost shifted the responses.
+    fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.apply(Decision::Unsure(1), response, cx, sink);
     }
 
     /// How many complete responses may wait.

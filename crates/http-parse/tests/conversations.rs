@@ -1,0 +1,681 @@
+//! Conversations, one behaviour each.
+
+mod support;
+
+use http_parse::{BodyTypes, Connection, Context, Flag, Position, Protocol, Settings, Side, Unparsable, Want};
+use support::{CLIENT, Op, Outcome, SERVER, Talk, run};
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn body(outcome: &Outcome, index: usize) -> String {
+    let response = outcome.records[index].response.as_ref().unwrap();
+    response.body.escape_ascii().to_string()
+}
+
+// --- framing ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn one_exchange() {
+    let outcome = Talk::default().client(GET).server(OK).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+    let record = &outcome.records[0];
+    assert_eq!((record.index, record.client, record.flags.as_slice()), (Some(1), CLIENT, &[][..]));
+    let (request, response) = (record.request.as_ref().unwrap(), record.response.as_ref().unwrap());
+    assert_eq!(request.head, &GET.as_bytes()[..GET.len() - 2]);
+    assert_eq!(request.headers, [("Host".to_owned(), "h".to_owned())]);
+    assert_eq!((response.body.as_slice(), response.bytes, response.complete), (&b"ok"[..], 2, true));
+    assert_eq!(outcome.stats.parsed_bytes, (GET.len() + OK.len()) as u64);
+}
+
+#[test]
+fn keep_alive_exchanges_are_numbered() {
+    let outcome = Talk::default().client(get("/1")).server(ok("x")).client(get("/2")).server(ok("y")).run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 200", "GET /2 -> 200"]);
+    assert_eq!(outcome.records.iter().map(|record| record.index).collect::<Vec<_>>(), [Some(1), Some(2)]);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let outcome = Talk::default()
+        .client(get("/1") + &get("/2") + &get("/3"))
+        .server("HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202 B\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 2")
+        .server("03 C\r\nContent-Length: 0\r\n\r\n")
+        .run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 201", "GET /2 -> 202", "GET /3 -> 203"]);
+}
+
+#[test]
+fn chunked_bodies_with_extensions_trailers_and_bare_lf() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n")
+        .server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel")
+        .server("lo\r\nA\n0123456789\n0\r\nSum: 1\r\nX: 2\r\n\r\n")
+        .client(GET)
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["POST /a -> 200", "GET /a -> 200"]);
+    assert_eq!(body(&outcome, 0), "hello0123456789");
+    let response = outcome.records[0].response.as_ref().unwrap();
+    let trailers: Vec<_> = response.trailers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(trailers, ["Sum=1", "X=2"]);
+    assert!(!response.head.ends_with(b"X: 2\r\n"), "trailers are no part of the head");
+    assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, 3);
+}
+
+#[test]
+fn broken_chunks_are_flagged_and_the_next_message_is_found() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n")
+        .server("more nonsense")
+        .client(get("/b"))
+        .server(ok("b"))
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(outcome.records[0].has(Flag::InvalidChunk));
+    assert_eq!(body(&outcome, 0), "abc");
+    assert!(outcome.records[1].has(Flag::Resynchronized));
+}
+
+#[test]
+fn a_forgotten_last_empty_line_does_not_swallow_the_next_response() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n")
+        .client(get("/b"))
+        .server(ok("b"))
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(outcome.records[0].has(Flag::InvalidChunk));
+}
+
+#[test]
+fn close_delimited_body_ends_with_its_side() {
+    let talk = Talk::default().client(GET).server("HTTP/1.0 200 OK\r\n\r\nab").server("cd");
+    for outcome in [talk.clone().end(SERVER).run(), talk.run()] {
+        assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+        assert_eq!(body(&outcome, 0), "abcd");
+        assert!(outcome.records[0].response.as_ref().unwrap().complete);
+    }
+}
+
+#[test]
+fn a_response_without_a_length_on_a_connection_that_goes_on() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nServer: broken\r\n\r\n")
+        .client(get("/b"))
+        .client(get("/c"))
+        .server(ok("b"))
+        .server(ok("c"))
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200", "GET /c -> 200"]);
+}
+
+#[test]
+fn bodyless_responses() {
+    let outcome = Talk::default()
+        .client("HEAD /1 HTTP/1.1\r\nHost: h\r\n\r\n")
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        .client(get("/2"))
+        .server("HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n")
+        .client(get("/3"))
+        .server("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .client(get("/4"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["HEAD /1 -> 200", "GET /2 -> 204", "GET /3 -> 304", "GET /4 -> 200"]);
+}
+
+#[test]
+fn continue_and_other_interim_responses_belong_to_their_exchange() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .server("HTTP/1.1 100 Continue\r\n\r\n")
+        .client("body")
+        .server("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n")
+        .server(OK)
+        .client(GET)
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["POST /a -> 200", "GET /a -> 200"]);
+    assert!(outcome.records[0].has(Flag::Interim) && !outcome.records[1].has(Flag::Interim));
+    assert_eq!(outcome.stats.interim, 3);
+    assert_eq!(outcome.stats.messages, 4);
+    assert_eq!(outcome.records[0].request.as_ref().unwrap().body, b"body");
+}
+
+#[test]
+fn a_client_that_is_refused_may_never_send_its_body() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n")
+        .server("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
+        .client(get("/b"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["POST /a -> 417", "GET /b -> 200"]);
+}
+
+#[test]
+fn framing_conflicts_are_flagged() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok")
+        .run();
+    assert_eq!(outcome.lines(), ["POST /a -> 200"]);
+    assert!(outcome.records[0].has(Flag::ContentLengthWithTransferEncoding));
+    assert!(outcome.records[0].has(Flag::ConflictingContentLength));
+}
+
+#[test]
+fn empty_lines_between_messages_are_passed_over() {
+    let outcome =
+        Talk::default().client(GET).server(OK).client("\r\n\n").client(get("/b")).server("\r\n").server(OK).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(outcome.records[1].has(Flag::LeadingEmptyLines));
+    assert_eq!(outcome.records[1].request.as_ref().unwrap().offset, support::STARTS[0] + GET.len() as u64 + 3);
+}
+
+#[test]
+fn early_responses_are_flagged_and_wait_for_the_request() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo")
+        .server("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        .client("dy")
+        .client(GET)
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["POST /a -> 413", "GET /a -> 200"]);
+    assert!(outcome.records[0].has(Flag::EarlyResponse) && !outcome.records[1].has(Flag::EarlyResponse));
+    assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, 4);
+}
+
+#[test]
+fn a_response_without_a_request_is_an_orphan_and_shifts_nothing() {
+    // The server times the idle connection out while the client's next request is on its way.
+    let mut talk = Talk::default().client(GET).server(OK);
+    let before = talk.next[CLIENT.index()];
+    talk = talk.client(get("/b"));
+    let offset = talk.next[SERVER.index()];
+    let bytes = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n".to_vec();
+    talk.next[SERVER.index()] += bytes.len() as u64;
+    talk.ops.push(Op::Data(SERVER, Position { at: 5, offset, acked: Some(before) }, bytes));
+    let outcome = talk.server(ok("b")).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "- -> 408", "GET /b -> 200"]);
+    assert_eq!(outcome.records[1].index, None);
+}
+
+// --- limits and capture ----------------------------------------------------------------------------------------------
+
+#[test]
+fn bodies_beyond_the_limit_are_counted_not_kept() {
+    let settings = Settings { body_limit: 3, ..Settings::default() };
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        .server("defg")
+        .server("hij")
+        .client(get("/b"))
+        .server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n8\r\ncdef")
+        .server("ghij\r\n0\r\n\r\n")
+        .run_with(&settings);
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    for record in &outcome.records {
+        let response = record.response.as_ref().unwrap();
+        assert_eq!((response.body.as_slice(), response.bytes), (&b"abc"[..], 10));
+    }
+    assert_eq!(outcome.wants[1], Want::Skip(7));
+    assert_eq!(outcome.wants[2], Want::Skip(3));
+    assert_eq!(outcome.wants[3], Want::More);
+    assert_eq!(outcome.wants[5], Want::Skip(4));
+}
+
+#[test]
+fn skipped_bytes_are_body_bytes() {
+    let settings = Settings { body_limit: 0, ..Settings::default() };
+    let mut talk = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(talk.run_with(&settings).wants[1], Want::Skip(7));
+    let position = talk.position(SERVER);
+    talk.ops.push(Op::Skipped(SERVER, position, 7));
+    talk.next[SERVER.index()] += 7;
+    let outcome = talk.client(get("/b")).server(OK).run_with(&settings);
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    let response = outcome.records[0].response.as_ref().unwrap();
+    assert_eq!((response.bytes, response.missing, response.complete), (10, 0, true));
+}
+
+#[test]
+fn only_the_wanted_media_types_are_kept() {
+    let settings = Settings { body_types: BodyTypes::Only(vec!["application/json".to_owned()]), ..Settings::default() };
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nContent-Type: Application/JSON; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}")
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\n<>")
+        .run_with(&settings);
+    assert_eq!((body(&outcome, 0).as_str(), body(&outcome, 1).as_str()), ("{}", ""));
+    assert_eq!(outcome.records[1].response.as_ref().unwrap().bytes, 2);
+}
+
+#[test]
+fn heads_beyond_the_limit_are_counted_and_passed() {
+    let settings = Settings { max_head: 200, ..Settings::default() };
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(20), "b".repeat(300));
+    for pieces in [1, 7, 100] {
+        let mut talk = Talk::default().client(get("/1")).server(OK);
+        for piece in long.as_bytes().chunks(long.len() / pieces) {
+            talk = talk.client(piece);
+        }
+        let outcome = talk.server("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n").client(get("/2")).server(OK);
+        let outcome = outcome.run_with(&settings);
+        assert_eq!(outcome.lines(), ["GET /1 -> 200", "- -> 400", "GET /2 -> 200"], "{pieces}");
+        assert_eq!(outcome.stats.unparsable[Unparsable::HeadTooLong as usize], 1);
+    }
+}
+
+#[test]
+fn a_head_cut_by_the_end_is_counted() {
+    let outcome = Talk::default().client("GET /a HTTP/1.1\r\nHost").end(CLIENT).run();
+    assert_eq!(outcome.lines(), [""; 0]);
+    assert_eq!(outcome.stats.unparsable[Unparsable::HeadCut as usize], 1);
+    let outcome = Talk::default().client(GET).server(OK).client("GE").run();
+    assert_eq!(outcome.stats.unparsable[Unparsable::HeadCut as usize], 1);
+}
+
+#[test]
+fn bodies_cut_by_the_end_are_flagged() {
+    let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+    assert!(outcome.records[0].has(Flag::CutByClose));
+    assert!(!outcome.records[0].response.as_ref().unwrap().complete);
+}
+
+#[test]
+fn full_memory_drops_bodies_first_and_messages_last() {
+    let post = format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n{}", "x".repeat(3000));
+    let settings = Settings { memory: 20_000, ..Settings::default() };
+    let mut cx = Context::new(settings);
+    let mut sink = support::Recorder::default();
+    let mut connections: Vec<_> = (0..100).map(|_| Connection::new(Some(CLIENT))).collect();
+    for connection in &mut connections {
+        let position = Position { at: 1, offset: 1, acked: Some(1) };
+        connection.data(CLIENT, position, post.as_bytes(), &mut cx, &mut sink);
+        assert!(cx.memory() < 22_500 + 3000 + 1000, "{}", cx.memory());
+        assert!(cx.stats().is_balanced());
+    }
+    for connection in connections {
+        connection.close(2, 0, &mut cx, &mut sink);
+    }
+    let kept = sink.records.iter().filter(|record| !record.has(Flag::BodyNotCaptured)).count();
+    let bare = sink.records.len() - kept;
+    assert!(kept >= 5 && bare > 1, "{kept} {bare}");
+    let refused = cx.stats().unparsable[Unparsable::Memory as usize];
+    assert_eq!(kept as u64 + bare as u64 + refused, 100);
+    // What is held now is the pool's.
+    assert!(cx.memory() <= 20_000);
+}
+
+#[test]
+fn waiting_messages_are_bounded() {
+    let settings = Settings { max_pending: 4, ..Settings::default() };
+    let mut talk = Talk::default().server("");
+    for index in 0..20 {
+        talk = talk.client(get(&format!("/{index}")));
+    }
+    let outcome = talk.clone().run_with(&settings);
+    assert_eq!(outcome.records.len(), 20);
+    assert_eq!(outcome.stats.unanswered, 20);
+    let mut talk = Talk::default();
+    for _ in 0..20 {
+        talk = talk.server(OK);
+    }
+    let outcome = talk.run_with(&settings);
+    assert_eq!(outcome.stats.orphans, 20);
+}
+
+// --- detection -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn other_protocols_are_named_at_once() {
+    let cases: [(&[u8], Protocol); 3] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", Protocol::Http2),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Protocol::Ssh),
+        (b"\x17\x03\x03\0\x02ab", Protocol::Tls),
+    ];
+    for (bytes, protocol) in cases {
+        let outcome = Talk::default().server("").client(bytes).client("more").server("more").run();
+        let initiator_spoke_second = Talk::default().server("x").client(bytes).run();
+        assert_eq!(outcome.protocols(), [protocol]);
+        assert_eq!(outcome.wants.last(), Some(&Want::Nothing));
+        assert_eq!(outcome.stats.not_http_bytes[protocol as usize], bytes.len() as u64 + 8);
+        assert_eq!(initiator_spoke_second.protocols(), [protocol]);
+        let one_by_one = bytes.iter().fold(Talk::default(), |talk, byte| talk.client([*byte]));
+        if protocol != Protocol::Tls {
+            assert_eq!(one_by_one.run().protocols(), [protocol]);
+        }
+    }
+}
+
+#[test]
+fn what_only_resembles_http_gives_nothing() {
+    for (client, server) in [
+        ("OPTIONS rtsp://a/b RTSP/1.0\r\nCSeq: 1\r\n\r\n", "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
+        ("INVITE sip:a@b SIP/2.0\r\nVia: x\r\n\r\n", "SIP/2.0 100 Trying\r\nVia: x\r\n\r\n"),
+        ("CONNECT {\"verbose\":false}\r\nPING\r\n", "INFO {\"server_id\":\"x\"}\r\nPONG\r\n"),
+        ("EHLO me\r\nMAIL FROM:<a@b>\r\n", "220 mail ESMTP\r\n250 OK\r\n"),
+        ("\0\x01\x02\x03GET / HTTP/1.1\r\nHost: h\r\n\r\n", "\0\0\0\0"),
+    ] {
+        let outcome = Talk::default().client(client).server(server).client(client).server(server).run();
+        assert_eq!(outcome.lines(), [""; 0], "{client}");
+        assert_eq!(outcome.protocols(), [Protocol::Unknown]);
+        assert_eq!(outcome.stats.parsed_bytes, 0);
+    }
+}
+
+#[test]
+fn an_unknown_protocol_is_given_up_after_its_budget() {
+    let settings = Settings { max_detect: 1000, max_resync: 2000, ..Settings::default() };
+    for (initiator, calls) in [(Some(CLIENT), 11), (None, 21)] {
+        let mut talk = Talk::default();
+        for _ in 0..40 {
+            talk = talk.client([0u8; 100]);
+        }
+        let outcome = run(initiator, &talk.ops, &settings);
+        assert_eq!(outcome.wants.iter().take_while(|want| **want == Want::More).count(), calls - 1);
+        assert_eq!(outcome.protocols(), [Protocol::Unknown]);
+        assert_eq!(outcome.stats.recognized[Protocol::Unknown as usize], 1);
+    }
+}
+
+#[test]
+fn http_behind_some_other_first_bytes_is_found() {
+    let outcome = Talk::default().client("\x05\x01\0").server("\x05\0").client(GET).server(OK).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+}
+
+#[test]
+fn the_side_that_sends_requests_is_the_client() {
+    let swapped = [Op::Data(SERVER, Position { at: 1, offset: 10, acked: Some(5) }, GET.into())];
+    let outcome = run(None, &swapped, &Settings::default());
+    assert_eq!(outcome.records[0].client, SERVER);
+    let response = [Op::Data(CLIENT, Position { at: 1, offset: 10, acked: Some(5) }, OK.into())];
+    let outcome = run(None, &response, &Settings::default());
+    assert_eq!((outcome.records[0].client, outcome.lines()), (SERVER, vec!["- -> 200".to_owned()]));
+}
+
+#[test]
+fn the_handshake_decides_when_both_sides_send_requests() {
+    let outcome = Talk::default().server(get("/wrong")).client(GET).server(OK).client(GET).server(OK).run();
+    assert_eq!(outcome.lines(), ["GET /wrong -> -", "GET /a -> 200", "GET /a -> 200"]);
+    assert_eq!(outcome.records[1].client, CLIENT);
+    let outcome = Talk::default().client(GET).server(get("/wrong")).server(OK).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+}
+
+#[test]
+fn tunnels_are_looked_into() {
+    let connect = "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n";
+    let established = "HTTP/1.1 200 Connection established\r\n\r\n";
+    let talk = Talk::default().client(connect).server(established);
+    let inner = talk.clone().client(GET).server(OK).run();
+    assert_eq!(inner.lines(), ["CONNECT h:443 -> 200", "GET /a -> 200"]);
+    assert!(inner.records[0].has(Flag::Upgraded));
+    assert_eq!(inner.protocols(), []);
+    let opaque = talk.clone().server("220 mail ESMTP\r\n").client("EHLO\r\n").run();
+    assert_eq!(opaque.lines(), ["CONNECT h:443 -> 200"]);
+    assert_eq!(opaque.protocols(), [Protocol::Tunnel]);
+    assert_eq!(opaque.stats.not_http_bytes[Protocol::Tunnel as usize], 22);
+    let tls = talk.clone().client(b"\x17\x03\x03\0\x02ab").run();
+    assert_eq!(tls.protocols(), [Protocol::Tls]);
+    assert_eq!(talk.run().protocols(), [Protocol::Tunnel]);
+    let refused = Talk::default().client(connect).server("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+    let refused = refused.client(GET).server(OK).run();
+    assert_eq!(refused.lines(), ["CONNECT h:443 -> 403", "GET /a -> 200"]);
+}
+
+#[test]
+fn a_tunnel_whose_answer_overtook_its_request() {
+    let talk = Talk::default()
+        .client("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n")
+        .server("HTTP/1.1 200 Connection established\r\n\r\n")
+        .swap()
+        .client(b"\x17\x03\x03\0\x02ab");
+    assert_eq!(talk.run().lines(), ["CONNECT h:443 -> 200"]);
+    assert_eq!(talk.run().protocols(), [Protocol::Tls]);
+}
+
+#[test]
+fn upgrades() {
+    let request = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let response = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    let outcome = Talk::default().client(request).server(response).server(b"\x81\x05hello").client(b"\x81\x80").run();
+    assert_eq!(outcome.lines(), ["GET /ws -> 101"]);
+    assert!(outcome.records[0].has(Flag::Upgraded));
+    assert_eq!(outcome.protocols(), [Protocol::Upgraded]);
+    let h2c = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .run();
+    assert_eq!((h2c.lines(), h2c.protocols()), (vec!["GET /a -> 101".to_owned()], vec![Protocol::Http2]));
+    let again = Talk::default().client(request).server(response).client(GET).server(OK).run();
+    assert_eq!(again.lines(), ["GET /ws -> 101", "GET /a -> 200"]);
+    assert_eq!(again.protocols(), []);
+}
+
+#[test]
+fn shunted_bytes_are_counted_as_the_recognized_protocol() {
+    let mut cx = Context::new(Settings::default());
+    let mut sink = support::Recorder::default();
+    let mut connection = Connection::new(Some(CLIENT));
+    let position = Position { at: 1, offset: 1, acked: None };
+    assert_eq!(connection.data(CLIENT, position, b"SSH-2.0-x\r\n", &mut cx, &mut sink), Want::Nothing);
+    connection.close(2, 1000, &mut cx, &mut sink);
+    assert_eq!(cx.stats().not_http_bytes[Protocol::Ssh as usize], 1011);
+    assert_eq!(cx.stats().recognized[Protocol::Ssh as usize], 1);
+    assert!(cx.stats().is_balanced());
+}
+
+// --- loss ------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_gap_in_a_body_of_known_length_is_counted() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
+        .lost(SERVER, "cdef")
+        .server("ghij")
+        .client(get("/b"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    let response = outcome.records[0].response.as_ref().unwrap();
+    assert_eq!((response.body.as_slice(), response.bytes, response.missing), (&b"ab"[..], 10, 4));
+    assert!(outcome.records[0].has(Flag::MissingBytes));
+    assert!(!outcome.records[1].has(Flag::Resynchronized));
+}
+
+#[test]
+fn a_gap_within_a_chunk_is_counted_and_one_across_chunks_ends_the_message() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let within = Talk::default()
+        .client(GET)
+        .server(format!("{head}8\r\nab"))
+        .lost(SERVER, "cdef")
+        .server("gh\r\n0\r\n\r\n")
+        .client(get("/b"))
+        .server(OK)
+        .run();
+    assert_eq!(within.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert_eq!(within.records[0].response.as_ref().unwrap().bytes, 8);
+    assert!(within.records[0].response.as_ref().unwrap().complete);
+    let across = Talk::default()
+        .client(GET)
+        .server(format!("{head}8\r\nab"))
+        .lost(SERVER, "cdefgh\r\n3")
+        .server("\r\nabc\r\n0\r\n\r\n")
+        .client(get("/b"))
+        .server(OK)
+        .run();
+    assert_eq!(across.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(across.records[0].has(Flag::MissingBytes) && across.records[1].has(Flag::Resynchronized));
+    assert!(!across.records[0].response.as_ref().unwrap().complete);
+}
+
+#[test]
+fn a_gap_in_a_head() {
+    let outcome = Talk::default()
+        .client("GET /a HTTP/1.1\r\nHost: h\r\nX-")
+        .lost(CLIENT, "Y: z\r\n")
+        .client("A: b\r\n\r\n")
+        .server(OK)
+        .client(get("/b"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(outcome.records[0].has(Flag::HeadGap));
+    let outcome = Talk::default().client("GET /a HT").lost(CLIENT, "TP/1.1\r\n").client("Host: h\r\n\r\n").server(OK);
+    let outcome = outcome.client(get("/b")).server(OK).run();
+    assert_eq!(outcome.lines(), ["- -> 200", "GET /b -> 200"]);
+}
+
+#[test]
+fn a_lost_response_leaves_its_request_unanswered_and_shifts_nothing() {
+    let mut talk = Talk::default();
+    for index in 0..10 {
+        talk = talk.client(get(&format!("/{index}")));
+        talk = if index == 4 {
+            talk.lost(SERVER, ok("4"))
+        } else {
+            talk.server(format!("HTTP/1.1 2{index:02} X\r\nContent-Length: 1\r\n\r\nx"))
+        };
+    }
+    for outcome in [talk.run(), talk.run_mid_stream()] {
+        let expected: Vec<_> = (0..10)
+            .map(|index| if index == 4 { "GET /4 -> -".to_owned() } else { format!("GET /{index} -> 2{index:02}") })
+            .collect();
+        assert_eq!(outcome.lines(), expected);
+    }
+}
+
+#[test]
+fn a_lost_request_leaves_its_response_alone_and_shifts_nothing() {
+    let mut talk = Talk::default();
+    for index in 0..10 {
+        let request = get(&format!("/{index}"));
+        talk = if index == 4 { talk.lost(CLIENT, request) } else { talk.client(request) };
+        talk = talk.server(format!("HTTP/1.1 2{index:02} X\r\nContent-Length: 1\r\n\r\nx"));
+    }
+    let expected: Vec<_> = (0..10)
+        .map(|index| if index == 4 { "- -> 204".to_owned() } else { format!("GET /{index} -> 2{index:02}") })
+        .collect();
+    // 204 has no body: its byte is passed over.
+    assert_eq!(talk.run().lines(), expected);
+    assert_eq!(talk.run_mid_stream().lines(), expected);
+}
+
+#[test]
+fn a_response_to_a_lost_head_request_does_not_swallow_the_next_one() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server(OK)
+        .lost(CLIENT, "HEAD /h HTTP/1.1\r\nHost: h\r\n\r\n")
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        .client(get("/b"))
+        .server("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "- -> 200", "GET /b -> 201"]);
+}
+
+#[test]
+fn pipelined_responses_behind_a_loss_are_not_guessed() {
+    let outcome = Talk::default()
+        .client(get("/1") + &get("/2") + &get("/3"))
+        .lost(SERVER, ok("1"))
+        .server("HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n")
+        .server("HTTP/1.1 203 C\r\nContent-Length: 0\r\n\r\n")
+        .run();
+    assert_eq!(outcome.stats.paired, 0);
+    assert_eq!((outcome.stats.unanswered, outcome.stats.orphans), (3, 2));
+    assert!(outcome.records.iter().any(|record| record.has(Flag::UncertainPairing)));
+}
+
+#[test]
+fn picked_up_in_the_middle() {
+    let outcome = Talk::default()
+        .server("tail of a body that began long ago")
+        .client(get("/1"))
+        .server(ok("1"))
+        .client(get("/2"))
+        .server(ok("2"))
+        .run_mid_stream();
+    assert_eq!(outcome.lines(), ["GET /1 -> 200", "GET /2 -> 200"]);
+    assert!(outcome.records[0].has(Flag::Resynchronized) && !outcome.records[1].has(Flag::Resynchronized));
+    assert_eq!(outcome.stats.not_http_bytes[Protocol::Unsynchronized as usize], 34);
+}
+
+#[test]
+fn one_sided_captures() {
+    let requests = Talk::default().client(get("/1")).client(get("/2")).run_mid_stream();
+    assert_eq!(requests.lines(), ["GET /1 -> -", "GET /2 -> -"]);
+    let responses = Talk::default().server(ok("1")).server(ok("2")).run_mid_stream();
+    assert_eq!(responses.lines(), ["- -> 200", "- -> 200"]);
+}
+
+#[test]
+fn responses_that_overtake_their_requests_wait() {
+    let talk = Talk::default()
+        .client(get("/1"))
+        .server(ok("1"))
+        .swap()
+        .client("HEAD /2 HTTP/1.1\r\nHost: h\r\n\r\n")
+        .server("HTTP/1.1 202 OK\r\nContent-Length: 100\r\n\r\n")
+        .swap()
+        .client(get("/3"))
+        .server("HTTP/1.1 203 OK\r\nContent-Length: 1\r\n\r\nx")
+        .swap();
+    for outcome in [talk.run(), talk.run_mid_stream()] {
+        assert_eq!(outcome.lines(), ["GET /1 -> 200", "HEAD /2 -> 202", "GET /3 -> 203"]);
+    }
+}
+
+#[test]
+fn without_acknowledgements_order_must_do_and_a_loss_ends_it() {
+    let mut talk = Talk::default().client(get("/1")).server(ok("1")).client(get("/2")).server(ok("2"));
+    let forget = |talk: &mut Talk| {
+        for op in &mut talk.ops {
+            let (Op::Data(_, position, _) | Op::Gap(_, position, _)) = op else { continue };
+            position.acked = None;
+        }
+    };
+    forget(&mut talk);
+    assert_eq!(talk.run().lines(), ["GET /1 -> 200", "GET /2 -> 200"]);
+    let mut talk = Talk::default().client(get("/1")).lost(SERVER, ok("1")).client(get("/2")).server(ok("2"));
+    forget(&mut talk);
+    assert_eq!(talk.run().stats.paired, 0);
+}
+
+#[test]
+fn a_gap_over_the_whole_of_several_messages() {
+    let outcome = Talk::default()
+        .client(get("/1"))
+        .server(ok("1"))
+        .lost(CLIENT, get("/2"))
+        .lost(SERVER, ok("2"))
+        .client(get("/3"))
+        .server(ok("3"))
+        .run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 200", "GET /3 -> 200"]);
+    assert_eq!(outcome.records[1].index, Some(2));
+    let side = Side::Left;
+    assert_eq!(side.opposite().index(), 1);
+}
