@@ -1,0 +1,9 @@
+//! Records as they are written, held against `serde_json`, the schema, the documentation and committed snapshots.
+
+mod allocations;
+mod documents;
+mod ids;
+mod reading;
+mod schema;
+mod snapshots;
+mod support;
