@@ -18,8 +18,12 @@ mod context;
 mod decode;
 mod exchange;
 mod flags;
+mod framing;
+mod head;
+mod hello;
 mod message;
 mod protocol;
+mod recognize;
 mod settings;
 mod stats;
 #[doc(hidden)]
