@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::reading::sample;
 use super::support::shapes;
 
-fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     serde_json::from_str(include_str!("../../../../docs/record.schema.json")).expect("the schema is JSON")
 }
 
-fn violations(validator: &jsonschema::Validator, record: &Value) -> Vec<String> {
+pub(crate) fn violations(validator: &jsonschema::Validator, record: &Value) -> Vec<String> {
     validator.iter_errors(record).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 

@@ -200,6 +200,11 @@ pub(crate) fn shapes() -> Vec<(&'static str, Sample)> {
     odd.flags = flags(&[Flag::ObsFold, Flag::InvalidHeaderName, Flag::InvalidStartLine]);
     odd.sensor = "sensor \"é\"".to_owned();
 
+    let mut coded = Sample::pair();
+    // `printf hello | gzip -n9`
+    const HELLO: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xcb\x48\xcd\xc9\xc9\x07\0\x86\xa6\x10\x36\x05\0\0\0";
+    coded.response = Some(with_body(response(200, "OK", &[("Content-Encoding", "gzip")]), HELLO));
+
     let mut cut = Sample::pair();
     let mut lossy = with_body(response(200, "", &[("Content-Type", "text/plain")]), "so far: €".as_bytes());
     lossy.body.pop();
@@ -224,6 +229,7 @@ pub(crate) fn shapes() -> Vec<(&'static str, Sample)> {
         ("bodies_and_trailers", posted),
         ("tunnels", tunnelled),
         ("bytes_that_are_not_utf8", odd),
+        ("coded_body", coded),
         ("cut_bodies", cut),
         ("unanswered", Sample::unanswered()),
         ("connect", connect),
