@@ -64,7 +64,6 @@ impl Parts {
             kind: self.kind,
             start: self.start,
             head_end,
-            end: head_end + 2 + self.body_bytes,
             end_at: self.end_at,
             complete: self.complete,
             head,

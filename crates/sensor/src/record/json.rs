@@ -311,3 +311,88 @@ pub(super) fn append_hex(number: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn as_string(bytes: &[u8]) -> Option<String> {
+        let mut out = b"before".to_vec();
+        let is_utf8 = append_utf8(bytes, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let text = text.strip_prefix("before").unwrap();
+        assert_eq!(is_utf8, !text.is_empty());
+        is_utf8.then(|| text.to_owned())
+    }
+
+    /// Every byte at every place of a string of every length around the steps and blocks.
+    #[test]
+    fn each_byte_is_written_as_serde_json_does() {
+        for len in [1_usize, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 79, 80, 81, 200] {
+            for place in [0, 1, len / 2, len.saturating_sub(2), len - 1] {
+                for byte in 0..=255 {
+                    let mut bytes = vec![b'x'; len];
+                    bytes[place.min(len - 1)] = byte;
+                    let expected = core::str::from_utf8(&bytes).ok().map(|text| serde_json::to_string(text).unwrap());
+                    assert_eq!(as_string(&bytes), expected, "{byte:#x} at {place} of {len}");
+                }
+            }
+        }
+    }
+
+    /// Neighbours do not hide one another: each pair of bytes, in a block and in its remainder.
+    #[test]
+    fn each_pair_of_bytes_is_written_as_serde_json_does() {
+        for first in 0..=127_u8 {
+            for second in 0..=127_u8 {
+                let mut text = "é".repeat(60);
+                for at in [0, 14, 62, 80, 118] {
+                    text.insert(at, first.into());
+                    text.insert(at, second.into());
+                }
+                let mut out = Vec::new();
+                append_str(&text, &mut out);
+                assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn text_longer_than_a_piece() {
+        let text: String = (0..5000).map(|index| if index % 7 == 0 { '"' } else { 'ü' }).collect();
+        let mut out = Vec::new();
+        append_str(&text, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&text).unwrap());
+    }
+
+    #[test]
+    fn invalid_sequences_are_replaced_as_the_standard_library_does() {
+        for bytes in [b"\xff".as_slice(), b"a\xc3", b"\xf0\x9d\x84a\"\xed\xa0\x80", b"", b"plain"] {
+            let mut out = Vec::new();
+            append_lossy(bytes, &mut out);
+            let expected = serde_json::to_string(&String::from_utf8_lossy(bytes)).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn base64_in_pieces_is_base64_of_the_whole() {
+        for len in [0, 1, 2, 3, 3071, 3072, 3073, 10_000] {
+            let bytes: Vec<u8> = (0..len).map(|index| (index * 7) as u8).collect();
+            let mut out = Vec::new();
+            append_base64(&bytes, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("\"{}\"", STANDARD.encode(&bytes)));
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 9, 10, 12_345, u64::from(u32::MAX), u64::MAX] {
+            let (mut decimal, mut hex) = (Vec::new(), Vec::new());
+            append_number(number, &mut decimal);
+            append_hex(number, &mut hex);
+            assert_eq!(String::from_utf8(decimal).unwrap(), number.to_string());
+            assert_eq!(String::from_utf8(hex).unwrap(), format!("{number:016x}"));
+        }
+    }
+}

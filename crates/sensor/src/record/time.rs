@@ -136,7 +136,9 @@ mod tests {
     #[test]
     fn the_kept_second_does_not_leak_into_another() {
         let mut writer = TimeWriter::new();
-        for nanos in [0, 1_700_000_000_000_000_000, 1_700_000_000_999_999_999, 1_700_000_001_000_000_000, 5, 86_400_000_000_000] {
+        for nanos in
+            [0, 1_700_000_000_000_000_000, 1_700_000_000_999_999_999, 1_700_000_001_000_000_000, 5, 86_400_000_000_000]
+        {
             let mut out = Vec::new();
             writer.append(nanos, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text(nanos));

@@ -112,11 +112,9 @@ impl RecordWriter {
         append_endpoint(server, out);
         append_path(meta, out);
         append_connection(meta, exchange.index, out);
-        out.extend_from_slice(match outcome {
-            Outcome::Paired => b",\"outcome\":\"paired\",\"request\":",
-            Outcome::Unanswered => b",\"outcome\":\"unanswered\",\"request\":",
-            Outcome::Orphan => b",\"outcome\":\"orphan\",\"request\":",
-        });
+        out.extend_from_slice(b",\"outcome\":\"");
+        out.extend_from_slice(outcome.name().as_bytes());
+        out.extend_from_slice(b"\",\"request\":");
         let mut flags = exchange.flags;
         match exchange.request {
             Some(request) => flags = flags.union(self.append_request(request, out)),
@@ -208,9 +206,9 @@ fn append_optional(part: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// The start line as sent, without its line end and without empty lines before it.
+/// The start line as sent, without its line end and without what empty lines and white space stand before it.
 fn start_line(head: &[u8]) -> &[u8] {
-    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(head.len());
+    let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t')).unwrap_or(head.len());
     let line = head.get(begin..).unwrap_or_default();
     let line = memchr::memchr(b'\n', line).and_then(|end| line.get(..end)).unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)

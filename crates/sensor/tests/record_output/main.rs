@@ -1,0 +1,10 @@
+//! Records as they are written, held against `serde_json`, the schema, the documentation and committed snapshots.
+
+mod allocations;
+mod conversations;
+mod documents;
+mod ids;
+mod reading;
+mod schema;
+mod snapshots;
+mod support;
