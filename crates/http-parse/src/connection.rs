@@ -1,20 +1,65 @@
 //! The state machine of one connection.
 
+mod body;
+mod chunked;
+mod heads;
+mod hunt;
+mod pairing;
+mod settling;
+mod side;
+
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
+use crate::message::MessageKind;
+use crate::protocol::{ClientHello, Protocol};
 use crate::{Position, Side, Want};
+use pairing::{Order, Queue};
+use side::{State, Stream};
 
 /// One connection: two sides, what they are in the middle of, and the messages that wait for their partners.
+///
+/// It must be given to [`Connection::close`] in the end: what is dropped instead stays in the context's counts.
 #[derive(Debug)]
 pub struct Connection {
+    left: Stream,
+    right: Stream,
+    requests: Queue,
+    responses: Queue,
+    order: Order,
     initiator: Option<Side>,
+    /// Which side sends requests, once a start line was found.
+    client: Option<Side>,
+    /// The other side or the handshake agrees with `client`.
+    roles_agree: bool,
+    /// What the bytes behind a 101 or a CONNECT are, if they turn out to be nothing else.
+    fallback: Option<Protocol>,
+    /// What the connection was recognized as: nothing more of it is parsed.
+    shunted: Option<Protocol>,
+    /// Weak signs of TLS so far.
+    tls_signs: u8,
+    /// Requests so far.
+    index: u32,
 }
 
 impl Connection {
     /// A connection that `initiator` opened; `None`: picked up mid-stream, the sides may stand anywhere.
     #[must_use]
     pub fn new(initiator: Option<Side>) -> Self {
-        Self { initiator }
+        let from_start = initiator.is_some();
+        Self {
+            left: Stream::new(from_start),
+            right: Stream::new(from_start),
+            requests: Queue::default(),
+            responses: Queue::default(),
+            order: Order { linked: from_start, pipelined: false, last_response_end: None, last_request_acked: None },
+            initiator,
+            client: None,
+            roles_agree: false,
+            fallback: None,
+            shunted: None,
+            tls_signs: 0,
+            index: 0,
+        }
     }
 
     /// The next bytes of a side. `bytes` is what one segment brought; that a call starts at `bytes` is a hint where
@@ -27,8 +72,31 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> Want {
-        let _ = (side, position, bytes, cx, sink, self.initiator);
-        Want::More
+        cx.stats.stream_bytes += bytes.len() as u64;
+        let (mut rest, mut position, mut segment_start) = (bytes, position, true);
+        let stream = self.stream_mut(side);
+        stream.seen = true;
+        stream.next = position.offset;
+        stream.at = position.at;
+        while !rest.is_empty() {
+            if let Some(protocol) = self.shunted {
+                self.count_other(protocol, rest.len() as u64, cx);
+                return Want::Nothing;
+            }
+            let used = match self.stream(side).state {
+                State::Boundary | State::Search => self.hunt(side, position, rest, segment_start, cx, sink),
+                State::Head => self.gather(side, position, rest, cx, sink),
+                State::Length(_) | State::UntilClose | State::Chunked(_) => {
+                    self.read_body(side, position, rest, segment_start, cx, sink)
+                }
+            };
+            rest = rest.get(used..).unwrap_or_default();
+            position.offset += used as u64;
+            // A step that takes nothing has changed the state for one that will.
+            segment_start &= used == 0;
+        }
+        self.note_progress(side, cx, sink);
+        self.want(side)
     }
 
     /// The next `len` bytes of a side were lost.
@@ -40,8 +108,18 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> Want {
-        let _ = (side, position, len, cx, sink);
-        Want::More
+        cx.stats.stream_bytes += len;
+        cx.stats.gap_bytes += len;
+        if self.shunted.is_some() {
+            return Want::Nothing;
+        }
+        let stream = self.stream_mut(side);
+        stream.seen = true;
+        stream.next = position.offset;
+        self.lose(side, position, len, cx, sink);
+        self.stream_mut(side).next = position.offset.saturating_add(len);
+        self.note_progress(side, cx, sink);
+        self.want(side)
     }
 
     /// The next `len` bytes of a side were seen but not kept, after [`Want::Skip`].
@@ -53,18 +131,125 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> Want {
-        let _ = (side, position, len, cx, sink);
-        Want::More
+        cx.stats.stream_bytes += len;
+        if let Some(protocol) = self.shunted {
+            self.count_other(protocol, len, cx);
+            return Want::Nothing;
+        }
+        let stream = self.stream_mut(side);
+        stream.seen = true;
+        stream.next = position.offset;
+        stream.at = position.at;
+        let used = self.pass_body(side, position, len, cx, sink);
+        if used < len {
+            // More than was said not to be needed: what it held is lost for framing.
+            self.mark_loss(side, position.offset.saturating_add(used));
+            self.abandon(side, position.offset.saturating_add(used), cx, sink);
+            self.skip(side, len - used, cx, sink);
+        }
+        self.stream_mut(side).next = position.offset.saturating_add(len);
+        self.note_progress(side, cx, sink);
+        self.want(side)
     }
 
     /// A side has ended in order.
     pub fn end(&mut self, side: Side, position: Position, cx: &mut Context, sink: &mut impl ExchangeSink) -> Want {
-        let _ = (side, position, cx, sink);
-        Want::More
+        if self.shunted.is_some() {
+            return Want::Nothing;
+        }
+        let _ = position;
+        self.end_side(side, cx, sink);
+        self.stream_mut(side).ended = true;
+        self.settle(false, cx, sink);
+        self.want(side)
     }
 
     /// The connection is over: emits what is left. `shunted` bytes of it were never looked at, after [`Want::Nothing`].
-    pub fn close(self, at: u64, shunted: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        let _ = (at, shunted, cx, sink);
+    pub fn close(mut self, at: u64, shunted: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        // Messages end when their last bytes were captured, not when the connection was found to be over.
+        let _ = at;
+        if self.shunted.is_none() {
+            match self.fallback {
+                Some(protocol) => self.shunt(protocol, None, cx, sink),
+                None if self.client.is_none() && (self.left.seen || self.right.seen) => {
+                    self.shunt(Protocol::Unknown, None, cx, sink);
+                }
+                None => self.finish(cx, sink),
+            }
+        }
+        cx.stats.stream_bytes += shunted;
+        self.count_other(self.shunted.unwrap_or(Protocol::Unknown), shunted, cx);
+        cx.charge_queue(self.requests.allocated() + self.responses.allocated(), 0);
+    }
+
+    /// Gives the connection up as `protocol`: emits what is left and parses no more.
+    fn shunt(
+        &mut self,
+        protocol: Protocol,
+        hello: Option<&ClientHello>,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        self.drop_candidate(Side::Left, protocol, cx);
+        self.drop_candidate(Side::Right, protocol, cx);
+        self.finish(cx, sink);
+        self.shunted = Some(protocol);
+        if let Some(count) = cx.stats.recognized.get_mut(protocol as usize) {
+            *count += 1;
+        }
+        sink.recognized(protocol, hello);
+    }
+
+    /// Ends both sides and emits everything that waits.
+    fn finish(&mut self, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        for side in [Side::Left, Side::Right] {
+            self.end_side(side, cx, sink);
+        }
+        self.settle(true, cx, sink);
+    }
+
+    /// What is wanted next of a side.
+    fn want(&self, side: Side) -> Want {
+        if self.shunted.is_some() {
+            return Want::Nothing;
+        }
+        let stream = self.stream(side);
+        match stream.state {
+            State::Length(left) | State::Chunked(chunked::Chunked::Data(left))
+                if !stream.capturing && !stream.doubtful =>
+            {
+                Want::Skip(left)
+            }
+            _ => Want::More,
+        }
+    }
+
+    /// Counts bytes that are not HTTP/1.
+    fn count_other(&self, protocol: Protocol, len: u64, cx: &mut Context) {
+        if let Some(count) = cx.stats.not_http_bytes.get_mut(protocol as usize) {
+            *count += len;
+        }
+    }
+
+    fn stream(&self, side: Side) -> &Stream {
+        match side {
+            Side::Left => &self.left,
+            Side::Right => &self.right,
+        }
+    }
+
+    fn stream_mut(&mut self, side: Side) -> &mut Stream {
+        match side {
+            Side::Left => &mut self.left,
+            Side::Right => &mut self.right,
+        }
+    }
+
+    /// What `side` sends, once that is known.
+    fn kind_of(&self, side: Side) -> Option<MessageKind> {
+        self.client.map(|client| if client == side { MessageKind::Request } else { MessageKind::Response })
     }
 }
+
+// A hundred thousand of these lie in flow slots.
+const _: () = assert!(size_of::<Connection>() <= 512);

@@ -1,20 +1,48 @@
-//! What the connections of one worker share.
+//! What the connections of one worker share: settings, counts, and the pools that messages come from and go back to.
 
+use crate::message::{Message, MessageKind};
 use crate::settings::Settings;
 use crate::stats::Stats;
+use crate::{Position, message::HeaderSpan};
+
+/// Idle messages kept for reuse.
+const POOLED_MESSAGES: usize = 512;
+/// Idle body buffers kept for reuse, in each of the two sizes.
+const POOLED_BODIES: usize = 64;
+/// A body buffer up to this capacity is a small one. Bodies whose length is known to be small take only those, so that a
+/// message that waits does not sit on a large buffer.
+const SMALL_BODY: usize = 4 << 10;
+/// A head buffer beyond this capacity is freed when its message goes back to the pool: one long head must not make every
+/// later message heavy.
+const POOLED_HEAD: usize = 4 << 10;
+/// The same for span tables, in entries.
+const POOLED_SPANS: usize = 64;
 
 /// Settings, pooled buffers and counts shared by the connections of one worker.
 #[derive(Debug)]
 pub struct Context {
     settings: Settings,
-    stats: Stats,
+    pub(crate) stats: Stats,
+    // Boxes, because messages move between pools, queues and connections: a move must be a pointer's, not 300 bytes'.
+    #[expect(clippy::vec_box, reason = "messages travel as pointers")]
+    messages: Vec<Box<Message>>,
+    small_bodies: Vec<Vec<u8>>,
+    large_bodies: Vec<Vec<u8>>,
+    memory: usize,
 }
 
 impl Context {
     /// A context with empty pools.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, stats: Stats::default() }
+        Self {
+            settings,
+            stats: Stats::default(),
+            messages: Vec::new(),
+            small_bodies: Vec::new(),
+            large_bodies: Vec::new(),
+            memory: 0,
+        }
     }
 
     /// The settings.
@@ -29,9 +57,100 @@ impl Context {
         &self.stats
     }
 
-    /// Bytes allocated by the context and its connections now.
+    /// Bytes allocated by the context and its connections now: capacities of heads, span tables, bodies and queues, in
+    /// use or pooled. The [`crate::Connection`]s themselves lie with their owner and are not counted.
     #[must_use]
     pub fn memory(&self) -> usize {
-        0
+        self.memory
+    }
+
+    /// Whether memory for captured bodies is used up.
+    pub(crate) fn is_full(&self) -> bool {
+        self.memory >= self.settings.memory
+    }
+
+    /// Whether not even a head may be kept.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.memory >= self.settings.memory.saturating_add(self.settings.memory / 8)
+    }
+
+    /// An empty message from the pool, or a new one.
+    pub(crate) fn take(&mut self, kind: MessageKind, start: Position) -> Box<Message> {
+        let mut message = self.messages.pop().unwrap_or_else(|| {
+            self.memory += size_of::<Message>();
+            Box::default()
+        });
+        message.reset(kind, start);
+        message
+    }
+
+    /// Takes a message back.
+    pub(crate) fn give_back(&mut self, mut message: Box<Message>) {
+        let body = std::mem::take(&mut message.body);
+        let body_capacity = body.capacity();
+        if message.head.capacity() > POOLED_HEAD {
+            message.head = Vec::new();
+        }
+        if message.headers.capacity() > POOLED_SPANS {
+            message.headers = Vec::new();
+        }
+        if message.trailers.capacity() > POOLED_SPANS {
+            message.trailers = Vec::new();
+        }
+        self.memory = self.memory - message.charged.min(self.memory) + body_capacity;
+        message.charged = message.allocated();
+        self.memory += message.charged;
+        // Above the limit nothing is pooled: what is free must not stand in the way of what is needed.
+        let room = !self.is_full();
+        if body_capacity > 0 {
+            let pool = if body_capacity <= SMALL_BODY { &mut self.small_bodies } else { &mut self.large_bodies };
+            if room && pool.len() < POOLED_BODIES {
+                pool.push(body);
+            } else {
+                self.memory = self.memory.saturating_sub(body_capacity);
+            }
+        }
+        if room && self.messages.len() < POOLED_MESSAGES {
+            self.messages.push(message);
+        } else {
+            self.memory = self.memory.saturating_sub(message.charged + size_of::<Message>());
+        }
+    }
+
+    /// Gives `message` an empty body buffer for `expected` bytes; `None`: the length is not known.
+    pub(crate) fn lend_body(&mut self, message: &mut Message, expected: Option<usize>) {
+        if message.body.capacity() > 0 {
+            return;
+        }
+        let small = expected.is_some_and(|expected| expected <= SMALL_BODY);
+        let pooled = if small {
+            self.small_bodies.pop()
+        } else {
+            self.large_bodies.pop().or_else(|| expected.is_none().then(|| self.small_bodies.pop()).flatten())
+        };
+        if let Some(mut body) = pooled {
+            body.clear();
+            // The buffer was counted as the pool's; from here on it is counted as the message's.
+            message.charged += body.capacity();
+            message.body = body;
+        }
+        if let Some(expected) = expected {
+            message.body.reserve_exact(expected);
+        }
+        self.charge(message);
+    }
+
+    /// Counts what `message` has allocated since it was last counted.
+    pub(crate) fn charge(&mut self, message: &mut Message) {
+        let allocated = message.allocated();
+        self.memory = (self.memory + allocated).saturating_sub(message.charged);
+        message.charged = allocated;
+    }
+
+    /// Counts the change of a queue's capacity.
+    pub(crate) fn charge_queue(&mut self, before: usize, after: usize) {
+        self.memory = (self.memory + after).saturating_sub(before);
     }
 }
+
+const _: () = assert!(size_of::<HeaderSpan>() == 16);

@@ -18,10 +18,16 @@ mod context;
 mod decode;
 mod exchange;
 mod flags;
+mod framing;
+mod head;
+mod hello;
 mod message;
 mod protocol;
+mod recognize;
 mod settings;
 mod stats;
+#[doc(hidden)]
+pub mod testing;
 
 pub use connection::Connection;
 pub use context::Context;

@@ -84,6 +84,28 @@ pub struct Message {
     pub(crate) body_bytes: u64,
     pub(crate) body_missing: u64,
     pub(crate) flags: Flags,
+    /// The position among the requests of the connection, from 1.
+    pub(crate) index: u32,
+    /// A message of the same side may have been lost between the one before and this.
+    pub(crate) after_loss: bool,
+    /// What was decided of a response's request.
+    pub(crate) match_state: MatchState,
+    /// Behind a request: the offset of the first bytes that may hide another request; `u64::MAX`: none.
+    pub(crate) hole_after: u64,
+    /// The allocated bytes that the context's count holds for this message.
+    pub(crate) charged: usize,
+}
+
+/// What was decided of a response's request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MatchState {
+    /// Nothing yet.
+    #[default]
+    Undecided,
+    /// It answers the request at the front of the queue.
+    Matched,
+    /// Its request is not known.
+    Orphan,
 }
 
 impl Message {
@@ -181,6 +203,23 @@ impl Message {
     #[must_use]
     pub const fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// Allocated bytes, without the message itself.
+    pub(crate) fn allocated(&self) -> usize {
+        self.head.capacity()
+            + self.body.capacity()
+            + (self.headers.capacity() + self.trailers.capacity()) * size_of::<HeaderSpan>()
+    }
+
+    /// Makes it a message of which nothing is known, at `start`; buffers and what is charged for them stay.
+    pub(crate) fn reset(&mut self, kind: MessageKind, start: Position) {
+        let Self { head, headers, trailers, body, charged, .. } = std::mem::take(self);
+        *self = Self { kind, start, head, headers, trailers, body, charged, hole_after: u64::MAX, ..Self::default() };
+        self.head.clear();
+        self.headers.clear();
+        self.trailers.clear();
+        self.body.clear();
     }
 
     fn header_at(&self, span: HeaderSpan) -> Header<'_> {

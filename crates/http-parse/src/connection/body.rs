@@ -1,0 +1,390 @@
+//! Bodies: counted whole, kept as a prefix; and what a loss, a skip or an end means where it falls.
+
+use memchr::memchr;
+
+use super::Connection;
+use super::chunked::{Chunked, Step};
+use super::side::State;
+use crate::context::Context;
+use crate::exchange::ExchangeSink;
+use crate::flags::Flag;
+use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
+use crate::message::MessageKind;
+use crate::protocol::Protocol;
+use crate::stats::Unparsable;
+use crate::{Position, Side};
+
+impl Connection {
+    /// Reads on in a body; returns how many bytes were dealt with.
+    pub(super) fn read_body(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        segment_start: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        if self.stream(side).doubtful {
+            if self.is_next_message(side, bytes) {
+                // There is no body after all: what would be its first bytes is the next message.
+                self.complete(side, cx, sink);
+                return 0;
+            }
+            self.stream_mut(side).doubtful = false;
+        }
+        match self.stream(side).state {
+            State::Length(left) => {
+                let used = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                self.take_data(side, bytes.get(..used).unwrap_or_default(), cx);
+                let stream = self.stream_mut(side);
+                let left = left - used as u64;
+                stream.state = State::Length(left);
+                stream.next = position.offset + used as u64;
+                if left == 0 {
+                    self.complete(side, cx, sink);
+                }
+                used
+            }
+            State::UntilClose => {
+                if segment_start && self.is_overdue(side, position, bytes) {
+                    self.complete(side, cx, sink);
+                    return 0;
+                }
+                self.take_data(side, bytes, cx);
+                self.stream_mut(side).next = position.offset + bytes.len() as u64;
+                bytes.len()
+            }
+            State::Chunked(chunked) => self.read_chunked(side, chunked, position, bytes, segment_start, cx, sink),
+            State::Boundary | State::Search | State::Head => 0,
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site")]
+    fn read_chunked(
+        &mut self,
+        side: Side,
+        mut chunked: Chunked,
+        position: Position,
+        bytes: &[u8],
+        segment_start: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        if let Chunked::Trailer { from, line } = chunked {
+            return self.read_trailer(side, (from, line), position, bytes, segment_start, cx, sink);
+        }
+        let step = chunked.step(bytes);
+        let used = match step {
+            Step::Framing(used) => {
+                cx.stats.parsed_bytes += used as u64;
+                used
+            }
+            Step::Data(used) => {
+                self.take_data(side, bytes.get(..used).unwrap_or_default(), cx);
+                used
+            }
+            Step::Trailer => 0,
+            Step::Invalid => {
+                self.mark_loss(side, position.offset);
+                if let Some(message) = self.stream_mut(side).reading_mut() {
+                    message.flags.insert(Flag::InvalidChunk);
+                }
+                self.cut(side, cx, sink);
+                return 0;
+            }
+        };
+        let stream = self.stream_mut(side);
+        if let (Chunked::Trailer { from, .. }, Some(message)) = (&mut chunked, stream.message.as_deref()) {
+            *from = u32::try_from(message.head.len()).unwrap_or(u32::MAX);
+        }
+        stream.state = State::Chunked(chunked);
+        stream.next = position.offset + used as u64;
+        used
+    }
+
+    /// The trailer section (RFC 9112, section 7.1.2): lines until an empty one, kept behind the head.
+    #[expect(clippy::too_many_arguments, reason = "one call site")]
+    fn read_trailer(
+        &mut self,
+        side: Side,
+        (from, mut line): (u32, u32),
+        position: Position,
+        bytes: &[u8],
+        segment_start: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        let limits = (cx.settings().max_head, cx.settings().max_headers);
+        let expected = self.kind_of(side);
+        let stream = self.stream_mut(side);
+        let Some(message) = stream.message.as_deref_mut() else { return 0 };
+        let starts = line == 0 && message.head.len() == from as usize;
+        if starts && segment_start && is_start(bytes, expected) {
+            // Some senders forget the empty line.
+            message.flags.insert(Flag::InvalidChunk);
+            self.complete(side, cx, sink);
+            return 0;
+        }
+        let mut used = 0;
+        let mut ended = false;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let piece = memchr(b'\n', rest).map_or(rest, |lf| rest.get(..=lf).unwrap_or(rest));
+            used += piece.len();
+            let content = piece.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).count();
+            line = line.saturating_add(u32::try_from(content).unwrap_or(u32::MAX));
+            let line_ended = piece.ends_with(b"\n");
+            if line == 0 && line_ended {
+                ended = true;
+                break;
+            }
+            if message.head.len() + piece.len() <= limits.0.saturating_add(from as usize) {
+                message.head.extend_from_slice(piece);
+            } else {
+                message.flags.insert(Flag::TooManyHeaders);
+            }
+            if line_ended {
+                line = 0;
+            }
+        }
+        cx.charge(message);
+        cx.stats.parsed_bytes += used as u64;
+        stream.state = State::Chunked(Chunked::Trailer { from, line });
+        stream.next = position.offset + used as u64;
+        if ended {
+            if message.head.len() > from as usize {
+                parse_trailers(message, from as usize, limits.1);
+                cx.charge(message);
+            }
+            self.complete(side, cx, sink);
+        }
+        used
+    }
+
+    /// Counts body bytes and keeps those within the limit.
+    fn take_data(&mut self, side: Side, bytes: &[u8], cx: &mut Context) {
+        cx.stats.parsed_bytes += bytes.len() as u64;
+        let stream = self.stream_mut(side);
+        let Some(message) = stream.message.as_deref_mut() else { return };
+        message.body_bytes = message.body_bytes.saturating_add(bytes.len() as u64);
+        if stream.capturing {
+            let room = cx.settings().body_limit.saturating_sub(message.body.len());
+            let kept = bytes.get(..bytes.len().min(room)).unwrap_or_default();
+            if message.body.capacity() - message.body.len() < kept.len() && cx.is_full() {
+                message.flags.insert(Flag::BodyNotCaptured);
+                stream.capturing = false;
+                return;
+            }
+            message.body.extend_from_slice(kept);
+            stream.capturing = message.body.len() < cx.settings().body_limit;
+            cx.charge(message);
+        }
+    }
+
+    /// Counts body bytes that were seen but not kept; returns how many of `len` the body could have.
+    pub(super) fn pass_body(
+        &mut self,
+        side: Side,
+        position: Position,
+        len: u64,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> u64 {
+        let stream = self.stream_mut(side);
+        let used = match stream.state {
+            State::Length(left) | State::Chunked(Chunked::Data(left)) => left.min(len),
+            State::UntilClose => len,
+            _ => 0,
+        };
+        let Some(message) = stream.reading_mut().filter(|_| used > 0) else { return 0 };
+        message.body_bytes = message.body_bytes.saturating_add(used);
+        stream.capturing = false;
+        stream.doubtful = false;
+        stream.next = position.offset.saturating_add(used);
+        cx.stats.parsed_bytes += used;
+        self.advance(side, used, cx, sink);
+        used
+    }
+
+    /// Moves on in a body of known length or a chunk by bytes that are accounted for already.
+    fn advance(&mut self, side: Side, used: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let stream = self.stream_mut(side);
+        match &mut stream.state {
+            State::Length(left) => {
+                *left = left.saturating_sub(used);
+                if *left == 0 {
+                    self.complete(side, cx, sink);
+                }
+            }
+            State::Chunked(chunked) => {
+                if let Chunked::Data(left) = chunked {
+                    *left = left.saturating_sub(used);
+                    if *left == 0 {
+                        *chunked = Chunked::DataEnd;
+                    }
+                }
+            }
+            State::Boundary | State::Search | State::Head | State::UntilClose => {}
+        }
+    }
+
+    /// The next `len` bytes of a side were lost.
+    pub(super) fn lose(
+        &mut self,
+        side: Side,
+        position: Position,
+        len: u64,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        let is_client = self.client == Some(side);
+        let stream = self.stream_mut(side);
+        let within = match stream.state {
+            // Perhaps there is no body, and messages were lost.
+            _ if stream.doubtful && stream.in_body() && !is_client => 0,
+            State::Length(left) => left.min(len),
+            // A loss that reaches behind the chunk hides where the next one starts.
+            State::Chunked(Chunked::Data(left)) if len <= left => len,
+            State::UntilClose => len,
+            _ => 0,
+        };
+        if within > 0
+            && let Some(message) = stream.reading_mut()
+        {
+            message.body_bytes = message.body_bytes.saturating_add(within);
+            message.body_missing = message.body_missing.saturating_add(within);
+            message.flags.insert(Flag::MissingBytes);
+            stream.capturing = false;
+            stream.next = position.offset.saturating_add(within);
+            self.advance(side, within, cx, sink);
+        }
+        if within < len {
+            self.mark_loss(side, position.offset.saturating_add(within));
+            self.abandon(side, position.offset.saturating_add(within), cx, sink);
+        }
+    }
+
+    /// What a side is in the middle of ends in lost bytes: emits or counts it, and searches for the next message.
+    pub(super) fn abandon(&mut self, side: Side, offset: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        match self.stream(side).state {
+            State::Boundary | State::Search => {
+                self.drop_begun(side, Unparsable::HeadLost, cx);
+                self.drop_candidate(side, Protocol::Unsynchronized, cx);
+                self.stream_mut(side).lose_sync();
+            }
+            State::Head => self.abandon_head(side, offset, cx, sink),
+            State::Length(_) | State::Chunked(_) | State::UntilClose => {
+                if let Some(message) = self.stream_mut(side).reading_mut() {
+                    message.flags.insert(Flag::MissingBytes);
+                }
+                self.cut(side, cx, sink);
+            }
+        }
+    }
+
+    /// A head is cut by a loss. Its start line, if whole, is worth a record.
+    fn abandon_head(&mut self, side: Side, offset: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let stream = self.stream_mut(side);
+        let Some(mut message) = stream.message.take() else {
+            stream.lose_sync();
+            return;
+        };
+        let readable = memchr(b'\n', &message.head).is_some();
+        message.head_end = message.start.offset + message.head.len() as u64;
+        if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
+            stream.message = Some(message);
+            self.drop_message(side, Unparsable::HeadLost, cx);
+            return;
+        }
+        cx.charge(&mut message);
+        message.flags.insert(Flag::HeadGap);
+        message.flags.insert(Flag::MissingBytes);
+        match message.kind {
+            MessageKind::Request => {
+                self.note_request(&mut message, cx);
+                // The loss is behind this request now, not behind the one before.
+                message.hole_after = offset;
+            }
+            MessageKind::Response if matches!(message.status, 100 | 102..=199) => {
+                cx.stats.interim += 1;
+                let stream = self.stream_mut(side);
+                stream.interim = true;
+                stream.lose_sync();
+                cx.give_back(message);
+                return;
+            }
+            MessageKind::Response => {
+                cx.stats.messages += 1;
+                cx.stats.pending_messages += 1;
+                if std::mem::take(&mut self.stream_mut(side).interim) {
+                    message.flags.insert(Flag::Interim);
+                }
+            }
+        }
+        let stream = self.stream_mut(side);
+        stream.state = State::UntilClose;
+        stream.message = Some(message);
+        self.cut(side, cx, sink);
+    }
+
+    /// Where a message was due, the few bytes of it that came are a message that was begun.
+    fn drop_begun(&mut self, side: Side, reason: Unparsable, cx: &mut Context) {
+        let due = self.client.is_some() && self.fallback.is_none() && self.stream(side).state == State::Boundary;
+        if let Some(candidate) = self.stream(side).message.as_deref().filter(|_| due) {
+            let len = candidate.head.len() as u64;
+            cx.stats.undecided_bytes -= len;
+            cx.stats.parsed_bytes += len;
+            self.drop_message(side, reason, cx);
+        }
+    }
+
+    /// Nothing more comes of a side.
+    pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        match self.stream(side).state {
+            State::Boundary | State::Search => {
+                self.drop_begun(side, Unparsable::HeadCut, cx);
+                let protocol = match (self.fallback, self.client, self.initiator) {
+                    (Some(protocol), ..) => protocol,
+                    (None, None, Some(_)) => Protocol::Unknown,
+                    _ => Protocol::Unsynchronized,
+                };
+                self.drop_candidate(side, protocol, cx);
+            }
+            State::Head => {
+                let next = self.stream(side).next;
+                self.mark_loss(side, next);
+                self.drop_message(side, Unparsable::HeadCut, cx);
+            }
+            State::UntilClose => self.complete(side, cx, sink),
+            State::Length(_) | State::Chunked(_) => {
+                if let Some(message) = self.stream_mut(side).reading_mut() {
+                    message.flags.insert(Flag::CutByClose);
+                }
+                self.cut(side, cx, sink);
+            }
+        }
+    }
+
+    /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
+    fn is_next_message(&self, side: Side, bytes: &[u8]) -> bool {
+        is_start(bytes, self.kind_of(side))
+    }
+
+    /// Whether a response without a length is over though its connection is not: a response starts here while another
+    /// request, which the server had received, waits for it.
+    fn is_overdue(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
+        bytes.starts_with(b"HTTP/1.")
+            && self.client == Some(side.opposite())
+            && self.requests.get(1).is_some_and(|next| position.acked.is_some_and(|acked| acked > next.start.offset))
+            && is_start(bytes, Some(MessageKind::Response))
+    }
+}
+
+/// Whether a start line of `kind` stands at the beginning of `bytes`.
+fn is_start(bytes: &[u8], kind: Option<MessageKind>) -> bool {
+    match looks_like_start(bytes) {
+        StartLine::Request => kind == Some(MessageKind::Request),
+        StartLine::Response => kind == Some(MessageKind::Response),
+        StartLine::NeedMore | StartLine::No => false,
+    }
+}

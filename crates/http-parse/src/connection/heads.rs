@@ -1,0 +1,403 @@
+//! Heads: gathered until their end, read once, and what follows from them.
+
+use super::Connection;
+use super::chunked::Chunked;
+use super::side::State;
+use crate::context::Context;
+use crate::exchange::ExchangeSink;
+use crate::flags::Flag;
+use crate::framing::{Asked, Framing, frame};
+use crate::head::{find_head_end, parse_head};
+use crate::message::{MatchState, Message, MessageKind};
+use crate::protocol::Protocol;
+use crate::settings::BodyTypes;
+use crate::stats::Unparsable;
+use crate::{Position, Side};
+
+impl Connection {
+    /// A message starts at the beginning of `bytes`; returns how many of them its head took.
+    pub(super) fn start_message(
+        &mut self,
+        side: Side,
+        kind: MessageKind,
+        position: Position,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        self.note_roles(side, kind, cx, sink);
+        if cx.is_overfull() {
+            return self.refuse_for_memory(side, position, bytes.len(), cx, sink);
+        }
+        let mut message = cx.take(kind, position);
+        let mut scanned = 0;
+        let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
+        // The usual case: the whole head lies in one segment and is copied once.
+        let end = find_head_end(window, &mut scanned);
+        let used = end.unwrap_or(window.len());
+        message.head.extend_from_slice(window.get(..used).unwrap_or_default());
+        cx.charge(&mut message);
+        cx.stats.parsed_bytes += used as u64;
+        self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
+        used
+    }
+
+    /// A candidate with `before` bytes from earlier calls turned out to be a message; returns how many of this call's
+    /// bytes its head took.
+    #[expect(clippy::too_many_arguments, reason = "one call site; the candidate and where it stands")]
+    pub(super) fn adopt_candidate(
+        &mut self,
+        side: Side,
+        kind: MessageKind,
+        mut candidate: Box<Message>,
+        before: usize,
+        position: Position,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        self.note_roles(side, kind, cx, sink);
+        candidate.kind = kind;
+        let mut scanned = 0;
+        let end = find_head_end(&candidate.head, &mut scanned);
+        let len = end.unwrap_or(candidate.head.len()).max(before);
+        candidate.head.truncate(len);
+        let used = len - before;
+        cx.stats.parsed_bytes += used as u64;
+        self.put_head(side, candidate, scanned, end.is_some(), position, used, cx, sink);
+        used
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "shared by the two ways in which a message starts")]
+    fn put_head(
+        &mut self,
+        side: Side,
+        mut message: Box<Message>,
+        scanned: usize,
+        ended: bool,
+        position: Position,
+        used: usize,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        self.fallback = None;
+        self.left.searched = 0;
+        self.right.searched = 0;
+        let stream = self.stream_mut(side);
+        message.after_loss = std::mem::take(&mut stream.lossy);
+        if std::mem::take(&mut stream.resynchronized) {
+            message.flags.insert(Flag::Resynchronized);
+        }
+        if std::mem::take(&mut stream.leading) {
+            message.flags.insert(Flag::LeadingEmptyLines);
+        }
+        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
+        stream.state = State::Head;
+        stream.message = Some(message);
+        stream.next = position.offset + used as u64;
+        if ended {
+            self.read_head(side, cx, sink);
+        }
+    }
+
+    /// Gathers more of a head; returns how many bytes it took.
+    pub(super) fn gather(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        let limit = cx.settings().max_head;
+        let stream = self.stream_mut(side);
+        let Some(message) = stream.message.as_deref_mut() else {
+            // A head without a message cannot be; searching on is right whatever happened.
+            stream.lose_sync();
+            return 0;
+        };
+        let before = message.head.len();
+        let room = bytes.len().min(limit.saturating_sub(before));
+        if room == 0 {
+            self.mark_loss(side, position.offset);
+            self.drop_message(side, Unparsable::HeadTooLong, cx);
+            return 0;
+        }
+        message.head.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        let mut scanned = stream.scanned as usize;
+        let end = find_head_end(&message.head, &mut scanned);
+        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
+        let mut used = room;
+        if let Some(end) = end {
+            let end = end.max(before);
+            message.head.truncate(end);
+            used = end - before;
+        }
+        cx.charge(message);
+        cx.stats.parsed_bytes += used as u64;
+        stream.next = position.offset + used as u64;
+        if end.is_some() {
+            self.read_head(side, cx, sink);
+        }
+        used
+    }
+
+    /// A message's head is whole: reads it and sets what comes next.
+    fn read_head(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let stream = self.stream_mut(side);
+        let next = stream.next;
+        let Some(mut message) = stream.message.take() else { return };
+        message.head_end = message.start.offset + without_empty_line(&message.head) as u64;
+        let kind = message.kind;
+        let parsed = parse_head(kind, &mut message, cx.settings().max_headers);
+        cx.charge(&mut message);
+        if parsed.is_err() {
+            stream.message = Some(message);
+            self.mark_loss(side, next);
+            self.drop_message(side, Unparsable::MalformedHead, cx);
+            // Its end is known, so the next message may stand right here.
+            self.stream_mut(side).state = State::Boundary;
+            return;
+        }
+        match kind {
+            MessageKind::Request => self.begin_request(side, message, cx, sink),
+            MessageKind::Response => self.begin_response(side, message, cx, sink),
+        }
+    }
+
+    fn begin_request(&mut self, side: Side, mut message: Box<Message>, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.note_request(&mut message, cx);
+        let (framing, flags) = frame(&message, Asked::Other);
+        message.flags = message.flags.union(flags);
+        // A client that waits for 100 (Continue) may not send its body at all.
+        let doubtful = framing != Framing::Empty && message.header("expect").is_some();
+        self.begin_body(side, message, framing, doubtful, cx);
+        if framing == Framing::Empty {
+            self.complete(side, cx, sink);
+        } else if !self.responses.is_empty() || self.stream(side.opposite()).in_body() {
+            self.settle(false, cx, sink);
+        }
+    }
+
+    /// Counts a request whose head could be read and gives it its number.
+    pub(super) fn note_request(&mut self, message: &mut Message, cx: &mut Context) {
+        cx.stats.messages += 1;
+        cx.stats.pending_messages += 1;
+        self.index = self.index.saturating_add(1);
+        message.index = self.index;
+        self.order.note_request(message.start.acked, !self.requests.is_empty());
+    }
+
+    fn begin_response(
+        &mut self,
+        side: Side,
+        mut message: Box<Message>,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        // 101 (Switching Protocols) ends its exchange; the other 1xx announce that a final response will come.
+        if matches!(message.status, 100 | 102..=199) {
+            cx.stats.interim += 1;
+            let stream = self.stream_mut(side);
+            stream.interim = true;
+            stream.lossy |= message.after_loss;
+            stream.state = State::Boundary;
+            cx.give_back(message);
+            return;
+        }
+        cx.stats.messages += 1;
+        cx.stats.pending_messages += 1;
+        if std::mem::take(&mut self.stream_mut(side).interim) {
+            message.flags.insert(Flag::Interim);
+        }
+        // Which request it answers says whether it has a body.
+        if self.responses.is_empty() {
+            self.decide_early(&mut message, cx, sink);
+        }
+        let matched = message.match_state == MatchState::Matched;
+        let asked = if matched { self.front_request().map_or(Asked::Other, Asked::by) } else { Asked::Other };
+        let (framing, flags) = frame(&message, asked);
+        message.flags = message.flags.union(flags);
+        let switches = switches_protocol(&message, asked);
+        if switches.is_some() {
+            message.flags.insert(Flag::Upgraded);
+        }
+        self.begin_body(side, message, framing, !matched && framing != Framing::Empty, cx);
+        if framing == Framing::Empty {
+            self.complete(side, cx, sink);
+        }
+        if let Some(protocol) = switches {
+            self.switch_to(protocol);
+        }
+    }
+
+    /// Sets a side to read the body of `message`.
+    fn begin_body(
+        &mut self,
+        side: Side,
+        mut message: Box<Message>,
+        framing: Framing,
+        doubtful: bool,
+        cx: &mut Context,
+    ) {
+        let mut capturing = framing != Framing::Empty && wants_body(&message, cx);
+        if capturing && cx.is_full() {
+            message.flags.insert(Flag::BodyNotCaptured);
+            capturing = false;
+        }
+        if capturing {
+            let limit = cx.settings().body_limit;
+            let expected = match framing {
+                Framing::Length(length) => Some(usize::try_from(length).unwrap_or(usize::MAX).min(limit)),
+                _ => None,
+            };
+            cx.lend_body(&mut message, expected);
+        }
+        let stream = self.stream_mut(side);
+        stream.capturing = capturing;
+        stream.doubtful = doubtful;
+        stream.state = match framing {
+            // A body of no bytes: complete at once.
+            Framing::Empty => State::Length(0),
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunked::START),
+            Framing::UntilClose => State::UntilClose,
+        };
+        stream.message = Some(message);
+    }
+
+    /// A request was found for the response being read after its head: whether it has a body is known now.
+    pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let asked = self.front_request().map_or(Asked::Other, Asked::by);
+        let stream = self.stream_mut(side);
+        if !std::mem::take(&mut stream.doubtful) || asked == Asked::Other {
+            return;
+        }
+        let Some(message) = stream.reading_mut() else { return };
+        if message.body_bytes > 0 || frame(message, asked).0 != Framing::Empty {
+            return;
+        }
+        let switches = switches_protocol(message, asked);
+        if switches.is_some() {
+            message.flags.insert(Flag::Upgraded);
+        }
+        self.complete(side, cx, sink);
+        if let Some(protocol) = switches {
+            self.switch_to(protocol);
+        }
+    }
+
+    /// What follows on both sides is another protocol, or HTTP anew.
+    pub(super) fn switch_to(&mut self, protocol: Protocol) {
+        self.fallback = Some(protocol);
+        for stream in [&mut self.left, &mut self.right] {
+            if stream.state == State::Search && stream.message.is_none() {
+                stream.state = State::Boundary;
+            }
+            if stream.state == State::Boundary {
+                stream.lossy = false;
+                stream.resynchronized = false;
+            }
+        }
+    }
+
+    /// Counts the message in hand as unparsable and searches for the next.
+    pub(super) fn drop_message(&mut self, side: Side, reason: Unparsable, cx: &mut Context) {
+        cx.stats.messages += 1;
+        if let Some(count) = cx.stats.unparsable.get_mut(reason as usize) {
+            *count += 1;
+        }
+        let stream = self.stream_mut(side);
+        stream.lose_sync();
+        if let Some(message) = stream.message.take() {
+            cx.give_back(message);
+        }
+    }
+
+    fn refuse_for_memory(
+        &mut self,
+        side: Side,
+        position: Position,
+        len: usize,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        self.mark_loss(side, position.offset);
+        self.drop_message(side, Unparsable::Memory, cx);
+        self.skip(side, len as u64, cx, sink);
+        len
+    }
+}
+
+/// What a connection changes to with this response, if it does.
+fn switches_protocol(response: &Message, asked: Asked) -> Option<Protocol> {
+    if response.status == 101 {
+        let upgrade = response.header("upgrade").unwrap_or_default();
+        let is_http2 = upgrade.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"));
+        return Some(if is_http2 { Protocol::Http2 } else { Protocol::Upgraded });
+    }
+    (asked == Asked::Connect && (200..=299).contains(&response.status)).then_some(Protocol::Tunnel)
+}
+
+/// The length of a head without the empty line that ends it.
+fn without_empty_line(head: &[u8]) -> usize {
+    let line = head.strip_suffix(b"\n").map_or(head, |rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+    if line.ends_with(b"\n") || line.is_empty() { line.len() } else { head.len() }
+}
+
+/// Whether the settings ask for this message's body.
+fn wants_body(message: &Message, cx: &Context) -> bool {
+    if cx.settings().body_limit == 0 {
+        return false;
+    }
+    match &cx.settings().body_types {
+        BodyTypes::All => true,
+        BodyTypes::Only(types) => {
+            let value = message.header("content-type").unwrap_or_default();
+            let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            types.iter().any(|wanted| matches_type(wanted.as_bytes(), media_type))
+        }
+    }
+}
+
+/// Whether `media_type` matches `wanted`: `type/subtype`, `type/*`, or `+suffix`.
+fn matches_type(wanted: &[u8], media_type: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    match wanted {
+        [b'+', ..] => media_type
+            .len()
+            .checked_sub(wanted.len())
+            .and_then(|at| media_type.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(wanted)),
+        [family @ .., b'*'] if family.ends_with(b"/") => starts(family),
+        _ => media_type.eq_ignore_ascii_case(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_match_whole_by_family_or_by_suffix() {
+        assert!(matches_type(b"text/html", b"Text/HTML"));
+        assert!(!matches_type(b"text/html", b"text/htmlx"));
+        assert!(matches_type(b"text/*", b"text/plain"));
+        assert!(!matches_type(b"text/*", b"textual/plain"));
+        assert!(matches_type(b"+json", b"application/problem+JSON"));
+        assert!(!matches_type(b"+json", b"application/json"));
+        assert!(!matches_type(b"text/html", b""));
+    }
+
+    #[test]
+    fn the_empty_line_is_not_part_of_the_head() {
+        for (head, len) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], 16),
+            (b"GET / HTTP/1.1\n\n", 15),
+            (b"GET / HTTP/1.1\n\r\n", 15),
+            (b"GET / HTTP/1.1\r\nHost: a", 23),
+            (b"GET / HTTP/1.1\r\n", 16),
+        ] {
+            assert_eq!(without_empty_line(head), len, "{}", head.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Where messages start: detection by content, and the search for a start line after a loss.
+
+use memchr::memchr;
+
+use super::Connection;
+use super::side::State;
+use crate::context::Context;
+use crate::exchange::ExchangeSink;
+use crate::head::{StartLine, looks_like_start};
+use crate::message::MessageKind;
+use crate::protocol::{ClientHello, Protocol};
+use crate::recognize::{Recognized, recognize};
+use crate::{Position, Side};
+
+/// A candidate longer than this is judged anew only when a line of it has ended, so that a long line in small pieces is
+/// not read again for each of them.
+const EAGER: usize = 256;
+/// Weak signs of TLS that make it certain.
+const TLS_SIGNS: u8 = 3;
+
+enum Verdict {
+    Start(MessageKind),
+    NeedMore,
+    No,
+    Other(Protocol, Option<ClientHello>),
+}
+
+impl Connection {
+    /// Looks for a message's start at the beginning of `bytes`; returns how many were dealt with.
+    pub(super) fn hunt(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        segment_start: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        let exact = self.stream(side).state == State::Boundary;
+        if self.stream(side).message.is_some() {
+            return self.hunt_on(side, position, bytes, exact, cx, sink);
+        }
+        if !exact && !segment_start {
+            self.skip(side, bytes.len() as u64, cx, sink);
+            return bytes.len();
+        }
+        if exact && self.fallback.is_none() {
+            let space = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t')).count();
+            if space > 0 {
+                // RFC 9112, section 2.2: empty lines before a start line are ignored.
+                self.stream_mut(side).leading = true;
+                cx.stats.parsed_bytes += space as u64;
+                return space;
+            }
+        }
+        match self.judge(side, bytes, exact) {
+            Verdict::Start(kind) => self.start_message(side, kind, position, bytes, cx, sink),
+            Verdict::NeedMore => {
+                let mut candidate = cx.take(MessageKind::Request, position);
+                let used = bytes.len().min(cx.settings().max_head);
+                candidate.head.extend_from_slice(bytes.get(..used).unwrap_or_default());
+                cx.charge(&mut candidate);
+                cx.stats.undecided_bytes += used as u64;
+                self.stream_mut(side).message = Some(candidate);
+                used
+            }
+            Verdict::No => self.miss(side, position, bytes, cx, sink),
+            Verdict::Other(protocol, hello) => {
+                self.shunt(protocol, hello.as_ref(), cx, sink);
+                0
+            }
+        }
+    }
+
+    /// Goes on with a candidate of which some bytes wait.
+    fn hunt_on(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        exact: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        let limit = cx.settings().max_head;
+        let Some(mut candidate) = self.stream_mut(side).message.take() else { return 0 };
+        let before = candidate.head.len();
+        let used = bytes.len().min(limit.saturating_sub(before));
+        let added = bytes.get(..used).unwrap_or_default();
+        candidate.head.extend_from_slice(added);
+        cx.charge(&mut candidate);
+        let is_line = !matches!(candidate.head.first(), Some(0x14..=0x17));
+        let verdict = if used == 0 {
+            Verdict::No
+        } else if before >= EAGER && is_line && memchr(b'\n', added).is_none() {
+            Verdict::NeedMore
+        } else {
+            self.judge(side, &candidate.head, exact)
+        };
+        match verdict {
+            Verdict::Start(kind) => {
+                cx.stats.undecided_bytes -= before as u64;
+                cx.stats.parsed_bytes += before as u64;
+                self.adopt_candidate(side, kind, candidate, before, position, cx, sink)
+            }
+            Verdict::NeedMore => {
+                cx.stats.undecided_bytes += used as u64;
+                self.stream_mut(side).message = Some(candidate);
+                used
+            }
+            Verdict::No => {
+                let start = candidate.start;
+                candidate.head.truncate(before);
+                self.stream_mut(side).message = Some(candidate);
+                if !(exact && self.fallback.is_some()) {
+                    let candidate = self.stream_mut(side).message.take();
+                    cx.stats.undecided_bytes -= before as u64;
+                    candidate.into_iter().for_each(|candidate| cx.give_back(candidate));
+                    self.skip(side, before as u64, cx, sink);
+                }
+                if self.shunted.is_none() {
+                    self.miss(side, start, &[], cx, sink);
+                }
+                // These bytes are a segment's start of their own: the caller tries them again.
+                0
+            }
+            Verdict::Other(protocol, hello) => {
+                candidate.head.truncate(before);
+                self.stream_mut(side).message = Some(candidate);
+                self.shunt(protocol, hello.as_ref(), cx, sink);
+                0
+            }
+        }
+    }
+
+    /// No message starts here: the side's stream has to be searched. `bytes` are passed over.
+    fn miss(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        if self.stream(side).state == State::Boundary {
+            if let Some(protocol) = self.fallback {
+                self.shunt(protocol, None, cx, sink);
+                return 0;
+            }
+            self.mark_loss(side, position.offset);
+            self.stream_mut(side).lose_sync();
+        }
+        self.skip(side, bytes.len() as u64, cx, sink);
+        bytes.len()
+    }
+
+    /// What stands at the start of `bytes`. Where no message is due (not `exact`), a start line alone is not enough.
+    fn judge(&mut self, side: Side, bytes: &[u8], exact: bool) -> Verdict {
+        let mut undecided = false;
+        if self.client.is_none() || self.fallback.is_some() {
+            match recognize(bytes) {
+                Recognized::Certain(Protocol::Tls, None) if self.awaits_hello(side) => {}
+                Recognized::Certain(protocol, hello) => return Verdict::Other(protocol, hello),
+                Recognized::Likely(protocol) => {
+                    self.tls_signs += 1;
+                    if self.tls_signs >= TLS_SIGNS {
+                        return Verdict::Other(protocol, None);
+                    }
+                }
+                Recognized::NeedMore => undecided = true,
+                Recognized::No => {}
+            }
+        }
+        let kind = match looks_like_start(bytes) {
+            StartLine::Request => MessageKind::Request,
+            StartLine::Response => MessageKind::Response,
+            StartLine::NeedMore => return Verdict::NeedMore,
+            StartLine::No if undecided => return Verdict::NeedMore,
+            StartLine::No => return Verdict::No,
+        };
+        if undecided {
+            return Verdict::NeedMore;
+        }
+        if !self.may_send(side, kind) {
+            return Verdict::No;
+        }
+        if exact {
+            return Verdict::Start(kind);
+        }
+        match has_header_behind_start_line(bytes) {
+            Some(true) => Verdict::Start(kind),
+            Some(false) => Verdict::No,
+            None => Verdict::NeedMore,
+        }
+    }
+
+    /// Whether TLS was met on a side whose peer may still show its ClientHello: the mirror may have swapped the two.
+    fn awaits_hello(&mut self, side: Side) -> bool {
+        self.tls_signs += 1;
+        self.initiator.is_some() && !self.stream(side.opposite()).seen && self.tls_signs < TLS_SIGNS
+    }
+
+    /// Whether a message of `kind` from `side` fits what is known of the roles, or is better evidence than it.
+    fn may_send(&self, side: Side, kind: MessageKind) -> bool {
+        let client = client_by(side, kind);
+        match self.client {
+            None => true,
+            Some(known) => known == client || !self.roles_agree,
+        }
+    }
+
+    /// Takes note that a message of `kind` starts on `side`. Roles that turn out to have been taken from a chance hit are
+    /// turned round; what was found under them is emitted as it is.
+    pub(super) fn note_roles(&mut self, side: Side, kind: MessageKind, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let client = client_by(side, kind);
+        match self.client {
+            Some(known) if known == client => {
+                // Each side shows its role by itself; agreement takes the other one.
+                self.roles_agree |= kind == MessageKind::Response;
+                return;
+            }
+            Some(known) => {
+                debug_assert!(known != client);
+                let other = side.opposite();
+                self.end_side(other, cx, sink);
+                self.settle(true, cx, sink);
+                self.stream_mut(other).lose_sync();
+                self.stream_mut(side).lossy = true;
+                self.order.linked = false;
+            }
+            None => {}
+        }
+        self.client = Some(client);
+        self.roles_agree = self.initiator == Some(client);
+    }
+
+    /// Counts bytes passed over in the search, and gives the connection up when they are too many.
+    pub(super) fn skip(&mut self, side: Side, len: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let from_start = self.initiator.is_some();
+        let protocol = if self.client.is_none() && from_start { Protocol::Unknown } else { Protocol::Unsynchronized };
+        self.count_other(protocol, len, cx);
+        let limit = if self.client.is_none() && from_start {
+            cx.settings().max_detect as u64
+        } else {
+            cx.settings().max_resync
+        };
+        let stream = self.stream_mut(side);
+        stream.searched = stream.searched.saturating_add(len);
+        if stream.searched > limit && self.shunted.is_none() {
+            self.shunt(Protocol::Unknown, None, cx, sink);
+        }
+    }
+
+    /// Counts a waiting candidate's bytes as `protocol` and lets go of it.
+    pub(super) fn drop_candidate(&mut self, side: Side, protocol: Protocol, cx: &mut Context) {
+        let stream = self.stream_mut(side);
+        if matches!(stream.state, State::Boundary | State::Search)
+            && let Some(candidate) = stream.message.take()
+        {
+            let len = candidate.head.len() as u64;
+            cx.stats.undecided_bytes -= len;
+            cx.give_back(candidate);
+            self.count_other(protocol, len, cx);
+        }
+    }
+}
+
+const fn client_by(side: Side, kind: MessageKind) -> Side {
+    match kind {
+        MessageKind::Request => side,
+        MessageKind::Response => side.opposite(),
+    }
+}
+
+/// Whether the line behind the first is a header field or the end of the head; `None`: not all of it is there.
+fn has_header_behind_start_line(bytes: &[u8]) -> Option<bool> {
+    let rest = bytes.get(memchr(b'\n', bytes)? + 1..)?;
+    match rest {
+        [b'\n', ..] | [b'\r', b'\n', ..] => return Some(true),
+        [] | [b'\r'] => return None,
+        _ => {}
+    }
+    let name = rest.iter().take_while(|byte| is_token(**byte)).count();
+    match rest.get(name) {
+        Some(b':') => memchr(b'\n', rest).map(|_| name > 0),
+        Some(_) => Some(false),
+        // A name as long as this is none.
+        None => (name > EAGER).then_some(false),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_line_is_believed_with_a_header_line_behind_it() {
+        let cases: [(&[u8], Option<bool>); 8] = [
+            (b"GET / HTTP/1.1\r\nHost: a\r\n", Some(true)),
+            (b"GET / HTTP/1.1\r\n\r\n", Some(true)),
+            (b"GET / HTTP/1.1\n\n", Some(true)),
+            (b"GET / HTTP/1.1\r\nHost: a", None),
+            (b"GET / HTTP/1.1\r\n\r", None),
+            (b"GET / HTTP/1.1\r\nHo", None),
+            (b"GET / HTTP/1.1\r\n<p>See: \r\n", Some(false)),
+            (b"GET / HTTP/1.1\r\n: x\r\n", Some(false)),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(has_header_behind_start_line(bytes), expected, "{}", bytes.escape_ascii());
+        }
+    }
+}

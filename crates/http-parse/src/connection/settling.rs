@@ -1,0 +1,318 @@
+//! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
+
+use super::Connection;
+use super::pairing::{Decision, Requests};
+use crate::Side;
+use crate::context::Context;
+use crate::exchange::{Exchange, ExchangeSink};
+use crate::flags::{Flag, Flags};
+use crate::framing::Asked;
+use crate::message::{MatchState, Message};
+use crate::protocol::Protocol;
+
+/// Messages that wait for a side of which nothing has been seen: it may be late by a few packets, more likely it is not
+/// mirrored at all.
+const MAX_WAITING_ALONE: usize = 8;
+
+impl Connection {
+    /// The message in hand has ended: it goes into its queue, and a new one may start.
+    pub(super) fn complete(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.enqueue(side, true, cx, sink);
+    }
+
+    /// The message in hand ends without its end being known; the next one has to be searched.
+    pub(super) fn cut(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.enqueue(side, false, cx, sink);
+    }
+
+    fn enqueue(&mut self, side: Side, complete: bool, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let is_client = self.client == Some(side);
+        let stream = self.stream_mut(side);
+        let Some(mut message) = stream.message.take() else {
+            stream.lose_sync();
+            return;
+        };
+        message.end = stream.next;
+        message.end_at = stream.at;
+        message.complete = complete;
+        stream.doubtful = false;
+        if complete {
+            stream.state = super::State::Boundary;
+        } else {
+            stream.lose_sync();
+        }
+        let queue = if is_client { &mut self.requests } else { &mut self.responses };
+        let before = queue.allocated();
+        queue.push(message);
+        cx.charge_queue(before, queue.allocated());
+        self.settle(false, cx, sink);
+    }
+
+    /// Takes note that bytes of `side` from `offset` on may hide messages.
+    pub(super) fn mark_loss(&mut self, side: Side, offset: u64) {
+        let is_client = self.client == Some(side);
+        let stream = self.stream_mut(side);
+        stream.lossy = true;
+        if is_client {
+            let last = match stream.reading_mut() {
+                Some(reading) => Some(reading),
+                None => self.requests.last_mut(),
+            };
+            if let Some(last) = last {
+                last.hole_after = last.hole_after.min(offset);
+            }
+        }
+    }
+
+    /// The oldest unanswered request, complete or not.
+    pub(super) fn front_request(&self) -> Option<&Message> {
+        self.requests.get(0).or_else(|| self.stream(self.client?).reading())
+    }
+
+    /// A side has advanced: responses that waited for that may be decided now.
+    pub(super) fn note_progress(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        if self.client == Some(side) {
+            let waits = !self.responses.is_empty()
+                || self
+                    .stream(side.opposite())
+                    .reading()
+                    .is_some_and(|response| response.match_state == MatchState::Undecided);
+            if waits {
+                self.settle(false, cx, sink);
+            }
+        } else if self.requests.len() > 1 {
+            self.settle(false, cx, sink);
+        }
+    }
+
+    /// Decides the response whose head was just read, which no other is before.
+    pub(super) fn decide_early(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let decision = self.decide(response, false);
+        self.apply(decision, response, cx, sink);
+    }
+
+    fn decide(&self, response: &Message, force: bool) -> Decision {
+        let Some(client) = self.client else { return Decision::Orphan };
+        let stream = self.stream(client);
+        let requests = Requests {
+            complete: &self.requests,
+            reading: stream.reading(),
+            settled: stream.settled(),
+            lossy: stream.lossy,
+        };
+        self.order.decide(response, &requests, force)
+    }
+
+    /// Carries a decision out. `response` is not in the queue.
+    fn apply(&mut self, decision: Decision, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        match decision {
+            Decision::Wait => {}
+            Decision::Pair(index) => {
+                self.give_up_requests(index, Flags::NONE, cx, sink);
+                self.order.linked = true;
+                response.match_state = MatchState::Matched;
+            }
+            Decision::Orphan => response.match_state = MatchState::Orphan,
+            Decision::Unsure(candidates) => {
+                let mut uncertain = Flags::NONE;
+                uncertain.insert(Flag::UncertainPairing);
+                self.give_up_requests(candidates, uncertain, cx, sink);
+                if candidates > 0 {
+                    // One of them may still be answered by a later response.
+                    self.hide_request();
+                }
+                self.order.linked = false;
+                response.match_state = MatchState::Orphan;
+                response.flags.insert(Flag::UncertainPairing);
+            }
+        }
+    }
+
+    /// A request that may still be answered is not in the queue any more: the next one is not the only candidate.
+    fn hide_request(&mut self) {
+        if let Some(next) = self.requests.front_mut() {
+            next.after_loss = true;
+            return;
+        }
+        if let Some(client) = self.client {
+            let stream = self.stream_mut(client);
+            match stream.reading_mut() {
+                Some(next) => next.after_loss = true,
+                None => stream.lossy = true,
+            }
+        }
+    }
+
+    /// Emits the oldest complete requests as unanswered.
+    fn give_up_requests(&mut self, count: usize, flags: Flags, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        for _ in 0..count {
+            let Some(mut request) = self.requests.pop() else { return };
+            request.flags = request.flags.union(flags);
+            self.emit(Some(request), None, cx, sink);
+        }
+    }
+
+    /// Emits what is decided. `force`: nothing more will come, so everything is.
+    pub(super) fn settle(&mut self, force: bool, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let Some(client) = self.client else { return };
+        let server = client.opposite();
+        loop {
+            let force = force || self.responses.len() > self.patience(client, cx);
+            if let Some(mut response) = self.responses.pop() {
+                // Out of the queue while it is looked at; back at its front if it has to wait.
+                if response.match_state == MatchState::Undecided {
+                    let decision = self.decide(&response, force);
+                    self.apply(decision, &mut response, cx, sink);
+                }
+                match response.match_state {
+                    MatchState::Orphan => self.emit(None, Some(response), cx, sink),
+                    MatchState::Matched if !self.requests.is_empty() => {
+                        let request = self.requests.pop();
+                        self.note_pair(client, &response);
+                        self.note_late_tunnel(request.as_deref(), &mut response);
+                        self.emit(request, Some(response), cx, sink);
+                    }
+                    // Its request is still being read.
+                    MatchState::Matched if !force => {
+                        self.responses.push_front(response);
+                        break;
+                    }
+                    MatchState::Matched => self.emit(None, Some(response), cx, sink),
+                    MatchState::Undecided => {
+                        self.responses.push_front(response);
+                        break;
+                    }
+                }
+                continue;
+            }
+            let stream = self.stream_mut(server);
+            let undecided = stream.reading().is_some_and(|response| response.match_state == MatchState::Undecided);
+            if undecided && let Some(mut response) = stream.message.take() {
+                let decision = self.decide(&response, force);
+                self.apply(decision, &mut response, cx, sink);
+                let state = response.match_state;
+                self.stream_mut(server).message = Some(response);
+                if state == MatchState::Matched {
+                    // This may complete it, and settle again.
+                    self.reframe(server, cx, sink);
+                }
+            }
+            break;
+        }
+        self.give_up_passed(force, client, cx, sink);
+    }
+
+    /// Emits requests that will not be answered.
+    fn give_up_passed(&mut self, force: bool, client: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let server = self.stream(client.opposite());
+        let reading = server.reading();
+        let answering = reading.is_some_and(|response| response.match_state == MatchState::Matched)
+            || self.responses.get(0).is_some_and(|response| response.match_state == MatchState::Matched);
+        let quiet = self.responses.is_empty() && reading.is_none();
+        let settled = server.settled();
+        let alone = settled.is_none();
+        // On a connection that does not pipeline, a request sent after something of the server was received ends the
+        // turn of the one before. Once the server's side is known up to there, no answer to that can come.
+        while quiet
+            && !self.order.pipelined
+            && let (Some(first), Some(second)) = (self.requests.get(0), self.requests.get(1))
+            && let (Some(before), Some(after)) = (first.start.acked, second.start.acked)
+            && after > before
+            && settled.is_some_and(|settled| settled >= after)
+        {
+            self.order.linked = false;
+            self.give_up_requests(1, Flags::NONE, cx, sink);
+        }
+        let limit = match (force, alone) {
+            (true, _) => 0,
+            (false, true) => MAX_WAITING_ALONE.min(cx.settings().max_pending),
+            (false, false) => cx.settings().max_pending,
+        };
+        while self.requests.len() > limit {
+            if answering && !force {
+                // The oldest has its response: the next one goes.
+                let second = self.requests.pop_second();
+                if second.is_none() {
+                    return;
+                }
+                self.emit(second, None, cx, sink);
+                if let Some(next) = self.requests.second_mut() {
+                    next.after_loss = true;
+                }
+            } else {
+                self.give_up_requests(1, Flags::NONE, cx, sink);
+                self.hide_request();
+            }
+        }
+    }
+
+    /// How many complete responses may wait.
+    fn patience(&self, client: Side, cx: &Context) -> usize {
+        let limit = cx.settings().max_pending;
+        if self.stream(client).seen { limit } else { limit.min(MAX_WAITING_ALONE) }
+    }
+
+    /// Takes note of what a pair says about the connection.
+    fn note_pair(&mut self, client: Side, response: &Message) {
+        self.order.last_response_end = response.complete.then_some(response.end);
+        let next = self.requests.get(0).or_else(|| self.stream(client).reading());
+        let next_acked = next.and_then(|next| next.start.acked);
+        if let (Some(acked), Some(end)) = (next_acked, self.order.last_response_end) {
+            self.order.pipelined |= acked < end;
+        }
+    }
+
+    /// A CONNECT that was overtaken by its response opens its tunnel when the two have met.
+    fn note_late_tunnel(&mut self, request: Option<&Message>, response: &mut Message) {
+        if (200..=299).contains(&response.status)
+            && !response.flags.contains(Flag::Upgraded)
+            && request.is_some_and(|request| Asked::by(request) == Asked::Connect)
+            && self.stream(self.client.unwrap_or(Side::Left).opposite()).message.is_none()
+        {
+            response.flags.insert(Flag::Upgraded);
+            self.switch_to(Protocol::Tunnel);
+        }
+    }
+
+    fn emit(
+        &self,
+        request: Option<Box<Message>>,
+        response: Option<Box<Message>>,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        let Some(client) = self.client else { return };
+        let mut flags = Flags::NONE;
+        for message in [&request, &response].into_iter().flatten() {
+            flags = flags.union(message.flags);
+        }
+        match (&request, &response) {
+            (Some(request), Some(response)) => {
+                cx.stats.paired += 1;
+                cx.stats.pending_messages -= 2;
+                if response.start.acked.is_some_and(|acked| acked < request.end) {
+                    flags.insert(Flag::EarlyResponse);
+                }
+            }
+            (Some(_), None) => {
+                cx.stats.unanswered += 1;
+                cx.stats.pending_messages -= 1;
+            }
+            (None, Some(_)) => {
+                cx.stats.orphans += 1;
+                cx.stats.pending_messages -= 1;
+            }
+            (None, None) => return,
+        }
+        sink.exchange(&Exchange {
+            request: request.as_deref(),
+            response: response.as_deref(),
+            client,
+            index: request.as_ref().map(|request| request.index),
+            flags,
+        });
+        for message in [request, response].into_iter().flatten() {
+            cx.give_back(message);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! One side of a connection: where it stands and what it is in the middle of.
+
+use super::chunked::Chunked;
+use crate::message::Message;
+
+/// What a side is in the middle of. A message being read is in [`Stream::message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The next byte starts a message or another protocol: start of the stream, or right behind a message. Bytes too few
+    /// to tell wait in [`Stream::message`].
+    Boundary,
+    /// The end of the last message is not known: segment starts are tried for a start line. Bytes of a candidate wait in
+    /// [`Stream::message`].
+    Search,
+    /// A head is being gathered.
+    Head,
+    /// In a body of which this many bytes are to come.
+    Length(u64),
+    /// In a chunked body.
+    Chunked(Chunked),
+    /// In a body that ends with the stream.
+    UntilClose,
+}
+
+/// One side's stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) state: State,
+    /// The message being read, or a candidate for one.
+    pub(super) message: Option<Box<Message>>,
+    /// The offset behind the last byte or gap taken.
+    pub(super) next: u64,
+    /// When its latest bytes were captured.
+    pub(super) at: u64,
+    /// Whether a byte or a gap ever came.
+    pub(super) seen: bool,
+    /// How much of a head being gathered has been searched for its end.
+    pub(super) scanned: u32,
+    /// Bytes skipped since the last message of the connection was found.
+    pub(super) searched: u64,
+    /// A message may hide between the last one and the next.
+    pub(super) lossy: bool,
+    /// The next message is found by searching.
+    pub(super) resynchronized: bool,
+    /// Empty lines or white space came before the next message.
+    pub(super) leading: bool,
+    /// An interim response came before the next response.
+    pub(super) interim: bool,
+    /// The body's bytes are being kept.
+    pub(super) capturing: bool,
+    /// The body's existence is not certain: nothing of it has come yet, and the request that would tell is not known, or
+    /// a request waits for 100 (Continue).
+    pub(super) doubtful: bool,
+    /// The stream has ended in order.
+    pub(super) ended: bool,
+}
+
+impl Stream {
+    /// A stream before its first byte; `from_start`: its start is being seen.
+    pub(super) fn new(from_start: bool) -> Self {
+        Self {
+            state: if from_start { State::Boundary } else { State::Search },
+            message: None,
+            next: 0,
+            at: 0,
+            seen: false,
+            scanned: 0,
+            searched: 0,
+            lossy: !from_start,
+            resynchronized: !from_start,
+            leading: false,
+            interim: false,
+            capturing: false,
+            doubtful: false,
+            ended: false,
+        }
+    }
+
+    /// Whether a body is being read: the message in hand has its head.
+    pub(super) const fn in_body(&self) -> bool {
+        matches!(self.state, State::Length(_) | State::Chunked(_) | State::UntilClose)
+    }
+
+    /// The message whose body is being read.
+    pub(super) fn reading(&self) -> Option<&Message> {
+        if self.in_body() { self.message.as_deref() } else { None }
+    }
+
+    /// The message whose body is being read.
+    pub(super) fn reading_mut(&mut self) -> Option<&mut Message> {
+        if self.in_body() { self.message.as_deref_mut() } else { None }
+    }
+
+    /// Up to which offset every message start is known; `None`: nothing is.
+    pub(super) fn settled(&self) -> Option<u64> {
+        if self.ended {
+            return Some(u64::MAX);
+        }
+        match (&self.message, self.in_body()) {
+            (Some(message), false) => Some(message.start.offset),
+            _ => self.seen.then_some(self.next),
+        }
+    }
+
+    /// The next message can only be found by searching, and others may hide before it.
+    pub(super) fn lose_sync(&mut self) {
+        self.state = State::Search;
+        self.lossy = true;
+        self.resynchronized = true;
+    }
+}
