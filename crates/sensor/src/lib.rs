@@ -1,1 +1,3 @@
 //! The appliance: sources, workers, records, ledger, command line.
+
+pub mod source;
