@@ -162,6 +162,13 @@ impl Connection {
 
     /// What stands at the start of `bytes`. Where no message is due (not `exact`), a start line alone is not enough.
     fn judge(&mut self, side: Side, bytes: &[u8], exact: bool) -> Verdict {
+        if exact
+            && self.fallback.is_none()
+            && let Some(kind) = self.kind_of(side)
+            && has_usual_start(bytes, kind)
+        {
+            return Verdict::Start(kind);
+        }
         let mut undecided = false;
         if self.client.is_none() || self.fallback.is_some() {
             match recognize(bytes) {
@@ -293,6 +300,14 @@ fn has_header_behind_start_line(bytes: &[u8]) -> Option<bool> {
         Some(_) => Some(false),
         // A name as long as this is none.
         None => (name > EAGER).then_some(false),
+    }
+}
+
+/// Whether `bytes`, where a message of `kind` is due, begin as nearly all do: no need to look at the whole line twice.
+fn has_usual_start(bytes: &[u8], kind: MessageKind) -> bool {
+    match kind {
+        MessageKind::Request => bytes.starts_with(b"GET /") || bytes.starts_with(b"POST /"),
+        MessageKind::Response => bytes.starts_with(b"HTTP/1.1 ") || bytes.starts_with(b"HTTP/1.0 "),
     }
 }
 
