@@ -1,1 +1,4 @@
 //! The appliance: sources, workers, records, ledger, command line.
+
+pub mod record;
+pub mod source;
