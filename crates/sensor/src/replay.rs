@@ -67,7 +67,7 @@ pub enum Failure {
 impl Failure {
     /// The exit code that it asks for.
     #[must_use]
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Open(error) => error.exit_code(),
             Self::Read(_) => 1,

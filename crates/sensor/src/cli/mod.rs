@@ -88,7 +88,6 @@ fn replay(args: ReplayArgs) -> u8 {
 /// Says what is to be said at the end.
 fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 {
     let failed = outcome.failures.iter().map(Failure::exit_code).max().unwrap_or(0);
-    let failed = u8::try_from(failed).unwrap_or(exit::FAILED);
     match &outcome.output_failure {
         // Whoever reads has enough, as `head` does, and asks for no account.
         Some(OutputFailure::Closed) => return failed,

@@ -1,12 +1,12 @@
 //! What is meant: flags over the configuration file over defaults, checked before anything is opened for writing.
 
-use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
 use crate::cli::exit;
@@ -59,7 +59,7 @@ pub enum UsageError {
     )]
     Filter(FilterError),
     /// An input.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = HintLine(.0.hint()))]
     Input(OpenError),
     /// No capture in what was named.
     #[error("nothing to read: the directory is empty")]
@@ -75,10 +75,19 @@ pub enum UsageError {
     Output(#[from] CreateError),
 }
 
+/// A line with a hint, where there is one.
+struct HintLine(Option<&'static str>);
+
+impl fmt::Display for HintLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
 impl UsageError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(error) => u8::try_from(error.exit_code()).unwrap_or(exit::FAILED),
+            Self::Input(error) => error.exit_code(),
             Self::Output(_) => exit::FAILED,
             _ => exit::USAGE,
         }

@@ -36,6 +36,7 @@ pub struct RecordWriter {
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
     pub id: [u8; 16],
+    pub flags: http_parse::Flags,
 }
 
 impl RecordWriter {
@@ -52,6 +53,6 @@ impl RecordWriter {
             exchange.request.map(|request| String::from_utf8_lossy(request.target())),
             exchange.response.map_or(0, |response| response.status()),
         );
-        Written { id: [0; 16] }
+        Written { id: [0; 16], flags: exchange.flags }
     }
 }

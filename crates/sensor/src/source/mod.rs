@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::PathBuf;
 
 use decap::{Frame, LinkType, Timestamp};
@@ -15,13 +15,17 @@ pub enum Input {
 
 #[derive(Debug)]
 pub struct OpenError {
-    code: i32,
+    code: u8,
     message: String,
 }
 
 impl OpenError {
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> u8 {
         self.code
+    }
+
+    pub fn hint(&self) -> Option<&'static str> {
+        None
     }
 }
 
@@ -32,6 +36,15 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub struct ReadError {
@@ -51,6 +64,12 @@ impl std::error::Error for ReadError {}
 #[derive(Debug)]
 pub struct FilterError(String);
 
+impl FilterError {
+    pub fn hint(&self) -> &'static str {
+        "see pcap-filter(7)"
+    }
+}
+
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -69,6 +88,10 @@ impl Filter {
 
     pub fn matches(&mut self, captured: &Captured<'_>) -> bool {
         captured.link_number == 1
+    }
+
+    pub fn problem(&self) -> Option<&FilterError> {
+        None
     }
 }
 
@@ -115,6 +138,18 @@ pub fn expand(args: &[PathBuf]) -> Result<Vec<Input>, OpenError> {
     Ok(inputs)
 }
 
+pub fn expand_with(args: &[PathBuf], _: &mut Vec<Warning>) -> Result<Vec<Input>, OpenError> {
+    expand(args)
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub frames: u64,
+    pub unsupported: u64,
+    pub interface_drops: u64,
+    pub system_drops: u64,
+}
+
 #[derive(Debug)]
 pub struct CaptureReader {
     name: String,
@@ -138,6 +173,20 @@ impl CaptureReader {
                 path.display().to_string()
             }
         };
+        Self::new(data, name)
+    }
+
+    pub fn from_read(mut read: Box<dyn Read + Send>, name: String, _: &ReadOptions) -> Result<Self, OpenError> {
+        let mut data = Vec::new();
+        read.read_to_end(&mut data).unwrap();
+        Self::new(data, name)
+    }
+
+    pub fn counts(&self) -> &Counts {
+        const { &Counts { frames: 0, unsupported: 0, interface_drops: 0, system_drops: 0 } }
+    }
+
+    fn new(data: Vec<u8>, name: String) -> Result<Self, OpenError> {
         if data.len() < 24 || data[..4] != [0xd4, 0xc3, 0xb2, 0xa1] {
             return Err(OpenError { code: 1, message: format!("{name}: not a capture file") });
         }
