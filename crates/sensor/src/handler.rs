@@ -142,9 +142,9 @@ impl<O: Outlet> Records<O> {
     }
 
     fn exchange(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>) {
-        self.writer.write(meta, exchange, &mut self.lines);
+        let written = self.writer.write(meta, exchange, &mut self.lines);
         self.written += 1;
-        self.tally.exchange(exchange);
+        self.tally.exchange(exchange, written.flags);
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
         if self.lines.len() >= CHUNK {
             self.flush();

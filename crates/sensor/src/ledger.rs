@@ -3,7 +3,7 @@
 //! Every unit has exactly one fate, and each line adds up:
 //!
 //! ```text
-//! frames         = segments + joined + held + filtered + skipped{reason}
+//! frames         = segments + joined + held + filtered + unsupported + skipped{reason}
 //! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
 //! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
 //! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
@@ -25,10 +25,8 @@ use crate::pipeline::LaneReport;
 /// Counts of a whole run, over all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// Frames that the sources gave.
-    pub frames_read: u64,
-    /// Of those: refused by the operator's filter.
-    pub frames_filtered: u64,
+    /// What was counted over the captures.
+    pub captures: Captures,
     /// What decapsulation counted.
     pub decap: decap::Stats,
     /// Payload bytes that decapsulation gave.
@@ -39,6 +37,23 @@ pub struct Ledger {
     pub http: http_parse::Stats,
     /// Records written.
     pub recorded: u64,
+}
+
+/// What the reading side counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Captures that were opened.
+    pub opened: u64,
+    /// Frames that they gave.
+    pub frames: u64,
+    /// Of those: refused by the operator's filter.
+    pub filtered: u64,
+    /// Packets beside those frames: of an interface whose link type cannot be read.
+    pub unsupported: u64,
+    /// Packets that never reached the captures: dropped by the capturing interfaces, as the captures say.
+    pub interface_drops: u64,
+    /// Packets that never reached the captures: dropped by the capturing system, as the captures say.
+    pub system_drops: u64,
 }
 
 /// One line: a total and the fates it is made of.
@@ -90,14 +105,12 @@ impl Ledger {
     /// The ledger of a run: what decapsulation counted and what each worker did.
     #[must_use]
     pub fn gather<'a>(
-        frames_filtered: u64,
-        frames_read: u64,
+        captures: Captures,
         decap: &decap::Stats,
         segment_payload_bytes: u64,
         lanes: impl IntoIterator<Item = &'a LaneReport>,
     ) -> Self {
-        let mut ledger =
-            Self { frames_read, frames_filtered, decap: decap.clone(), segment_payload_bytes, ..Self::default() };
+        let mut ledger = Self { captures, decap: decap.clone(), segment_payload_bytes, ..Self::default() };
         for lane in lanes {
             add_reassembly(&mut ledger.reassembly, &lane.reassembly);
             add_http(&mut ledger.http, &lane.http);
@@ -115,16 +128,17 @@ impl Ledger {
     /// Every line, in the order of the stages.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let Self { decap, reassembly, http, .. } = self;
+        let Self { captures, decap, reassembly, http, .. } = self;
         vec![
             Line {
                 name: "frames",
-                total: self.frames_read,
+                total: captures.frames + captures.unsupported,
                 fates: vec![
                     Fate::new("segments", decap.segments),
                     Fate::new("joined", decap.joined),
                     Fate::new("held", decap.held),
-                    Fate::new("filtered", self.frames_filtered),
+                    Fate::new("filtered", captures.filtered),
+                    Fate::new("unsupported", captures.unsupported),
                     Fate::by_reason("skipped", SkipReason::ALL.iter().map(|reason| reason.name()), &decap.skipped),
                 ],
             },
@@ -173,12 +187,12 @@ impl Ledger {
     /// Every number that two stages counted.
     #[must_use]
     pub fn joints(&self) -> Vec<Joint> {
-        let Self { decap, reassembly, http, .. } = self;
+        let Self { captures, decap, reassembly, http, .. } = self;
         let streamed =
             reassembly.delivered_bytes + reassembly.skipped_bytes + reassembly.gap_bytes + reassembly.shunted_bytes;
         vec![
             Joint {
-                given: ("frames read less frames filtered", self.frames_read.saturating_sub(self.frames_filtered)),
+                given: ("frames less those filtered", captures.frames.saturating_sub(captures.filtered)),
                 taken: ("frames decapsulated", decap.frames),
             },
             Joint {
@@ -203,8 +217,11 @@ impl Ledger {
     /// What lies beside the lines: conditions of the capture, no unit's fate.
     #[must_use]
     pub fn beside(&self) -> Vec<(&'static str, u64)> {
-        let Self { decap, reassembly, http, .. } = self;
+        let Self { captures, decap, reassembly, http, .. } = self;
         vec![
+            ("captures", captures.opened),
+            ("interface_drops", captures.interface_drops),
+            ("system_drops", captures.system_drops),
             ("captured_bytes", decap.bytes),
             ("truncated_frames", decap.truncated_frames),
             ("truncated_payload_bytes", decap.missing_bytes),
@@ -404,7 +421,8 @@ mod tests {
         };
         lane.http.not_http_bytes[Protocol::Tls as usize] = 50;
         lane.http.unparsable[Unparsable::HeadCut as usize] = 1;
-        Ledger::gather(10, 100, &decap, 2_000, [&lane, &lane.clone()])
+        let captures = Captures { opened: 1, frames: 100, filtered: 10, unsupported: 3, ..Captures::default() };
+        Ledger::gather(captures, &decap, 2_000, [&lane, &lane.clone()])
     }
 
     #[test]
@@ -419,8 +437,8 @@ mod tests {
     fn every_line_and_joint_is_checked() {
         type Spoil = fn(&mut Ledger);
         let faults: [(Spoil, &str); 10] = [
-            (|ledger| ledger.frames_read += 1, "101 frames have fates for 100"),
-            (|ledger| ledger.decap.skipped[3] += 1, "100 frames have fates for 101"),
+            (|ledger| ledger.captures.frames += 1, "104 frames have fates for 103"),
+            (|ledger| ledger.decap.skipped[3] += 1, "103 frames have fates for 104"),
             (|ledger| ledger.reassembly.already_seen_bytes += 1, "2000 payload_bytes have fates for 2001"),
             (|ledger| ledger.http.parsed_bytes -= 1, "1780 stream_bytes have fates for 1779"),
             (|ledger| ledger.http.messages += 1, "15 messages have fates for 14"),
@@ -445,7 +463,7 @@ mod tests {
         let frames = text.lines().next().unwrap();
         assert_eq!(
             frames,
-            "frames                     100 = 70 segments + 5 joined + 0 held + 10 filtered + 15 skipped {udp 15}"
+            "frames                     103 = 70 segments + 5 joined + 0 held + 10 filtered + 3 unsupported + 15 skipped {udp 15}"
         );
         assert!(
             text.contains("14 = 8 paired + 2 unanswered + 2 orphans + 0 pending + 2 unparsable {head_cut 2}"),

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod handler;
+pub mod interruptible;
 pub mod ledger;
 pub mod memory;
 pub mod outlet;

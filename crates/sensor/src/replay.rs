@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::ledger::Ledger;
+use crate::interruptible::Interruptible;
+use crate::ledger::{Captures, Ledger};
 use crate::outlet::{Output, OutputFailure};
 use crate::pipeline::{LaneReport, Pipeline, Segments, Settings};
 use crate::progress::Progress;
@@ -41,8 +42,6 @@ pub struct Outcome {
     pub ledger: Ledger,
     /// Hosts, status classes, server names.
     pub tally: Tally,
-    /// Captures that were opened.
-    pub captures: u64,
     /// From the first frame asked for to the last record written.
     pub elapsed: Duration,
     /// What was wrong with the inputs, in their order.
@@ -57,7 +56,7 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It could not be opened; nothing of it was read.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = .0.hint().map(|hint| format!("; {hint}")).unwrap_or_default())]
     Open(OpenError),
     /// It is damaged; all before the damage was read.
     #[error("{0}")]
@@ -101,7 +100,14 @@ impl Replay {
     pub fn run(self, progress: &Progress) -> Result<Outcome, ReplayError> {
         let Self { inputs, read, filter, settings, workers, output, interrupted } = self;
         let start = Instant::now();
-        let mut reading = Reading { read, filter, progress, interrupted: &interrupted, counts: Counts::default() };
+        let mut reading = Reading {
+            read,
+            filter,
+            progress,
+            interrupted: &interrupted,
+            captures: Captures::default(),
+            failures: Vec::new(),
+        };
         let (decap, payload_bytes, lanes, output_failure) = if workers > 1 {
             let workers = Workers::start(&settings, workers, output)
                 .map_err(|source| ReplayError::Threads { workers, source })?;
@@ -124,15 +130,17 @@ impl Replay {
             (decap, payload_bytes, vec![report], output.take_failure())
         };
         progress.finish();
-        let Counts { frames, filtered, captures, failures } = reading.counts;
+        let Reading { captures, failures, filter, .. } = reading;
+        if let Some(problem) = filter.as_ref().and_then(Filter::problem) {
+            tracing::warn!("{problem}; frames of this type were left out");
+        }
         let mut tally = Tally::default();
         for LaneReport { tally: part, .. } in &lanes {
             tally.merge(part);
         }
         Ok(Outcome {
-            ledger: Ledger::gather(filtered, frames, &decap, payload_bytes, &lanes),
+            ledger: Ledger::gather(captures, &decap, payload_bytes, &lanes),
             tally,
-            captures,
             elapsed: start.elapsed(),
             failures,
             output_failure,
@@ -146,15 +154,8 @@ struct Reading<'a> {
     read: ReadOptions,
     filter: Option<Filter>,
     progress: &'a Progress,
-    interrupted: &'a AtomicBool,
-    counts: Counts,
-}
-
-#[derive(Default)]
-struct Counts {
-    frames: u64,
-    filtered: u64,
-    captures: u64,
+    interrupted: &'a Arc<AtomicBool>,
+    captures: Captures,
     failures: Vec<Failure>,
 }
 
@@ -164,11 +165,22 @@ impl Reading<'_> {
             if self.is_over(pipeline) {
                 return;
             }
-            match CaptureReader::open(input, &self.read) {
+            let opened = match Interruptible::open(input, self.interrupted) {
+                Some(pipe) => CaptureReader::from_read(Box::new(pipe), input.to_string(), &self.read),
+                None => CaptureReader::open(input, &self.read),
+            };
+            match opened {
                 Ok(mut reader) => {
-                    self.counts.captures += 1;
+                    self.captures.opened += 1;
                     self.progress.start(reader.name(), n + 1, inputs.len(), reader.progress());
                     let end = self.feed_capture(&mut reader, pipeline);
+                    self.captures.unsupported += reader.counts().unsupported;
+                    self.captures.interface_drops += reader.counts().interface_drops;
+                    self.captures.system_drops += reader.counts().system_drops;
+                    // Where it was stopped, the input seems to be cut.
+                    if self.is_over(pipeline) {
+                        return;
+                    }
                     for warning in reader.warnings() {
                         self.progress.suspend(|| tracing::warn!("{warning}"));
                     }
@@ -176,6 +188,7 @@ impl Reading<'_> {
                         self.fail(Failure::Read(error));
                     }
                 }
+                Err(_) if self.is_over(pipeline) => return,
                 Err(error) => self.fail(Failure::Open(error)),
             }
         }
@@ -188,14 +201,14 @@ impl Reading<'_> {
     ) -> Result<(), ReadError> {
         while !self.is_over(pipeline) {
             let Some(captured) = reader.next()? else { break };
-            self.counts.frames += 1;
+            self.captures.frames += 1;
             if self.filter.as_mut().is_none_or(|filter| filter.matches(&captured)) {
                 pipeline.push(captured.frame);
             } else {
-                self.counts.filtered += 1;
+                self.captures.filtered += 1;
             }
-            if self.counts.frames.is_multiple_of(PROGRESS_FRAMES) {
-                self.progress.update(reader.progress(), self.counts.frames);
+            if self.captures.frames.is_multiple_of(PROGRESS_FRAMES) {
+                self.progress.update(reader.progress(), self.captures.frames);
             }
         }
         Ok(())
@@ -208,6 +221,6 @@ impl Reading<'_> {
     /// Says it at once, for whoever waits for a long replay, and remembers it for the exit code.
     fn fail(&mut self, failure: Failure) {
         self.progress.suspend(|| tracing::error!("{failure}"));
-        self.counts.failures.push(failure);
+        self.failures.push(failure);
     }
 }

@@ -1,9 +1,10 @@
 //! The summary at the end: what a person wants to know at a glance.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use decap::TunnelKind;
-use http_parse::{Protocol, Unparsable};
+use http_parse::{Flag, Protocol, Unparsable};
 use indicatif::HumanCount;
 use reassembly::DropReason;
 
@@ -30,6 +31,7 @@ impl fmt::Display for Summary<'_> {
         line("status", nonzero(Tally::CLASSES.into_iter().zip(tally.status_classes)))?;
         line("hosts", names(&tally.hosts))?;
         let tunnels = TunnelKind::ALL.iter().map(|kind| kind.name()).zip(ledger.decap.tunnels);
+        line("oddities", frequent(Flag::ALL.iter().map(|flag| flag.name()).zip(tally.flags)))?;
         line("encapsulation", nonzero(tunnels.chain([("vlan", ledger.decap.vlan_tagged)])))?;
         line("not HTTP/1", self.other_protocols())?;
         line("TLS names", names(&tally.server_names))?;
@@ -46,14 +48,18 @@ impl fmt::Display for Summary<'_> {
 
 impl Summary<'_> {
     fn input(&self) -> Vec<String> {
-        let Outcome { ledger, captures, was_interrupted, .. } = self.0;
+        let Outcome { ledger, was_interrupted, .. } = self.0;
+        let captures = &ledger.captures;
         let mut parts = vec![
-            plural(*captures, "capture", "captures"),
-            plural(ledger.frames_read, "packet", "packets"),
+            plural(captures.opened, "capture", "captures"),
+            plural(captures.frames, "packet", "packets"),
             amount(ledger.decap.bytes),
         ];
-        if ledger.frames_filtered > 0 {
-            parts.push(format!("{} left out by the filter", HumanCount(ledger.frames_filtered)));
+        if captures.filtered > 0 {
+            parts.push(format!("{} left out by the filter", HumanCount(captures.filtered)));
+        }
+        if captures.unsupported > 0 {
+            parts.push(format!("{} more of link types that cannot be read", HumanCount(captures.unsupported)));
         }
         if *was_interrupted {
             parts.push("stopped before the end".to_owned());
@@ -70,8 +76,8 @@ impl Summary<'_> {
         let rate = |count: u64| count as f64 / seconds;
         vec![
             format!("{seconds:.2} s"),
-            format!("{} packets/s", scaled(rate(ledger.frames_read))),
-            format!("{} transactions/s", scaled(rate(ledger.recorded))),
+            scaled(rate(ledger.captures.frames), "packets/s"),
+            scaled(rate(ledger.recorded), "transactions/s"),
             format!("{:.2} Gbit/s", rate(ledger.decap.bytes) * 8.0 / 1e9),
         ]
     }
@@ -105,6 +111,10 @@ impl Summary<'_> {
         let ledger = &self.0.ledger;
         let (decap, reassembly) = (&ledger.decap, &ledger.reassembly);
         let mut parts = Vec::new();
+        let drops = ledger.captures.interface_drops + ledger.captures.system_drops;
+        if drops > 0 {
+            parts.push(format!("{} dropped while capturing", plural(drops, "packet", "packets")));
+        }
         if reassembly.gaps > 0 {
             parts.push(format!("{} in {}", amount(reassembly.gap_bytes), plural(reassembly.gaps, "gap", "gaps")));
         }
@@ -147,14 +157,14 @@ impl Summary<'_> {
         let (decap, reassembly, http) = (&ledger.decap, &ledger.reassembly, &ledger.http);
         let mut hints = Vec::new();
         let tls = http.recognized[Protocol::Tls as usize];
-        if ledger.recorded == 0 && ledger.frames_read > 0 {
+        if ledger.recorded == 0 && ledger.captures.frames > 0 {
             let recognized: u64 = http.recognized.iter().sum();
             hints.push(if tls > 0 && tls * 2 > recognized {
                 "no HTTP found: the mirror is TLS; capture where it is decrypted, behind the load balancer or proxy"
                     .to_owned()
             } else if http.recognized[Protocol::Http2 as usize] > 0 {
                 "no HTTP/1 found, but HTTP/2, which is counted and not decoded yet".to_owned()
-            } else if ledger.frames_filtered == ledger.frames_read {
+            } else if ledger.captures.filtered == ledger.captures.frames {
                 "the filter left nothing; on tunnelled traffic it sees the outer headers".to_owned()
             } else if decap.segments == 0 {
                 "no TCP found".to_owned()
@@ -184,6 +194,19 @@ impl Summary<'_> {
 
 fn nonzero<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<String> {
     counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, n)| format!("{name} {}", HumanCount(n))).collect()
+}
+
+/// The most frequent of many counts.
+fn frequent<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Vec<String> {
+    let mut counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let others = counts.len().saturating_sub(NAMES);
+    counts.truncate(NAMES);
+    let mut parts = nonzero(counts);
+    if others > 0 {
+        parts.push(plural(others as u64, "other kind", "other kinds"));
+    }
+    parts
 }
 
 fn named_reasons<'a, R: Copy>(
@@ -218,19 +241,21 @@ fn plural(count: u64, one: &str, many: &str) -> String {
 
 /// Bytes in decimal units, as line rates are given.
 fn amount(bytes: u64) -> String {
-    if bytes < 1_000 { plural(bytes, "byte", "bytes") } else { format!("{}B", scaled(bytes as f64)) }
+    if bytes < 1_000 { plural(bytes, "byte", "bytes") } else { scaled(bytes as f64, "B") }
 }
 
-/// Three digits and a decimal prefix.
-fn scaled(value: f64) -> String {
+/// Three digits, a decimal prefix and a unit.
+fn scaled(value: f64, unit: &str) -> String {
+    // A prefix belongs to a symbol; before a word it stands apart.
+    let gap = if unit.len() > 1 { " " } else { "" };
     for (scale, prefix) in [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")] {
         if value >= scale {
             let value = value / scale;
             let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-            return format!("{value:.decimals$} {prefix}");
+            return format!("{value:.decimals$} {prefix}{gap}{unit}");
         }
     }
-    format!("{value:.0} ")
+    format!("{value:.0} {unit}")
 }
 
 #[cfg(test)]
@@ -238,10 +263,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::ledger::{Captures, Ledger};
 
     fn outcome() -> Outcome {
-        let mut ledger = Ledger { frames_read: 1_234_567, recorded: 500_000, ..Ledger::default() };
+        let mut ledger = Ledger { recorded: 500_000, ..Ledger::default() };
+        ledger.captures = Captures { opened: 1, frames: 1_234_567, ..Captures::default() };
         ledger.decap.frames = 1_234_567;
         ledger.decap.bytes = 1_500_000_000;
         ledger.decap.segments = 1_234_000;
@@ -250,7 +276,10 @@ mod tests {
         ledger.http.paired = 499_990;
         ledger.http.unanswered = 10;
         ledger.reassembly.opened = 100;
-        let mut tally = Tally { status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
+        let mut tally =
+            Tally { flags: [7; Flag::ALL.len()], status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
+        tally.flags[Flag::BareLf as usize] = 7;
+        tally.flags[Flag::ObsFold as usize] = 9;
         for n in 0..8_u8 {
             for _ in 0..=n {
                 tally.hosts.add(format!("host{n}.example").as_bytes());
@@ -259,7 +288,6 @@ mod tests {
         Outcome {
             ledger,
             tally,
-            captures: 1,
             elapsed: Duration::from_secs(2),
             failures: Vec::new(),
             output_failure: None,
@@ -278,6 +306,7 @@ speed          2.00 s · 617 k packets/s · 250 k transactions/s · 6.00 Gbit/s
 transactions   500,000 · paired 499,990 · unanswered requests 10
 status         2xx 499,000 · 4xx 990
 hosts          host7.example 8 · host6.example 7 · host5.example 6 · host4.example 5 · host3.example 4 · 3 others
+oddities       obs_fold 9 · bare_lf 7
 encapsulation  vxlan 1,234,000
 not TCP        udp 567
 "

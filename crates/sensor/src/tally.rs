@@ -1,14 +1,16 @@
 //! What the summary counts beside the ledger: status classes, hosts, TLS server names.
 
-use http_parse::{ClientHello, Exchange};
+use http_parse::{ClientHello, Exchange, Flag, Flags};
 
 use crate::top::TopList;
 
 /// Counts over exchanges, in constant memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     /// Responses by status class: `[1xx, 2xx, 3xx, 4xx, 5xx, anything else]`.
     pub status_classes: [u64; 6],
+    /// Exchanges with something odd about them, by `Flag as usize`.
+    pub flags: [u64; Flag::ALL.len()],
     /// Hosts asked for, as the Host header says.
     pub hosts: TopList,
     /// Server names in TLS client hellos.
@@ -21,8 +23,13 @@ impl Tally {
     /// The names of [`Tally::status_classes`].
     pub const CLASSES: [&'static str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
-    /// Counts an exchange.
-    pub fn exchange(&mut self, exchange: &Exchange<'_>) {
+    /// Counts an exchange, and the oddities that its record names.
+    pub fn exchange(&mut self, exchange: &Exchange<'_>, flags: Flags) {
+        if !flags.is_empty() {
+            for flag in flags.iter() {
+                self.flags[flag as usize] += 1;
+            }
+        }
         if let Some(host) = exchange.request.and_then(|request| request.header("host")) {
             self.hosts.add(host);
         }
@@ -50,8 +57,23 @@ impl Tally {
         for (mine, theirs) in self.status_classes.iter_mut().zip(other.status_classes) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.flags.iter_mut().zip(other.flags) {
+            *mine += theirs;
+        }
         self.hosts.merge(&other.hosts);
         self.server_names.merge(&other.server_names);
         self.offered_http2 += other.offered_http2;
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            status_classes: [0; 6],
+            flags: [0; Flag::ALL.len()],
+            hosts: TopList::default(),
+            server_names: TopList::default(),
+            offered_http2: 0,
+        }
     }
 }

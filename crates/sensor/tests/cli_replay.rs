@@ -161,9 +161,10 @@ fn corruption_gives_what_stands_before_it_and_exit_1() {
 fn what_is_no_capture_exits_1_and_the_rest_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let capture = Capture::of_http(1, 1);
-    fs::write(folder.path().join("a.pcap"), "This is a text that somebody named wrongly.\n".repeat(9)).unwrap();
-    capture.write(folder.path().join("b.pcap"));
-    let run = run_with(sensor().arg("replay").arg(folder.path()).args(["--ledger", "json", "--quiet"]));
+    let (text, good) = (folder.path().join("a.pcap"), folder.path().join("b.pcap"));
+    fs::write(&text, "This is a text that somebody named wrongly.\n".repeat(9)).unwrap();
+    capture.write(good.clone());
+    let run = run_with(sensor().arg("replay").arg(&text).arg(&good).args(["--ledger", "json", "--quiet"]));
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stderr.contains("a.pcap"), "{}", run.stderr);
     assert_eq!(ledger(&run)["frames"]["total"], capture.packets.len());

@@ -67,6 +67,9 @@ fn replay(args: ReplayArgs) -> u8 {
         }
     };
     start_logging(plan.quiet);
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Err(error) = watch_signals(&interrupted) {
         tracing::warn!("cannot watch for Ctrl-C ({error}): it will end the replay without a summary");

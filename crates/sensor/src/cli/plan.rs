@@ -16,7 +16,7 @@ use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
 use crate::record::RecordOptions;
 use crate::replay::Replay;
-use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions};
+use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
 use crate::units::{ByteSize, TimeSpan};
 
 /// Memory where nobody said anything.
@@ -35,6 +35,8 @@ pub struct Plan {
     workers: usize,
     output: Output,
     writes_to_stdout: bool,
+    /// What was odd about the inputs, to be said once there is a log.
+    pub(super) warnings: Vec<Warning>,
     /// How to print the ledger.
     pub(super) ledger: Option<LedgerFormat>,
     /// Whether to print errors only.
@@ -109,7 +111,8 @@ impl Plan {
         let settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
-        let inputs = source::expand(&args.files).map_err(UsageError::Input)?;
+        let mut warnings = Vec::new();
+        let inputs = source::expand_with(&args.files, &mut warnings).map_err(UsageError::Input)?;
         if inputs.is_empty() {
             return Err(UsageError::NoInput);
         }
@@ -134,6 +137,7 @@ impl Plan {
             workers,
             output,
             writes_to_stdout: path.is_none(),
+            warnings,
             ledger: args.ledger.or(file.ledger),
             quiet: args.quiet || file.quiet.unwrap_or(false),
         })
