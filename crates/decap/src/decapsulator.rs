@@ -1,12 +1,19 @@
 //! The state machine.
 
 use crate::config::Config;
+use crate::flow::{Endpoint, FlowKey};
+use crate::fragments::{Fate, Fragments};
 use crate::frame::Frame;
 use crate::reason::SkipReason;
+use crate::rules::Rules;
 use crate::segment::Segment;
 use crate::stats::Stats;
 use crate::time::Timestamp;
-use crate::tunnel::TunnelPath;
+use crate::tunnel::{MAX_HOPS, TunnelPath};
+use crate::walk::{Outcome, TcpHeader, Walk};
+
+/// How many datagrams one frame may complete, one inside the other. More are [`SkipReason::TooDeep`].
+const MAX_JOINS: usize = MAX_HOPS;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -23,36 +30,83 @@ pub enum Verdict<'a> {
 #[derive(Debug)]
 pub struct Decapsulator {
     config: Config,
+    rules: Rules,
     stats: Stats,
     path: TunnelPath,
+    fragments: Fragments,
+    /// The datagram last joined from fragments. Part of the fragments' budget.
+    joined: Vec<u8>,
+}
+
+/// Where a stretch of the way led, once fragments are joined.
+enum End {
+    Tcp { header: TcpHeader, key: FlowKey, direction: crate::flow::Direction, ip_id: u16, is_joined: bool },
+    Held,
+    Skipped(SkipReason),
 }
 
 impl Decapsulator {
     /// A decapsulator with these settings.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, stats: Stats::default(), path: TunnelPath::default() }
+        Self {
+            rules: Rules::new(&config),
+            stats: Stats::default(),
+            path: TunnelPath::default(),
+            fragments: Fragments::new(config.fragment_memory, config.fragment_timeout),
+            joined: Vec::new(),
+            config,
+        }
     }
 
     /// Takes a frame apart.
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Verdict<'a> {
         self.path.clear();
+        self.fragments.advance(frame.at);
         self.stats.frames += 1;
         self.stats.bytes += frame.data.len() as u64;
-        self.stats.skipped[0] += 1;
-        Verdict::Skipped(SkipReason::NotIp)
+        self.stats.truncated_frames += u64::from(frame.wire_len as usize > frame.data.len());
+        match self.walk(&frame) {
+            End::Tcp { header, key, direction, ip_id, is_joined } => {
+                self.stats.segments += 1;
+                self.stats.missing_bytes += u64::from(header.missing);
+                let bytes = if is_joined { &self.joined[..] } else { frame.data };
+                Verdict::Segment(Segment {
+                    at: frame.at,
+                    key,
+                    direction,
+                    seq: header.seq,
+                    ack: header.ack,
+                    flags: header.flags,
+                    window: header.window,
+                    ip_id,
+                    payload: bytes.get(header.payload).unwrap_or_default(),
+                    missing: header.missing,
+                    path: &self.path,
+                })
+            }
+            // Counted where it is held: the count goes down again there, too.
+            End::Held => Verdict::Held,
+            End::Skipped(reason) => {
+                self.stats.skip(reason, 1);
+                Verdict::Skipped(reason)
+            }
+        }
     }
 
     /// Gives up datagrams that have waited longer than [`Config::fragment_timeout`].
     ///
     /// Never changes which segments come out, only when memory is given back and when the ledger moves fragments from
-    /// held to skipped.
+    /// held to skipped. (Unless `now` is ahead of frames still to come: packet time does not run backwards here.)
     pub fn tick(&mut self, now: Timestamp) {
-        let _ = now;
+        self.fragments.advance(now);
+        self.fragments.expire(&mut self.stats);
     }
 
     /// Gives up every datagram still waiting: the input has ended.
-    pub fn finish(&mut self) {}
+    pub fn finish(&mut self) {
+        self.fragments.finish(&mut self.stats);
+    }
 
     /// The counts so far.
     #[must_use]
@@ -69,6 +123,62 @@ impl Decapsulator {
     /// Bytes allocated for fragments now; at most [`Config::fragment_memory`].
     #[must_use]
     pub fn memory(&self) -> usize {
-        0
+        self.fragments.memory()
     }
+
+    #[inline]
+    fn walk(&mut self, frame: &Frame<'_>) -> End {
+        let mut walk = match Walk::start(frame, &self.rules, &mut self.path, &mut self.stats) {
+            Ok(walk) => walk,
+            Err(reason) => return End::Skipped(reason),
+        };
+        match walk.run(frame.data) {
+            Outcome::Tcp(header) => end(&walk, header, false),
+            Outcome::Skipped(reason) => End::Skipped(reason),
+            fragment @ Outcome::Fragment(..) => join(walk, fragment, frame, &mut self.fragments, &mut self.joined),
+        }
+    }
+}
+
+/// The end at a TCP header.
+#[inline]
+fn end(walk: &Walk<'_>, header: TcpHeader, is_joined: bool) -> End {
+    let source = Endpoint { ip: walk.source, port: header.source_port };
+    let destination = Endpoint { ip: walk.destination, port: header.destination_port };
+    let (key, direction) = FlowKey::new(source, destination, walk.domain);
+    End::Tcp { header, key, direction, ip_id: walk.ip_id, is_joined }
+}
+
+/// Walks on from a fragment: holds it, or walks through the datagram that it completes, again and again if need be.
+///
+/// `joined` holds the bytes from the first completed datagram on. A fragment inside it is copied away before the next
+/// datagram is written over it.
+#[cold]
+fn join(
+    mut walk: Walk<'_>,
+    mut outcome: Outcome,
+    frame: &Frame<'_>,
+    fragments: &mut Fragments,
+    joined: &mut Vec<u8>,
+) -> End {
+    for joins in 0..=MAX_JOINS {
+        let (key, part, protocol) = match outcome {
+            Outcome::Tcp(header) => return end(&walk, header, true),
+            Outcome::Skipped(reason) => return End::Skipped(reason),
+            Outcome::Fragment(key, part, protocol) => (key, part, protocol),
+        };
+        let bytes = if joins == 0 { frame.data } else { &joined[..] };
+        let fragment = Outcome::fragment(part, protocol, &walk, bytes);
+        let fate = match fragments.push(frame.at, key, &fragment, walk.stats()) {
+            Ok(slot) => fragments.join(slot, joined, walk.stats()),
+            Err(fate) => fate,
+        };
+        match fate {
+            Fate::Held => return End::Held,
+            Fate::Skipped(reason) => return End::Skipped(reason),
+            Fate::Joined { protocol, wire_len } => walk.rejoin(protocol, joined.len(), wire_len),
+        }
+        outcome = walk.run(joined);
+    }
+    End::Skipped(SkipReason::TooDeep)
 }

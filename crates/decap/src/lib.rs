@@ -7,16 +7,39 @@
 //!
 //! The vocabulary that the later stages share ([`FlowKey`], [`Direction`], [`Timestamp`], [`SeqNum`]) lives here.
 
+mod ayiya;
 mod config;
+mod datagram;
 mod decapsulator;
+mod erspan;
+mod ethernet;
+mod extension;
 mod flow;
+mod fragments;
 mod frame;
+mod geneve;
+mod gre;
+mod gtpu;
+mod ip;
+mod link;
+mod lisp;
+mod mpls;
+mod nsh;
+mod ppp;
 mod reason;
+mod rules;
 mod segment;
 mod seq;
 mod stats;
+mod step;
+mod tags;
+mod teredo;
 mod time;
 mod tunnel;
+mod udp;
+mod view;
+mod vxlan;
+mod walk;
 
 pub use config::Config;
 pub use decapsulator::{Decapsulator, Verdict};

@@ -56,6 +56,8 @@ reasons! {
     FragmentTimeout = "fragment_timeout",
     /// Fragments given up because the memory for fragments was full.
     FragmentMemory = "fragment_memory",
+    /// A further copy of a fragment that is held, or whose datagram has just been joined: the mirror copies twice.
+    DuplicateFragment = "duplicate_fragment",
 }
 
 #[cfg(test)]

@@ -37,6 +37,20 @@ impl Stats {
         self.skipped.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Counts `frames` as skipped for `reason`.
+    pub(crate) fn skip(&mut self, reason: SkipReason, frames: u64) {
+        if let Some(count) = self.skipped.get_mut(reason as usize) {
+            *count += frames;
+        }
+    }
+
+    /// Counts an encapsulation of this kind.
+    pub(crate) fn tunnel(&mut self, kind: TunnelKind) {
+        if let Some(count) = self.tunnels.get_mut(kind as usize) {
+            *count += 1;
+        }
+    }
+
     /// Frames skipped for any reason.
     #[must_use]
     pub fn skipped_total(&self) -> u64 {

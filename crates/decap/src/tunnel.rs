@@ -55,6 +55,12 @@ pub enum TunnelKind {
     MplsPseudowire,
     /// Ethernet in IP (RFC 3378) and the SRv6 Ethernet next header (143).
     EtherIp,
+    /// PPTP: GRE version 1 around PPP (RFC 2637).
+    Pptp,
+    /// MPLS in IP (RFC 4023).
+    MplsInIp,
+    /// AYIYA (draft-massar-v6ops-ayiya).
+    Ayiya,
 }
 
 impl TunnelKind {
@@ -80,6 +86,9 @@ impl TunnelKind {
         Self::MplsInUdp,
         Self::MplsPseudowire,
         Self::EtherIp,
+        Self::Pptp,
+        Self::MplsInIp,
+        Self::Ayiya,
     ];
 
     /// The stable `snake_case` name used in records and metrics.
@@ -106,6 +115,9 @@ impl TunnelKind {
             Self::MplsInUdp => "mpls_in_udp",
             Self::MplsPseudowire => "mpls_pseudowire",
             Self::EtherIp => "ether_ip",
+            Self::Pptp => "pptp",
+            Self::MplsInIp => "mpls_in_ip",
+            Self::Ayiya => "ayiya",
         }
     }
 }
@@ -116,7 +128,7 @@ pub enum TunnelId {
     /// The tunnel carries none.
     #[default]
     None,
-    /// VXLAN, VXLAN-GPE, Geneve: virtual network id; NVGRE: virtual subnet id. 24 bits.
+    /// VXLAN, VXLAN-GPE, Geneve: virtual network id; NVGRE: virtual subnet id; LISP: instance id. 24 bits.
     Vni(u32),
     /// GRE key, 32 bits.
     Key(u32),

@@ -18,10 +18,16 @@ mod context;
 mod decode;
 mod exchange;
 mod flags;
+#[allow(dead_code, unused_imports)]
+mod head;
+#[allow(dead_code)]
+mod hello;
 mod message;
 mod protocol;
 mod settings;
 mod stats;
+#[doc(hidden)]
+pub mod testing;
 
 pub use connection::Connection;
 pub use context::Context;

@@ -14,10 +14,22 @@
 //! - *Time invariance*: what a handler sees does not depend on how often [`Reassembler::tick`] is called, nor on other
 //!   flows, as long as no limit is reached.
 
+mod flow;
 mod handler;
+mod hold;
+mod intake;
 mod limits;
+mod order;
+mod pages;
+mod pair;
+mod patience;
 mod reassembler;
+mod recent;
+mod slab;
 mod stats;
+mod streams;
+mod table;
+mod timers;
 
 pub use handler::{CloseReason, Ending, FlowInfo, Position, StreamHandler, Want};
 pub use limits::Limits;

@@ -1,60 +1,255 @@
 //! The state machine over all flows.
 
+use core::fmt;
+use core::mem::size_of;
+
 use decap::{Segment, Timestamp};
 
-use crate::handler::StreamHandler;
+use crate::flow::{Flow, Phase};
+use crate::handler::{CloseReason, StreamHandler};
+use crate::intake::Outcome;
 use crate::limits::Limits;
-use crate::stats::Stats;
+use crate::slab::NONE;
+use crate::stats::{DropReason, Stats};
+use crate::streams::{Moment, Streams};
+use crate::table::FlowTable;
+
+/// Flows that may be over are looked for when one is added, this many at a time: more than one, so that the table
+/// shrinks even if nobody calls [`Reassembler::tick`].
+const REAPED_PER_NEW_FLOW: usize = 2;
 
 /// Puts segments in order, flow by flow, and drives a [`StreamHandler`] with what comes out.
-#[derive(Debug)]
 pub struct Reassembler<H: StreamHandler> {
-    handler: H,
-    limits: Limits,
-    stats: Stats,
+    table: FlowTable,
+    streams: Streams<H>,
+    /// The latest time that was pushed or ticked.
+    now: Timestamp,
+    /// Before this no silence and no lingering ends.
+    silent_until: Timestamp,
 }
 
 impl<H: StreamHandler> Reassembler<H> {
     /// A reassembler with no flows.
     #[must_use]
     pub fn new(limits: Limits, handler: H) -> Self {
-        Self { handler, limits, stats: Stats::default() }
+        Self {
+            table: FlowTable::new(limits.seed),
+            streams: Streams::new(limits, handler),
+            now: Timestamp::ZERO,
+            silent_until: Timestamp::ZERO,
+        }
     }
 
     /// Takes the next captured segment.
+    ///
+    /// Deadlines of its flow that lie before its capture time act first. Within a flow, time never runs back: a segment
+    /// captured before its predecessor counts as captured with it, for deadlines.
+    #[inline]
     pub fn push(&mut self, segment: &Segment<'_>) {
-        self.stats.segments += 1;
-        let _ = (&self.limits, segment);
+        self.streams.stats.segments += 1;
+        self.streams.stats.payload_bytes += segment.payload.len() as u64;
+        self.now = segment.at;
+        let Some(id) = self.table.find(&segment.key).or_else(|| self.add(segment)) else { return };
+        let Some(flow) = self.table.flow_mut(id) else { return };
+        let now = flow.last.max(segment.at);
+        let mut is_new = false;
+        let is_silent = now.since(flow.last) > self.streams.limits.idle;
+        if flow.hold != NONE || flow.phase != Phase::Active || is_silent {
+            self.streams.advance(flow, now);
+            if flow.phase == Phase::Dead {
+                restart(&mut self.streams, flow, segment);
+                is_new = true;
+            }
+        }
+        if segment.flags.syn() && !segment.flags.rst() && !flow.is_own_syn(segment.direction, segment.seq.add(1)) {
+            self.streams.close(flow, CloseReason::Reused, now, now);
+            restart(&mut self.streams, flow, segment);
+            is_new = true;
+        }
+        let outcome = match flow.phase {
+            Phase::Closed => self.streams.take_late(flow, segment),
+            _ => self.streams.take(flow, segment, now),
+        };
+        if outcome == Outcome::NewConnection {
+            self.streams.close(flow, CloseReason::Reused, now, now);
+            restart(&mut self.streams, flow, segment);
+            is_new = true;
+            self.streams.take(flow, segment, now);
+        }
+        if flow.phase != Phase::Closed {
+            self.streams.review(flow, Moment { at: now, path: Some(segment.path) });
+            self.streams.schedule(flow);
+        }
+        let is_unit_over = FlowTable::is_unit_over(flow.last, now);
+        flow.last = now;
+        if flow.phase != flow.list || is_new || (is_unit_over && flow.phase != Phase::Closed) {
+            self.table.relist(id);
+            self.expect_silence(id);
+        }
     }
 
     /// Lets packet time pass: gives up holes and flows whose deadline is before `now`. Cheap when nothing is due.
+    ///
+    /// What a handler sees of a flow does not depend on how often this is called, provided that no segment captured
+    /// before `now` follows; a caller whose sources' clocks differ ticks that much later. Silent flows may be noticed up
+    /// to about a second late; their end is reported as when it was due.
     pub fn tick(&mut self, now: Timestamp) {
-        let _ = now;
+        self.now = now;
+        while let Some((_, hold)) = self.streams.holds.timers.soonest().filter(|&(deadline, _)| deadline < now) {
+            let flow = self.streams.holds.get(hold).map_or(NONE, |hold| hold.flow);
+            if self.table.flow_mut(flow).is_none() {
+                // Cannot be; but a timer without a flow must not keep the loop going.
+                self.streams.holds.timers.remove(hold);
+            }
+            self.advance(flow, now);
+        }
+        if now > self.silent_until {
+            self.reap(now, usize::MAX);
+            self.silent_until = Timestamp::from_nanos(u64::MAX);
+            for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+                if let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
+                    self.expect_silence(id);
+                }
+            }
+        }
     }
 
     /// Ends every flow: the input has ended.
-    pub fn finish(&mut self) {}
+    ///
+    /// Deadlines before the latest time pushed or ticked act first, so that a flow that had been silent for long ends for
+    /// that reason. With several reassemblers on parts of one input, tick each to the input's last time before.
+    pub fn finish(&mut self) {
+        for phase in [Phase::Active, Phase::Quiet, Phase::Closed] {
+            while let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
+                self.advance(id, self.now);
+                if let Some(flow) = self.table.flow_mut(id) {
+                    let at = flow.last;
+                    self.streams.close(flow, CloseReason::EndOfInput, at, at);
+                    self.table.remove(id);
+                }
+            }
+        }
+        self.streams.stats.active_flows = self.table.len() as u64;
+    }
 
     /// The handler.
     #[must_use]
     pub fn handler(&self) -> &H {
-        &self.handler
+        &self.streams.handler
     }
 
     /// The handler, to change.
     pub fn handler_mut(&mut self) -> &mut H {
-        &mut self.handler
+        &mut self.streams.handler
     }
 
     /// The counts so far.
     #[must_use]
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        &self.streams.stats
     }
 
-    /// Bytes allocated for flows, tables and pages now (a handler's own memory not counted).
+    /// Bytes allocated for flows, tables and pages now (a handler's own memory not counted). Walks the flows that hold
+    /// something.
     #[must_use]
     pub fn memory(&self) -> usize {
-        0
+        size_of::<Self>() + self.table.allocated() + self.streams.allocated()
+    }
+
+    /// Adds the flow of a segment that no flow is known for; none for a reset, which has nothing to end.
+    #[cold]
+    fn add(&mut self, segment: &Segment<'_>) -> Option<u32> {
+        if segment.flags.rst() {
+            self.streams.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);
+            return None;
+        }
+        self.reap(segment.at, REAPED_PER_NEW_FLOW);
+        let limit = self.streams.limits.max_flows.clamp(1, NONE as usize);
+        while self.table.len() >= limit {
+            self.evict(segment.at)?;
+        }
+        let mut flow = Flow::new(segment.key, segment.at);
+        count_flow(&mut self.streams.stats, &mut flow, segment);
+        let id = self.table.insert(flow);
+        self.streams.stats.active_flows = self.table.len() as u64;
+        self.expect_silence(id);
+        Some(id)
+    }
+
+    /// Makes room for a flow. Flows that matter least go first; none is left when this fails.
+    fn evict(&mut self, at: Timestamp) -> Option<()> {
+        let phases = [Phase::Quiet, Phase::Closed, Phase::Active];
+        let id = phases.into_iter().find_map(|phase| self.table.oldest(phase))?.id;
+        let now = self.table.flow_mut(id)?.last.max(at);
+        self.advance(id, now);
+        if let Some(flow) = self.table.flow_mut(id) {
+            if flow.phase != Phase::Closed {
+                self.streams.stats.evicted_flows += 1;
+            }
+            self.streams.close(flow, CloseReason::Evicted, now, now);
+            self.table.remove(id);
+        }
+        Some(())
+    }
+
+    /// Lets a flow's clock reach `now`, and its slot go if it is over.
+    fn advance(&mut self, id: u32, now: Timestamp) {
+        let Some(flow) = self.table.flow_mut(id) else { return };
+        self.streams.advance(flow, now);
+        if flow.phase == Phase::Dead {
+            self.table.remove(id);
+            self.streams.stats.active_flows = self.table.len() as u64;
+        } else if flow.phase != flow.list {
+            self.table.relist(id);
+            self.expect_silence(id);
+        }
+    }
+
+    /// Lets flows go whose silence or lingering ended before `now`, at most `most` of each list.
+    fn reap(&mut self, now: Timestamp, most: usize) {
+        for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+            for _ in 0..most {
+                let Some(flow) = self.table.oldest(phase).filter(|flow| self.silence_ends(flow) < now) else { break };
+                let id = flow.id;
+                self.advance(id, now);
+            }
+        }
+    }
+
+    fn silence_ends(&self, flow: &Flow) -> Timestamp {
+        match flow.phase {
+            Phase::Closed => flow.linger_until,
+            phase => flow.last + self.streams.silence(phase),
+        }
+    }
+
+    /// Sees to it that ticks look for silence in time for a flow at the front or back of its list.
+    fn expect_silence(&mut self, id: u32) {
+        let Some(flow) = self.table.flow_mut(id) else { return };
+        let ends = match flow.phase {
+            Phase::Closed => flow.linger_until,
+            phase => FlowTable::unit_start(flow.last) + self.streams.silence(phase),
+        };
+        self.silent_until = self.silent_until.min(ends);
+    }
+}
+
+/// Makes a slot that of the new connection that `segment` belongs to.
+fn restart<H: StreamHandler>(streams: &mut Streams<H>, flow: &mut Flow, segment: &Segment<'_>) {
+    flow.restart(segment.at);
+    count_flow(&mut streams.stats, flow, segment);
+}
+
+fn count_flow(stats: &mut Stats, flow: &mut Flow, segment: &Segment<'_>) {
+    stats.flows += 1;
+    if !segment.flags.syn() {
+        flow.is_mid_stream = true;
+        stats.mid_stream_flows += 1;
+    }
+}
+
+impl<H: StreamHandler> fmt::Debug for Reassembler<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reassembler").field("now", &self.now).field("stats", self.stats()).finish_non_exhaustive()
     }
 }

@@ -1,58 +1,18 @@
-//! STAND-IN, to be replaced: method, target and status only.
-#![allow(missing_docs)]
+//! Native records: an exchange and its connection in, one line of JSON out.
+//!
+//! The format is documented in docs/output-format.md and, as a JSON Schema, in docs/record.schema.json; tests hold the
+//! three together. [`RecordWriter`] appends to the caller's buffer and does nothing else: it opens nothing, sends nothing
+//! and reads no clock. Whatever a head or body holds, the line is valid JSON in valid UTF-8 without a line feed inside.
 
-use std::io::Write as _;
-use std::sync::Arc;
+mod body;
+mod connection;
+mod id;
+mod json;
+mod room;
+mod target;
+mod time;
+mod writer;
 
-use decap::{Direction, FlowKey, TunnelPath};
-use http_parse::Exchange;
-use reassembly::FlowInfo;
-
-#[derive(Clone, Debug)]
-pub struct ConnectionMeta {
-    pub key: FlowKey,
-    pub initiator: Option<Direction>,
-    pub path: Option<Arc<TunnelPath>>,
-    pub id: u64,
-}
-
-impl ConnectionMeta {
-    pub fn new(info: &FlowInfo<'_>, path: Option<Arc<TunnelPath>>) -> Self {
-        Self { key: *info.key, initiator: info.initiator, path, id: info.at.as_nanos() }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct RecordOptions {
-    pub sensor: String,
-    pub decode_limit: usize,
-}
-
-#[derive(Debug)]
-pub struct RecordWriter {
-    options: RecordOptions,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Written {
-    pub id: [u8; 16],
-    pub flags: http_parse::Flags,
-}
-
-impl RecordWriter {
-    pub fn new(options: RecordOptions) -> Self {
-        Self { options }
-    }
-
-    pub fn write(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Vec<u8>) -> Written {
-        let _ = writeln!(
-            out,
-            "{{\"sensor\":{:?},\"connection\":{},\"request\":{:?},\"status\":{}}}",
-            self.options.sensor,
-            meta.id,
-            exchange.request.map(|request| String::from_utf8_lossy(request.target())),
-            exchange.response.map_or(0, |response| response.status()),
-        );
-        Written { id: [0; 16], flags: exchange.flags }
-    }
-}
+pub use connection::ConnectionMeta;
+pub use id::TransactionId;
+pub use writer::{Outcome, RecordOptions, RecordWriter, Written};

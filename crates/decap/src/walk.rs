@@ -1,0 +1,358 @@
+//! The way through a frame: a loop over "what is the next header".
+//!
+//! Only offsets travel. The bytes are passed in for each stretch, so a datagram joined from fragments, which lies in
+//! another buffer, is walked on by the same code with the same state.
+//!
+//! Every header moves the position forward or ends the walk, and joining is limited per frame, so the work is bounded
+//! by the frame's length.
+
+use core::net::{IpAddr, Ipv4Addr};
+use core::ops::Range;
+
+use etherparse::TcpHeaderSlice;
+
+use crate::datagram::Fragment;
+use crate::flow::Domain;
+use crate::fragments::FragmentKey;
+use crate::frame::Frame;
+use crate::ip::{self, IpHeader, Part};
+use crate::reason::SkipReason;
+use crate::rules::Rules;
+use crate::segment::TcpFlags;
+use crate::seq::SeqNum;
+use crate::stats::Stats;
+use crate::step::{Mark, Next, Step, Stepped, protocol};
+use crate::tunnel::{TunnelHop, TunnelId, TunnelKind, TunnelPath};
+use crate::udp::udp;
+use crate::view::View;
+use crate::{ethernet, extension, gre, link, mpls, nsh, ppp, tags};
+
+/// Where a stretch of the walk ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// At a TCP header.
+    Tcp(TcpHeader),
+    /// At a fragment: its datagram's key, and itself as offsets.
+    Fragment(FragmentKey, Part, u8),
+    /// Nowhere.
+    Skipped(SkipReason),
+}
+
+/// A TCP header, and its payload as offsets.
+#[derive(Clone, Debug)]
+pub(crate) struct TcpHeader {
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) seq: SeqNum,
+    pub(crate) ack: SeqNum,
+    pub(crate) flags: TcpFlags,
+    pub(crate) window: u16,
+    pub(crate) payload: Range<usize>,
+    pub(crate) missing: u32,
+}
+
+/// What was learnt on the way so far.
+#[derive(Debug)]
+pub(crate) struct Walk<'s> {
+    rules: &'s Rules,
+    path: &'s mut TunnelPath,
+    stats: &'s mut Stats,
+    next: Next,
+    /// Where the next header starts.
+    at: usize,
+    /// Where the captured bytes of the current layer end.
+    end: usize,
+    /// Where the current layer ended on the wire; at least `end`.
+    wire_end: usize,
+    /// The addresses of the innermost IP header; unspecified behind an inner Ethernet header.
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    /// The identification of the innermost IP header.
+    pub(crate) ip_id: u16,
+    /// The address space of the innermost addresses.
+    pub(crate) domain: Domain,
+    is_tagged: bool,
+}
+
+const UNSPECIFIED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl<'s> Walk<'s> {
+    /// Before the first header of a frame.
+    #[inline]
+    pub(crate) fn start(
+        frame: &Frame<'_>,
+        rules: &'s Rules,
+        path: &'s mut TunnelPath,
+        stats: &'s mut Stats,
+    ) -> Result<Self, SkipReason> {
+        let end = frame.data.len();
+        let wire_end = end.max(frame.wire_len as usize);
+        let Step { next, len, mark } = link::start(frame.link, View { bytes: frame.data, wire_len: wire_end })?;
+        let mut walk = Self {
+            rules,
+            path,
+            stats,
+            next,
+            at: len,
+            end,
+            wire_end,
+            source: UNSPECIFIED,
+            destination: UNSPECIFIED,
+            ip_id: 0,
+            domain: rules.base_domain,
+            is_tagged: false,
+        };
+        if mark != Mark::None {
+            walk.note(mark)?;
+        }
+        Ok(walk)
+    }
+
+    /// Walks on through `bytes`.
+    #[inline]
+    pub(crate) fn run(&mut self, bytes: &[u8]) -> Outcome {
+        match self.walk(bytes) {
+            Ok(outcome) => outcome,
+            Err(reason) => Outcome::Skipped(reason),
+        }
+    }
+
+    /// Continues at the start of a datagram that was joined from fragments, `captured` bytes of which are there.
+    pub(crate) fn rejoin(&mut self, protocol: u8, captured: usize, wire_len: usize) {
+        self.next = Next::Protocol(protocol);
+        self.at = 0;
+        self.end = captured;
+        self.wire_end = wire_len.max(captured);
+    }
+
+    /// The counts that this walk adds to.
+    pub(crate) fn stats(&mut self) -> &mut Stats {
+        self.stats
+    }
+
+    /// The captured bytes that are left of the current layer.
+    pub(crate) fn rest(&self) -> Range<usize> {
+        self.at..self.end
+    }
+
+    /// How many bytes are left of the current layer on the wire.
+    pub(crate) fn wire_rest(&self) -> usize {
+        self.wire_end.saturating_sub(self.at)
+    }
+
+    #[inline]
+    fn walk(&mut self, bytes: &[u8]) -> Result<Outcome, SkipReason> {
+        loop {
+            let view = View {
+                bytes: bytes.get(self.at..self.end).unwrap_or_default(),
+                wire_len: self.wire_end.saturating_sub(self.at),
+            };
+            let step = match self.next {
+                Next::Ip => {
+                    if let Some(fragment) = self.ip(view)? {
+                        return Ok(fragment);
+                    }
+                    continue;
+                }
+                Next::Protocol(protocol::TCP) => return self.tcp(view).map(Outcome::Tcp),
+                Next::Protocol(protocol::FRAGMENT) if self.is_v6() => {
+                    if let Some(fragment) = self.fragment(view)? {
+                        return Ok(fragment);
+                    }
+                    continue;
+                }
+                Next::Ethernet => ethernet::ethernet(view)?,
+                Next::EtherType(number) => tags::tag(number, view)?,
+                Next::Protocol(number) => self.protocol(number, view)?,
+                Next::Ppp => ppp::ppp(view)?,
+                Next::Mpls => mpls::mpls(view)?,
+                Next::Nsh => nsh::nsh(view)?,
+            };
+            self.next = step.next;
+            self.at += step.len;
+            if step.mark != Mark::None {
+                self.note(step.mark)?;
+            }
+        }
+    }
+
+    const fn is_v6(&self) -> bool {
+        self.source.is_ipv6()
+    }
+
+    /// Enters an IP packet: from here on its length counts. Returns the fragment, if it is one.
+    #[inline]
+    fn ip(&mut self, view: View<'_>) -> Result<Option<Outcome>, SkipReason> {
+        let header = match view.nibble() {
+            Some(4) => ip::v4(view)?,
+            Some(6) => ip::v6(view)?,
+            Some(_) => return Err(SkipReason::MalformedIp),
+            None => return Err(view.lacking(1, SkipReason::MalformedIp)),
+        };
+        let IpHeader { source, destination, id, protocol, len, packet_len, part } = header;
+        self.source = source;
+        self.destination = destination;
+        self.ip_id = id;
+        self.wire_end = self.at + packet_len;
+        self.end = self.end.min(self.wire_end);
+        self.at += len;
+        self.next = Next::Protocol(protocol);
+        Ok(part.map(|part| {
+            let key = FragmentKey { source, destination, domain: self.domain, id: part.id, protocol };
+            Outcome::Fragment(key, part, protocol)
+        }))
+    }
+
+    /// Reads an IPv6 fragment header. One that makes no fragment (RFC 6946) is walked over.
+    fn fragment(&mut self, view: View<'_>) -> Result<Option<Outcome>, SkipReason> {
+        const LEN: usize = 8;
+        let Ok(header) = etherparse::Ipv6FragmentHeaderSlice::from_slice(view.bytes) else {
+            return Err(view.lacking(LEN, SkipReason::MalformedIp));
+        };
+        let protocol = header.next_header().0;
+        self.at += LEN;
+        self.next = Next::Protocol(protocol);
+        if !header.is_fragmenting_payload() {
+            return Ok(None);
+        }
+        let part = Part {
+            offset: u32::from(header.fragment_offset().value()) * 8,
+            more: header.more_fragments(),
+            id: header.identification(),
+        };
+        let key = FragmentKey {
+            source: self.source,
+            destination: self.destination,
+            domain: self.domain,
+            id: part.id,
+            protocol: 0,
+        };
+        Ok(Some(Outcome::Fragment(key, part, protocol)))
+    }
+
+    /// Reads what an IP protocol number announces, except TCP and fragments.
+    fn protocol(&self, number: u8, view: View<'_>) -> Stepped {
+        let is_v6 = self.is_v6();
+        match number {
+            protocol::UDP => udp(view, self.rules),
+            protocol::GRE => gre::gre(view),
+            protocol::IPV4 => ip_in_ip(view, 4, if is_v6 { TunnelKind::Ip4InIp6 } else { TunnelKind::Ip4InIp4 }),
+            protocol::IPV6 => ip_in_ip(view, 6, if is_v6 { TunnelKind::Ip6InIp6 } else { TunnelKind::Ip6InIp4 }),
+            protocol::AUTHENTICATION => extension::authentication(view),
+            protocol::ROUTING if is_v6 => extension::routing(view),
+            protocol::HOP_BY_HOP
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6
+                if is_v6 =>
+            {
+                extension::options(view)
+            }
+            protocol::ETHER_IP => ether_ip(view),
+            protocol::ETHERNET => Ok(Step::tunnel(TunnelKind::EtherIp, TunnelId::None, Next::Ethernet, 0)),
+            protocol::MPLS => Ok(Step::tunnel(TunnelKind::MplsInIp, TunnelId::None, Next::Mpls, 0)),
+            protocol::ICMP | protocol::ICMPV6 => Err(SkipReason::Icmp),
+            protocol::SCTP => Err(SkipReason::Sctp),
+            protocol::ESP => Err(SkipReason::Esp),
+            _ => Err(SkipReason::OtherIpProtocol),
+        }
+    }
+
+    /// Reads a TCP header (RFC 9293, section 3.1).
+    #[inline]
+    fn tcp(&self, view: View<'_>) -> Result<TcpHeader, SkipReason> {
+        let Ok(header) = TcpHeaderSlice::from_slice(view.bytes) else {
+            return Err(tcp_fault(view));
+        };
+        let payload = self.at + header.slice().len()..self.end;
+        // The byte is read whole: one load in place of eight questions.
+        let flags = view.u8(13, SkipReason::MalformedTcp)?;
+        Ok(TcpHeader {
+            source_port: header.source_port(),
+            destination_port: header.destination_port(),
+            seq: SeqNum(header.sequence_number()),
+            ack: SeqNum(header.acknowledgment_number()),
+            flags: TcpFlags(flags),
+            window: header.window_size(),
+            payload,
+            missing: u32::try_from(self.wire_end - self.end).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Notes down what a header was.
+    fn note(&mut self, mark: Mark) -> Result<(), SkipReason> {
+        match mark {
+            Mark::None => {}
+            Mark::Vlan(id) => {
+                if !self.is_tagged {
+                    self.is_tagged = true;
+                    self.stats.vlan_tagged += 1;
+                }
+                // A tag with id 0 has a priority only.
+                if id != 0 {
+                    // Tags beyond those that fit still separate flows, if tags do.
+                    let _ = self.path.vlans.try_push(id);
+                    self.domain = self.rules.behind_vlan(self.domain, id);
+                }
+            }
+            Mark::Hop(kind, id) => {
+                if self.path.hops.len() >= self.rules.max_depth {
+                    return Err(SkipReason::TooDeep);
+                }
+                let hop = TunnelHop { kind, source: self.source, destination: self.destination, id };
+                self.domain = self.rules.inside(self.domain, &hop);
+                self.stats.tunnel(kind);
+                // Fits: the depth is never more than the path's capacity.
+                let _ = self.path.hops.try_push(hop);
+                if self.next == Next::Ethernet {
+                    self.source = UNSPECIFIED;
+                    self.destination = UNSPECIFIED;
+                }
+            }
+            Mark::Destination(address) => self.destination = IpAddr::V6(address),
+        }
+        Ok(())
+    }
+}
+
+/// IP in IP: nothing but the inner header, whose version has to be the announced one.
+fn ip_in_ip(view: View<'_>, version: u8, kind: TunnelKind) -> Stepped {
+    match view.nibble() {
+        Some(nibble) if nibble == version => Ok(Step::tunnel(kind, TunnelId::None, Next::Ip, 0)),
+        Some(_) => Err(SkipReason::MalformedTunnel),
+        None => Err(view.lacking(1, SkipReason::MalformedTunnel)),
+    }
+}
+
+/// Ethernet in IP (RFC 3378): version 3 and twelve bits of nothing. Some senders have the halves the other way round.
+fn ether_ip(view: View<'_>) -> Stepped {
+    match view.array::<2>(0, SkipReason::MalformedTunnel)? {
+        [0x30 | 0x03, 0] => Ok(Step::tunnel(TunnelKind::EtherIp, TunnelId::None, Next::Ethernet, 2)),
+        _ => Err(SkipReason::MalformedTunnel),
+    }
+}
+
+/// Why there is no TCP header.
+#[cold]
+fn tcp_fault(view: View<'_>) -> SkipReason {
+    let needed = match view.bytes.get(12) {
+        Some(offset) if offset >> 4 < 5 => return SkipReason::MalformedTcp,
+        Some(offset) => usize::from(offset >> 4) * 4,
+        None => 20,
+    };
+    view.lacking(needed, SkipReason::MalformedTcp)
+}
+
+impl Outcome {
+    /// The fragment at the end of a stretch, as bytes.
+    pub(crate) fn fragment<'b>(part: Part, protocol: u8, walk: &Walk<'_>, bytes: &'b [u8]) -> Fragment<'b> {
+        Fragment {
+            offset: part.offset,
+            more: part.more,
+            protocol,
+            wire_len: u32::try_from(walk.wire_rest()).unwrap_or(u32::MAX),
+            bytes: bytes.get(walk.rest()).unwrap_or_default(),
+        }
+    }
+}
