@@ -1,4 +1,19 @@
 //! The appliance: sources, workers, records, ledger, command line.
 
+pub mod cli;
+pub mod config;
+pub mod handler;
+pub mod interruptible;
+pub mod ledger;
+pub mod memory;
+pub mod outlet;
+pub mod pipeline;
+pub mod progress;
 pub mod record;
+pub mod replay;
 pub mod source;
+pub mod summary;
+pub mod tally;
+pub mod top;
+pub mod units;
+pub mod workers;

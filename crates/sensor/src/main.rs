@@ -1,3 +1,7 @@
 //! The `sensor` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sensor::cli::run(std::env::args_os()).into()
+}

@@ -1,0 +1,124 @@
+//! What was typed.
+
+use std::path::PathBuf;
+
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::config::{LedgerFormat, MAX_WORKERS};
+use crate::units::ByteSize;
+
+/// A passive network sensor: mirrored frames in, paired HTTP transactions out.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "sensor", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read capture files and write the HTTP transactions in them, one JSON object a line.
+    Replay(Box<ReplayArgs>),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, in roff.
+    Man {
+        /// The command whose page it is; none: the program's own.
+        command: Option<String>,
+    },
+}
+
+/// What `replay` was given.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReplayArgs {
+    /// Capture files (pcap or pcapng, also as .gz or .zst), directories of them, or `-` for standard input.
+    ///
+    /// Several are read in order, as one: a connection may go on from one file into the next.
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+
+    /// Where to write records; `-` is standard output. [default: -]
+    #[arg(short, long, value_name = "FILE", value_parser = PathBufValueParser::new().map(PathBuf::from))]
+    pub output: Option<PathBuf>,
+
+    /// Only look at frames that match this BPF expression, as they were captured (a tunnel's outer headers).
+    #[arg(long, value_name = "BPF")]
+    pub filter: Option<String>,
+
+    /// Threads that work on flows: 1 works on the reading thread, 0 takes one fewer than there are cores. [default: 1]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub workers: Option<usize>,
+
+    /// Bytes to keep of each body, such as 64KiB; 0 keeps none. [default: 32KiB]
+    #[arg(long, value_name = "BYTES")]
+    pub body_limit: Option<ByteSize>,
+
+    /// Only keep bodies of these media types: type/subtype, type/* or +suffix, separated by commas; `all` keeps all.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub body_types: Option<Vec<String>>,
+
+    /// Print what became of every frame, byte and message, to standard error at the end.
+    #[arg(long, value_name = "FORMAT")]
+    pub ledger: Option<LedgerFormat>,
+
+    /// Read settings from this file (TOML); flags take precedence. See docs/configuration.md.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Memory for everything that grows with the traffic. [default: 1GiB]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<ByteSize>,
+
+    /// The sensor's name in every record. [default: sensor]
+    #[arg(long, value_name = "NAME")]
+    pub sensor: Option<String>,
+
+    /// No progress, summary or warnings; errors only.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Show the transactions of a capture:
+      sensor replay capture.pcap
+  Read from tcpdump, without bodies, into a file:
+      tcpdump -i eth1 -w - | sensor replay - --body-limit 0 -o transactions.ndjson
+  A directory of rotated captures, on all cores but one, keeping JSON bodies only:
+      sensor replay captures/ --workers 0 --body-types application/json,+json
+  What became of every frame and byte:
+      sensor replay capture.pcapng.zst --ledger text -o /dev/null
+
+Exit status:
+  0   everything was read; a capture cut in its last packet is a warning
+  1   a capture is damaged or is none (the others are read all the same), or the output could not be written
+  2   wrong usage, configuration or file name
+  70  the ledger does not add up: a defect of the program
+  130 stopped by Ctrl-C; what was complete has been written";
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= MAX_WORKERS => Ok(count),
+        _ => Err(format!("a number from 0 to {MAX_WORKERS} is needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,182 @@
+//! The command line: what was typed ([`Cli`]), what it means ([`plan::Plan`]), doing it.
+
+mod args;
+mod plan;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{CommandFactory, Parser};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use tracing_subscriber::EnvFilter;
+
+pub use args::{Cli, Command, ReplayArgs};
+pub use plan::{Plan, UsageError};
+
+use crate::config::LedgerFormat;
+use crate::outlet::OutputFailure;
+use crate::progress::Progress;
+use crate::replay::{Failure, Outcome, ReplayError};
+use crate::summary::Summary;
+
+/// What the process answers with.
+pub mod exit {
+    /// Everything was read and written.
+    pub const OK: u8 = 0;
+    /// An input is damaged or no capture, or the output could not be written.
+    pub const FAILED: u8 = 1;
+    /// The command line, the configuration or a file's name is wrong.
+    pub const USAGE: u8 = 2;
+    /// The ledger does not add up, or a thread failed: a defect of the program.
+    pub const DEFECT: u8 = 70;
+    /// Stopped by a signal.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Runs the program with these arguments and says what to exit with.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors too, for clap; a closed pipe under them is none for us.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+        }
+    };
+    match cli.command {
+        Command::Replay(args) => replay(*args),
+        Command::Completions { shell } => print(&{
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);
+            script
+        }),
+        Command::Man { command } => man(command.as_deref()),
+    }
+}
+
+fn replay(args: ReplayArgs) -> u8 {
+    let plan = match Plan::resolve(args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            say(format_args!("error: {error}\n\nFor more information, try 'sensor replay --help'.\n"));
+            return error.exit_code();
+        }
+    };
+    start_logging(plan.quiet);
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) = watch_signals(&interrupted) {
+        tracing::warn!("cannot watch for Ctrl-C ({error}): it will end the replay without a summary");
+    }
+    let (quiet, ledger) = (plan.quiet, plan.ledger);
+    let progress = if plan.shows_progress() { Progress::on_terminal() } else { Progress::none() };
+    match plan.into_replay(interrupted).run(&progress) {
+        Ok(outcome) => conclude(&outcome, quiet, ledger),
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                ReplayError::Threads { .. } => exit::FAILED,
+                ReplayError::Worker(_) => exit::DEFECT,
+            }
+        }
+    }
+}
+
+/// Says what is to be said at the end.
+fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 {
+    let failed = outcome.failures.iter().map(Failure::exit_code).max().unwrap_or(0);
+    match &outcome.output_failure {
+        // Whoever reads has enough, as `head` does, and asks for no account.
+        Some(OutputFailure::Closed) => return failed,
+        Some(OutputFailure::Failed { name, source }) => {
+            tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
+            return exit::FAILED;
+        }
+        None => {}
+    }
+    if !quiet {
+        say(format_args!("{}", Summary(outcome)));
+    }
+    match ledger {
+        Some(LedgerFormat::Text) => say(format_args!("{}", outcome.ledger)),
+        Some(LedgerFormat::Json) => say(format_args!("{}\n", outcome.ledger.to_json())),
+        None => {}
+    }
+    if let Err(imbalance) = outcome.ledger.check() {
+        tracing::error!("{imbalance}; this is a defect of the program, please report it");
+        return exit::DEFECT;
+    }
+    if outcome.was_interrupted { exit::INTERRUPTED } else { failed }
+}
+
+fn man(command: Option<&str>) -> u8 {
+    let mut root = Cli::command();
+    root.build();
+    let page = match command {
+        None => root,
+        Some(name) => match root.find_subcommand(name) {
+            Some(command) => command.clone(),
+            None => {
+                say(format_args!("error: no command `{name}`; try 'sensor --help'\n"));
+                return exit::USAGE;
+            }
+        },
+    };
+    let mut text = Vec::new();
+    match clap_mangen::Man::new(page).render(&mut text) {
+        Ok(()) => print(&text),
+        Err(_) => exit::FAILED,
+    }
+}
+
+/// Ctrl-C and SIGTERM set the flag; a second one ends the process at once.
+fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal must find the flag still unset here, and set it in the next.
+        flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(interrupted))?;
+        flag::register(signal, Arc::clone(interrupted))?;
+    }
+    Ok(())
+}
+
+/// Warnings and errors to standard error; `SENSOR_LOG` asks for more. `quiet` leaves errors.
+fn start_logging(quiet: bool) {
+    let filter = match EnvFilter::try_from_env("SENSOR_LOG") {
+        Ok(filter) if !quiet => filter,
+        _ => EnvFilter::new(if quiet { "error" } else { "warn" }),
+    };
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .without_time()
+        // It would report a closed standard error on standard error, and panic.
+        .log_internal_errors(false)
+        .try_init();
+}
+
+/// To standard error; when that is gone there is nobody to tell.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// To standard output; a closed pipe is quiet.
+fn print(bytes: &[u8]) -> u8 {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => exit::OK,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+        Err(error) => {
+            say(format_args!("error: cannot write to standard output: {error}\n"));
+            exit::FAILED
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What is meant: flags over the configuration file over defaults, checked before anything is opened for writing.
+
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::{fmt, fs};
+
+use crate::cli::ReplayArgs;
+use crate::cli::exit;
+use crate::config::{ConfigError, ConfigFile, LedgerFormat, MediaTypes};
+use crate::memory::TooLittle;
+use crate::outlet::{CreateError, Output};
+use crate::pipeline::Settings;
+use crate::record::RecordOptions;
+use crate::replay::Replay;
+use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
+use crate::units::{ByteSize, TimeSpan};
+
+/// Memory where nobody said anything.
+const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
+/// The sensor's name where nobody said anything.
+const DEFAULT_NAME: &str = "sensor";
+/// How many times its captured length a body may decode to, where nobody said anything: text packs about that well.
+const DECODED_FACTOR: usize = 4;
+
+/// A replay that can begin.
+#[derive(Debug)]
+pub struct Plan {
+    inputs: Vec<Input>,
+    filter: Option<Filter>,
+    settings: Settings,
+    workers: usize,
+    output: Output,
+    writes_to_stdout: bool,
+    /// What was odd about the inputs, to be said once there is a log.
+    pub(super) warnings: Vec<Warning>,
+    /// How to print the ledger.
+    pub(super) ledger: Option<LedgerFormat>,
+    /// Whether to print errors only.
+    pub(super) quiet: bool,
+}
+
+/// Something is wrong with what was asked for. Nothing was read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `--body-types`.
+    #[error("--body-types: {0}")]
+    BodyTypes(String),
+    /// `--memory`.
+    #[error(transparent)]
+    Memory(#[from] TooLittle),
+    /// The filter.
+    #[error(
+        "{0}\nhint: filters are pcap filter expressions, such as 'tcp port 8080' or 'udp port 4789'; see pcap-filter(7)"
+    )]
+    Filter(FilterError),
+    /// An input.
+    #[error("{0}{hint}", hint = HintLine(.0.hint()))]
+    Input(OpenError),
+    /// No capture in what was named.
+    #[error("nothing to read: the directory is empty")]
+    NoInput,
+    /// A capture cannot be typed.
+    #[error("standard input is a terminal\nhint: pipe a capture into it, as in: tcpdump -w - | sensor replay -")]
+    Terminal,
+    /// It would be destroyed.
+    #[error("{} is both input and output: writing would destroy it\nhint: write to another file with -o", .0.display())]
+    Overwrite(PathBuf),
+    /// The output file.
+    #[error(transparent)]
+    Output(#[from] CreateError),
+}
+
+/// A line with a hint, where there is one.
+struct HintLine(Option<&'static str>);
+
+impl fmt::Display for HintLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+impl UsageError {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input(error) => error.exit_code(),
+            Self::Output(_) => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+impl Plan {
+    /// Finds out what is meant.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn resolve(args: ReplayArgs) -> Result<Self, UsageError> {
+        let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let workers = match args.workers.or(file.workers).unwrap_or(1) {
+            0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+            workers => workers,
+        };
+        let memory = args.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
+        let settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
+        let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
+        let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
+        let mut warnings = Vec::new();
+        let inputs = source::expand_with(&args.files, &mut warnings).map_err(UsageError::Input)?;
+        if inputs.is_empty() {
+            return Err(UsageError::NoInput);
+        }
+        if inputs.contains(&Input::Stdin) && io::stdin().is_terminal() {
+            return Err(UsageError::Terminal);
+        }
+        // Last, since it empties the file.
+        let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
+        let output = match &path {
+            Some(path) => {
+                if inputs.iter().any(|input| matches!(input, Input::File(input) if is_same_file(input, path))) {
+                    return Err(UsageError::Overwrite(path.clone()));
+                }
+                Output::create(path)?
+            }
+            None => Output::stdout(),
+        };
+        Ok(Self {
+            inputs,
+            filter,
+            settings,
+            workers,
+            output,
+            writes_to_stdout: path.is_none(),
+            warnings,
+            ledger: args.ledger.or(file.ledger),
+            quiet: args.quiet || file.quiet.unwrap_or(false),
+        })
+    }
+
+    /// Whether a progress bar has a terminal for itself.
+    pub(super) fn shows_progress(&self) -> bool {
+        let shares_terminal = self.writes_to_stdout && io::stdout().is_terminal();
+        !self.quiet && io::stderr().is_terminal() && !shares_terminal
+    }
+
+    pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
+        let Self { inputs, filter, settings, workers, output, .. } = self;
+        Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
+    }
+}
+
+fn settings(args: &ReplayArgs, file: &ConfigFile) -> Result<Settings, UsageError> {
+    let mut http = http_parse::Settings::default();
+    set(&mut http.body_limit, args.body_limit.or(file.bodies.limit).map(ByteSize::as_usize));
+    let types = match &args.body_types {
+        Some(list) => Some(MediaTypes::try_from(list.clone()).map_err(UsageError::BodyTypes)?),
+        None => file.bodies.types.clone(),
+    };
+    set(&mut http.body_types, types.map(|types| types.0));
+    set(&mut http.max_head, file.http.max_head.map(ByteSize::as_usize));
+    set(&mut http.max_headers, file.http.max_headers);
+    set(&mut http.max_pending, file.http.max_pending);
+    set(&mut http.max_detect, file.http.max_detect.map(ByteSize::as_usize));
+    set(&mut http.max_resync, file.http.max_resync.map(|size| size.0));
+
+    let record = RecordOptions {
+        sensor: args.sensor.clone().or_else(|| file.sensor.clone()).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        decode_limit: file
+            .bodies
+            .decoded_limit
+            .map_or(http.body_limit.saturating_mul(DECODED_FACTOR), ByteSize::as_usize),
+    };
+    Ok(Settings { decap: decap_config(&file.decap), reassembly: limits(&file.reassembly), http, record })
+}
+
+fn decap_config(file: &crate::config::Decap) -> decap::Config {
+    let file = file.clone();
+    let mut config = decap::Config { aliases: file.aliases.pairs(), ..decap::Config::default() };
+    set(&mut config.max_depth, file.max_depth);
+    set(&mut config.vxlan_ports, file.vxlan_ports);
+    set(&mut config.vxlan_gpe_ports, file.vxlan_gpe_ports);
+    set(&mut config.geneve_ports, file.geneve_ports);
+    set(&mut config.gtpu_ports, file.gtpu_ports);
+    set(&mut config.teredo_ports, file.teredo_ports);
+    set(&mut config.lisp_ports, file.lisp_ports);
+    set(&mut config.mpls_in_udp_ports, file.mpls_in_udp_ports);
+    set(&mut config.separate_virtual_networks, file.separate_virtual_networks);
+    set(&mut config.separate_vlans, file.separate_vlans);
+    set(&mut config.fragment_timeout, file.fragment_timeout.map(|TimeSpan(time)| time));
+    config
+}
+
+fn limits(file: &crate::config::Reassembly) -> reassembly::Limits {
+    let mut limits = reassembly::Limits::default();
+    set(&mut limits.acknowledged_hole, file.acknowledged_hole.map(|TimeSpan(time)| time));
+    set(&mut limits.hole, file.hole.map(|TimeSpan(time)| time));
+    set(&mut limits.idle, file.idle.map(|TimeSpan(time)| time));
+    set(&mut limits.idle_without_payload, file.idle_without_payload.map(|TimeSpan(time)| time));
+    set(&mut limits.linger, file.linger.map(|TimeSpan(time)| time));
+    set(&mut limits.max_held_per_direction, file.max_held_per_direction.map(ByteSize::as_usize));
+    set(&mut limits.max_ranges_per_direction, file.max_ranges_per_direction);
+    limits
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+/// Whether both names lead to one regular file, through whatever links.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && one.dev() == other.dev() && one.ino() == other.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use http_parse::BodyTypes;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plan(config: &str, flags: &[&str]) -> Result<Plan, UsageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let (capture, file) = (folder.path().join("a.pcap"), folder.path().join("sensor.toml"));
+        fs::write(&capture, b"").unwrap();
+        fs::write(&file, config).unwrap();
+        let line = ["sensor", "replay", capture.to_str().unwrap(), "--config", file.to_str().unwrap()];
+        match Cli::try_parse_from(line.iter().chain(flags)).unwrap().command {
+            Command::Replay(args) => Plan::resolve(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file_and_the_file_the_defaults() {
+        let plain = plan("", &[]).unwrap();
+        assert_eq!(plain.settings.http.body_limit, 32 << 10);
+        assert_eq!(plain.settings.record.decode_limit, 128 << 10);
+        assert_eq!(plain.settings.record.sensor, "sensor");
+        assert_eq!((plain.workers, plain.quiet, plain.ledger), (1, false, None));
+
+        let config = "sensor = 'one'\nworkers = 2\nquiet = true\nledger = 'json'\n[bodies]\nlimit = '1KiB'\ntypes = ['text/*']\n[decap]\nmax_depth = 3\nvxlan_ports = [1]\n[reassembly]\nhole = '1s'\n[http]\nmax_pending = 9";
+        let file = plan(config, &[]).unwrap();
+        assert_eq!(file.settings.record.sensor, "one");
+        assert_eq!((file.workers, file.quiet, file.ledger), (2, true, Some(LedgerFormat::Json)));
+        assert_eq!(file.settings.http.body_limit, 1_024);
+        assert_eq!(file.settings.http.body_types, BodyTypes::Only(vec!["text/*".to_owned()]));
+        assert_eq!(file.settings.http.max_pending, 9);
+        assert_eq!(file.settings.decap.max_depth, 3);
+        assert_eq!(file.settings.decap.vxlan_ports, [1]);
+        assert_eq!(file.settings.reassembly.hole.as_secs(), 1);
+
+        let flags =
+            ["--sensor", "two", "--workers", "3", "--ledger", "text", "--body-limit", "0", "--body-types", "all"];
+        let both = plan(config, &flags).unwrap();
+        assert_eq!(both.settings.record.sensor, "two");
+        assert_eq!((both.workers, both.ledger), (3, Some(LedgerFormat::Text)));
+        assert_eq!(both.settings.http.body_limit, 0);
+        assert_eq!(both.settings.http.body_types, BodyTypes::All);
+        assert!(both.settings.reassembly.max_flows < plain.settings.reassembly.max_flows, "memory is split");
+    }
+
+    #[test]
+    fn no_worker_count_means_at_least_one() {
+        assert!(plan("", &["--workers", "0"]).unwrap().workers >= 1);
+    }
+
+    #[test]
+    fn an_input_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (capture, link) = (folder.path().join("a.pcap"), folder.path().join("b.pcap"));
+        fs::write(&capture, b"precious").unwrap();
+        fs::hard_link(&capture, &link).unwrap();
+        let line = ["sensor", "replay", capture.to_str().unwrap(), "-o", link.to_str().unwrap()];
+        let Command::Replay(args) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        assert!(matches!(Plan::resolve(*args), Err(UsageError::Overwrite(_))));
+        assert_eq!(fs::read(&capture).unwrap(), b"precious");
+    }
+}

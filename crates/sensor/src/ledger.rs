@@ -1,0 +1,494 @@
+//! The ledger: nothing is lost unseen.
+//!
+//! Every unit has exactly one fate, and each line adds up:
+//!
+//! ```text
+//! frames         = segments + joined + held + filtered + unsupported + skipped{reason}
+//! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
+//! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
+//! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
+//! exchanges      = recorded
+//! ```
+//!
+//! Each stage counts its own line. What one stage gives and what the next one takes are counted on both sides, and the
+//! [`Joint`]s say whether they agree. Names are stable: they are the labels of `--ledger json`.
+
+use std::fmt;
+
+use decap::SkipReason;
+use http_parse::{Protocol, Unparsable};
+use reassembly::DropReason;
+use serde_json::{Map, Value, json};
+
+use crate::pipeline::LaneReport;
+
+/// Counts of a whole run, over all workers.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// What was counted over the captures.
+    pub captures: Captures,
+    /// What decapsulation counted.
+    pub decap: decap::Stats,
+    /// Payload bytes that decapsulation gave.
+    pub segment_payload_bytes: u64,
+    /// What reassembly counted.
+    pub reassembly: reassembly::Stats,
+    /// What HTTP parsing counted.
+    pub http: http_parse::Stats,
+    /// Records written.
+    pub recorded: u64,
+}
+
+/// What the reading side counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captures {
+    /// Captures that were opened.
+    pub opened: u64,
+    /// Frames that they gave.
+    pub frames: u64,
+    /// Of those: refused by the operator's filter.
+    pub filtered: u64,
+    /// Packets beside those frames: of an interface whose link type cannot be read.
+    pub unsupported: u64,
+    /// Packets that never reached the captures: dropped by the capturing interfaces, as the captures say.
+    pub interface_drops: u64,
+    /// Packets that never reached the captures: dropped by the capturing system, as the captures say.
+    pub system_drops: u64,
+}
+
+/// One line: a total and the fates it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What is counted.
+    pub name: &'static str,
+    /// How many there were.
+    pub total: u64,
+    /// What became of them.
+    pub fates: Vec<Fate>,
+}
+
+/// One fate of a line's units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// What became of them.
+    pub name: &'static str,
+    /// How many.
+    pub count: u64,
+    /// The same by reason, where there are reasons; all of them, zero or not.
+    pub reasons: Vec<(&'static str, u64)>,
+}
+
+/// A number counted by two stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joint {
+    /// What one stage counted.
+    pub given: (&'static str, u64),
+    /// What the other one counted.
+    pub taken: (&'static str, u64),
+}
+
+/// What does not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imbalance {
+    faults: Vec<String>,
+}
+
+impl fmt::Display for Imbalance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ledger does not add up: {}", self.faults.join("; "))
+    }
+}
+
+impl std::error::Error for Imbalance {}
+
+impl Ledger {
+    /// The ledger of a run: what decapsulation counted and what each worker did.
+    #[must_use]
+    pub fn gather<'a>(
+        captures: Captures,
+        decap: &decap::Stats,
+        segment_payload_bytes: u64,
+        lanes: impl IntoIterator<Item = &'a LaneReport>,
+    ) -> Self {
+        let mut ledger = Self { captures, decap: decap.clone(), segment_payload_bytes, ..Self::default() };
+        for lane in lanes {
+            add_reassembly(&mut ledger.reassembly, &lane.reassembly);
+            add_http(&mut ledger.http, &lane.http);
+            ledger.recorded += lane.recorded;
+        }
+        ledger
+    }
+
+    /// Exchanges that HTTP parsing gave.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.http.paired + self.http.unanswered + self.http.orphans
+    }
+
+    /// Every line, in the order of the stages.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        let Self { captures, decap, reassembly, http, .. } = self;
+        vec![
+            Line {
+                name: "frames",
+                total: captures.frames + captures.unsupported,
+                fates: vec![
+                    Fate::new("segments", decap.segments),
+                    Fate::new("joined", decap.joined),
+                    Fate::new("held", decap.held),
+                    Fate::new("filtered", captures.filtered),
+                    Fate::new("unsupported", captures.unsupported),
+                    Fate::by_reason("skipped", SkipReason::ALL.iter().map(|reason| reason.name()), &decap.skipped),
+                ],
+            },
+            Line {
+                name: "payload_bytes",
+                total: reassembly.payload_bytes,
+                fates: vec![
+                    Fate::new("delivered", reassembly.delivered_bytes),
+                    Fate::new("skipped", reassembly.skipped_bytes),
+                    Fate::new("shunted", reassembly.shunted_bytes),
+                    Fate::new("already_seen", reassembly.already_seen_bytes),
+                    Fate::new("out_of_window", reassembly.out_of_window_bytes),
+                    Fate::new("held", reassembly.held_bytes),
+                    Fate::by_reason(
+                        "dropped",
+                        DropReason::ALL.iter().map(|reason| reason.name()),
+                        &reassembly.dropped_bytes,
+                    ),
+                ],
+            },
+            Line {
+                name: "stream_bytes",
+                total: http.stream_bytes,
+                fates: vec![
+                    Fate::new("parsed", http.parsed_bytes),
+                    Fate::new("gaps", http.gap_bytes),
+                    Fate::new("undecided", http.undecided_bytes),
+                    Fate::by_reason("not_http", Protocol::ALL.iter().map(|kind| kind.name()), &http.not_http_bytes),
+                ],
+            },
+            Line {
+                name: "messages",
+                total: http.messages,
+                fates: vec![
+                    Fate::new("paired", 2 * http.paired),
+                    Fate::new("unanswered", http.unanswered),
+                    Fate::new("orphans", http.orphans),
+                    Fate::new("pending", http.pending_messages),
+                    Fate::by_reason("unparsable", Unparsable::ALL.iter().map(|reason| reason.name()), &http.unparsable),
+                ],
+            },
+            Line { name: "exchanges", total: self.exchanges(), fates: vec![Fate::new("recorded", self.recorded)] },
+        ]
+    }
+
+    /// Every number that two stages counted.
+    #[must_use]
+    pub fn joints(&self) -> Vec<Joint> {
+        let Self { captures, decap, reassembly, http, .. } = self;
+        let streamed =
+            reassembly.delivered_bytes + reassembly.skipped_bytes + reassembly.gap_bytes + reassembly.shunted_bytes;
+        vec![
+            Joint {
+                given: ("frames less those filtered", captures.frames.saturating_sub(captures.filtered)),
+                taken: ("frames decapsulated", decap.frames),
+            },
+            Joint {
+                given: ("segments from decapsulation", decap.segments),
+                taken: ("segments reassembled", reassembly.segments),
+            },
+            Joint {
+                given: ("payload bytes from decapsulation", self.segment_payload_bytes),
+                taken: ("payload bytes reassembled", reassembly.payload_bytes),
+            },
+            Joint {
+                given: ("bytes delivered, skipped, shunted and in gaps", streamed),
+                taken: ("stream bytes", http.stream_bytes),
+            },
+            Joint {
+                given: ("flows opened", reassembly.opened),
+                taken: ("flows closed", reassembly.closed.iter().sum()),
+            },
+        ]
+    }
+
+    /// What lies beside the lines: conditions of the capture, no unit's fate.
+    #[must_use]
+    pub fn beside(&self) -> Vec<(&'static str, u64)> {
+        let Self { captures, decap, reassembly, http, .. } = self;
+        vec![
+            ("captures", captures.opened),
+            ("interface_drops", captures.interface_drops),
+            ("system_drops", captures.system_drops),
+            ("captured_bytes", decap.bytes),
+            ("truncated_frames", decap.truncated_frames),
+            ("truncated_payload_bytes", decap.missing_bytes),
+            ("vlan_tagged_frames", decap.vlan_tagged),
+            ("datagrams_joined", decap.datagrams),
+            ("flows", reassembly.flows),
+            ("mid_stream_flows", reassembly.mid_stream_flows),
+            ("evicted_flows", reassembly.evicted_flows),
+            ("gaps", reassembly.gaps),
+            ("gap_bytes", reassembly.gap_bytes),
+            ("duplicate_segments", reassembly.duplicate_segments),
+            ("retransmitted_segments", reassembly.retransmitted_segments),
+            ("out_of_order_segments", reassembly.out_of_order_segments),
+            ("conflicting_overlap_bytes", reassembly.conflicting_overlaps),
+            ("interim_responses", http.interim),
+        ]
+    }
+
+    /// Whether every line and every joint adds up, and nothing is left in flight: the check at the end of a run.
+    ///
+    /// # Errors
+    /// With every line and joint that does not.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        let mut faults = Vec::new();
+        for line in self.lines() {
+            let sum: u64 = line.fates.iter().map(|fate| fate.count).sum();
+            if sum != line.total {
+                faults.push(format!("{} {} have fates for {sum}", line.total, line.name));
+            }
+        }
+        for Joint { given, taken } in self.joints() {
+            if given.1 != taken.1 {
+                faults.push(format!("{} {} against {} {}", given.1, given.0, taken.1, taken.0));
+            }
+        }
+        let in_flight = [
+            ("fragments held", self.decap.held),
+            ("payload bytes held", self.reassembly.held_bytes),
+            ("flows active", self.reassembly.active_flows),
+            ("bytes undecided", self.http.undecided_bytes),
+            ("messages pending", self.http.pending_messages),
+        ];
+        for (name, count) in in_flight {
+            if count != 0 {
+                faults.push(format!("{count} {name} after the end"));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Imbalance { faults }) }
+    }
+
+    /// For machines: every line, with every reason, zero or not.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        for line in self.lines() {
+            let mut fates = Map::new();
+            fates.insert("total".to_owned(), json!(line.total));
+            for fate in line.fates {
+                let value = if fate.reasons.is_empty() {
+                    json!(fate.count)
+                } else {
+                    fate.reasons.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
+                };
+                fates.insert(fate.name.to_owned(), value);
+            }
+            object.insert(line.name.to_owned(), Value::Object(fates));
+        }
+        let named = |entries: Vec<(&'static str, u64)>| -> Value {
+            entries.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect()
+        };
+        object.insert("beside".to_owned(), named(self.beside()));
+        let kinds = decap::TunnelKind::ALL.iter().zip(self.decap.tunnels);
+        object.insert("tunnels".to_owned(), named(kinds.map(|(kind, count)| (kind.name(), count)).collect()));
+        let kinds = Protocol::ALL.iter().zip(self.http.recognized);
+        object.insert("recognized".to_owned(), named(kinds.map(|(kind, count)| (kind.name(), count)).collect()));
+        object.insert("balanced".to_owned(), json!(self.check().is_ok()));
+        Value::Object(object)
+    }
+}
+
+/// For people: every line as a sum; reasons and conditions where they are not zero.
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.lines() {
+            write!(f, "{:<14}{:>16} =", line.name, line.total)?;
+            for (n, fate) in line.fates.iter().enumerate() {
+                let plus = if n == 0 { "" } else { " +" };
+                write!(f, "{plus} {} {}", fate.count, fate.name)?;
+                let mut reasons = fate.reasons.iter().filter(|(_, count)| *count != 0).peekable();
+                if reasons.peek().is_some() {
+                    let reasons: Vec<_> = reasons.map(|(name, count)| format!("{name} {count}")).collect();
+                    write!(f, " {{{}}}", reasons.join(", "))?;
+                }
+            }
+            writeln!(f)?;
+        }
+        let beside: Vec<_> = self.beside().into_iter().filter(|(_, count)| *count != 0).collect();
+        if !beside.is_empty() {
+            let beside: Vec<_> = beside.into_iter().map(|(name, count)| format!("{name} {count}")).collect();
+            writeln!(f, "{:<14}{}", "beside", beside.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Fate {
+    fn new(name: &'static str, count: u64) -> Self {
+        Self { name, count, reasons: Vec::new() }
+    }
+
+    fn by_reason(name: &'static str, names: impl Iterator<Item = &'static str>, counts: &[u64]) -> Self {
+        let reasons: Vec<_> = names.zip(counts.iter().copied()).collect();
+        Self { name, count: reasons.iter().map(|(_, count)| count).sum(), reasons }
+    }
+}
+
+/// Adds every count of a worker. A field forgotten here shows as a line that does not add up, with several workers.
+fn add_reassembly(sum: &mut reassembly::Stats, lane: &reassembly::Stats) {
+    sum.segments += lane.segments;
+    sum.payload_bytes += lane.payload_bytes;
+    sum.delivered_bytes += lane.delivered_bytes;
+    sum.skipped_bytes += lane.skipped_bytes;
+    sum.shunted_bytes += lane.shunted_bytes;
+    sum.already_seen_bytes += lane.already_seen_bytes;
+    sum.out_of_window_bytes += lane.out_of_window_bytes;
+    add_each(&mut sum.dropped_bytes, &lane.dropped_bytes);
+    sum.held_bytes += lane.held_bytes;
+    sum.gap_bytes += lane.gap_bytes;
+    sum.gaps += lane.gaps;
+    sum.duplicate_segments += lane.duplicate_segments;
+    sum.retransmitted_segments += lane.retransmitted_segments;
+    sum.out_of_order_segments += lane.out_of_order_segments;
+    sum.conflicting_overlaps += lane.conflicting_overlaps;
+    sum.flows += lane.flows;
+    sum.mid_stream_flows += lane.mid_stream_flows;
+    sum.opened += lane.opened;
+    add_each(&mut sum.closed, &lane.closed);
+    sum.evicted_flows += lane.evicted_flows;
+    sum.active_flows += lane.active_flows;
+}
+
+/// Adds every count of a worker, as [`add_reassembly`] does.
+fn add_http(sum: &mut http_parse::Stats, lane: &http_parse::Stats) {
+    sum.stream_bytes += lane.stream_bytes;
+    sum.parsed_bytes += lane.parsed_bytes;
+    sum.gap_bytes += lane.gap_bytes;
+    add_each(&mut sum.not_http_bytes, &lane.not_http_bytes);
+    sum.undecided_bytes += lane.undecided_bytes;
+    sum.messages += lane.messages;
+    sum.pending_messages += lane.pending_messages;
+    sum.paired += lane.paired;
+    sum.unanswered += lane.unanswered;
+    sum.orphans += lane.orphans;
+    add_each(&mut sum.unparsable, &lane.unparsable);
+    sum.interim += lane.interim;
+    add_each(&mut sum.recognized, &lane.recognized);
+}
+
+fn add_each(sum: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sum.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of two workers in which every line has something to add up.
+    fn balanced() -> Ledger {
+        let mut decap = decap::Stats { frames: 90, segments: 70, joined: 5, ..Default::default() };
+        decap.skipped[SkipReason::Udp as usize] = 15;
+        let mut lane = LaneReport { recorded: 4, ..Default::default() };
+        lane.reassembly = reassembly::Stats {
+            segments: 35,
+            payload_bytes: 1_000,
+            delivered_bytes: 700,
+            skipped_bytes: 100,
+            shunted_bytes: 50,
+            already_seen_bytes: 100,
+            out_of_window_bytes: 20,
+            gap_bytes: 40,
+            opened: 3,
+            ..Default::default()
+        };
+        lane.reassembly.dropped_bytes[DropReason::AfterEnd as usize] = 30;
+        lane.reassembly.closed[0] = 3;
+        lane.http = http_parse::Stats {
+            stream_bytes: 890,
+            parsed_bytes: 800,
+            gap_bytes: 40,
+            messages: 7,
+            paired: 2,
+            unanswered: 1,
+            orphans: 1,
+            ..Default::default()
+        };
+        lane.http.not_http_bytes[Protocol::Tls as usize] = 50;
+        lane.http.unparsable[Unparsable::HeadCut as usize] = 1;
+        let captures = Captures { opened: 1, frames: 100, filtered: 10, unsupported: 3, ..Captures::default() };
+        Ledger::gather(captures, &decap, 2_000, [&lane, &lane.clone()])
+    }
+
+    #[test]
+    fn a_sound_run_balances() {
+        let ledger = balanced();
+        assert_eq!(ledger.check(), Ok(()));
+        assert_eq!(ledger.exchanges(), 8);
+        assert!(ledger.decap.is_balanced() && ledger.reassembly.is_balanced() && ledger.http.is_balanced());
+    }
+
+    #[test]
+    fn every_line_and_joint_is_checked() {
+        type Spoil = fn(&mut Ledger);
+        let faults: [(Spoil, &str); 10] = [
+            (|ledger| ledger.captures.frames += 1, "104 frames have fates for 103"),
+            (|ledger| ledger.decap.skipped[3] += 1, "103 frames have fates for 104"),
+            (|ledger| ledger.reassembly.already_seen_bytes += 1, "2000 payload_bytes have fates for 2001"),
+            (|ledger| ledger.http.parsed_bytes -= 1, "1780 stream_bytes have fates for 1779"),
+            (|ledger| ledger.http.messages += 1, "15 messages have fates for 14"),
+            (|ledger| ledger.recorded -= 1, "8 exchanges have fates for 7"),
+            (|ledger| ledger.reassembly.segments -= 1, "70 segments from decapsulation against 69"),
+            (|ledger| ledger.segment_payload_bytes += 1, "2001 payload bytes from decapsulation against 2000"),
+            (|ledger| ledger.reassembly.gap_bytes += 1, "in gaps against 1780 stream bytes"),
+            (|ledger| ledger.reassembly.active_flows += 1, "1 flows active after the end"),
+        ];
+        for (spoil, message) in faults {
+            let mut ledger = balanced();
+            spoil(&mut ledger);
+            let error = ledger.check().unwrap_err().to_string();
+            assert!(error.contains(message), "{error} does not contain {message}");
+            assert_eq!(ledger.to_json()["balanced"], json!(false));
+        }
+    }
+
+    #[test]
+    fn text_shows_sums_and_reasons() {
+        let text = balanced().to_string();
+        let frames = text.lines().next().unwrap();
+        assert_eq!(
+            frames,
+            "frames                     103 = 70 segments + 5 joined + 0 held + 10 filtered + 3 unsupported + 15 skipped {udp 15}"
+        );
+        assert!(
+            text.contains("14 = 8 paired + 2 unanswered + 2 orphans + 0 pending + 2 unparsable {head_cut 2}"),
+            "{text}"
+        );
+        assert!(text.contains("gap_bytes 80"), "{text}");
+    }
+
+    #[test]
+    fn json_adds_up_for_whoever_reads_it() {
+        let json = balanced().to_json();
+        assert_eq!(json["frames"]["skipped"]["udp"], json!(15));
+        assert_eq!(json["stream_bytes"]["not_http"]["tls"], json!(100));
+        assert_eq!(json["balanced"], json!(true));
+        for name in ["frames", "payload_bytes", "stream_bytes", "messages", "exchanges"] {
+            let line = json[name].as_object().unwrap();
+            let sum: u64 = line
+                .iter()
+                .filter(|(fate, _)| *fate != "total")
+                .map(|(_, fate)| match fate {
+                    Value::Object(reasons) => reasons.values().filter_map(Value::as_u64).sum(),
+                    count => count.as_u64().unwrap(),
+                })
+                .sum();
+            assert_eq!(line["total"], json!(sum), "{name}");
+        }
+    }
+}

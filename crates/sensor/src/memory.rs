@@ -1,0 +1,129 @@
+//! One number of bytes, split over workers and parts.
+//!
+//! The process holds, beside what is listed here, its program text and the reader's buffers; those are [`FIXED`].
+//!
+//! | part | share | grows with |
+//! |---|---|---|
+//! | reader, output, tables of the summary | [`FIXED`] | nothing |
+//! | batches between threads | [`PER_WORKER_BATCHES`] a worker, when there are several | nothing |
+//! | IP fragments | 1/32, at most 64 MiB | fragmented datagrams under way |
+//! | flow slots | 30 % of a worker's rest | connections |
+//! | pages for out-of-order data | 15 % | loss and reordering |
+//! | heads, bodies, pending exchanges | 50 %, of which 1/9 is the parser's own reserve | requests without answer yet |
+//! | slack of the allocator | 5 % | |
+
+use std::fmt;
+
+use crate::units::ByteSize;
+
+/// What the process needs whatever it is given.
+pub const FIXED: u64 = 8 << 20;
+/// Batches of copied segments and buffers of finished lines that are on their way to and from one worker.
+pub const PER_WORKER_BATCHES: u64 = 6 << 20;
+/// The least that a worker can do its work with.
+pub const LEAST_PER_WORKER: u64 = 16 << 20;
+
+/// What a flow's slot takes beside the handler's part of it: addresses, two directions, its place in the tables.
+const SLOT: u64 = 384;
+
+/// The sizes that a total comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// For [`decap::Config::fragment_memory`]: one for the process, since one thread decapsulates.
+    pub fragments: usize,
+    /// For [`reassembly::Limits::max_flows`] of each worker.
+    pub max_flows: usize,
+    /// For [`reassembly::Limits::page_memory`] of each worker.
+    pub pages: usize,
+    /// For [`http_parse::Settings::memory`] of each worker.
+    pub messages: usize,
+}
+
+/// The total cannot be split so that each worker gets what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLittle {
+    given: u64,
+    workers: usize,
+    least: u64,
+}
+
+impl fmt::Display for TooLittle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { given, workers, least } = *self;
+        let (given, least) = (ByteSize(given), ByteSize(least));
+        write!(f, "memory {given} is too little for {workers} worker(s): give at least {least}, or fewer workers")
+    }
+}
+
+impl std::error::Error for TooLittle {}
+
+/// Splits `total` bytes over `workers` workers (0 counts as 1), each of whose flows takes `conn` bytes in the handler.
+///
+/// # Errors
+/// When a worker would get less than [`LEAST_PER_WORKER`].
+pub fn split(total: u64, workers: usize, conn: usize) -> Result<Shares, TooLittle> {
+    let workers = workers.max(1);
+    let count = workers as u64;
+    let batches = if workers > 1 { count * PER_WORKER_BATCHES } else { 0 };
+    let fragments = (total / 32).min(64 << 20);
+    let rest = total.saturating_sub(FIXED + batches + fragments) / count;
+    if rest < LEAST_PER_WORKER {
+        // total × 31/32 must cover the rest of the parts.
+        let least = (FIXED + batches + count * LEAST_PER_WORKER).div_ceil(31) * 32;
+        return Err(TooLittle { given: total, workers, least: least.next_multiple_of(1 << 20) });
+    }
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Ok(Shares {
+        fragments: size(fragments),
+        max_flows: size(rest / 100 * 30 / (SLOT + conn as u64)).max(1_024),
+        pages: size(rest / 100 * 15),
+        messages: size(rest / 100 * 50 / 9 * 8),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All that the parts may take, the parser's reserve of an eighth included.
+    fn sum(shares: &Shares, workers: usize, conn: usize) -> u64 {
+        let worker =
+            shares.max_flows as u64 * (SLOT + conn as u64) + shares.pages as u64 + shares.messages as u64 * 9 / 8;
+        let batches = if workers > 1 { workers as u64 * PER_WORKER_BATCHES } else { 0 };
+        FIXED + batches + shares.fragments as u64 + workers as u64 * worker
+    }
+
+    proptest! {
+        #[test]
+        fn parts_never_exceed_the_total(total in 0_u64..1 << 40, workers in 1_usize..128, conn in 0_usize..4_096) {
+            match split(total, workers, conn) {
+                Ok(shares) => prop_assert!(sum(&shares, workers, conn) <= total),
+                Err(refusal) => {
+                    prop_assert!(total < refusal.least);
+                    prop_assert!(split(refusal.least, workers, conn).is_ok());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_holds_hundreds_of_thousands_of_flows() {
+        let shares = split(1 << 30, 1, 512).unwrap();
+        assert!(shares.max_flows > 300_000, "{shares:?}");
+        assert!(shares.pages > 100 << 20 && shares.messages > 400 << 20, "{shares:?}");
+        assert_eq!(shares.fragments, 32 << 20);
+        assert!(sum(&shares, 1, 512) > (1 << 30) / 10 * 9, "what is given is used");
+    }
+
+    #[test]
+    fn refusal_says_what_would_do() {
+        let refusal = split(10 << 20, 4, 512).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "memory 10MiB is too little for 4 worker(s): give at least 100MiB, or fewer workers"
+        );
+        assert!(split(0, 0, 0).is_err());
+    }
+}

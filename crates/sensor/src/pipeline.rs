@@ -1,0 +1,262 @@
+//! From a frame to records, in one call: decapsulation, reassembly, HTTP, on the thread that reads.
+//!
+//! A [`Pipeline`] is a [`Decapsulator`] and something that takes its segments: a [`Lane`] (everything behind
+//! decapsulation, for the flows of one worker) or the dispatcher of [`crate::workers`], which spreads them over lanes on
+//! other threads. Both see the same segments and the same ticks at the same places, so a flow gives the same exchanges
+//! wherever it is handled.
+
+use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
+use reassembly::Reassembler;
+
+use crate::handler::{Conn, HttpHandler, Records};
+use crate::memory::{self, Shares, TooLittle};
+use crate::outlet::Outlet;
+use crate::record::RecordOptions;
+use crate::tally::Tally;
+
+/// Settings of every stage.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of decapsulation.
+    pub decap: decap::Config,
+    /// Of reassembly, for each worker.
+    pub reassembly: reassembly::Limits,
+    /// Of HTTP parsing, for each worker.
+    pub http: http_parse::Settings,
+    /// Of the records.
+    pub record: RecordOptions,
+}
+
+impl Settings {
+    /// These settings with their memory limits set to what `total` bytes come to for each of `workers` workers.
+    ///
+    /// # Errors
+    /// When that is too little to work with.
+    pub fn with_memory(mut self, total: u64, workers: usize) -> Result<Self, TooLittle> {
+        let Shares { fragments, max_flows, pages, messages } = memory::split(total, workers, size_of::<Conn>())?;
+        self.decap.fragment_memory = fragments;
+        self.reassembly.max_flows = max_flows;
+        self.reassembly.page_memory = pages;
+        self.reassembly.max_held_per_direction = self.reassembly.max_held_per_direction.min(pages);
+        self.http.memory = messages;
+        Ok(self)
+    }
+}
+
+/// Takes segments, in the order in which they were captured.
+pub trait Segments {
+    /// The next segment.
+    fn push(&mut self, segment: &Segment<'_>);
+    /// Packet time has passed: nothing before `now` is to be expected.
+    fn tick(&mut self, now: Timestamp);
+    /// Whether nothing further is of use, because the output takes no more.
+    fn is_stopped(&self) -> bool;
+}
+
+/// Everything behind decapsulation, for the flows of one worker.
+#[derive(Debug)]
+pub struct Lane<O: Outlet> {
+    reassembler: Reassembler<HttpHandler<O>>,
+}
+
+/// What a lane counted.
+#[derive(Clone, Debug, Default)]
+pub struct LaneReport {
+    /// The ledger's lines about payload bytes.
+    pub reassembly: reassembly::Stats,
+    /// The ledger's lines about stream bytes and messages.
+    pub http: http_parse::Stats,
+    /// Records written.
+    pub recorded: u64,
+    /// What the summary shows beside the ledger.
+    pub tally: Tally,
+}
+
+impl<O: Outlet> Lane<O> {
+    /// A lane that has seen nothing and writes to `outlet`.
+    #[must_use]
+    pub fn new(settings: &Settings, outlet: O) -> Self {
+        let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), outlet);
+        Self { reassembler: Reassembler::new(settings.reassembly.clone(), handler) }
+    }
+
+    /// Ends every flow and hands on every line.
+    pub fn finish(&mut self) {
+        self.reassembler.finish();
+        self.records_mut().flush();
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn report(&self) -> LaneReport {
+        let handler = self.reassembler.handler();
+        LaneReport {
+            reassembly: self.reassembler.stats().clone(),
+            http: handler.context().stats().clone(),
+            recorded: handler.records().written(),
+            tally: handler.records().tally().clone(),
+        }
+    }
+
+    /// Bytes allocated for flows, pages and messages now.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.reassembler.memory() + self.reassembler.handler().context().memory()
+    }
+
+    /// The lines on their way out.
+    pub fn records_mut(&mut self) -> &mut Records<O> {
+        self.reassembler.handler_mut().records_mut()
+    }
+}
+
+impl<O: Outlet> Segments for Lane<O> {
+    #[inline]
+    fn push(&mut self, segment: &Segment<'_>) {
+        self.reassembler.push(segment);
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.reassembler.tick(now);
+    }
+
+    #[inline]
+    fn is_stopped(&self) -> bool {
+        self.reassembler.handler().records().is_stopped()
+    }
+}
+
+/// A decapsulator and what takes its segments.
+#[derive(Debug)]
+pub struct Pipeline<S> {
+    decap: Decapsulator,
+    segments: S,
+    clock: Clock,
+    payload_bytes: u64,
+}
+
+impl<O: Outlet> Pipeline<Lane<O>> {
+    /// A pipeline that runs to completion on the calling thread.
+    #[must_use]
+    pub fn inline(settings: &Settings, outlet: O) -> Self {
+        Self::new(settings.decap.clone(), Lane::new(settings, outlet))
+    }
+}
+
+impl<S: Segments> Pipeline<S> {
+    /// A pipeline in front of `segments`.
+    #[must_use]
+    pub fn new(config: decap::Config, segments: S) -> Self {
+        Self { decap: Decapsulator::new(config), segments, clock: Clock::default(), payload_bytes: 0 }
+    }
+
+    /// Takes the next captured frame.
+    #[inline]
+    pub fn push(&mut self, frame: Frame<'_>) {
+        let at = frame.at;
+        if let Verdict::Segment(segment) = self.decap.push(frame) {
+            self.payload_bytes += segment.payload.len() as u64;
+            self.segments.push(&segment);
+        }
+        if let Some(now) = self.clock.frame(at) {
+            self.decap.tick(now);
+            self.segments.tick(now);
+        }
+    }
+
+    /// Gives up what decapsulation still holds. What takes the segments is finished by its owner.
+    pub fn finish(&mut self) {
+        self.decap.finish();
+    }
+
+    /// What decapsulation counted.
+    #[must_use]
+    pub fn decap_stats(&self) -> &decap::Stats {
+        self.decap.stats()
+    }
+
+    /// Captured payload bytes of the segments handed on: the joint between decapsulation and reassembly.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
+    }
+
+    /// What takes the segments.
+    #[must_use]
+    pub fn segments(&self) -> &S {
+        &self.segments
+    }
+
+    /// What takes the segments, to change.
+    pub fn segments_mut(&mut self) -> &mut S {
+        &mut self.segments
+    }
+
+    /// What takes the segments, alone.
+    #[must_use]
+    pub fn into_segments(self) -> S {
+        self.segments
+    }
+}
+
+/// When to tick, and with which time.
+///
+/// The time is the lowest of the last [`Clock::WINDOW`] frames: a few frames with a clock gone wild (a second interface,
+/// a damaged record) must not make every flow look idle. Counted in frames, so it needs no clock of its own and falls in
+/// the same places with any number of workers.
+#[derive(Debug)]
+struct Clock {
+    lowest: Timestamp,
+    frames: u32,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { lowest: Timestamp::from_nanos(u64::MAX), frames: 0 }
+    }
+}
+
+impl Clock {
+    const WINDOW: u32 = 4_096;
+
+    #[inline]
+    fn frame(&mut self, at: Timestamp) -> Option<Timestamp> {
+        self.lowest = self.lowest.min(at);
+        self.frames += 1;
+        (self.frames == Self::WINDOW).then(|| std::mem::take(self).lowest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wild_timestamp_does_not_move_the_clock() {
+        let mut clock = Clock::default();
+        let mut ticks = Vec::new();
+        for n in 0..u64::from(Clock::WINDOW) * 3 {
+            let at = if n % 1_000 == 999 { u64::MAX } else { 1_000 + n };
+            ticks.extend(clock.frame(Timestamp::from_nanos(at)));
+        }
+        let window = u64::from(Clock::WINDOW);
+        assert_eq!(ticks, [1_000, 1_000 + window, 1_000 + 2 * window].map(Timestamp::from_nanos));
+    }
+
+    #[test]
+    fn memory_reaches_every_stage() {
+        let settings = Settings {
+            decap: decap::Config::default(),
+            reassembly: reassembly::Limits::default(),
+            http: http_parse::Settings::default(),
+            record: RecordOptions { sensor: String::new(), decode_limit: 0 },
+        };
+        let small = settings.clone().with_memory(64 << 20, 2).unwrap();
+        let large = settings.with_memory(1 << 30, 2).unwrap();
+        assert!(small.decap.fragment_memory < large.decap.fragment_memory);
+        assert!(small.reassembly.max_flows < large.reassembly.max_flows);
+        assert!(small.reassembly.page_memory < large.reassembly.page_memory);
+        assert!(small.reassembly.max_held_per_direction <= small.reassembly.page_memory);
+        assert!(small.http.memory < large.http.memory);
+    }
+}

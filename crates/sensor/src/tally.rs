@@ -1,0 +1,79 @@
+//! What the summary counts beside the ledger: status classes, hosts, TLS server names.
+
+use http_parse::{ClientHello, Exchange, Flag, Flags};
+
+use crate::top::TopList;
+
+/// Counts over exchanges, in constant memory.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Responses by status class: `[1xx, 2xx, 3xx, 4xx, 5xx, anything else]`.
+    pub status_classes: [u64; 6],
+    /// Exchanges with something odd about them, by `Flag as usize`.
+    pub flags: [u64; Flag::ALL.len()],
+    /// Hosts asked for, as the Host header says.
+    pub hosts: TopList,
+    /// Server names in TLS client hellos.
+    pub server_names: TopList,
+    /// TLS client hellos that offered HTTP/2.
+    pub offered_http2: u64,
+}
+
+impl Tally {
+    /// The names of [`Tally::status_classes`].
+    pub const CLASSES: [&'static str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
+    /// Counts an exchange, and the oddities that its record names.
+    pub fn exchange(&mut self, exchange: &Exchange<'_>, flags: Flags) {
+        if !flags.is_empty() {
+            for flag in flags.iter() {
+                self.flags[flag as usize] += 1;
+            }
+        }
+        if let Some(host) = exchange.request.and_then(|request| request.header("host")) {
+            self.hosts.add(host);
+        }
+        if let Some(response) = exchange.response {
+            let class = match response.status() {
+                status @ 100..=599 => usize::from(status / 100 - 1),
+                _ => 5,
+            };
+            self.status_classes[class] += 1;
+        }
+    }
+
+    /// Counts a TLS connection whose first message was seen.
+    pub fn client_hello(&mut self, hello: &ClientHello) {
+        if let Some(name) = &hello.server_name {
+            self.server_names.add(name.as_bytes());
+        }
+        if hello.alpn.iter().any(|protocol| protocol == "h2") {
+            self.offered_http2 += 1;
+        }
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.status_classes.iter_mut().zip(other.status_classes) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.flags.iter_mut().zip(other.flags) {
+            *mine += theirs;
+        }
+        self.hosts.merge(&other.hosts);
+        self.server_names.merge(&other.server_names);
+        self.offered_http2 += other.offered_http2;
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            status_classes: [0; 6],
+            flags: [0; Flag::ALL.len()],
+            hosts: TopList::default(),
+            server_names: TopList::default(),
+            offered_http2: 0,
+        }
+    }
+}
