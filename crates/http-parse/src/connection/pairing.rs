@@ -165,9 +165,12 @@ impl Order {
             }
         }
         let Some((index, request)) = latest else { return Decision::Unsure(0) };
+        // The first bytes that the server sent since the client sent this request: without pipelining, nothing that was
+        // sent later can have been answered before.
+        let is_next = request.start.acked == Some(start) && !self.pipelined;
         // Only bytes that the server had received can hide the request it answered.
-        let hidden_behind = request.hole_after < acked;
-        if hidden_behind || requests.settled.is_none_or(|settled| settled < acked) {
+        let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
+        if hidden_behind && !is_next {
             return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
         }
         let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss);
@@ -191,13 +194,15 @@ impl Order {
         settled: Option<u64>,
     ) -> Option<bool> {
         if let Some(next) = next_request {
-            // A loss before it may have been a whole turn.
-            let as_expected = || next.start.acked.is_some_and(|acked| acked == response.end);
-            return Some(next.after_loss || !response.complete || as_expected());
+            return Some(response.complete && next.start.acked == Some(response.end));
         }
-        let acked = next_response?.start.acked?;
+        let next = next_response?;
+        let acked = next.start.acked?;
         if request.hole_after < acked {
-            return Some(true);
+            // The next request was lost: behind this one, if it was not with it that it was sent, and if it is the very
+            // next response that answers it.
+            let with_this = response.start.acked.is_none_or(|acked| request.hole_after < acked);
+            return Some(!with_this && !next.after_loss);
         }
         (settled? >= acked).then_some(false)
     }

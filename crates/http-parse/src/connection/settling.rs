@@ -175,7 +175,11 @@ impl Connection {
                         match self.confirm(client, &response) {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
-                            None if force => response.match_state = MatchState::Matched,
+                            // Nothing came behind it that would speak against it.
+                            None if force && self.stream(server).next == response.end => {
+                                response.match_state = MatchState::Matched;
+                            }
+                            None if force => self.part(&mut response, cx, sink),
                             None => {
                                 self.responses.push_front(response);
                                 break;
