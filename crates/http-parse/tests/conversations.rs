@@ -683,6 +683,22 @@ fn what_is_left_of_a_cut_start_line_is_no_request() {
 }
 
 #[test]
+fn crafted_packets_may_acknowledge_nothing() {
+    let talk = |response: &str| {
+        let mut talk = Talk::default().client(GET).server(response);
+        for op in &mut talk.ops {
+            let Op::Data(side, position, _) = op else { continue };
+            position.acked = Some(support::STARTS[side.opposite().index()]);
+        }
+        talk
+    };
+    assert_eq!(talk(OK).run().lines(), ["GET /a -> 200"]);
+    assert_eq!(talk(OK).run_mid_stream().lines(), ["GET /a -> 200"]);
+    let timeout = talk("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(timeout.run().stats.paired, 0);
+}
+
+#[test]
 fn picked_up_in_the_middle() {
     let outcome = Talk::default()
         .server("tail of a body that began long ago")

@@ -89,6 +89,8 @@ pub(super) struct Order {
     pub(super) last_response_end: Option<u64>,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
+    /// Whether a response was decided already.
+    pub(super) answered: bool,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -140,11 +142,9 @@ impl Order {
         if self.linked && !response.after_loss {
             match requests.get(0) {
                 Some(request) if !request.after_loss => {
-                    return if may_answer(response, request) != Some(false) {
-                        Decision::Pair(0)
-                    } else {
-                        Decision::Orphan
-                    };
+                    let fits =
+                        may_answer(response, request) != Some(false) || self.acknowledges_nothing(response, request);
+                    return if fits { Decision::Pair(0) } else { Decision::Orphan };
                 }
                 None if (known || force) && !requests.lossy => return Decision::Orphan,
                 _ => {}
@@ -152,6 +152,9 @@ impl Order {
         }
         if !known && !force {
             return Decision::Wait;
+        }
+        if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
+            return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
         // Requests that the server had begun to receive; both offsets only grow, so these are the first few.
@@ -205,6 +208,18 @@ impl Order {
             return Some(!with_this && !next.after_loss);
         }
         (settled? >= acked).then_some(false)
+    }
+
+    /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
+    /// It is the first one, it was captured behind the first request, it is sent at the offset that the request
+    /// acknowledges, and its status is not one that a server sends of its own accord.
+    fn acknowledges_nothing(&self, response: &Message, request: &Message) -> bool {
+        !self.answered
+            && request.index == 1
+            && response.start.acked == Some(request.start.offset)
+            && request.start.acked == Some(response.start.offset)
+            && response.start.at >= request.end_at
+            && response.status < 400
     }
 
     /// Notes that a request starts, of which `previous` tells whether an unanswered one is before it.
