@@ -664,3 +664,40 @@ proptest! {
         }
     }
 }
+
+/// Writes the seeds of the fuzz target: run by hand, `cargo test -p sensor --test source_formats -- --ignored seeds`.
+#[test]
+#[ignore = "writes into fuzz/corpus/capture"]
+fn seeds() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/capture");
+    let packets = [Packet::new(1_700_000_000_123_456_000, b"abc"), Packet::new(5_000, &[1; 40]).cut_from(60)];
+    let (ng, big) = (Ng::default(), Ng { big_endian: true });
+    let every_block = |ng: &Ng| {
+        [
+            ng.section(),
+            ng.interface_with(1, 9, -3),
+            ng.interface_with(113, 0x80 | 20, 0),
+            ng.enhanced(0, 5, 60, b"abcde", &ng.option(4, &ng.u64(3))),
+            ng.simple(60, b"abcd"),
+            ng.old(1, 2, 7, 3, b"abc"),
+            ng.block(0x7777, b"unknown"),
+            ng.statistics(0, &[ng.option(5, &ng.u64(9)), ng.option(7, &ng.u64(2))].concat()),
+        ]
+        .concat()
+    };
+    let mut seeds = vec![
+        ("pcapng-little", every_block(&ng)),
+        ("pcapng-big", every_block(&big)),
+        ("pcapng-sections", [every_block(&ng), every_block(&big)].concat()),
+        ("pcapng-gzip", gzip(&ng.file(&packets))),
+        ("pcapng-zstd", zstd(&ng.file(&packets))),
+    ];
+    for (name, pcap) in
+        ["micro", "micro-big", "nano", "nano-big", "modified", "modified-big"].into_iter().zip(writers())
+    {
+        seeds.push((name, pcap.file(&packets)));
+    }
+    for (name, content) in seeds {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+}
