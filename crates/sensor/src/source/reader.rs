@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use decap::Frame;
 
 use super::content::{Content, ENOUGH, readable};
-use super::decompress::{Counted, Gzip, Zstd};
+use super::decompress::{Counted, Zstd};
 use super::error::{OpenError, ReadError};
+use super::gzip::Gzip;
 use super::input::Input;
 use super::pcap::{FILE_HEADER, Pcap, Refusal};
 use super::pcapng::Pcapng;
