@@ -1,7 +1,5 @@
 //! What reading one header yields.
 
-use core::net::Ipv6Addr;
-
 use crate::reason::SkipReason;
 use crate::tunnel::{TunnelId, TunnelKind};
 
@@ -51,7 +49,7 @@ pub(crate) enum Mark {
     /// It was an encapsulation.
     Hop(TunnelKind, TunnelId),
     /// It was a routing header that names the final destination.
-    Destination(Ipv6Addr),
+    Destination([u8; 16]),
 }
 
 /// One header taken off: how long it was and what follows.
