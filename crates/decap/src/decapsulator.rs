@@ -135,10 +135,7 @@ impl Decapsulator {
 
     #[inline]
     fn walk(&mut self, frame: &Frame<'_>) -> End {
-        let mut walk = match Walk::start(frame, &self.rules, &mut self.path, &mut self.stats) {
-            Ok(walk) => walk,
-            Err(reason) => return End::Skipped(reason),
-        };
+        let mut walk = Walk::new(frame, &self.rules, &mut self.path, &mut self.stats);
         match walk.run(frame.data) {
             Ok(Stop::Tcp) => end(&walk, frame.data, false),
             Ok(Stop::Fragment) => join(walk, frame, &mut self.fragments, &mut self.joined),

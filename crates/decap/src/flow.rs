@@ -1,6 +1,6 @@
 //! What names a flow.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::tunnel::{TunnelHop, TunnelId};
 
@@ -181,12 +181,10 @@ fn widen(ip: IpAddr) -> (u128, bool) {
     }
 }
 
+#[inline]
 fn narrow(bits: u128, is_v4: bool) -> IpAddr {
-    let ip = Ipv6Addr::from(bits);
-    match ip.to_ipv4_mapped() {
-        Some(ip) if is_v4 => IpAddr::V4(ip),
-        _ => IpAddr::V6(ip),
-    }
+    // The lower half of a mapped address is the address.
+    if is_v4 { IpAddr::V4(Ipv4Addr::from_bits(bits as u32)) } else { IpAddr::V6(Ipv6Addr::from_bits(bits)) }
 }
 
 #[cfg(test)]

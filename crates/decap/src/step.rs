@@ -1,11 +1,14 @@
 //! What reading one header yields.
 
+use crate::frame::LinkType;
 use crate::reason::SkipReason;
 use crate::tunnel::{TunnelId, TunnelKind};
 
 /// What the next header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
+    /// The captured frame's link layer.
+    Link(LinkType),
     /// An Ethernet header.
     Ethernet,
     /// What an EtherType (or an 802.3 length) announces, other than the ones that have a variant of their own.

@@ -11,7 +11,7 @@ use etherparse::TcpHeaderSlice;
 use crate::datagram::Fragment;
 use crate::flow::{AddressPair, Direction, Domain, FlowKey};
 use crate::fragments::FragmentKey;
-use crate::frame::Frame;
+use crate::frame::{Frame, LinkType};
 use crate::ip::{self, Part};
 use crate::reason::SkipReason;
 use crate::rules::Rules;
@@ -77,33 +77,22 @@ pub(crate) struct Walk<'s> {
 impl<'s> Walk<'s> {
     /// Before the first header of a frame.
     #[inline]
-    pub(crate) fn start(
-        frame: &Frame<'_>,
-        rules: &'s Rules,
-        path: &'s mut TunnelPath,
-        stats: &'s mut Stats,
-    ) -> Result<Self, SkipReason> {
+    pub(crate) fn new(frame: &Frame<'_>, rules: &'s Rules, path: &'s mut TunnelPath, stats: &'s mut Stats) -> Self {
         let end = frame.data.len();
-        let wire_end = end.max(frame.wire_len as usize);
-        let Step { next, len, mark } = link::start(frame.link, View { bytes: frame.data, wire_len: wire_end })?;
-        let mut walk = Self {
+        Self {
             rules,
             path,
             stats,
-            next,
-            at: len,
+            next: Next::Link(frame.link),
+            at: 0,
             end,
-            wire_end,
+            wire_end: end.max(frame.wire_len as usize),
             addresses: AddressPair::UNSPECIFIED,
             ip_id: 0,
             domain: rules.base_domain,
             part: Part::default(),
             is_tagged: false,
-        };
-        if mark != Mark::None {
-            walk.note(mark)?;
         }
-        Ok(walk)
     }
 
     /// Continues at the start of a datagram that was joined from fragments, `captured` bytes of which are there.
@@ -121,26 +110,24 @@ impl<'s> Walk<'s> {
 
     /// The fragment that the walk stopped behind, in the bytes that it walked through; and its datagram.
     pub(crate) fn fragment<'b>(&self, bytes: &'b [u8]) -> (FragmentKey, Fragment<'b>) {
-        let Next::Protocol(protocol) = self.next else {
-            // The walk stops at fragments only behind an IP header, with its protocol next.
-            return self.fragment_of(protocol::FRAGMENT, bytes);
+        let protocol = match self.next {
+            Next::Protocol(protocol) => protocol,
+            // The walk stops at fragments only behind an IP header, whose protocol is next.
+            _ => protocol::FRAGMENT,
         };
-        self.fragment_of(protocol, bytes)
-    }
-
-    fn fragment_of<'b>(&self, protocol: u8, bytes: &'b [u8]) -> (FragmentKey, Fragment<'b>) {
         let key = FragmentKey {
             addresses: self.addresses,
             domain: self.domain,
             id: self.part.id,
             protocol: if self.addresses.is_v4 { protocol } else { 0 },
         };
+        let view = self.view(bytes);
         let fragment = Fragment {
             offset: self.part.offset,
             more: self.part.more,
             protocol,
-            wire_len: u32::try_from(self.wire_end.saturating_sub(self.at)).unwrap_or(u32::MAX),
-            bytes: bytes.get(self.at..self.end).unwrap_or_default(),
+            wire_len: u32::try_from(view.wire_len).unwrap_or(u32::MAX),
+            bytes: view.bytes,
         };
         (key, fragment)
     }
@@ -187,19 +174,31 @@ impl<'s> Walk<'s> {
                     }
                     continue;
                 }
-                Next::Ethernet => ethernet::ethernet(view)?,
-                Next::EtherType(number) => tags::tag(number, view)?,
-                Next::Protocol(number) => self.protocol(number, view)?,
-                Next::Ppp => ppp::ppp(view)?,
-                Next::Mpls => mpls::mpls(view)?,
-                Next::Nsh => nsh::nsh(view)?,
-                Next::Wlan => wlan::wlan(view)?,
+                Next::Link(LinkType::Ethernet) | Next::Ethernet => ethernet::ethernet(view)?,
+                other => self.other(other, view)?,
             };
             self.next = step.next;
             self.at += step.len;
             if step.mark != Mark::None {
                 self.note(step.mark)?;
             }
+        }
+    }
+
+    /// Reads any other header. Apart, so that the common ones stay in registers.
+    #[inline(never)]
+    fn other(&self, next: Next, view: View<'_>) -> Stepped {
+        match next {
+            Next::Link(link) => link::start(link, view),
+            Next::Ethernet => ethernet::ethernet(view),
+            Next::EtherType(number) => tags::tag(number, view),
+            // Read by the walk itself, as is TCP: it changes more than the position.
+            Next::Ip => Err(SkipReason::MalformedIp),
+            Next::Protocol(number) => self.protocol(number, view),
+            Next::Ppp => ppp::ppp(view),
+            Next::Mpls => mpls::mpls(view),
+            Next::Nsh => nsh::nsh(view),
+            Next::Wlan => wlan::wlan(view),
         }
     }
 
