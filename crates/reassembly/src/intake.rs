@@ -205,6 +205,12 @@ impl<H: StreamHandler> Streams<H> {
             return Acknowledged::At(offset);
         }
         let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
+        if half.acked == 0 && !marks.has(Marks::ANCHORED) && held_top == 0 {
+            // Only segments without payload were seen so far: the first acknowledgement is the better place to start.
+            flow.half[direction].next = offset;
+            flow.marks[direction].set(Marks::HINTED);
+        }
+        let half = flow.half[direction];
         if offset > half.next.max(half.acked).max(held_top) + NEAR {
             let rest = &mut flow.rest[direction];
             if is_copy || !marks.has(Marks::FAR) || !is_near(rest.far_ack, segment.ack) {

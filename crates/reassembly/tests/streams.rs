@@ -169,6 +169,17 @@ fn one_sided_flows_work() {
 }
 
 #[test]
+fn what_a_silent_side_sent_shows_in_acknowledgements() {
+    // Of the client, mid-stream, only a bare acknowledgement is captured; its data are not.
+    let mut scene = Scene::new();
+    scene.client(1000, b"").push(Reverse, ACK, 500, 1000, b"one").push(Reverse, ACK, 503, 1100, b"two");
+    scene.wait(300 * MILLI).push(Reverse, ACK, 506, 1100, b"three").finish();
+    assert_eq!(text(&scene, Reverse), "onetwothree");
+    let gaps: Vec<_> = scene.log().gaps(Forward).into_iter().map(|(offset, len, _)| (offset as u32, len)).collect();
+    assert_eq!(gaps, [(1000, 100)]);
+}
+
+#[test]
 fn mid_stream_data_waits_for_what_may_come_before() {
     let mut scene = Scene::new();
     scene.client(1000, b"def").client(997, b"abc").client(1003, b"ghi");
