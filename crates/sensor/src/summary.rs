@@ -276,8 +276,7 @@ mod tests {
         ledger.http.paired = 499_990;
         ledger.http.unanswered = 10;
         ledger.reassembly.opened = 100;
-        let mut tally =
-            Tally { flags: [7; Flag::ALL.len()], status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
+        let mut tally = Tally { status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
         tally.flags[Flag::BareLf as usize] = 7;
         tally.flags[Flag::ObsFold as usize] = 9;
         for n in 0..8_u8 {
