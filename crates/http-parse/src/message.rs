@@ -223,15 +223,44 @@ impl Message {
 
     /// Makes it a message of which nothing is known, at `start`; buffers and what is charged for them stay.
     pub(crate) fn reset(&mut self, kind: MessageKind, start: Position) {
-        let Self { head, headers, trailers, body, charged, .. } = std::mem::take(self);
-        *self = Self { kind, start, head, headers, trailers, body, charged, hole_after: u64::MAX, ..Self::default() };
-        self.head.clear();
-        self.headers.clear();
-        self.trailers.clear();
-        self.body.clear();
+        // Every field is named, so that a new one cannot be forgotten.
+        let Self {
+            kind: old_kind,
+            start: old_start,
+            head_end,
+            end,
+            end_at,
+            complete,
+            head,
+            method_or_reason,
+            target,
+            version,
+            status,
+            headers,
+            trailers,
+            body,
+            body_bytes,
+            body_missing,
+            flags,
+            index,
+            after_loss,
+            match_state,
+            hole_after,
+            charged: _,
+        } = self;
+        (*old_kind, *old_start) = (kind, start);
+        (*head_end, *end, *end_at, *complete) = (0, 0, 0, false);
+        (*method_or_reason, *target) = (Span::default(), Span::default());
+        (*version, *status, *index) = (Version::default(), 0, 0);
+        (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
+        (*after_loss, *match_state, *hole_after) = (false, MatchState::Undecided, u64::MAX);
+        head.clear();
+        headers.clear();
+        trailers.clear();
+        body.clear();
     }
 
-    fn header_at(&self, span: HeaderSpan) -> Header<'_> {
+    pub(crate) fn header_at(&self, span: HeaderSpan) -> Header<'_> {
         Header { name: self.slice(span.name), value: self.slice(span.value) }
     }
 

@@ -1,5 +1,7 @@
 //! Conversations, one behaviour each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 mod support;
 
 use http_parse::{BodyTypes, Connection, Context, Flag, Position, Protocol, Settings, Side, Unparsable, Want};

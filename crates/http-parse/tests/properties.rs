@@ -1,5 +1,7 @@
 //! What holds of every conversation, every cut of it, and every loss.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 mod support;
 
 use http_parse::{Context, Flag, Position, Settings, Side};
@@ -162,7 +164,6 @@ fn tally(dialogue: &Dialogue, lost: &[(Side, u64, u64)], outcome: &Outcome, tall
         let echo = response.headers.iter().find(|(name, _)| name == "X-Target");
         if !right || echo.is_some_and(|(_, echo)| echo != target) {
             tally.wrong += 1;
-            println!("WRONG {} {} {:?}", record.line(), response.offset, index.map(|index| dialogue.spans[index]));
         }
         paired.extend(index);
     }
@@ -214,7 +215,6 @@ fn loss_never_makes_a_wrong_pair_and_takes_only_what_it_touches() {
                 let what = format!("{per_mille} per mille, mid-stream {mid_stream}, segments to {largest}: {tally:?}");
                 assert_eq!(tally.wrong, 0, "{what}");
                 let percent = 100.0 * tally.recalled as f64 / tally.untouched as f64;
-                println!("{what}: {percent:.2} %");
                 assert!(percent >= 99.0, "{what}: {percent:.2} %");
             }
         }
@@ -231,7 +231,6 @@ fn loss_never_makes_a_wrong_pair_when_clients_pipeline_or_mirrors_swap() {
             let what = format!(
                 "{per_mille} per mille, pipelined {pipelined} %, mid-stream {mid_stream}, swapped {swap}: {tally:?}"
             );
-            println!("{what}: {:.2} %", 100.0 * tally.recalled as f64 / tally.untouched as f64);
             assert_eq!(tally.wrong, 0, "{what}");
         }
     }

@@ -44,14 +44,20 @@ impl Connection {
             self.skip(side, bytes.len() as u64, cx, sink);
             return bytes.len();
         }
-        if exact && self.fallback.is_none() {
-            let space = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t')).count();
-            if space > 0 {
+        let space = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t')).count();
+        if space > 0 && self.fallback.is_none() {
+            if exact {
                 // RFC 9112, section 2.2: empty lines before a start line are ignored.
                 self.stream_mut(side).leading = true;
                 cx.stats.parsed_bytes += space as u64;
                 return space;
             }
+            self.skip(side, space as u64, cx, sink);
+            if self.shunted.is_some() || space == bytes.len() {
+                return space;
+            }
+            let behind = Position { offset: position.offset + space as u64, ..position };
+            return space + self.hunt(side, behind, bytes.get(space..).unwrap_or_default(), true, cx, sink);
         }
         match self.judge(side, bytes, exact) {
             Verdict::Start(kind) => self.start_message(side, kind, position, bytes, cx, sink),
@@ -156,6 +162,13 @@ impl Connection {
 
     /// What stands at the start of `bytes`. Where no message is due (not `exact`), a start line alone is not enough.
     fn judge(&mut self, side: Side, bytes: &[u8], exact: bool) -> Verdict {
+        if exact
+            && self.fallback.is_none()
+            && let Some(kind) = self.kind_of(side)
+            && has_usual_start(bytes, kind)
+        {
+            return Verdict::Start(kind);
+        }
         let mut undecided = false;
         if self.client.is_none() || self.fallback.is_some() {
             match recognize(bytes) {
@@ -171,7 +184,8 @@ impl Connection {
                 Recognized::No => {}
             }
         }
-        let kind = match looks_like_start(bytes) {
+        let looks = if exact || may_be_first_word(bytes) { looks_like_start(bytes) } else { StartLine::No };
+        let kind = match looks {
             StartLine::Request => MessageKind::Request,
             StartLine::Response => MessageKind::Response,
             StartLine::NeedMore => return Verdict::NeedMore,
@@ -286,6 +300,81 @@ fn has_header_behind_start_line(bytes: &[u8]) -> Option<bool> {
         Some(_) => Some(false),
         // A name as long as this is none.
         None => (name > EAGER).then_some(false),
+    }
+}
+
+/// Whether `bytes`, where a message of `kind` is due, begin as nearly all do: no need to look at the whole line twice.
+fn has_usual_start(bytes: &[u8], kind: MessageKind) -> bool {
+    match kind {
+        MessageKind::Request => bytes.starts_with(b"GET /") || bytes.starts_with(b"POST /"),
+        MessageKind::Response => bytes.starts_with(b"HTTP/1.1 ") || bytes.starts_with(b"HTTP/1.0 "),
+    }
+}
+
+/// Methods that are believed where a message may start, but need not. Elsewhere any token is a method; here, the rest of
+/// one whose first bytes were lost, or a word of a body, must not pass for one.
+const METHODS: &[&[u8]] = &[
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"PUT",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    // WebDAV and its extensions (RFC 3253, 3648, 3744, 4791, 4918, 5323, 5842).
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"REPORT",
+    b"SEARCH",
+    b"ACL",
+    b"MKCALENDAR",
+    b"MKACTIVITY",
+    b"MKWORKSPACE",
+    b"CHECKIN",
+    b"CHECKOUT",
+    b"UNCHECKOUT",
+    b"UPDATE",
+    b"LABEL",
+    b"MERGE",
+    b"VERSION-CONTROL",
+    b"BASELINE-CONTROL",
+    b"ORDERPATCH",
+    b"BIND",
+    b"REBIND",
+    b"UNBIND",
+    // Others in common use.
+    b"QUERY",
+    b"PURGE",
+    b"LINK",
+    b"UNLINK",
+    b"NOTIFY",
+    b"M-SEARCH",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"POLL",
+    b"RPC_IN_DATA",
+    b"RPC_OUT_DATA",
+];
+
+/// Whether the first word of `bytes`, whole or not, is or may become a known method or a response's version.
+fn may_be_first_word(bytes: &[u8]) -> bool {
+    match bytes.iter().take(24).position(|byte| matches!(byte, b' ' | b'\t')) {
+        Some(end) => {
+            let word = bytes.get(..end).unwrap_or_default();
+            word.starts_with(b"HTTP/") || METHODS.contains(&word)
+        }
+        None => {
+            bytes.starts_with(b"HTTP/")
+                || b"HTTP/".starts_with(bytes)
+                || METHODS.iter().any(|method| method.starts_with(bytes))
+        }
     }
 }
 
