@@ -1,7 +1,7 @@
 //! The state machine.
 
 use crate::config::Config;
-use crate::flow::{Endpoint, FlowKey};
+use crate::flow::{Direction, FlowKey};
 use crate::fragments::{Fate, Fragments};
 use crate::frame::Frame;
 use crate::reason::SkipReason;
@@ -10,7 +10,7 @@ use crate::segment::Segment;
 use crate::stats::Stats;
 use crate::time::Timestamp;
 use crate::tunnel::{MAX_HOPS, TunnelPath};
-use crate::walk::{Outcome, TcpHeader, Walk};
+use crate::walk::{Stop, TcpHeader, Walk};
 
 /// How many datagrams one frame may complete, one inside the other. More are [`SkipReason::TooDeep`].
 const MAX_JOINS: usize = MAX_HOPS;
@@ -38,9 +38,16 @@ pub struct Decapsulator {
     joined: Vec<u8>,
 }
 
-/// Where a stretch of the way led, once fragments are joined.
+/// Where a frame led.
 enum End {
-    Tcp { header: TcpHeader, key: FlowKey, direction: crate::flow::Direction, ip_id: u16, is_joined: bool },
+    /// To a segment, in the frame or in the joined datagram.
+    Tcp {
+        header: TcpHeader,
+        key: FlowKey,
+        direction: Direction,
+        ip_id: u16,
+        is_joined: bool,
+    },
     Held,
     Skipped(SkipReason),
 }
@@ -80,7 +87,7 @@ impl Decapsulator {
                     flags: header.flags,
                     window: header.window,
                     ip_id,
-                    payload: bytes.get(header.payload).unwrap_or_default(),
+                    payload: bytes.get(header.start..header.end).unwrap_or_default(),
                     missing: header.missing,
                     path: &self.path,
                 })
@@ -128,47 +135,35 @@ impl Decapsulator {
 
     #[inline]
     fn walk(&mut self, frame: &Frame<'_>) -> End {
-        let mut walk = match Walk::start(frame, &self.rules, &mut self.path, &mut self.stats) {
-            Ok(walk) => walk,
-            Err(reason) => return End::Skipped(reason),
-        };
+        let mut walk = Walk::new(frame, &self.rules, &mut self.path, &mut self.stats);
         match walk.run(frame.data) {
-            Outcome::Tcp(header) => end(&walk, header, false),
-            Outcome::Skipped(reason) => End::Skipped(reason),
-            fragment @ Outcome::Fragment(..) => join(walk, fragment, frame, &mut self.fragments, &mut self.joined),
+            Ok(Stop::Tcp) => end(&walk, frame.data, false),
+            Ok(Stop::Fragment) => join(walk, frame, &mut self.fragments, &mut self.joined),
+            Err(reason) => End::Skipped(reason),
         }
     }
 }
 
 /// The end at a TCP header.
 #[inline]
-fn end(walk: &Walk<'_>, header: TcpHeader, is_joined: bool) -> End {
-    let source = Endpoint { ip: walk.source, port: header.source_port };
-    let destination = Endpoint { ip: walk.destination, port: header.destination_port };
-    let (key, direction) = FlowKey::new(source, destination, walk.domain);
-    End::Tcp { header, key, direction, ip_id: walk.ip_id, is_joined }
+fn end(walk: &Walk<'_>, bytes: &[u8], is_joined: bool) -> End {
+    match walk.tcp(bytes) {
+        Ok(header) => {
+            let (key, direction) = walk.flow(header.source_port, header.destination_port);
+            End::Tcp { header, key, direction, ip_id: walk.ip_id(), is_joined }
+        }
+        Err(reason) => End::Skipped(reason),
+    }
 }
 
-/// Walks on from a fragment: holds it, or walks through the datagram that it completes, again and again if need be.
+/// Goes on from a fragment: holds it, or walks through the datagram that it completes, again and again if need be.
 ///
 /// `joined` holds the bytes from the first completed datagram on. A fragment inside it is copied away before the next
 /// datagram is written over it.
-#[cold]
-fn join(
-    mut walk: Walk<'_>,
-    mut outcome: Outcome,
-    frame: &Frame<'_>,
-    fragments: &mut Fragments,
-    joined: &mut Vec<u8>,
-) -> End {
+#[inline(never)]
+fn join(mut walk: Walk<'_>, frame: &Frame<'_>, fragments: &mut Fragments, joined: &mut Vec<u8>) -> End {
     for joins in 0..=MAX_JOINS {
-        let (key, part, protocol) = match outcome {
-            Outcome::Tcp(header) => return end(&walk, header, true),
-            Outcome::Skipped(reason) => return End::Skipped(reason),
-            Outcome::Fragment(key, part, protocol) => (key, part, protocol),
-        };
-        let bytes = if joins == 0 { frame.data } else { &joined[..] };
-        let fragment = Outcome::fragment(part, protocol, &walk, bytes);
+        let (key, fragment) = walk.fragment(if joins == 0 { frame.data } else { joined });
         let fate = match fragments.push(frame.at, key, &fragment, walk.stats()) {
             Ok(slot) => fragments.join(slot, joined, walk.stats()),
             Err(fate) => fate,
@@ -178,7 +173,11 @@ fn join(
             Fate::Skipped(reason) => return End::Skipped(reason),
             Fate::Joined { protocol, wire_len } => walk.rejoin(protocol, joined.len(), wire_len),
         }
-        outcome = walk.run(joined);
+        match walk.run(joined) {
+            Ok(Stop::Tcp) => return end(&walk, joined, true),
+            Ok(Stop::Fragment) => {}
+            Err(reason) => return End::Skipped(reason),
+        }
     }
     End::Skipped(SkipReason::TooDeep)
 }

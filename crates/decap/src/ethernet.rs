@@ -51,6 +51,7 @@ pub(crate) fn llc(view: View<'_>) -> Stepped {
 }
 
 /// Reads a Cisco ISL header, told by its multicast address and the SNAP bytes in its middle.
+#[cold]
 fn isl(view: View<'_>) -> Option<Step> {
     let header: &[u8; ISL_LEN] = view.bytes.first_chunk()?;
     let [a0, a1, a2, a3, a4, kind, ..] = *header;

@@ -2,8 +2,6 @@
 //!
 //! The fragment header is read by the walk itself, which holds the fragments.
 
-use core::net::Ipv6Addr;
-
 use crate::reason::SkipReason;
 use crate::step::{Mark, Next, Step, Stepped};
 use crate::view::View;
@@ -30,7 +28,7 @@ pub(crate) fn routing(view: View<'_>) -> Stepped {
         _ => None,
     };
     let mark = match last {
-        Some(at) if left > 0 && at + 16 <= len => Mark::Destination(Ipv6Addr::from(view.array::<16>(at, REASON)?)),
+        Some(at) if left > 0 && at + 16 <= len => Mark::Destination(view.array(at, REASON)?),
         _ => Mark::None,
     };
     Ok(Step { next: Next::Protocol(next), len, mark })
@@ -77,8 +75,8 @@ mod tests {
         let (first, last) = ([0x11; 16], [0x22; 16]);
         let header = |kind, left| [&[6, 4, kind, left, 0, 0, 0, 0][..], &first, &last].concat();
         let step = |mark| Ok(Step { next: Next::Protocol(6), len: 40, mark });
-        assert_eq!(routing(whole(&header(0, 1))), step(Mark::Destination(last.into())));
-        assert_eq!(routing(whole(&header(4, 1))), step(Mark::Destination(first.into())));
+        assert_eq!(routing(whole(&header(0, 1))), step(Mark::Destination(last)));
+        assert_eq!(routing(whole(&header(4, 1))), step(Mark::Destination(first)));
         assert_eq!(routing(whole(&header(4, 0))), step(Mark::None));
         assert_eq!(routing(whole(&header(9, 1))), step(Mark::None));
         // No room for an address.

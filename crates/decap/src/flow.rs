@@ -1,6 +1,6 @@
 //! What names a flow.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::tunnel::{TunnelHop, TunnelId};
 
@@ -98,13 +98,25 @@ impl FlowKey {
     pub fn new(source: Endpoint, destination: Endpoint, domain: Domain) -> (Self, Direction) {
         let (from, is_v4) = widen(source.ip);
         let (to, _) = widen(destination.ip);
-        if (from, source.port) <= (to, destination.port) {
+        Self::of(AddressPair { source: from, destination: to, is_v4 }, source.port, destination.port, domain)
+    }
+
+    /// The same, from addresses as they are kept here.
+    #[inline]
+    pub(crate) fn of(
+        addresses: AddressPair,
+        source_port: u16,
+        destination_port: u16,
+        domain: Domain,
+    ) -> (Self, Direction) {
+        let AddressPair { source: from, destination: to, is_v4 } = addresses;
+        if (from, source_port) <= (to, destination_port) {
             let key =
-                Self { lower: from, upper: to, domain, lower_port: source.port, upper_port: destination.port, is_v4 };
+                Self { lower: from, upper: to, domain, lower_port: source_port, upper_port: destination_port, is_v4 };
             (key, Direction::Forward)
         } else {
             let key =
-                Self { lower: to, upper: from, domain, lower_port: destination.port, upper_port: source.port, is_v4 };
+                Self { lower: to, upper: from, domain, lower_port: destination_port, upper_port: source_port, is_v4 };
             (key, Direction::Reverse)
         }
     }
@@ -131,6 +143,37 @@ impl FlowKey {
     }
 }
 
+/// The addresses of an IP header, IPv4 ones in their IPv4-mapped form: two registers each, where an [`IpAddr`] is
+/// seventeen bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AddressPair {
+    /// Where the packet comes from.
+    pub(crate) source: u128,
+    /// Where it goes.
+    pub(crate) destination: u128,
+    /// Whether they are IPv4 addresses.
+    pub(crate) is_v4: bool,
+}
+
+impl AddressPair {
+    /// No addresses: 0.0.0.0 twice.
+    pub(crate) const UNSPECIFIED: Self = Self::v4(0, 0);
+
+    /// Two IPv4 addresses.
+    #[inline]
+    pub(crate) const fn v4(source: u32, destination: u32) -> Self {
+        Self { source: MAPPED | source as u128, destination: MAPPED | destination as u128, is_v4: true }
+    }
+
+    /// Both as the rest of the world writes them.
+    pub(crate) fn to_ip(self) -> (IpAddr, IpAddr) {
+        (narrow(self.source, self.is_v4), narrow(self.destination, self.is_v4))
+    }
+}
+
+/// The prefix of IPv4-mapped addresses (RFC 4291, section 2.5.5.2).
+const MAPPED: u128 = 0xffff << 32;
+
 fn widen(ip: IpAddr) -> (u128, bool) {
     match ip {
         IpAddr::V4(ip) => (u128::from(ip.to_ipv6_mapped()), true),
@@ -138,12 +181,10 @@ fn widen(ip: IpAddr) -> (u128, bool) {
     }
 }
 
+#[inline]
 fn narrow(bits: u128, is_v4: bool) -> IpAddr {
-    let ip = Ipv6Addr::from(bits);
-    match ip.to_ipv4_mapped() {
-        Some(ip) if is_v4 => IpAddr::V4(ip),
-        _ => IpAddr::V6(ip),
-    }
+    // The lower half of a mapped address is the address.
+    if is_v4 { IpAddr::V4(Ipv4Addr::from_bits(bits as u32)) } else { IpAddr::V6(Ipv6Addr::from_bits(bits)) }
 }
 
 #[cfg(test)]

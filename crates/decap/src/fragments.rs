@@ -9,14 +9,13 @@
 //! is, so when `expire` is called besides makes no difference to what is joined.
 
 use core::hash::BuildHasher;
-use core::net::IpAddr;
 use core::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::datagram::{Addition, Datagram, Fragment};
-use crate::flow::Domain;
+use crate::flow::{AddressPair, Domain};
 use crate::reason::SkipReason;
 use crate::stats::Stats;
 use crate::time::Timestamp;
@@ -34,10 +33,8 @@ const NONE: u32 = u32::MAX;
 /// What fragments of one datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FragmentKey {
-    /// Where it comes from.
-    pub(crate) source: IpAddr,
-    /// Where it goes.
-    pub(crate) destination: IpAddr,
+    /// Where it comes from and goes.
+    pub(crate) addresses: AddressPair,
     /// The address space of the addresses.
     pub(crate) domain: Domain,
     /// Identification.
@@ -340,9 +337,7 @@ impl Fragments {
             return;
         }
         self.table = table;
-        let unspecified = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
-        let key =
-            FragmentKey { source: unspecified, destination: unspecified, domain: Domain::GLOBAL, id: 0, protocol: 0 };
+        let key = FragmentKey { addresses: AddressPair::UNSPECIFIED, domain: Domain::GLOBAL, id: 0, protocol: 0 };
         self.slots.reserve_exact(count);
         self.slots.extend((0..count as u32).map(|index| Slot {
             key,

@@ -4,8 +4,7 @@
 //! frame lacks of it was cut by the capture. Length 0 means that the sender's network card was to split the packet
 //! (TSO, and jumbograms): then the enclosing layer's length counts.
 
-use core::net::IpAddr;
-
+use crate::flow::AddressPair;
 use crate::reason::SkipReason;
 use crate::view::View;
 
@@ -17,10 +16,8 @@ const MAX_UNSIZED: usize = 1 << 20;
 /// An IP header, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IpHeader {
-    /// Where it comes from.
-    pub(crate) source: IpAddr,
-    /// Where it goes.
-    pub(crate) destination: IpAddr,
+    /// Where it comes from and goes.
+    pub(crate) addresses: AddressPair,
     /// IPv4 identification; 0 for IPv6, whose fragment header has it.
     pub(crate) id: u16,
     /// What follows.
@@ -29,12 +26,22 @@ pub(crate) struct IpHeader {
     pub(crate) len: usize,
     /// Length of header and payload on the wire; at least `len`.
     pub(crate) packet_len: usize,
+    /// IPv4's flags and fragment offset, as they stand in the header; 0 for IPv6.
+    pub(crate) fragment: u16,
+}
+
+impl IpHeader {
     /// Which part of a datagram it carries, when it does not carry all of it (IPv4 only).
-    pub(crate) part: Option<Part>,
+    pub(crate) fn part(&self) -> Option<Part> {
+        // "More fragments" and the offset; not the reserved bit and "don't fragment".
+        let more = self.fragment & 0x2000 != 0;
+        let offset = self.fragment & 0x1fff;
+        (more || offset != 0).then(|| Part { offset: u32::from(offset) * 8, more, id: u32::from(self.id) })
+    }
 }
 
 /// Which part of a datagram a fragment carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Where in the datagram it starts, in bytes.
     pub(crate) offset: u32,
@@ -51,26 +58,21 @@ pub(crate) fn v4(view: View<'_>) -> Result<IpHeader, SkipReason> {
         return Err(v4_fault(view));
     };
     let len = header.slice().len();
-    let packet_len = match usize::from(header.total_len()) {
-        0 => unsized_len(view)?,
-        total if total < len => return Err(REASON),
-        total => total,
-    };
-    let offset = header.fragments_offset().value();
-    let more = header.more_fragments();
-    let part = (more || offset != 0).then(|| Part {
-        offset: u32::from(offset) * 8,
-        more,
-        id: u32::from(header.identification()),
-    });
+    let mut packet_len = usize::from(header.total_len());
+    if packet_len < len {
+        if packet_len != 0 {
+            return Err(REASON);
+        }
+        packet_len = unsized_len(view)?;
+    }
+    let fragment = header.fragments_offset().value() | u16::from(header.more_fragments()) << 13;
     Ok(IpHeader {
-        source: IpAddr::V4(header.source_addr()),
-        destination: IpAddr::V4(header.destination_addr()),
+        addresses: AddressPair::v4(u32::from_be_bytes(header.source()), u32::from_be_bytes(header.destination())),
         id: header.identification(),
         protocol: header.protocol().0,
         len,
         packet_len,
-        part,
+        fragment,
     })
 }
 
@@ -98,13 +100,16 @@ pub(crate) fn v6(view: View<'_>) -> Result<IpHeader, SkipReason> {
         payload => LEN + payload,
     };
     Ok(IpHeader {
-        source: IpAddr::V6(header.source_addr()),
-        destination: IpAddr::V6(header.destination_addr()),
+        addresses: AddressPair {
+            source: u128::from_be_bytes(header.source()),
+            destination: u128::from_be_bytes(header.destination()),
+            is_v4: false,
+        },
         id: 0,
         protocol: header.next_header().0,
         len: LEN,
         packet_len,
-        part: None,
+        fragment: 0,
     })
 }
 
@@ -152,7 +157,7 @@ mod tests {
     fn lengths_come_from_the_header() {
         let header = v4(whole(&v4_bytes(40))).unwrap();
         assert_eq!((header.len, header.packet_len, header.id, header.protocol), (20, 40, 0x1234, 6));
-        assert_eq!(header.part, None, "don't fragment is no fragment");
+        assert_eq!(header.part(), None, "don't fragment is no fragment");
         assert_eq!(v4(whole(&v4_bytes(4000))).unwrap().packet_len, 4000, "longer than what was captured");
         assert_eq!(v4(whole(&v4_bytes(19))), Err(REASON));
         assert_eq!(v4(View { bytes: &v4_bytes(0), wire_len: 3000 }).unwrap().packet_len, 3000, "split by the card");
@@ -177,9 +182,9 @@ mod tests {
     fn fragments_say_so() {
         let mut bytes = v4_bytes(60);
         bytes[6..8].copy_from_slice(&[0x20, 0x02]);
-        assert_eq!(v4(whole(&bytes)).unwrap().part, Some(Part { offset: 16, more: true, id: 0x1234 }));
+        assert_eq!(v4(whole(&bytes)).unwrap().part(), Some(Part { offset: 16, more: true, id: 0x1234 }));
         bytes[6..8].copy_from_slice(&[0x1f, 0xff]);
-        assert_eq!(v4(whole(&bytes)).unwrap().part, Some(Part { offset: 65528, more: false, id: 0x1234 }));
+        assert_eq!(v4(whole(&bytes)).unwrap().part(), Some(Part { offset: 65528, more: false, id: 0x1234 }));
     }
 
     #[test]

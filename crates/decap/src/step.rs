@@ -1,13 +1,14 @@
 //! What reading one header yields.
 
-use core::net::Ipv6Addr;
-
+use crate::frame::LinkType;
 use crate::reason::SkipReason;
 use crate::tunnel::{TunnelId, TunnelKind};
 
 /// What the next header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
+    /// The captured frame's link layer.
+    Link(LinkType),
     /// An Ethernet header.
     Ethernet,
     /// What an EtherType (or an 802.3 length) announces, other than the ones that have a variant of their own.
@@ -51,7 +52,7 @@ pub(crate) enum Mark {
     /// It was an encapsulation.
     Hop(TunnelKind, TunnelId),
     /// It was a routing header that names the final destination.
-    Destination(Ipv6Addr),
+    Destination([u8; 16]),
 }
 
 /// One header taken off: how long it was and what follows.

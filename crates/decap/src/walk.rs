@@ -6,16 +6,13 @@
 //! Every header moves the position forward or ends the walk, and joining is limited per frame, so the work is bounded
 //! by the frame's length.
 
-use core::net::{IpAddr, Ipv4Addr};
-use core::ops::Range;
-
 use etherparse::TcpHeaderSlice;
 
 use crate::datagram::Fragment;
-use crate::flow::Domain;
+use crate::flow::{AddressPair, Direction, Domain, FlowKey};
 use crate::fragments::FragmentKey;
-use crate::frame::Frame;
-use crate::ip::{self, IpHeader, Part};
+use crate::frame::{Frame, LinkType};
+use crate::ip::{self, Part};
 use crate::reason::SkipReason;
 use crate::rules::Rules;
 use crate::segment::TcpFlags;
@@ -27,19 +24,17 @@ use crate::udp::udp;
 use crate::view::View;
 use crate::{ethernet, extension, gre, link, mpls, nsh, ppp, tags, wlan};
 
-/// Where a stretch of the walk ended.
-#[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+/// Where a stretch of the walk ended. What there is to know of it is asked of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
     /// At a TCP header.
-    Tcp(TcpHeader),
-    /// At a fragment: its datagram's key, and itself as offsets.
-    Fragment(FragmentKey, Part, u8),
-    /// Nowhere.
-    Skipped(SkipReason),
+    Tcp,
+    /// Behind the headers of a fragment.
+    Fragment,
 }
 
 /// A TCP header, and its payload as offsets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct TcpHeader {
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
@@ -47,7 +42,11 @@ pub(crate) struct TcpHeader {
     pub(crate) ack: SeqNum,
     pub(crate) flags: TcpFlags,
     pub(crate) window: u16,
-    pub(crate) payload: Range<usize>,
+    /// Where the payload starts.
+    pub(crate) start: usize,
+    /// Where its captured bytes end.
+    pub(crate) end: usize,
+    /// How many bytes of it were not captured.
     pub(crate) missing: u32,
 }
 
@@ -65,55 +64,34 @@ pub(crate) struct Walk<'s> {
     /// Where the current layer ended on the wire; at least `end`.
     wire_end: usize,
     /// The addresses of the innermost IP header; unspecified behind an inner Ethernet header.
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
+    addresses: AddressPair,
     /// The identification of the innermost IP header.
-    pub(crate) ip_id: u16,
+    ip_id: u16,
     /// The address space of the innermost addresses.
-    pub(crate) domain: Domain,
+    domain: Domain,
+    /// Which part of its datagram the last fragment is.
+    part: Part,
     is_tagged: bool,
 }
-
-const UNSPECIFIED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl<'s> Walk<'s> {
     /// Before the first header of a frame.
     #[inline]
-    pub(crate) fn start(
-        frame: &Frame<'_>,
-        rules: &'s Rules,
-        path: &'s mut TunnelPath,
-        stats: &'s mut Stats,
-    ) -> Result<Self, SkipReason> {
+    pub(crate) fn new(frame: &Frame<'_>, rules: &'s Rules, path: &'s mut TunnelPath, stats: &'s mut Stats) -> Self {
         let end = frame.data.len();
-        let wire_end = end.max(frame.wire_len as usize);
-        let Step { next, len, mark } = link::start(frame.link, View { bytes: frame.data, wire_len: wire_end })?;
-        let mut walk = Self {
+        Self {
             rules,
             path,
             stats,
-            next,
-            at: len,
+            next: Next::Link(frame.link),
+            at: 0,
             end,
-            wire_end,
-            source: UNSPECIFIED,
-            destination: UNSPECIFIED,
+            wire_end: end.max(frame.wire_len as usize),
+            addresses: AddressPair::UNSPECIFIED,
             ip_id: 0,
             domain: rules.base_domain,
+            part: Part::default(),
             is_tagged: false,
-        };
-        if mark != Mark::None {
-            walk.note(mark)?;
-        }
-        Ok(walk)
-    }
-
-    /// Walks on through `bytes`.
-    #[inline]
-    pub(crate) fn run(&mut self, bytes: &[u8]) -> Outcome {
-        match self.walk(bytes) {
-            Ok(outcome) => outcome,
-            Err(reason) => Outcome::Skipped(reason),
         }
     }
 
@@ -130,44 +108,74 @@ impl<'s> Walk<'s> {
         self.stats
     }
 
-    /// The captured bytes that are left of the current layer.
-    pub(crate) fn rest(&self) -> Range<usize> {
-        self.at..self.end
+    /// The fragment that the walk stopped behind, in the bytes that it walked through; and its datagram.
+    pub(crate) fn fragment<'b>(&self, bytes: &'b [u8]) -> (FragmentKey, Fragment<'b>) {
+        let protocol = match self.next {
+            Next::Protocol(protocol) => protocol,
+            // The walk stops at fragments only behind an IP header, whose protocol is next.
+            _ => protocol::FRAGMENT,
+        };
+        let key = FragmentKey {
+            addresses: self.addresses,
+            domain: self.domain,
+            id: self.part.id,
+            protocol: if self.addresses.is_v4 { protocol } else { 0 },
+        };
+        let view = self.view(bytes);
+        let fragment = Fragment {
+            offset: self.part.offset,
+            more: self.part.more,
+            protocol,
+            wire_len: u32::try_from(view.wire_len).unwrap_or(u32::MAX),
+            bytes: view.bytes,
+        };
+        (key, fragment)
     }
 
-    /// How many bytes are left of the current layer on the wire.
-    pub(crate) fn wire_rest(&self) -> usize {
-        self.wire_end.saturating_sub(self.at)
-    }
-
+    /// The flow of the segment that the walk stopped at, whose ports are these.
     #[inline]
-    fn walk(&mut self, bytes: &[u8]) -> Result<Outcome, SkipReason> {
+    pub(crate) fn flow(&self, source_port: u16, destination_port: u16) -> (FlowKey, Direction) {
+        FlowKey::of(self.addresses, source_port, destination_port, self.domain)
+    }
+
+    /// The identification of the innermost IP header.
+    pub(crate) const fn ip_id(&self) -> u16 {
+        self.ip_id
+    }
+
+    /// What is left of the current layer.
+    #[inline]
+    fn view<'b>(&self, bytes: &'b [u8]) -> View<'b> {
+        View {
+            bytes: bytes.get(self.at..self.end).unwrap_or_default(),
+            wire_len: self.wire_end.saturating_sub(self.at),
+        }
+    }
+
+    /// Walks on through `bytes`.
+    #[inline]
+    pub(crate) fn run(&mut self, bytes: &[u8]) -> Result<Stop, SkipReason> {
         loop {
-            let view = View {
-                bytes: bytes.get(self.at..self.end).unwrap_or_default(),
-                wire_len: self.wire_end.saturating_sub(self.at),
-            };
+            let view = self.view(bytes);
             let step = match self.next {
                 Next::Ip => {
-                    if let Some(fragment) = self.ip(view)? {
-                        return Ok(fragment);
+                    if self.ip(view)? {
+                        return Ok(Stop::Fragment);
+                    }
+                    if self.next == Next::Protocol(protocol::TCP) {
+                        return Ok(Stop::Tcp);
                     }
                     continue;
                 }
-                Next::Protocol(protocol::TCP) => return self.tcp(view).map(Outcome::Tcp),
+                Next::Protocol(protocol::TCP) => return Ok(Stop::Tcp),
                 Next::Protocol(protocol::FRAGMENT) if self.is_v6() => {
-                    if let Some(fragment) = self.fragment(view)? {
-                        return Ok(fragment);
+                    if self.fragment_header(view)? {
+                        return Ok(Stop::Fragment);
                     }
                     continue;
                 }
-                Next::Ethernet => ethernet::ethernet(view)?,
-                Next::EtherType(number) => tags::tag(number, view)?,
-                Next::Protocol(number) => self.protocol(number, view)?,
-                Next::Ppp => ppp::ppp(view)?,
-                Next::Mpls => mpls::mpls(view)?,
-                Next::Nsh => nsh::nsh(view)?,
-                Next::Wlan => wlan::wlan(view)?,
+                Next::Link(LinkType::Ethernet) | Next::Ethernet => ethernet::ethernet(view)?,
+                other => self.other(other, view)?,
             };
             self.next = step.next;
             self.at += step.len;
@@ -177,58 +185,65 @@ impl<'s> Walk<'s> {
         }
     }
 
-    const fn is_v6(&self) -> bool {
-        self.source.is_ipv6()
+    /// Reads any other header. Apart, so that the common ones stay in registers.
+    #[inline(never)]
+    fn other(&self, next: Next, view: View<'_>) -> Stepped {
+        match next {
+            Next::Link(link) => link::start(link, view),
+            Next::Ethernet => ethernet::ethernet(view),
+            Next::EtherType(number) => tags::tag(number, view),
+            // Read by the walk itself, as is TCP: it changes more than the position.
+            Next::Ip => Err(SkipReason::MalformedIp),
+            Next::Protocol(number) => self.protocol(number, view),
+            Next::Ppp => ppp::ppp(view),
+            Next::Mpls => mpls::mpls(view),
+            Next::Nsh => nsh::nsh(view),
+            Next::Wlan => wlan::wlan(view),
+        }
     }
 
-    /// Enters an IP packet: from here on its length counts. Returns the fragment, if it is one.
+    const fn is_v6(&self) -> bool {
+        !self.addresses.is_v4
+    }
+
+    /// Enters an IP packet: from here on its length counts. Whether it is a fragment.
     #[inline]
-    fn ip(&mut self, view: View<'_>) -> Result<Option<Outcome>, SkipReason> {
+    fn ip(&mut self, view: View<'_>) -> Result<bool, SkipReason> {
         let header = match view.nibble() {
             Some(4) => ip::v4(view)?,
             Some(6) => ip::v6(view)?,
             Some(_) => return Err(SkipReason::MalformedIp),
             None => return Err(view.lacking(1, SkipReason::MalformedIp)),
         };
-        let IpHeader { source, destination, id, protocol, len, packet_len, part } = header;
-        self.source = source;
-        self.destination = destination;
-        self.ip_id = id;
-        self.wire_end = self.at + packet_len;
+        self.addresses = header.addresses;
+        self.ip_id = header.id;
+        self.wire_end = self.at + header.packet_len;
         self.end = self.end.min(self.wire_end);
-        self.at += len;
-        self.next = Next::Protocol(protocol);
-        Ok(part.map(|part| {
-            let key = FragmentKey { source, destination, domain: self.domain, id: part.id, protocol };
-            Outcome::Fragment(key, part, protocol)
-        }))
+        self.at += header.len;
+        self.next = Next::Protocol(header.protocol);
+        match header.part() {
+            None => Ok(false),
+            Some(part) => {
+                self.part = part;
+                Ok(true)
+            }
+        }
     }
 
-    /// Reads an IPv6 fragment header. One that makes no fragment (RFC 6946) is walked over.
-    fn fragment(&mut self, view: View<'_>) -> Result<Option<Outcome>, SkipReason> {
+    /// Reads an IPv6 fragment header. Whether it makes a fragment; if not (RFC 6946), it is walked over.
+    fn fragment_header(&mut self, view: View<'_>) -> Result<bool, SkipReason> {
         const LEN: usize = 8;
         let Ok(header) = etherparse::Ipv6FragmentHeaderSlice::from_slice(view.bytes) else {
             return Err(view.lacking(LEN, SkipReason::MalformedIp));
         };
-        let protocol = header.next_header().0;
         self.at += LEN;
-        self.next = Next::Protocol(protocol);
-        if !header.is_fragmenting_payload() {
-            return Ok(None);
-        }
-        let part = Part {
+        self.next = Next::Protocol(header.next_header().0);
+        self.part = Part {
             offset: u32::from(header.fragment_offset().value()) * 8,
             more: header.more_fragments(),
             id: header.identification(),
         };
-        let key = FragmentKey {
-            source: self.source,
-            destination: self.destination,
-            domain: self.domain,
-            id: part.id,
-            protocol: 0,
-        };
-        Ok(Some(Outcome::Fragment(key, part, protocol)))
+        Ok(header.is_fragmenting_payload())
     }
 
     /// Reads what an IP protocol number announces, except TCP and fragments.
@@ -260,23 +275,23 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// Reads a TCP header (RFC 9293, section 3.1).
+    /// Reads the TCP header that the walk stopped at (RFC 9293, section 3.1).
     #[inline]
-    fn tcp(&self, view: View<'_>) -> Result<TcpHeader, SkipReason> {
+    pub(crate) fn tcp(&self, bytes: &[u8]) -> Result<TcpHeader, SkipReason> {
+        let view = self.view(bytes);
         let Ok(header) = TcpHeaderSlice::from_slice(view.bytes) else {
             return Err(tcp_fault(view));
         };
-        let payload = self.at + header.slice().len()..self.end;
-        // The byte is read whole: one load in place of eight questions.
-        let flags = view.u8(13, SkipReason::MalformedTcp)?;
         Ok(TcpHeader {
             source_port: header.source_port(),
             destination_port: header.destination_port(),
             seq: SeqNum(header.sequence_number()),
             ack: SeqNum(header.acknowledgment_number()),
-            flags: TcpFlags(flags),
+            // The byte as a whole: one load in place of eight questions.
+            flags: TcpFlags(view.u8(13, SkipReason::MalformedTcp)?),
             window: header.window_size(),
-            payload,
+            start: self.at + header.slice().len(),
+            end: self.end,
             missing: u32::try_from(self.wire_end - self.end).unwrap_or(u32::MAX),
         })
     }
@@ -301,17 +316,17 @@ impl<'s> Walk<'s> {
                 if self.path.hops.len() >= self.rules.max_depth {
                     return Err(SkipReason::TooDeep);
                 }
-                let hop = TunnelHop { kind, source: self.source, destination: self.destination, id };
+                let (source, destination) = self.addresses.to_ip();
+                let hop = TunnelHop { kind, source, destination, id };
                 self.domain = self.rules.inside(self.domain, &hop);
                 self.stats.tunnel(kind);
                 // Fits: the depth is never more than the path's capacity.
                 let _ = self.path.hops.try_push(hop);
                 if self.next == Next::Ethernet {
-                    self.source = UNSPECIFIED;
-                    self.destination = UNSPECIFIED;
+                    self.addresses = AddressPair::UNSPECIFIED;
                 }
             }
-            Mark::Destination(address) => self.destination = IpAddr::V6(address),
+            Mark::Destination(address) => self.addresses.destination = u128::from_be_bytes(address),
         }
         Ok(())
     }
@@ -343,17 +358,4 @@ fn tcp_fault(view: View<'_>) -> SkipReason {
         None => 20,
     };
     view.lacking(needed, SkipReason::MalformedTcp)
-}
-
-impl Outcome {
-    /// The fragment at the end of a stretch, as bytes.
-    pub(crate) fn fragment<'b>(part: Part, protocol: u8, walk: &Walk<'_>, bytes: &'b [u8]) -> Fragment<'b> {
-        Fragment {
-            offset: part.offset,
-            more: part.more,
-            protocol,
-            wire_len: u32::try_from(walk.wire_rest()).unwrap_or(u32::MAX),
-            bytes: bytes.get(walk.rest()).unwrap_or_default(),
-        }
-    }
 }

@@ -52,6 +52,8 @@ impl Marks {
     pub(crate) const ENDED: u8 = 1 << 5;
     /// [`Rest::skip_until`] holds.
     pub(crate) const SKIP: u8 = 1 << 6;
+    /// [`Rest::far_ack`] holds.
+    pub(crate) const FAR: u8 = 1 << 7;
 
     #[inline]
     pub(crate) const fn has(self, mark: u8) -> bool {
@@ -88,10 +90,10 @@ pub(crate) struct Rest {
     /// Payload bytes since the flow was shunted.
     pub(crate) shunted: u64,
     /// Where the last payload out of the window ended.
-    pub(crate) stray: Option<SeqNum>,
+    pub(crate) stray: SeqNum,
     /// An acknowledgement that was too far ahead to be believed once.
-    pub(crate) far_ack: Option<SeqNum>,
-    /// Acknowledgements that agreed with `stray`.
+    pub(crate) far_ack: SeqNum,
+    /// 0: there is no `stray`; else 1 and the acknowledgements that agreed with it.
     pub(crate) confirmations: u8,
 }
 
@@ -125,10 +127,8 @@ pub(crate) struct Flow {
     pub(crate) id: u32,
     /// Its hash, as the table keeps it.
     pub(crate) tag: u32,
-    /// Capture time of the first segment.
-    pub(crate) first: Timestamp,
-    /// Closed: when the slot can go.
-    pub(crate) linger_until: Timestamp,
+    /// Capture time of the first segment; once closed, when that was by the flow's clock.
+    pub(crate) edge: Timestamp,
     pub(crate) rest: Pair<Rest>,
 }
 
@@ -151,8 +151,7 @@ impl Flow {
             next_in_list: NONE,
             id: NONE,
             tag: 0,
-            first: at,
-            linger_until: Timestamp::ZERO,
+            edge: at,
             rest: Pair::default(),
         }
     }
@@ -177,6 +176,12 @@ impl Flow {
             self.marks[direction].set(Marks::KNOWN);
         }
         number.unwrap_near(self.half[direction].next)
+    }
+
+    /// Whether a byte with this sequence number is the next to be handed over.
+    #[inline]
+    pub(crate) fn is_next(&self, direction: Direction, number: SeqNum) -> bool {
+        self.half[direction].next as u32 == number.0 && self.marks[direction].has(Marks::ANCHORED)
     }
 
     /// Makes `offset` the beginning of a direction.
@@ -226,9 +231,9 @@ mod tests {
 
     #[test]
     fn the_hot_part_is_two_cache_lines() {
-        assert!(offset_of!(Flow, half) <= 64);
-        assert!(offset_of!(Flow, marks) + size_of::<Pair<Marks>>() <= 192);
-        assert!(size_of::<Flow>() <= 320, "{}", size_of::<Flow>());
+        assert_eq!(offset_of!(Flow, half), 64);
+        assert!(offset_of!(Flow, shunted) < 128);
+        assert_eq!(size_of::<Flow>(), 256);
         assert_eq!(size_of::<Option<Flow>>(), size_of::<Flow>());
     }
 }

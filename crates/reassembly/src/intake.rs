@@ -44,7 +44,18 @@ impl<H: StreamHandler> Streams<H> {
     /// Takes a segment of a live flow. `now` is the flow's clock.
     #[inline]
     pub(crate) fn take(&mut self, flow: &mut Flow, segment: &Segment<'_>, now: Timestamp) -> Outcome {
+        let direction = segment.direction;
+        if flow.hold == NONE && !segment.payload.is_empty() && flow.is_next(direction, segment.seq) {
+            // Bytes that were not seen yet are no copy: in order, the question need not be asked.
+            flow.recent.remember(segment);
+            return self.take_new(flow, segment, now, false);
+        }
         let is_copy = self.note(flow, segment);
+        self.take_new(flow, segment, now, is_copy)
+    }
+
+    #[inline]
+    fn take_new(&mut self, flow: &mut Flow, segment: &Segment<'_>, now: Timestamp, is_copy: bool) -> Outcome {
         let direction = segment.direction;
         if segment.flags.rst() {
             self.take_reset(flow, segment, now);
@@ -112,6 +123,7 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     /// A SYN of this connection: its number fixes where the direction begins, unless bytes were handed over already.
+    #[inline(never)]
     fn take_syn(&mut self, flow: &mut Flow, segment: &Segment<'_>, now: Timestamp) {
         let direction = segment.direction;
         if flow.marks[direction].has(Marks::SYN) {
@@ -126,7 +138,8 @@ impl<H: StreamHandler> Streams<H> {
         }
         let start = flow.lift(direction, segment.seq.add(1));
         let marks = flow.marks[direction];
-        if !marks.has(Marks::ANCHORED) || flow.half[direction].next == flow.rest[direction].start {
+        let is_untouched = flow.half[direction].next == flow.rest[direction].start && !marks.has(Marks::ENDED);
+        if !marks.has(Marks::ANCHORED) || is_untouched {
             flow.anchor(direction, start);
             // What was held below it is not of this stream, and comes out as seen.
             let moment = Moment { at: now, path: Some(segment.path) };
@@ -164,6 +177,7 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     /// An acknowledgement of what the stream has not reached, or of nothing that it could be about.
+    #[inline(never)]
     fn acknowledge_ahead(
         &mut self,
         flow: &mut Flow,
@@ -176,9 +190,9 @@ impl<H: StreamHandler> Streams<H> {
         let (half, marks) = (flow.half[direction], flow.marks[direction]);
         if offset + BEHIND < half.next || offset > half.next + WINDOW {
             let rest = &mut flow.rest[direction];
-            if rest.stray.is_some_and(|stray| is_near(stray, segment.ack)) && !is_copy {
+            if rest.confirmations > 0 && is_near(rest.stray, segment.ack) && !is_copy {
                 rest.confirmations += 1;
-                if rest.confirmations >= CONFIRMATIONS {
+                if rest.confirmations > CONFIRMATIONS {
                     return Acknowledged::NewConnection;
                 }
             }
@@ -191,10 +205,17 @@ impl<H: StreamHandler> Streams<H> {
             return Acknowledged::At(offset);
         }
         let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
+        if half.acked == 0 && !marks.has(Marks::ANCHORED) && held_top == 0 {
+            // Only segments without payload were seen so far: the first acknowledgement is the better place to start.
+            flow.half[direction].next = offset;
+            flow.marks[direction].set(Marks::HINTED);
+        }
+        let half = flow.half[direction];
         if offset > half.next.max(half.acked).max(held_top) + NEAR {
             let rest = &mut flow.rest[direction];
-            if is_copy || !rest.far_ack.is_some_and(|far| is_near(far, segment.ack)) {
-                rest.far_ack = Some(segment.ack);
+            if is_copy || !marks.has(Marks::FAR) || !is_near(rest.far_ack, segment.ack) {
+                rest.far_ack = segment.ack;
+                flow.marks[direction].set(Marks::FAR);
                 return Acknowledged::At(offset);
             }
         }
@@ -243,6 +264,7 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     /// [`Streams::take_payload`] where anything may be out of order.
+    #[inline(never)]
     fn take_irregular(
         &mut self,
         flow: &mut Flow,
@@ -261,7 +283,9 @@ impl<H: StreamHandler> Streams<H> {
         if offset > half.next + WINDOW || end + BEHIND < half.next {
             self.stats.out_of_window_bytes += bytes.len() as u64;
             if !bytes.is_empty() {
-                flow.rest[direction].stray = Some(segment.seq.add(bytes.len() as u32));
+                let rest = &mut flow.rest[direction];
+                rest.stray = segment.seq.add(bytes.len() as u32);
+                rest.confirmations = rest.confirmations.max(1);
             }
             return;
         }
@@ -350,6 +374,7 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     /// A reset, believed when it lies near its stream. It takes effect later, since mirrors put it before data.
+    #[inline(never)]
     fn take_reset(&mut self, flow: &mut Flow, segment: &Segment<'_>, now: Timestamp) {
         // RFC 9293, section 3.5.3: a reset may carry a text; it is not of the stream.
         self.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);

@@ -81,7 +81,8 @@ impl<H: StreamHandler> Streams<H> {
         if !is_plain {
             self.review_holes(flow, moment);
         }
-        if flow.is_finished() && !matches!(flow.phase, Phase::Closed | Phase::Dead) {
+        if flow.is_finished() {
+            // A no-op when it is closed already.
             self.close(flow, CloseReason::Finished, moment.at, moment.at);
         }
     }
@@ -89,9 +90,13 @@ impl<H: StreamHandler> Streams<H> {
     /// Releases the flow's hold if it holds nothing any more, else sets its timer.
     #[inline]
     pub(crate) fn schedule(&mut self, flow: &mut Flow) {
-        if flow.hold == NONE {
-            return;
+        if flow.hold != NONE {
+            self.schedule_hold(flow);
         }
+    }
+
+    #[inline(never)]
+    fn schedule_hold(&mut self, flow: &mut Flow) {
         if self.holds.get(flow.hold).is_none_or(|hold| hold.is_idle()) {
             self.holds.release(flow.hold);
             flow.hold = NONE;
@@ -136,6 +141,7 @@ impl<H: StreamHandler> Streams<H> {
         self.restart_patience(flow, direction);
     }
 
+    #[inline(never)]
     fn review_holes(&mut self, flow: &mut Flow, moment: Moment<'_>) {
         for direction in BOTH {
             while self.review_direction(flow, direction, moment) {}
@@ -255,7 +261,7 @@ impl<H: StreamHandler> Streams<H> {
     fn next_deadline(&self, flow: &Flow) -> Option<(Timestamp, Due)> {
         match flow.phase {
             Phase::Dead => return None,
-            Phase::Closed => return Some((flow.linger_until, Due::Linger)),
+            Phase::Closed => return Some((flow.edge + self.limits.linger, Due::Linger)),
             Phase::Quiet | Phase::Active => {}
         }
         let mut soonest = (flow.last + self.silence(flow.phase), Due::Idle);

@@ -22,6 +22,8 @@ const REAPED_PER_NEW_FLOW: usize = 2;
 pub struct Reassembler<H: StreamHandler> {
     table: FlowTable,
     streams: Streams<H>,
+    /// [`Limits::idle`], to compare with at every segment.
+    idle_nanos: u64,
     /// The latest time that was pushed or ticked.
     now: Timestamp,
     /// Before this no silence and no lingering ends.
@@ -34,6 +36,7 @@ impl<H: StreamHandler> Reassembler<H> {
     pub fn new(limits: Limits, handler: H) -> Self {
         Self {
             table: FlowTable::new(limits.seed),
+            idle_nanos: u64::try_from(limits.idle.as_nanos()).unwrap_or(u64::MAX),
             streams: Streams::new(limits, handler),
             now: Timestamp::ZERO,
             silent_until: Timestamp::ZERO,
@@ -53,7 +56,7 @@ impl<H: StreamHandler> Reassembler<H> {
         let Some(flow) = self.table.flow_mut(id) else { return };
         let now = flow.last.max(segment.at);
         let mut is_new = false;
-        let is_silent = now.since(flow.last) > self.streams.limits.idle;
+        let is_silent = now.as_nanos() - flow.last.as_nanos() > self.idle_nanos;
         if flow.hold != NONE || flow.phase != Phase::Active || is_silent {
             self.streams.advance(flow, now);
             if flow.phase == Phase::Dead {
@@ -225,7 +228,7 @@ impl<H: StreamHandler> Reassembler<H> {
 
     fn silence_ends(&self, flow: &Flow) -> Timestamp {
         match flow.phase {
-            Phase::Closed => flow.linger_until,
+            Phase::Closed => flow.edge + self.streams.limits.linger,
             phase => flow.last + self.streams.silence(phase),
         }
     }
@@ -234,7 +237,7 @@ impl<H: StreamHandler> Reassembler<H> {
     fn expect_silence(&mut self, id: u32) {
         let Some(flow) = self.table.flow_mut(id) else { return };
         let ends = match flow.phase {
-            Phase::Closed => flow.linger_until,
+            Phase::Closed => flow.edge + self.streams.limits.linger,
             phase => FlowTable::unit_start(flow.last) + self.streams.silence(phase),
         };
         self.silent_until = self.silent_until.min(ends);

@@ -10,7 +10,7 @@
 use decap::Segment;
 
 /// How many segments are remembered.
-pub(crate) const KEPT: usize = 7;
+pub(crate) const KEPT: usize = 5;
 
 /// Bits of nanoseconds in a unit of the remembered time: about 134 ms.
 const UNIT_BITS: u32 = 27;
@@ -20,7 +20,7 @@ const NEAR: u8 = 7;
 /// The memory.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// Latest first would cost a move a packet, so it is a ring.
+    /// A ring.
     entries: [u32; KEPT],
     /// Where the next entry goes.
     cursor: u8,
@@ -32,16 +32,27 @@ impl Recent {
     pub(crate) fn note(&mut self, segment: &Segment<'_>) -> bool {
         let entry = entry(segment);
         let is_copy = if segment.ip_id == 0 {
-            let latest = (usize::from(self.cursor) + KEPT - 1) % KEPT;
+            let latest = self.cursor.checked_sub(1).map_or(KEPT - 1, usize::from);
             self.entries.get(latest).is_some_and(|&seen| matches(seen, entry))
         } else {
             self.entries.iter().fold(false, |found, &seen| found | matches(seen, entry))
         };
+        self.put(entry);
+        is_copy
+    }
+
+    /// Notes a segment that cannot be a copy.
+    #[inline]
+    pub(crate) fn remember(&mut self, segment: &Segment<'_>) {
+        self.put(entry(segment));
+    }
+
+    #[inline]
+    fn put(&mut self, entry: u32) {
         if let Some(slot) = self.entries.get_mut(usize::from(self.cursor)) {
             *slot = entry;
         }
         self.cursor = if usize::from(self.cursor) + 1 >= KEPT { 0 } else { self.cursor + 1 };
-        is_copy
     }
 }
 

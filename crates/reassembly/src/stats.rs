@@ -42,7 +42,8 @@ pub struct Stats {
     pub skipped_bytes: u64,
     /// Payload bytes of flows that the handler wanted nothing more of.
     pub shunted_bytes: u64,
-    /// Payload bytes that had been seen before: retransmissions, copies of the mirror, keep-alive probes.
+    /// Payload bytes that had been seen before: retransmissions, copies of the mirror, keep-alive probes. Also those that
+    /// come after their place in the stream was given up as a gap.
     pub already_seen_bytes: u64,
     /// Payload bytes outside of anything the stream could hold: before a mid-stream pick-up, far out of the window.
     pub out_of_window_bytes: u64,

@@ -175,6 +175,7 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Ends a flow: what it holds is handed over, what is missing is reported, and the slot lingers. `at` is what ended
     /// it, `now` the flow's clock.
+    #[inline(never)]
     pub(crate) fn close(&mut self, flow: &mut Flow, why: CloseReason, at: Timestamp, now: Timestamp) {
         if matches!(flow.phase, Phase::Closed | Phase::Dead) {
             return;
@@ -190,7 +191,7 @@ impl<H: StreamHandler> Streams<H> {
         self.holds.release(flow.hold);
         flow.hold = NONE;
         flow.phase = Phase::Closed;
-        flow.linger_until = now + self.limits.linger;
+        flow.edge = now;
         if let Some(conn) = self.conns.remove(core::mem::replace(&mut flow.conn, NONE)) {
             if let Some(count) = self.stats.closed.get_mut(why as usize) {
                 *count += 1;
@@ -241,7 +242,7 @@ impl<H: StreamHandler> Streams<H> {
         }
         let held = self.holds.get_mut(flow.hold).and_then(|hold| hold.path.take());
         let path = held.as_deref().or(moment.path).unwrap_or(&self.bare);
-        let info = FlowInfo { key: &flow.key, at: flow.first, initiator: flow.initiator, path };
+        let info = FlowInfo { key: &flow.key, at: flow.edge, initiator: flow.initiator, path };
         flow.conn = self.conns.insert(self.handler.open(&info));
         self.stats.opened += 1;
         for direction in BOTH {

@@ -1,5 +1,7 @@
 //! What must hold for every conversation and every mirror.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 mod common;
 
 use core::time::Duration;

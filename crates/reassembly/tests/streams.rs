@@ -1,5 +1,7 @@
 //! One situation each: what the handler sees of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 mod common;
 
 use core::time::Duration;
@@ -167,6 +169,17 @@ fn one_sided_flows_work() {
 }
 
 #[test]
+fn what_a_silent_side_sent_shows_in_acknowledgements() {
+    // Of the client, mid-stream, only a bare acknowledgement is captured; its data are not.
+    let mut scene = Scene::new();
+    scene.client(1000, b"").push(Reverse, ACK, 500, 1000, b"one").push(Reverse, ACK, 503, 1100, b"two");
+    scene.wait(300 * MILLI).push(Reverse, ACK, 506, 1100, b"three").finish();
+    assert_eq!(text(&scene, Reverse), "onetwothree");
+    let gaps: Vec<_> = scene.log().gaps(Forward).into_iter().map(|(offset, len, _)| (offset as u32, len)).collect();
+    assert_eq!(gaps, [(1000, 100)]);
+}
+
+#[test]
 fn mid_stream_data_waits_for_what_may_come_before() {
     let mut scene = Scene::new();
     scene.client(1000, b"def").client(997, b"abc").client(1003, b"ghi");
@@ -199,6 +212,22 @@ fn a_handshake_captured_after_its_data_counts() {
     assert_eq!(text(&scene, Forward), "abcdef");
     assert_eq!(scene.log().initiator, Some(Forward));
     assert_eq!((scene.reassembler.stats().flows, scene.reassembler.stats().mid_stream_flows), (1, 0));
+}
+
+/// Found by fuzzing: the SYN anchored a direction again that had been told its end.
+#[test]
+fn a_handshake_captured_after_the_end_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.push(Reverse, ACK, 500, 100, b"abc").push(Reverse, ACK, 503, 100, b"").push(
+        Forward,
+        ACK | FIN,
+        100,
+        503,
+        b"",
+    );
+    scene.push(Reverse, ACK, 503, 101, b"def").push(Forward, SYN, 59, 0, b"early").push(Forward, ACK, 64, 0, b"bytes");
+    assert!(scene.log().has_end(Forward));
+    scene.finish();
 }
 
 #[test]

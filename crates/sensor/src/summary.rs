@@ -185,7 +185,7 @@ impl Summary<'_> {
         if reassembly.duplicate_segments > decap.segments / 4 && reassembly.duplicate_segments > 0 {
             hints.push("the mirror copies packets more than once; records are not doubled by it".to_owned());
         }
-        if decap.missing_bytes > 0 {
+        if decap.missing_bytes > 0 && decap.truncated_frames > ledger.captures.frames / 100 {
             hints.push("raise the snapshot length of the capture, or the mirror's MTU, to see whole bodies".to_owned());
         }
         hints
@@ -276,8 +276,7 @@ mod tests {
         ledger.http.paired = 499_990;
         ledger.http.unanswered = 10;
         ledger.reassembly.opened = 100;
-        let mut tally =
-            Tally { flags: [7; Flag::ALL.len()], status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
+        let mut tally = Tally { status_classes: [0, 499_000, 0, 990, 0, 0], ..Tally::default() };
         tally.flags[Flag::BareLf as usize] = 7;
         tally.flags[Flag::ObsFold as usize] = 9;
         for n in 0..8_u8 {
@@ -343,12 +342,12 @@ not TCP        udp 567
         outcome.ledger.reassembly.gap_bytes = 4_380;
         outcome.ledger.reassembly.dropped_bytes[DropReason::PageMemory as usize] = 999;
         outcome.ledger.reassembly.duplicate_segments = 617_000;
-        outcome.ledger.decap.truncated_frames = 1;
+        outcome.ledger.decap.truncated_frames = 20_000;
         outcome.ledger.decap.missing_bytes = 1;
         let text = Summary(&outcome).to_string();
         assert!(
             text.contains(
-                "lost           4.38 kB in 3 gaps · 1 packet cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
+                "lost           4.38 kB in 3 gaps · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
             ),
             "{text}"
         );

@@ -1,0 +1,52 @@
+//! From frame to record on one thread, nothing is allocated for a packet or a transaction once buffers have their size.
+
+mod cli_capture;
+
+use cli_capture::Capture;
+use decap::{Frame, LinkType, Timestamp};
+use sensor::outlet::Discard;
+use sensor::pipeline::{Pipeline, Segments as _, Settings};
+use sensor::record::RecordOptions;
+
+#[test]
+fn steady_state_allocates_nothing() {
+    // Four connections that never end, each a thousand transactions long, interleaved: more frames than a tick's window.
+    let mut connections = Vec::new();
+    for n in 0..4 {
+        let mut capture = Capture::default();
+        let mut conversation = capture.open(([10, 0, 0, 1], 20_000 + n), ([10, 0, 0, 2], 80));
+        for transaction in 0..1_000 {
+            conversation.transaction(&format!("/things/{}", transaction % 7), transaction);
+        }
+        connections.push(capture.packets);
+    }
+    let frames: Vec<Vec<u8>> =
+        (0..connections[0].len()).flat_map(|n| connections.iter().map(move |packets| packets[n].clone())).collect();
+    let settings = Settings {
+        decap: decap::Config::default(),
+        reassembly: reassembly::Limits::default(),
+        http: http_parse::Settings::default(),
+        record: RecordOptions { sensor: "test".to_owned(), decode_limit: 128 << 10 },
+    };
+    let settings = settings.with_memory(256 << 20, 1).unwrap();
+    let mut pipeline = Pipeline::inline(&settings, Discard::default());
+    let mut push = |range: std::ops::Range<usize>| {
+        for n in range {
+            let data = &frames[n];
+            pipeline.push(Frame {
+                at: Timestamp::from_nanos(1_700_000_000_000_000_000 + n as u64 * 50_000),
+                link: LinkType::Ethernet,
+                data,
+                wire_len: data.len() as u32,
+            });
+        }
+    };
+    let half = frames.len() / 2;
+    push(0..half);
+    let measured = allocation_counter::measure(|| push(half..frames.len()));
+    assert_eq!(measured.count_total, 0, "{measured:?}");
+    let lane = pipeline.segments_mut();
+    assert!(!lane.is_stopped());
+    assert_eq!(lane.report().recorded, 4_000);
+    assert!(lane.records_mut().outlet_mut().bytes > 0, "chunks left while it was measured");
+}
