@@ -11,7 +11,7 @@ pub enum Unparsable {
     MalformedHead,
     /// Its head was cut by a gap before anything could be read of it.
     HeadLost,
-    /// Its head was cut by the end of the connection.
+    /// Its head was cut by the end of the connection before anything could be read of it.
     HeadCut,
     /// The memory for messages was full.
     Memory,

@@ -285,10 +285,13 @@ fn heads_beyond_the_limit_are_counted_and_passed() {
 }
 
 #[test]
-fn a_head_cut_by_the_end_is_counted() {
-    let outcome = Talk::default().client("GET /a HTTP/1.1\r\nHost").end(CLIENT).run();
+fn a_head_cut_by_the_end_is_recorded_as_far_as_it_goes() {
+    let outcome = Talk::default().client("GET /a HTTP/1.1\r\nA: b\r\nHost: exam").end(CLIENT).run();
+    assert_eq!(outcome.lines(), ["GET /a -> -"]);
+    assert!(outcome.records[0].has(Flag::CutByClose) && !outcome.records[0].has(Flag::HeadGap));
+    assert_eq!(outcome.records[0].request.as_ref().unwrap().headers, [("A".to_owned(), "b".to_owned())]);
+    let outcome = Talk::default().client("GET /a HTT").end(CLIENT).run();
     assert_eq!(outcome.lines(), [""; 0]);
-    assert_eq!(outcome.stats.unparsable[Unparsable::HeadCut as usize], 1);
     let outcome = Talk::default().client(GET).server(OK).client("GE").run();
     assert_eq!(outcome.stats.unparsable[Unparsable::HeadCut as usize], 1);
 }
@@ -551,6 +554,16 @@ fn a_gap_in_a_head() {
 }
 
 #[test]
+fn the_first_response_since_a_request_is_its_own_whatever_was_lost_behind_it() {
+    let outcome = Talk::default()
+        .client("POST /a HTTP/1.1\r\nHost: h\r\n")
+        .lost(CLIENT, "Content-Length: 2\r\n\r\nhi")
+        .server(OK)
+        .run_mid_stream();
+    assert_eq!(outcome.lines(), ["POST /a -> 200"]);
+}
+
+#[test]
 fn a_lost_response_leaves_its_request_unanswered_and_shifts_nothing() {
     let mut talk = Talk::default();
     for index in 0..10 {
@@ -609,6 +622,80 @@ fn pipelined_responses_behind_a_loss_are_not_guessed() {
     assert_eq!(outcome.stats.paired, 0);
     assert_eq!((outcome.stats.unanswered, outcome.stats.orphans), (3, 2));
     assert!(outcome.records.iter().any(|record| record.has(Flag::UncertainPairing)));
+}
+
+#[test]
+fn a_pair_behind_a_loss_is_taken_back_when_the_next_message_speaks_against_it() {
+    // Two requests were sent at once, the first was lost; nothing before showed that this client pipelines.
+    let burst = |talk: Talk| {
+        talk.lost(CLIENT, get("/1"))
+            .client(get("/2"))
+            .server("HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n")
+            .server("HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n")
+    };
+    for outcome in [burst(Talk::default()).run(), burst(Talk::default()).run_mid_stream()] {
+        assert_eq!(outcome.stats.paired, 0, "{:?}", outcome.lines());
+    }
+    // The same when the second response is lost as well, and the next request shows it.
+    let outcome = Talk::default()
+        .lost(CLIENT, get("/1"))
+        .client(get("/2"))
+        .server("HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n")
+        .lost(SERVER, "HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n")
+        .client(get("/3"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["GET /2 -> -", "- -> 201", "GET /3 -> 200"]);
+}
+
+#[test]
+fn a_tentative_request_does_not_decide_whether_there_is_a_body() {
+    // The response to a lost HEAD, held against the POST that was sent with it, would run to the end of the connection.
+    let head = "HEAD /1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let outcome = Talk::default()
+        .client(GET)
+        .server(OK)
+        .lost(CLIENT, head)
+        .client("POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+        .server("HTTP/1.1 201 A\r\nServer: s\r\n\r\n")
+        .swap()
+        .server("HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n")
+        .client(get("/3"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.records.iter().filter(|record| record.response.is_some()).count(), 4);
+    assert!(!outcome.lines().contains(&"POST /2 -> 201".to_owned()), "{:?}", outcome.lines());
+}
+
+#[test]
+fn what_is_left_of_a_cut_start_line_is_no_request() {
+    let outcome = Talk::default()
+        .client(GET)
+        .server(OK)
+        .lost(CLIENT, "HE")
+        .client("AD /b HTTP/1.1\r\nHost: h\r\n\r\n")
+        .server(ok(""))
+        .client("tail of something")
+        .client(get("/c"))
+        .server(OK)
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "- -> 200", "GET /c -> 200"]);
+}
+
+#[test]
+fn crafted_packets_may_acknowledge_nothing() {
+    let talk = |response: &str| {
+        let mut talk = Talk::default().client(GET).server(response);
+        for op in &mut talk.ops {
+            let Op::Data(side, position, _) = op else { continue };
+            position.acked = Some(support::STARTS[side.opposite().index()]);
+        }
+        talk
+    };
+    assert_eq!(talk(OK).run().lines(), ["GET /a -> 200"]);
+    assert_eq!(talk(OK).run_mid_stream().lines(), ["GET /a -> 200"]);
+    let timeout = talk("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(timeout.run().stats.paired, 0);
 }
 
 #[test]

@@ -249,3 +249,22 @@ fn what_is_held_stays_within_the_budget_and_returns_to_the_pool() {
     assert!(cx.stats().paired > 100);
     assert!(!sink.records.iter().any(|record| record.has(Flag::BodyNotCaptured)));
 }
+#[test]
+#[ignore = "two million exchanges: half a minute with optimization"]
+fn loss_never_makes_a_wrong_pair_in_the_long_run() {
+    for round in 0..40 {
+        for (per_mille, pipelined, mid_stream, largest, swap) in [
+            (10, 30, false, 1460, false),
+            (30, 5, true, 1460, false),
+            (50, 30, true, 1460, false),
+            (50, 50, false, 100, false),
+            (100, 0, false, 1460, true),
+            (100, 0, true, 60, false),
+            (200, 30, false, 1460, true),
+            (200, 30, true, 1460, true),
+        ] {
+            let tally = losses(pipelined, per_mille + round, mid_stream, largest, swap);
+            assert_eq!(tally.wrong, 0, "{round}: {per_mille} {pipelined} {mid_stream} {largest} {swap}: {tally:?}");
+        }
+    }
+}

@@ -185,7 +185,7 @@ impl Summary<'_> {
         if reassembly.duplicate_segments > decap.segments / 4 && reassembly.duplicate_segments > 0 {
             hints.push("the mirror copies packets more than once; records are not doubled by it".to_owned());
         }
-        if decap.missing_bytes > 0 {
+        if decap.missing_bytes > 0 && decap.truncated_frames > ledger.captures.frames / 100 {
             hints.push("raise the snapshot length of the capture, or the mirror's MTU, to see whole bodies".to_owned());
         }
         hints
@@ -342,12 +342,12 @@ not TCP        udp 567
         outcome.ledger.reassembly.gap_bytes = 4_380;
         outcome.ledger.reassembly.dropped_bytes[DropReason::PageMemory as usize] = 999;
         outcome.ledger.reassembly.duplicate_segments = 617_000;
-        outcome.ledger.decap.truncated_frames = 1;
+        outcome.ledger.decap.truncated_frames = 20_000;
         outcome.ledger.decap.missing_bytes = 1;
         let text = Summary(&outcome).to_string();
         assert!(
             text.contains(
-                "lost           4.38 kB in 3 gaps · 1 packet cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
+                "lost           4.38 kB in 3 gaps · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
             ),
             "{text}"
         );

@@ -4,7 +4,7 @@
 //! order in which they were read; so the set of records does not depend on the number of workers. A full channel blocks:
 //! replay loses nothing, it waits.
 //!
-//! Memory: a worker has at most [`QUEUED`] batches waiting, one in work and one being filled, each [`BATCH_BYTES`] of
+//! Memory: a worker has at most 4 batches waiting, one in work and one being filled, each 256 KiB of
 //! payload and its headers; all of them are reused.
 
 use std::ops::ControlFlow;

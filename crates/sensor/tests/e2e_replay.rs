@@ -159,9 +159,15 @@ fn an_output_file_holds_what_standard_output_would() {
 
 #[test]
 fn an_interrupt_writes_what_is_complete() {
+    for workers in ["1", "3"] {
+        interrupt(workers);
+    }
+}
+
+fn interrupt(workers: &str) {
     let capture = Capture::of_http(1, 4).to_bytes();
     let mut child = Command::new(env!("CARGO_BIN_EXE_sensor"))
-        .args(["replay", "-"])
+        .args(["replay", "-", "--workers", workers])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -188,6 +194,21 @@ fn an_interrupt_writes_what_is_complete() {
     assert!(stderr.contains("stopped before the end"), "{stderr}");
     assert!(!stderr.contains("WARN"), "it was stopped, not cut: {stderr}");
     assert_eq!(records(&stdout).len(), 4, "{stderr}");
+}
+
+#[test]
+fn a_named_pipe_is_an_input_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Capture::of_http(1, 4).to_bytes();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, capture).unwrap())
+    };
+    let (run, _) = replay(&pipe, &[]);
+    writer.join().unwrap();
+    assert_eq!((run.code, records(&run.stdout).len()), (Some(0), 4), "{}", run.stderr);
 }
 
 #[test]

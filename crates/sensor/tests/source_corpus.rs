@@ -53,8 +53,9 @@ fn libpcaps(path: &Path) -> Result<Reading, pcap::Error> {
     let end = loop {
         match capture.next_packet() {
             Ok(packet) => {
-                // Seconds are unsigned in a file; what a broken one has in the other field may be anything.
-                let seconds = u64::from(packet.header.ts.tv_sec as u32);
+                // Seconds are unsigned in a pcap file, and what a broken one has in the other field may be anything.
+                let seconds = packet.header.ts.tv_sec;
+                let seconds = u64::try_from(seconds).unwrap_or(u64::from(seconds as u32));
                 let nanos = (seconds * 1_000_000_000).wrapping_add(packet.header.ts.tv_usec as u64);
                 packets.push((nanos, packet.header.len.max(packet.header.caplen), packet.data.to_vec()));
             }
@@ -119,10 +120,10 @@ fn the_corpus_is_read_as_libpcap_reads_it() {
             let tell = |packets: usize, end: &Result<(), String>| format!("{packets} packets, {end:?}");
             let ours = ours.map_or_else(|e| e.to_string(), |r| tell(r.packets.len(), &r.end));
             let theirs = theirs.map_or_else(|e| e.to_string(), |r| tell(r.packets.len(), &r.end));
-            println!("{kind}: {}\n    we: {ours}\n    libpcap: {theirs}", path.display());
+            eprintln!("{kind}: {}\n    we: {ours}\n    libpcap: {theirs}", path.display());
         }
     }
-    println!("{kinds:#?}");
+    eprintln!("{kinds:#?}");
     let bad: Vec<_> = kinds.keys().filter(|kind| kind.chars().all(|c| !c.is_lowercase())).collect();
     assert!(bad.is_empty(), "{bad:?}: the output says of which files");
 }

@@ -442,6 +442,27 @@ fn damaged_compressed_data_is_corruption() {
     }
 }
 
+/// Found by fuzzing: how much came before the damage depended on the size of the buffer that was read into, because a
+/// failing call of the decompressor kept what it had decompressed.
+#[test]
+fn all_before_damage_in_compressed_data_is_given_whatever_the_buffer() {
+    let packets: Vec<_> = (1..60_000_u64).map(|n| Packet::new(n * 1_000, &n.wrapping_pow(7).to_le_bytes())).collect();
+    let plain = Pcap::default().file(&packets);
+    for mut file in [gzip(&plain), zstd(&plain)] {
+        // A stretch of nonsense close to the end.
+        let at = file.len() - 50_000;
+        file[at..at + 40].fill(0xff);
+        let small = try_read_with(&file, &ReadOptions { buffer_bytes: 64, read_ahead: false }).unwrap();
+        for (buffer_bytes, read_ahead) in [(1 << 12, false), (1 << 24, false), (1 << 16, true)] {
+            let outcome = try_read_with(&file, &ReadOptions { buffer_bytes, read_ahead }).unwrap();
+            assert_eq!(outcome.packets.len(), small.packets.len());
+            assert_eq!(outcome.end.unwrap_err().to_string(), small.end.as_ref().unwrap_err().to_string());
+        }
+        let good = packets.iter().zip(&small.packets).take_while(|(ours, theirs)| ours == theirs).count();
+        assert!(good > packets.len() / 2, "{good} of {}", packets.len());
+    }
+}
+
 #[test]
 fn impossible_pcap_records_are_corruption() {
     let pcap = Pcap { snaplen: 65_535, ..Pcap::default() };
@@ -662,5 +683,42 @@ proptest! {
                 prop_assert_eq!(&outcome.packets[..good], &packets[..good]);
             }
         }
+    }
+}
+
+/// Writes the seeds of the fuzz target: run by hand, `cargo test -p sensor --test source_formats -- --ignored seeds`.
+#[test]
+#[ignore = "writes into fuzz/corpus/capture"]
+fn seeds() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/capture");
+    let packets = [Packet::new(1_700_000_000_123_456_000, b"abc"), Packet::new(5_000, &[1; 40]).cut_from(60)];
+    let (ng, big) = (Ng::default(), Ng { big_endian: true });
+    let every_block = |ng: &Ng| {
+        [
+            ng.section(),
+            ng.interface_with(1, 9, -3),
+            ng.interface_with(113, 0x80 | 20, 0),
+            ng.enhanced(0, 5, 60, b"abcde", &ng.option(4, &ng.u64(3))),
+            ng.simple(60, b"abcd"),
+            ng.old(1, 2, 7, 3, b"abc"),
+            ng.block(0x7777, b"unknown"),
+            ng.statistics(0, &[ng.option(5, &ng.u64(9)), ng.option(7, &ng.u64(2))].concat()),
+        ]
+        .concat()
+    };
+    let mut seeds = vec![
+        ("pcapng-little", every_block(&ng)),
+        ("pcapng-big", every_block(&big)),
+        ("pcapng-sections", [every_block(&ng), every_block(&big)].concat()),
+        ("pcapng-gzip", gzip(&ng.file(&packets))),
+        ("pcapng-zstd", zstd(&ng.file(&packets))),
+    ];
+    for (name, pcap) in
+        ["micro", "micro-big", "nano", "nano-big", "modified", "modified-big"].into_iter().zip(writers())
+    {
+        seeds.push((name, pcap.file(&packets)));
+    }
+    for (name, content) in seeds {
+        std::fs::write(folder.join(name), content).unwrap();
     }
 }

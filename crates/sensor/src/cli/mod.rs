@@ -100,7 +100,8 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
         }
         None => {}
     }
-    if !quiet {
+    // What could not be opened has been said, and there is nothing else to say.
+    if !quiet && outcome.ledger.captures.opened > 0 {
         say(format_args!("{}", Summary(outcome)));
     }
     match ledger {

@@ -56,9 +56,7 @@ pub enum UsageError {
     #[error(transparent)]
     Memory(#[from] TooLittle),
     /// The filter.
-    #[error(
-        "{0}\nhint: filters are pcap filter expressions, such as 'tcp port 8080' or 'udp port 4789'; see pcap-filter(7)"
-    )]
+    #[error("{0}\nhint: {hint}", hint = .0.hint())]
     Filter(FilterError),
     /// An input.
     #[error("{0}{hint}", hint = HintLine(.0.hint()))]

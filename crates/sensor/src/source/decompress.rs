@@ -1,15 +1,16 @@
-//! gzip and zstd, and the account of what was read of a file.
+//! zstd (RFC 8878), and the account of what was read of a file.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::gzip::skip;
+
 /// Compressed bytes read at once.
-const STEP: usize = 128 * 1024;
+pub(super) const STEP: usize = 128 * 1024;
 
 /// A reader that tells, from another thread too, how far it came.
 pub(super) struct Counted<R> {
@@ -31,41 +32,26 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// The members of a gzip file, decompressed.
-///
-/// Input that ends early is [`ErrorKind::UnexpectedEof`], input that is not gzip is [`ErrorKind::InvalidData`].
-pub(super) struct Gzip<R: Read>(MultiGzDecoder<BufReader<R>>);
-
-impl<R: Read> Gzip<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self(MultiGzDecoder::new(BufReader::with_capacity(STEP, input)))
-    }
-}
-
-impl<R: Read> Read for Gzip<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into).map_err(|error| match error.kind() {
-            ErrorKind::InvalidInput | ErrorKind::InvalidData => {
-                io::Error::new(ErrorKind::InvalidData, format!("the gzip data is corrupt ({error})"))
-            }
-            _ => error,
-        })
-    }
+/// The error for compressed data that cannot be right.
+pub(super) fn corrupt(format: &str, reason: impl std::fmt::Display) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("the {format} data is corrupt ({reason})"))
 }
 
 /// The frames of a zstd file, decompressed; skippable frames skipped, checksums held against the content.
 ///
-/// Errors as [`Gzip`]'s.
+/// Errors as [`super::gzip::Gzip`]'s, and as late.
 pub(super) struct Zstd<R: Read> {
     input: Watched<R>,
     decoder: FrameDecoder,
     in_frame: bool,
+    /// What will be reported once all that was decompressed before has been given.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Zstd<R> {
     pub(super) fn new(input: R) -> Self {
         let input = Watched { inner: BufReader::with_capacity(STEP, input), ended: false, failed: None };
-        Self { input, decoder: FrameDecoder::new(), in_frame: false }
+        Self { input, decoder: FrameDecoder::new(), in_frame: false, failed: None }
     }
 
     /// What a decoder's failure means: it has no way to say that its input ended or failed.
@@ -76,7 +62,7 @@ impl<R: Read> Zstd<R> {
         if self.input.ended {
             return io::Error::new(ErrorKind::UnexpectedEof, "the zstd data ends early");
         }
-        io::Error::new(ErrorKind::InvalidData, format!("the zstd data is corrupt ({error})"))
+        corrupt("zstd", error)
     }
 
     /// Starts the next frame; false at the end of the input.
@@ -87,10 +73,7 @@ impl<R: Read> Zstd<R> {
         match self.decoder.reset(&mut self.input) {
             Ok(()) => self.in_frame = true,
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                let skipped = io::copy(&mut (&mut self.input).take(u64::from(length)), &mut io::sink())?;
-                if skipped < u64::from(length) {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the zstd data ends early"));
-                }
+                skip(&mut self.input, u64::from(length))?;
             }
             Err(error) => return Err(self.judge(&error)),
         }
@@ -100,9 +83,7 @@ impl<R: Read> Zstd<R> {
     fn close_frame(&mut self) -> io::Result<()> {
         self.in_frame = false;
         match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
-            (Some(said), Some(found)) if said != found => {
-                Err(io::Error::new(ErrorKind::InvalidData, "the zstd data is corrupt (its checksum does not match)"))
-            }
+            (Some(said), Some(found)) if said != found => Err(corrupt("zstd", "its checksum does not match")),
             _ => Ok(()),
         }
     }
@@ -124,11 +105,19 @@ impl<R: Read> Read for Zstd<R> {
             if count > 0 {
                 return Ok(count);
             }
+            if let Some(error) = self.failed.take() {
+                self.in_frame = false;
+                return Err(error);
+            }
             if self.decoder.is_finished() {
                 self.close_frame()?;
             } else if let Err(error) = self.decoder.decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBlocks(1))
             {
-                return Err(self.judge(&error));
+                self.failed = Some(self.judge(&error));
+                // The decoder keeps a window of up to 128 MiB back until its frame ends. So it ends: with an empty last
+                // block, and what may be its checksum. Should even that fail, the window is lost, and nothing else.
+                let end = [1, 0, 0, 0, 0, 0, 0];
+                let _ = self.decoder.decode_blocks(&end[..], BlockDecodingStrategy::All);
             }
         }
     }
@@ -166,10 +155,11 @@ mod tests {
     use flate2::write::GzEncoder;
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
+    use super::super::gzip::Gzip;
     use super::*;
 
     fn content() -> Vec<u8> {
-        (0..300_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect()
+        (0..600_000_u32).map(|n| (n.wrapping_mul(n.wrapping_mul(n)) >> 13) as u8).collect()
     }
 
     fn gzip(content: &[u8]) -> Vec<u8> {
@@ -204,15 +194,18 @@ mod tests {
     fn an_early_end_gives_what_there_is() {
         let content = content();
         let (gz, zst) = (gzip(&content), zstd(&content));
-        for part in 1..40 {
-            let cut = &gz[..gz.len() * part / 40];
+        for part in 1..12 {
+            let cut = &gz[..gz.len() * part / 12];
             let (all, end) = read(Gzip::new(cut));
-            assert_eq!(end, Some(ErrorKind::UnexpectedEof), "{part}/40");
+            assert_eq!(end, Some(ErrorKind::UnexpectedEof), "{part}/12");
             assert_eq!(all, content[..all.len()]);
-            let cut = &zst[..zst.len() * part / 40];
+            assert!(all.len() + 100_000 > content.len() * part / 12, "{} at {part}/12", all.len());
+            let cut = &zst[..zst.len() * part / 12];
             let (all, end) = read(Zstd::new(cut));
-            assert_eq!(end, Some(ErrorKind::UnexpectedEof), "{part}/40");
+            assert_eq!(end, Some(ErrorKind::UnexpectedEof), "{part}/12");
             assert_eq!(all, content[..all.len()]);
+            // Whole blocks, of 128 KiB of content at most.
+            assert!(all.len() + 200_000 > content.len() * part / 12, "{} at {part}/12", all.len());
         }
         let skippable = b"\x53\x2a\x4d\x18\x05\0\0\0abcd";
         assert_eq!(read(Zstd::new(&skippable[..])).1, Some(ErrorKind::UnexpectedEof));

@@ -19,6 +19,7 @@ mod content;
 mod decompress;
 mod error;
 mod filter;
+mod gzip;
 mod input;
 mod link;
 mod pcap;

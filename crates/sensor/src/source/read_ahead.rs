@@ -133,7 +133,7 @@ mod tests {
     fn a_dropped_reader_lets_the_thread_go() {
         struct Endless {
             _open: Sender<()>,
-        };
+        }
         impl Read for Endless {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
                 Ok(into.len())

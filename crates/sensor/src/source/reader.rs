@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use decap::Frame;
 
 use super::content::{Content, ENOUGH, readable};
-use super::decompress::{Counted, Gzip, Zstd};
+use super::decompress::{Counted, Zstd};
 use super::error::{OpenError, ReadError};
+use super::gzip::Gzip;
 use super::input::Input;
 use super::pcap::{FILE_HEADER, Pcap, Refusal};
 use super::pcapng::Pcapng;
@@ -29,8 +30,9 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        // Measured: larger ones leave the second-level cache between the kernel's copy and the pipeline's reading.
-        Self { buffer_bytes: 1024 * 1024, read_ahead: true }
+        // Measured on a file of 1.2 GB: from 128 KiB to 512 KiB the same, below and above slower, because then system
+        // calls count, or the second-level cache no longer holds what the kernel has just copied.
+        Self { buffer_bytes: 256 * 1024, read_ahead: true }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Builds capture files in memory, of every kind there is.
 
+#![allow(dead_code, reason = "each test program uses its part of it")]
+
 use std::io::Write;
 
 /// A packet to write, and to expect back.
