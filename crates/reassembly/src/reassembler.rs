@@ -77,7 +77,7 @@ impl<H: StreamHandler> Reassembler<H> {
             is_new = true;
         }
         let outcome = match flow.phase {
-            Phase::Closed => self.streams.take_late(flow, segment),
+            Phase::Closed | Phase::Late => self.streams.take_late(flow, segment),
             _ => self.streams.take(flow, segment, now),
         };
         if outcome == Outcome::NewConnection {
@@ -86,7 +86,7 @@ impl<H: StreamHandler> Reassembler<H> {
             is_new = true;
             self.streams.take(flow, segment, now);
         }
-        if flow.phase != Phase::Closed {
+        if !flow.phase.is_over() {
             self.streams.review(flow, Moment { at: now, path: Some(segment.path) });
             self.streams.schedule(flow);
         }
@@ -116,7 +116,7 @@ impl<H: StreamHandler> Reassembler<H> {
         if now > self.silent_until {
             self.reap(now, usize::MAX);
             self.silent_until = Timestamp::from_nanos(u64::MAX);
-            for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+            for phase in Phase::LISTED {
                 if let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
                     self.expect_silence(id);
                 }
@@ -129,7 +129,7 @@ impl<H: StreamHandler> Reassembler<H> {
     /// Deadlines before the latest time pushed or ticked act first, so that a flow that had been silent for long ends for
     /// that reason. With several reassemblers on parts of one input, tick each to the input's last time before.
     pub fn finish(&mut self) {
-        for phase in [Phase::Active, Phase::Quiet, Phase::Closed] {
+        for phase in [Phase::Active, Phase::Quiet, Phase::Closed, Phase::Late] {
             while let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
                 self.advance(id, self.now);
                 if let Some(flow) = self.table.flow_mut(id) {
@@ -188,12 +188,12 @@ impl<H: StreamHandler> Reassembler<H> {
 
     /// Makes room for a flow. Flows that matter least go first; none is left when this fails.
     fn evict(&mut self, at: Timestamp) -> Option<()> {
-        let phases = [Phase::Quiet, Phase::Closed, Phase::Active];
+        let phases = [Phase::Quiet, Phase::Closed, Phase::Late, Phase::Active];
         let id = phases.into_iter().find_map(|phase| self.table.oldest(phase))?.id;
         let now = self.table.flow_mut(id)?.last.max(at);
         self.advance(id, now);
         if let Some(flow) = self.table.flow_mut(id) {
-            if flow.phase != Phase::Closed {
+            if !flow.phase.is_over() {
                 self.streams.stats.evicted_flows += 1;
             }
             self.streams.close(flow, CloseReason::Evicted, now, now);
@@ -217,7 +217,7 @@ impl<H: StreamHandler> Reassembler<H> {
 
     /// Lets flows go whose silence or lingering ended before `now`, at most `most` of each list.
     fn reap(&mut self, now: Timestamp, most: usize) {
-        for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+        for phase in Phase::LISTED {
             for _ in 0..most {
                 let Some(flow) = self.table.oldest(phase).filter(|flow| self.silence_ends(flow) < now) else { break };
                 let id = flow.id;
