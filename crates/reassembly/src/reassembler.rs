@@ -15,7 +15,8 @@ use crate::streams::{Moment, Streams};
 use crate::table::FlowTable;
 
 /// Flows that may be over are looked for when one is added, this many at a time: more than one, so that the table
-/// shrinks even if nobody calls [`Reassembler::tick`].
+/// shrinks even if nobody calls [`Reassembler::tick`]. Where somebody does, ticks alone say that time has passed: one
+/// flow's segment must not end another, or it would matter which flows share a reassembler.
 const REAPED_PER_NEW_FLOW: usize = 2;
 
 /// Puts segments in order, flow by flow, and drives a [`StreamHandler`] with what comes out.
@@ -26,6 +27,8 @@ pub struct Reassembler<H: StreamHandler> {
     idle_nanos: u64,
     /// The latest time that was pushed or ticked.
     now: Timestamp,
+    /// The time of the latest tick, once there was one.
+    ticked: Option<Timestamp>,
     /// Before this no silence and no lingering ends.
     silent_until: Timestamp,
 }
@@ -39,6 +42,7 @@ impl<H: StreamHandler> Reassembler<H> {
             idle_nanos: u64::try_from(limits.idle.as_nanos()).unwrap_or(u64::MAX),
             streams: Streams::new(limits, handler),
             now: Timestamp::ZERO,
+            ticked: None,
             silent_until: Timestamp::ZERO,
         }
     }
@@ -105,6 +109,7 @@ impl<H: StreamHandler> Reassembler<H> {
     /// to about a second late; their end is reported as when it was due.
     pub fn tick(&mut self, now: Timestamp) {
         self.now = now;
+        self.ticked = Some(now);
         while let Some((_, hold)) = self.streams.holds.timers.soonest().filter(|&(deadline, _)| deadline < now) {
             let flow = self.streams.holds.get(hold).map_or(NONE, |hold| hold.flow);
             if self.table.flow_mut(flow).is_none() {
@@ -173,7 +178,7 @@ impl<H: StreamHandler> Reassembler<H> {
             self.streams.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);
             return None;
         }
-        self.reap(segment.at, REAPED_PER_NEW_FLOW);
+        self.reap(self.ticked.map_or(segment.at, |ticked| ticked.min(segment.at)), REAPED_PER_NEW_FLOW);
         let limit = self.streams.limits.max_flows.clamp(1, NONE as usize);
         while self.table.len() >= limit {
             self.evict(segment.at)?;

@@ -629,3 +629,22 @@ fn a_connection_that_goes_on_after_a_forged_end_is_not_swallowed_for_long() {
     assert!(scene.reassembler.handler().logs.len() > 1);
     scene.finish();
 }
+
+#[test]
+fn where_ticks_tell_the_time_flows_do_not_end_each_other() {
+    // What flow 1000 shows of itself must not depend on whether flow 2000 is in the same table, even when files were
+    // given in the wrong order and time jumps back.
+    let alone_and_not = [false, true].map(|is_alone| {
+        let mut scene = Scene::new();
+        scene.reassembler.tick(Timestamp::ZERO);
+        scene.handshake().push(Forward, ACK | FIN, 100, 500, b"ask").push(Reverse, ACK | FIN, 500, 104, b"answer");
+        let again = scene.packet(Forward, ACK | FIN, 100, 500, b"ask");
+        for port in (2000..2004).filter(|_| !is_alone) {
+            let other = scene.wait(Duration::from_secs(60)).packet(Forward, SYN, 7, 0, b"");
+            scene.push_packet(&common::Packet { port, ..other });
+        }
+        scene.push_packet(&again).finish();
+        scene.log().clone()
+    });
+    assert_eq!(alone_and_not[0], alone_and_not[1]);
+}
