@@ -10,7 +10,7 @@ use core::time::Duration;
 use decap::{Config, Decapsulator, Frame, LinkType, Timestamp, Verdict};
 use libfuzzer_sys::fuzz_target;
 
-const LINKS: [LinkType; 8] = [
+const LINKS: [LinkType; 11] = [
     LinkType::Ethernet,
     LinkType::LinuxSll,
     LinkType::LinuxSll2,
@@ -19,6 +19,9 @@ const LINKS: [LinkType; 8] = [
     LinkType::RawIpv6,
     LinkType::BsdNull,
     LinkType::BsdLoop,
+    LinkType::Ppp,
+    LinkType::PppEther,
+    LinkType::Nflog,
 ];
 
 fn config(settings: u8) -> Config {

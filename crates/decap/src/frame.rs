@@ -23,6 +23,12 @@ pub enum LinkType {
     BsdNull,
     /// OpenBSD loopback (108): address family in network byte order.
     BsdLoop,
+    /// PPP, bare or in HDLC-like framing, and Cisco HDLC, told apart by their first byte (9, 50, 104).
+    Ppp,
+    /// PPPoE session data without an Ethernet header (51).
+    PppEther,
+    /// Linux netfilter log (239).
+    Nflog,
 }
 
 impl LinkType {
@@ -32,11 +38,14 @@ impl LinkType {
         Some(match number {
             0 => Self::BsdNull,
             1 => Self::Ethernet,
+            9 | 50 | 104 => Self::Ppp,
             12 | 14 | 101 => Self::RawIp,
+            51 => Self::PppEther,
             108 => Self::BsdLoop,
             113 => Self::LinuxSll,
             228 => Self::RawIpv4,
             229 => Self::RawIpv6,
+            239 => Self::Nflog,
             276 => Self::LinuxSll2,
             _ => return None,
         })

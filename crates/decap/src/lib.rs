@@ -24,6 +24,7 @@ mod ip;
 mod link;
 mod lisp;
 mod mpls;
+mod nflog;
 mod nsh;
 mod ppp;
 mod reason;

@@ -1,8 +1,9 @@
-//! The link layers that a capture can start with, other than Ethernet: Linux cooked, raw IP, BSD loopback.
+//! The link layers that a capture can start with, other than Ethernet: Linux cooked, raw IP, BSD loopback, PPP and
+//! HDLC.
 
 use crate::frame::LinkType;
 use crate::reason::SkipReason;
-use crate::step::{Next, Step, Stepped};
+use crate::step::{Next, Step, Stepped, ether_type};
 use crate::view::View;
 
 const REASON: SkipReason = SkipReason::MalformedLink;
@@ -18,6 +19,9 @@ pub(crate) fn start(link: LinkType, view: View<'_>) -> Stepped {
         LinkType::RawIpv4 => raw(view, 4),
         LinkType::RawIpv6 => raw(view, 6),
         LinkType::BsdNull | LinkType::BsdLoop => loopback(view),
+        LinkType::Ppp => hdlc(view),
+        LinkType::PppEther => Ok(Step::to(Next::EtherType(ether_type::PPPOE_SESSION), 0)),
+        LinkType::Nflog => crate::nflog::nflog(view),
     }
 }
 
@@ -70,6 +74,16 @@ fn loopback(view: View<'_>) -> Stepped {
     }
 }
 
+/// Cisco HDLC: an address of its own, a control byte, an EtherType. Anything else is PPP.
+fn hdlc(view: View<'_>) -> Stepped {
+    const UNICAST: u8 = 0x0f;
+    const MULTICAST: u8 = 0x8f;
+    match view.u8(0, REASON)? {
+        UNICAST | MULTICAST => Ok(Step::to(Next::of_ether_type(view.u16(2, REASON)?), 4)),
+        _ => Ok(Step::to(Next::Ppp, 0)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +123,18 @@ mod tests {
         }
         assert_eq!(start(LinkType::BsdNull, whole(&[7, 0, 0, 0])), Err(SkipReason::NotIp));
         assert_eq!(start(LinkType::BsdNull, whole(&[2, 0, 0])), Err(SkipReason::MalformedLink));
+    }
+
+    #[test]
+    fn hdlc_is_told_from_ppp() {
+        let read = |bytes: &[u8]| start(LinkType::Ppp, whole(bytes));
+        assert_eq!(read(&[0x0f, 0, 0x08, 0]), Ok(Step::to(Next::Ip, 4)));
+        assert_eq!(read(&[0x8f, 0, 0x88, 0x47]), Ok(Step::to(Next::Mpls, 4)));
+        assert_eq!(read(&[0x0f, 0, 0x08]), Err(SkipReason::MalformedLink));
+        for ppp in [&[0xff, 3, 0, 0x21][..], &[0, 0x21], &[0x21]] {
+            assert_eq!(read(ppp), Ok(Step::to(Next::Ppp, 0)));
+        }
+        assert_eq!(start(LinkType::PppEther, whole(&[])), Ok(Step::to(Next::EtherType(0x8864), 0)));
     }
 
     #[test]

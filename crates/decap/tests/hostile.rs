@@ -9,7 +9,7 @@ use build::{WRAPS, frame, tcp, wrap};
 use decap::{Config, Decapsulator, Frame, LinkType, Timestamp, Verdict};
 use proptest::prelude::*;
 
-const LINKS: [LinkType; 8] = [
+const LINKS: [LinkType; 11] = [
     LinkType::Ethernet,
     LinkType::LinuxSll,
     LinkType::LinuxSll2,
@@ -18,6 +18,9 @@ const LINKS: [LinkType; 8] = [
     LinkType::RawIpv6,
     LinkType::BsdNull,
     LinkType::BsdLoop,
+    LinkType::Ppp,
+    LinkType::PppEther,
+    LinkType::Nflog,
 ];
 
 fn push(decapsulator: &mut Decapsulator, frame: Frame<'_>) -> bool {

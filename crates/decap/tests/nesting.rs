@@ -168,8 +168,9 @@ fn every_link_type() {
         let packet = tcp(v6, PAYLOAD);
         let number: u16 = if v6 { 0x86dd } else { 0x0800 };
         let family: u32 = if v6 { 30 } else { 2 };
+        let ppp = if v6 { 0x57 } else { 0x21 };
         let [high, low] = number.to_be_bytes();
-        let headers: [(LinkType, Vec<u8>); 9] = [
+        let headers: [(LinkType, Vec<u8>); 14] = [
             (LinkType::Ethernet, [&[2; 12][..], &[high, low]].concat()),
             (LinkType::LinuxSll, [&[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0][..], &[high, low]].concat()),
             (LinkType::LinuxSll2, [&[high, low][..], &[0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0]].concat()),
@@ -179,6 +180,14 @@ fn every_link_type() {
             (LinkType::BsdNull, family.to_be_bytes().to_vec()),
             (LinkType::BsdLoop, family.to_be_bytes().to_vec()),
             (LinkType::Ethernet, [&[2; 12][..], &[0x81, 0, 0x20, 0, 0x81, 0, 0, 9, high, low]].concat()),
+            (LinkType::Ppp, vec![0xff, 3, 0, ppp]),
+            (LinkType::Ppp, vec![ppp]),
+            (LinkType::Ppp, vec![0x0f, 0, high, low]),
+            (
+                LinkType::PppEther,
+                [&[0x11, 0, 0, 7][..], &(packet.bytes.len() as u16 + 2).to_be_bytes(), &[0, ppp]].concat(),
+            ),
+            (LinkType::Nflog, vec![if v6 { 10 } else { 2 }, 0, 0, 1, 5, 0, 10, 0, 0, 0, 0, 0, 0xff, 0xff, 9, 0]),
         ];
         for (at, (link, header)) in headers.into_iter().enumerate() {
             let bytes = [&header[..], &packet.bytes].concat();

@@ -29,8 +29,21 @@ pub(crate) enum Phase {
     Active,
     /// Over, and kept to absorb late copies.
     Closed,
+    /// Over, and what was seen is still sent again: kept until that stops.
+    Late,
     /// Over; the slot can go.
     Dead,
+}
+
+impl Phase {
+    /// All in which a flow hangs in a list, in the order in which the lists are looked through for silence.
+    pub(crate) const LISTED: [Self; 4] = [Self::Quiet, Self::Active, Self::Closed, Self::Late];
+
+    /// Whether the flow has ended.
+    #[inline]
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Late | Self::Dead)
+    }
 }
 
 /// What is known of a direction, as bits.
@@ -214,7 +227,11 @@ impl Flow {
             return first_byte == SeqNum(self.rest[direction].start as u32);
         }
         if !marks.has(Marks::KNOWN) {
-            return self.phase != Phase::Closed;
+            return !self.phase.is_over();
+        }
+        if marks.has(Marks::FIN) && SeqNum(self.rest[direction].end as u32).offset_from(first_byte) < 0 {
+            // A stream cannot end before it begins: the FIN was forged, or of an earlier connection.
+            return false;
         }
         let known = if marks.has(Marks::ANCHORED) { self.rest[direction].start } else { self.half[direction].next };
         let ahead = SeqNum(known as u32).offset_from(first_byte);

@@ -98,6 +98,9 @@ impl<H: StreamHandler> Streams<H> {
             let seen = next.saturating_sub(offset).min(len);
             self.stats.already_seen_bytes += seen;
             self.count_dropped(DropReason::AfterEnd, len - seen);
+            // Whoever hears no answer sends again at longer and longer intervals. Bytes that are new speak of a
+            // connection that goes on, which must not be swallowed for longer than a late copy may take.
+            flow.phase = if seen == len { Phase::Late } else { Phase::Closed };
             if seen == len && !is_copy {
                 self.stats.retransmitted_segments += 1;
             }
@@ -147,6 +150,12 @@ impl<H: StreamHandler> Streams<H> {
         }
         if flow.rest[direction].start == start {
             flow.marks[direction].set(Marks::SYN);
+            if segment.flags.ack()
+                && let Some(hold) = self.holds.get_mut(flow.hold)
+            {
+                // It accepts the connection. A reset before it was forged, or meant an attempt that was given up.
+                hold.reset = None;
+            }
         }
     }
 

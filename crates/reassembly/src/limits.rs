@@ -22,7 +22,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Silence after which a flow that never carried payload is forgotten. Default 30 s.
     pub idle_without_payload: Duration,
-    /// How long a flow lingers after its end, to absorb late copies. Default 5 s.
+    /// How long a flow lingers after its end, to absorb late copies. Default 5 s. One whose bytes are still sent again
+    /// lingers until it is silent for [`Limits::idle_without_payload`].
     pub linger: Duration,
     /// Seed of the flow table's hash; a live sensor takes a random one.
     pub seed: u64,

@@ -212,7 +212,7 @@ impl<H: StreamHandler> Streams<H> {
 
     fn pending(&self, flow: &Flow, direction: Direction) -> Pending {
         let (marks, half) = (flow.marks[direction], &flow.half[direction]);
-        if flow.shunted || flow.phase == Phase::Closed || !marks.has(Marks::KNOWN) {
+        if flow.shunted || flow.phase.is_over() || !marks.has(Marks::KNOWN) {
             return Pending::Nothing;
         }
         let side = self.holds.side(flow.hold, direction);
@@ -262,6 +262,7 @@ impl<H: StreamHandler> Streams<H> {
         match flow.phase {
             Phase::Dead => return None,
             Phase::Closed => return Some((flow.edge + self.limits.linger, Due::Linger)),
+            Phase::Late => return Some((flow.last + self.silence(flow.phase), Due::Linger)),
             Phase::Quiet | Phase::Active => {}
         }
         let mut soonest = (flow.last + self.silence(flow.phase), Due::Idle);
@@ -280,11 +281,11 @@ impl<H: StreamHandler> Streams<H> {
         Some(soonest)
     }
 
-    /// The silence after which a live flow is over.
+    /// The silence after which a live flow is over, or one that is over and still sent again is forgotten.
     #[inline]
     pub(crate) const fn silence(&self, phase: Phase) -> Duration {
         match phase {
-            Phase::Quiet => self.limits.idle_without_payload,
+            Phase::Quiet | Phase::Late => self.limits.idle_without_payload,
             _ => self.limits.idle,
         }
     }

@@ -15,7 +15,8 @@ use crate::streams::{Moment, Streams};
 use crate::table::FlowTable;
 
 /// Flows that may be over are looked for when one is added, this many at a time: more than one, so that the table
-/// shrinks even if nobody calls [`Reassembler::tick`].
+/// shrinks even if nobody calls [`Reassembler::tick`]. Where somebody does, ticks alone say that time has passed: one
+/// flow's segment must not end another, or it would matter which flows share a reassembler.
 const REAPED_PER_NEW_FLOW: usize = 2;
 
 /// Puts segments in order, flow by flow, and drives a [`StreamHandler`] with what comes out.
@@ -26,6 +27,8 @@ pub struct Reassembler<H: StreamHandler> {
     idle_nanos: u64,
     /// The latest time that was pushed or ticked.
     now: Timestamp,
+    /// The time of the latest tick, once there was one.
+    ticked: Option<Timestamp>,
     /// Before this no silence and no lingering ends.
     silent_until: Timestamp,
 }
@@ -39,6 +42,7 @@ impl<H: StreamHandler> Reassembler<H> {
             idle_nanos: u64::try_from(limits.idle.as_nanos()).unwrap_or(u64::MAX),
             streams: Streams::new(limits, handler),
             now: Timestamp::ZERO,
+            ticked: None,
             silent_until: Timestamp::ZERO,
         }
     }
@@ -77,7 +81,7 @@ impl<H: StreamHandler> Reassembler<H> {
             is_new = true;
         }
         let outcome = match flow.phase {
-            Phase::Closed => self.streams.take_late(flow, segment),
+            Phase::Closed | Phase::Late => self.streams.take_late(flow, segment),
             _ => self.streams.take(flow, segment, now),
         };
         if outcome == Outcome::NewConnection {
@@ -86,7 +90,7 @@ impl<H: StreamHandler> Reassembler<H> {
             is_new = true;
             self.streams.take(flow, segment, now);
         }
-        if flow.phase != Phase::Closed {
+        if !flow.phase.is_over() {
             self.streams.review(flow, Moment { at: now, path: Some(segment.path) });
             self.streams.schedule(flow);
         }
@@ -105,6 +109,7 @@ impl<H: StreamHandler> Reassembler<H> {
     /// to about a second late; their end is reported as when it was due.
     pub fn tick(&mut self, now: Timestamp) {
         self.now = now;
+        self.ticked = Some(now);
         while let Some((_, hold)) = self.streams.holds.timers.soonest().filter(|&(deadline, _)| deadline < now) {
             let flow = self.streams.holds.get(hold).map_or(NONE, |hold| hold.flow);
             if self.table.flow_mut(flow).is_none() {
@@ -116,7 +121,7 @@ impl<H: StreamHandler> Reassembler<H> {
         if now > self.silent_until {
             self.reap(now, usize::MAX);
             self.silent_until = Timestamp::from_nanos(u64::MAX);
-            for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+            for phase in Phase::LISTED {
                 if let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
                     self.expect_silence(id);
                 }
@@ -129,7 +134,7 @@ impl<H: StreamHandler> Reassembler<H> {
     /// Deadlines before the latest time pushed or ticked act first, so that a flow that had been silent for long ends for
     /// that reason. With several reassemblers on parts of one input, tick each to the input's last time before.
     pub fn finish(&mut self) {
-        for phase in [Phase::Active, Phase::Quiet, Phase::Closed] {
+        for phase in [Phase::Active, Phase::Quiet, Phase::Closed, Phase::Late] {
             while let Some(id) = self.table.oldest(phase).map(|flow| flow.id) {
                 self.advance(id, self.now);
                 if let Some(flow) = self.table.flow_mut(id) {
@@ -173,7 +178,7 @@ impl<H: StreamHandler> Reassembler<H> {
             self.streams.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);
             return None;
         }
-        self.reap(segment.at, REAPED_PER_NEW_FLOW);
+        self.reap(self.ticked.map_or(segment.at, |ticked| ticked.min(segment.at)), REAPED_PER_NEW_FLOW);
         let limit = self.streams.limits.max_flows.clamp(1, NONE as usize);
         while self.table.len() >= limit {
             self.evict(segment.at)?;
@@ -188,12 +193,12 @@ impl<H: StreamHandler> Reassembler<H> {
 
     /// Makes room for a flow. Flows that matter least go first; none is left when this fails.
     fn evict(&mut self, at: Timestamp) -> Option<()> {
-        let phases = [Phase::Quiet, Phase::Closed, Phase::Active];
+        let phases = [Phase::Quiet, Phase::Closed, Phase::Late, Phase::Active];
         let id = phases.into_iter().find_map(|phase| self.table.oldest(phase))?.id;
         let now = self.table.flow_mut(id)?.last.max(at);
         self.advance(id, now);
         if let Some(flow) = self.table.flow_mut(id) {
-            if flow.phase != Phase::Closed {
+            if !flow.phase.is_over() {
                 self.streams.stats.evicted_flows += 1;
             }
             self.streams.close(flow, CloseReason::Evicted, now, now);
@@ -217,7 +222,7 @@ impl<H: StreamHandler> Reassembler<H> {
 
     /// Lets flows go whose silence or lingering ended before `now`, at most `most` of each list.
     fn reap(&mut self, now: Timestamp, most: usize) {
-        for phase in [Phase::Quiet, Phase::Active, Phase::Closed] {
+        for phase in Phase::LISTED {
             for _ in 0..most {
                 let Some(flow) = self.table.oldest(phase).filter(|flow| self.silence_ends(flow) < now) else { break };
                 let id = flow.id;

@@ -177,7 +177,7 @@ impl<H: StreamHandler> Streams<H> {
     /// it, `now` the flow's clock.
     #[inline(never)]
     pub(crate) fn close(&mut self, flow: &mut Flow, why: CloseReason, at: Timestamp, now: Timestamp) {
-        if matches!(flow.phase, Phase::Closed | Phase::Dead) {
+        if flow.phase.is_over() {
             return;
         }
         if why == CloseReason::Evicted && flow.conn == NONE {

@@ -44,6 +44,7 @@ pub(crate) struct FlowTable {
     quiet: List,
     active: List,
     closed: List,
+    late: List,
     /// The flow of the latest segment: segments come in trains.
     latest: u32,
     seed: u64,
@@ -59,6 +60,7 @@ impl FlowTable {
             quiet: empty,
             active: empty,
             closed: empty,
+            late: empty,
             latest: NONE,
             seed,
             shared_seed: Box::new(SharedSeed::from_u64(seed.rotate_left(32) ^ 0x5bd1_e995_9d1b_54a5)),
@@ -111,6 +113,7 @@ impl FlowTable {
             Phase::Quiet => self.quiet.head,
             Phase::Active => self.active.head,
             Phase::Closed => self.closed.head,
+            Phase::Late => self.late.head,
             Phase::Dead => NONE,
         })
     }
@@ -146,6 +149,7 @@ impl FlowTable {
             Phase::Quiet => Some(&mut self.quiet),
             Phase::Active => Some(&mut self.active),
             Phase::Closed => Some(&mut self.closed),
+            Phase::Late => Some(&mut self.late),
             Phase::Dead => None,
         }
     }

@@ -580,3 +580,71 @@ fn time_may_run_backwards() {
         scene.log().events.iter().any(|e| matches!(e, Event::Data(_, p, _) if p.at == Timestamp::from_nanos(5000)))
     );
 }
+
+#[test]
+fn what_was_forged_before_the_handshake_was_done_ends_nothing() {
+    // A reset and a FIN that guess at the server's number, before its own segments; near it and far from it; taking
+    // effect at once or after they have lingered.
+    for (isn, wait) in [(26_175, 0), (26_175, 300), (0x8000_0000, 0), (0x8000_0000, 300), (0xf000_0000, 0), (0, 0)] {
+        for forged in [&[RST][..], &[FIN], &[RST, FIN], &[FIN, RST]] {
+            let mut scene = Scene::new();
+            scene.push(Forward, SYN, 99, 0, b"");
+            for flag in forged {
+                scene.push(Reverse, ACK | flag, 0, 100, b"");
+            }
+            scene.push(Forward, RST, 100, 0, b"").wait(wait * MILLI);
+            scene.push(Reverse, SYN | ACK, isn, 100, b"");
+            let first = isn.wrapping_add(1);
+            scene.push(Forward, ACK, 100, first, b"").push(Forward, ACK, 100, first, b"ask");
+            scene.wait(400 * MILLI).push(Reverse, ACK, first, 103, b"answer").finish();
+            let seen = (text(&scene, Forward), text(&scene, Reverse), scene.log().initiator);
+            let expected = ("ask".to_owned(), "answer".to_owned(), Some(Forward));
+            assert_eq!(seen, expected, "number {isn}, forged {forged:?}, {wait} ms");
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_again_long_after_the_end_opens_nothing() {
+    let mut scene = Scene::new();
+    scene.handshake().push(Reverse, ACK | FIN, 500, 100, b"bye").push(Forward, ACK | FIN, 100, 504, b"ask");
+    for millis in [300, 600, 1_200, 2_400, 4_800, 9_600, 19_200] {
+        scene.wait(millis * MILLI).push(Forward, ACK | FIN, 100, 504, b"ask");
+    }
+    assert_eq!(scene.log().ending.unwrap().why, CloseReason::Finished);
+    assert_eq!(scene.reassembler.stats().retransmitted_segments, 7);
+    // Silence ends that, and a tick sees to it.
+    scene.reassembler.tick(scene.now() + Duration::from_secs(32));
+    assert_eq!(scene.reassembler.stats().active_flows, 0);
+    scene.finish();
+}
+
+#[test]
+fn a_connection_that_goes_on_after_a_forged_end_is_not_swallowed_for_long() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Reverse, ACK | RST, 500, 103, b"").wait(300 * MILLI);
+    for n in 0..20 {
+        let _ = scene.wait(500 * MILLI).client(100, b"abc").client(103 + n, b".");
+    }
+    assert!(scene.reassembler.handler().logs.len() > 1);
+    scene.finish();
+}
+
+#[test]
+fn where_ticks_tell_the_time_flows_do_not_end_each_other() {
+    // What flow 1000 shows of itself must not depend on whether flow 2000 is in the same table, even when files were
+    // given in the wrong order and time jumps back.
+    let alone_and_not = [false, true].map(|is_alone| {
+        let mut scene = Scene::new();
+        scene.reassembler.tick(Timestamp::ZERO);
+        scene.handshake().push(Forward, ACK | FIN, 100, 500, b"ask").push(Reverse, ACK | FIN, 500, 104, b"answer");
+        let again = scene.packet(Forward, ACK | FIN, 100, 500, b"ask");
+        for port in (2000..2004).filter(|_| !is_alone) {
+            let other = scene.wait(Duration::from_secs(60)).packet(Forward, SYN, 7, 0, b"");
+            scene.push_packet(&common::Packet { port, ..other });
+        }
+        scene.push_packet(&again).finish();
+        scene.log().clone()
+    });
+    assert_eq!(alone_and_not[0], alone_and_not[1]);
+}

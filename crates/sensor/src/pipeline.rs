@@ -77,7 +77,10 @@ impl<O: Outlet> Lane<O> {
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
         let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), outlet);
-        Self { reassembler: Reassembler::new(settings.reassembly.clone(), handler) }
+        let mut reassembler = Reassembler::new(settings.reassembly.clone(), handler);
+        // From now on time passes by ticks alone, which are the same for any number of lanes.
+        reassembler.tick(Timestamp::ZERO);
+        Self { reassembler }
     }
 
     /// Ends every flow and hands on every line.
@@ -132,6 +135,8 @@ pub struct Pipeline<S> {
     decap: Decapsulator,
     segments: S,
     clock: Clock,
+    /// When the latest frame was captured.
+    last: Timestamp,
     payload_bytes: u64,
 }
 
@@ -147,7 +152,13 @@ impl<S: Segments> Pipeline<S> {
     /// A pipeline in front of `segments`.
     #[must_use]
     pub fn new(config: decap::Config, segments: S) -> Self {
-        Self { decap: Decapsulator::new(config), segments, clock: Clock::default(), payload_bytes: 0 }
+        Self {
+            decap: Decapsulator::new(config),
+            segments,
+            clock: Clock::default(),
+            last: Timestamp::ZERO,
+            payload_bytes: 0,
+        }
     }
 
     /// Takes the next captured frame.
@@ -158,15 +169,18 @@ impl<S: Segments> Pipeline<S> {
             self.payload_bytes += segment.payload.len() as u64;
             self.segments.push(&segment);
         }
+        self.last = at;
         if let Some(now) = self.clock.frame(at) {
             self.decap.tick(now);
             self.segments.tick(now);
         }
     }
 
-    /// Gives up what decapsulation still holds. What takes the segments is finished by its owner.
+    /// Gives up what decapsulation still holds, and tells what takes the segments how far packet time got: else how a
+    /// flow ends would depend on what its worker saw last. What takes the segments is finished by its owner.
     pub fn finish(&mut self) {
         self.decap.finish();
+        self.segments.tick(self.last);
     }
 
     /// What decapsulation counted.
@@ -241,6 +255,36 @@ mod tests {
         }
         let window = u64::from(Clock::WINDOW);
         assert_eq!(ticks, [1_000, 1_000 + window, 1_000 + 2 * window].map(Timestamp::from_nanos));
+    }
+
+    /// Ticks and segments, in the order in which they came.
+    #[derive(Default)]
+    struct Seen(Vec<(&'static str, Timestamp)>);
+
+    impl Segments for Seen {
+        fn push(&mut self, segment: &Segment<'_>) {
+            self.0.push(("segment", segment.at));
+        }
+
+        fn tick(&mut self, now: Timestamp) {
+            self.0.push(("tick", now));
+        }
+
+        fn is_stopped(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn the_end_is_told_as_the_last_frame_s_time() {
+        let mut pipeline = Pipeline::new(decap::Config::default(), Seen::default());
+        for nanos in [5, 900, 300] {
+            // Of no use but for its time.
+            let at = Timestamp::from_nanos(nanos);
+            pipeline.push(Frame { at, link: decap::LinkType::RawIp, data: &[0x45], wire_len: 1 });
+        }
+        pipeline.finish();
+        assert_eq!(pipeline.into_segments().0, [("tick", Timestamp::from_nanos(300))]);
     }
 
     #[test]

@@ -177,10 +177,17 @@ impl Summary<'_> {
             hints.push("almost every connection is TLS, which cannot be read here".to_owned());
         }
         if ledger.recorded >= 10 && http.paired == 0 {
-            hints.push(format!(
-                "only {} seen: the mirror seems to copy one direction",
-                if http.orphans == 0 { "requests" } else { "responses" }
-            ));
+            hints.push(match (http.unanswered, http.orphans) {
+                (_, 0) => "only requests seen: the mirror seems to copy one direction".to_owned(),
+                (0, _) => "only responses seen: the mirror seems to copy one direction".to_owned(),
+                _ if decap.tunnels.iter().any(|count| *count > 0) => "requests and responses seen, but no pair: the \
+                     mirror seems to bring the two directions under different virtual network ids; if so, name the ids \
+                     that the records show in one group of decap.aliases"
+                    .to_owned(),
+                _ => "requests and responses seen, but no pair: the mirror seems to copy the requests of some \
+                      connections and the responses of others"
+                    .to_owned(),
+            });
         }
         if reassembly.duplicate_segments > decap.segments / 4 && reassembly.duplicate_segments > 0 {
             hints.push("the mirror copies packets more than once; records are not doubled by it".to_owned());
@@ -333,6 +340,19 @@ not TCP        udp 567
         outcome.ledger.http.paired = 0;
         outcome.ledger.http.unanswered = 500_000;
         assert!(Summary(&outcome).to_string().contains("only requests seen"));
+        (outcome.ledger.http.unanswered, outcome.ledger.http.orphans) = (0, 500_000);
+        assert!(Summary(&outcome).to_string().contains("only responses seen"));
+    }
+
+    #[test]
+    fn says_when_directions_do_not_meet() {
+        let mut outcome = outcome();
+        outcome.ledger.http = http_parse::Stats { unanswered: 250_000, orphans: 250_000, ..Default::default() };
+        let text = Summary(&outcome).to_string();
+        assert!(text.contains("in one group of decap.aliases"), "{text}");
+        outcome.ledger.decap.tunnels = Default::default();
+        let text = Summary(&outcome).to_string();
+        assert!(text.contains("no pair") && !text.contains("aliases"), "{text}");
     }
 
     #[test]

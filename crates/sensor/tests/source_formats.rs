@@ -129,7 +129,7 @@ fn another_link_type_is_named() {
     assert_eq!(
         error.to_string(),
         "a.pcap cannot be read: link type 127 (802.11 plus radiotap header) is not supported; \
-         Sensor reads Ethernet, Linux cooked (SLL, SLL2), raw IP, BSD null and BSD loop"
+         Sensor reads Ethernet, Linux cooked (SLL, SLL2), raw IP, BSD null and BSD loop, PPP, PPPoE, Cisco HDLC and NFLOG"
     );
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// What can be read, as messages list it.
-pub(super) const READABLE: &str = "Ethernet, Linux cooked (SLL, SLL2), raw IP, BSD null and BSD loop";
+pub(super) const READABLE: &str =
+    "Ethernet, Linux cooked (SLL, SLL2), raw IP, BSD null and BSD loop, PPP, PPPoE, Cisco HDLC and NFLOG";
 
 /// A link type as a person knows it: its LINKTYPE_ number and what it is called.
 ///
