@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the two large captures that compare.sh measures on: real nginx, real wrk, real tcpdump, in namespaces of their own.
+# Makes the two large captures that compare.py measures on: real nginx, real wrk, real tcpdump, in namespaces of their own.
 #
 #   make-captures.sh DIR [MEGABYTES]     default: 1100 MB of keep-alive traffic, and a quarter of that with a connection a request
 #
