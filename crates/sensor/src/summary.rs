@@ -35,6 +35,7 @@ impl fmt::Display for Summary<'_> {
         line("encapsulation", nonzero(tunnels.chain([("vlan", ledger.decap.vlan_tagged)])))?;
         line("not HTTP/1", self.other_protocols())?;
         line("TLS names", names(&tally.server_names))?;
+        line("TLS offers", names(&tally.application_protocols))?;
         line("not TCP", nonzero(named_reasons(&ledger.decap.skipped, decap::SkipReason::ALL, |reason| reason.name())))?;
         line("lost", self.lost())?;
         line("unparsable", nonzero(named_reasons(&ledger.http.unparsable, Unparsable::ALL, |reason| reason.name())))?;
@@ -328,9 +329,10 @@ not TCP        udp 567
         outcome.ledger.http.recognized[Protocol::Ssh as usize] = 2;
         outcome.tally = Tally::default();
         outcome.tally.server_names.add(b"shop.example");
+        outcome.tally.application_protocols.add(b"http/1.1");
         let text = Summary(&outcome).to_string();
         assert!(text.contains("tls 98 connections · ssh 2 connections"), "{text}");
-        assert!(text.contains("TLS names      shop.example 1\n"), "{text}");
+        assert!(text.contains("TLS names      shop.example 1\nTLS offers     http/1.1 1\n"), "{text}");
         assert!(text.contains("note           no HTTP found: the mirror is TLS"), "{text}");
     }
 

@@ -1,4 +1,4 @@
-//! What the summary counts beside the ledger: status classes, hosts, TLS server names.
+//! What the summary counts beside the ledger: status classes, hosts, what TLS clients ask for.
 
 use http_parse::{ClientHello, Exchange, Flag, Flags};
 
@@ -15,8 +15,8 @@ pub struct Tally {
     pub hosts: TopList,
     /// Server names in TLS client hellos.
     pub server_names: TopList,
-    /// TLS client hellos that offered HTTP/2.
-    pub offered_http2: u64,
+    /// Application protocols that TLS client hellos offered (ALPN), once for each time one is named.
+    pub application_protocols: TopList,
 }
 
 impl Tally {
@@ -47,8 +47,8 @@ impl Tally {
         if let Some(name) = &hello.server_name {
             self.server_names.add(name.as_bytes());
         }
-        if hello.alpn.iter().any(|protocol| protocol == "h2") {
-            self.offered_http2 += 1;
+        for protocol in &hello.alpn {
+            self.application_protocols.add(protocol.as_bytes());
         }
     }
 
@@ -62,7 +62,7 @@ impl Tally {
         }
         self.hosts.merge(&other.hosts);
         self.server_names.merge(&other.server_names);
-        self.offered_http2 += other.offered_http2;
+        self.application_protocols.merge(&other.application_protocols);
     }
 }
 
@@ -73,7 +73,7 @@ impl Default for Tally {
             flags: [0; Flag::ALL.len()],
             hosts: TopList::default(),
             server_names: TopList::default(),
-            offered_http2: 0,
+            application_protocols: TopList::default(),
         }
     }
 }

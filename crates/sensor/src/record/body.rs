@@ -45,7 +45,9 @@ impl BodyWriter {
 
     /// The body without its content coding as far as that can be had, else as it was sent.
     fn content<'a>(&'a mut self, message: &Message, body: &Body<'a>) -> Content<'a> {
-        let is_truncated = body.is_truncated() || body.missing > 0;
+        // Where a message's end was not seen (the connection broke off, or chunks could not be followed behind a loss), more
+        // of the body may have been sent than was counted.
+        let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
         let as_sent = Content { bytes: body.captured, is_decoded: false, is_truncated, flags: Flags::NONE };
         if body.captured.is_empty() || content_codings(message).next().is_none() {
             return as_sent;

@@ -106,6 +106,15 @@ fn a_pipeline_of_two() {
     assert_eq!(records[1]["id"], id);
 }
 
+/// Chunks of which the last never came: more of the body may have been sent than was counted.
+#[test]
+fn a_body_whose_end_was_not_seen_is_truncated() {
+    let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ndef\r\n";
+    let records = records(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", response);
+    let body = &records[0]["response"]["body"];
+    assert_eq!((&body["bytes"], &body["content"], &body["truncated"]), (&3.into(), &"def".into(), &true.into()));
+}
+
 #[test]
 fn a_coded_body_is_decoded() {
     let text = "{\"text\":\"äöü\"}".repeat(20);
