@@ -68,13 +68,16 @@ impl<H: StreamHandler> Streams<H> {
                 Spot::Free(..) if is_anchored && self.is_range_due(flow, direction) => {
                     self.settle(flow, direction, moment, moment.at, None, 0);
                 }
-                Spot::Free(_, until) if is_anchored && cursor == next => {
+                Spot::Free(index, until) if is_anchored && cursor == next => {
                     let to = end.min(until);
-                    self.data(flow, direction, moment, arrival.at, arrival.acked, arrival.between(cursor, to));
+                    let acked = self.acked_at_first(flow, direction, &arrival, index, cursor);
+                    self.data(flow, direction, moment, arrival.at, acked, arrival.between(cursor, to));
                     (cursor, fresh) = (to, true);
                 }
                 Spot::Free(index, until) => {
                     let to = end.min(until);
+                    let acked = self.acked_at_first(flow, direction, &arrival, index, cursor);
+                    let arrival = Arrival { acked, ..arrival };
                     if self.hold_back(flow, direction, moment, &arrival, index, cursor, to) {
                         (cursor, fresh, ahead) = (to, true, true);
                     } else {
@@ -101,6 +104,29 @@ impl<H: StreamHandler> Streams<H> {
             }
         }
         self.settle(flow, direction, moment, arrival.at, arrival.acked, lost);
+    }
+
+    /// What the sender had acknowledged when it first sent the arrival's bytes at `cursor`, which belong before the held
+    /// range at `index`, if any; `None` where they came in a retransmission.
+    ///
+    /// A retransmission acknowledges what was received by then, which may be answers to its own bytes. It shows where its
+    /// bytes fill a hole: it holds bytes that were seen before, too, or acknowledges more than bytes behind it did, which
+    /// were first sent later.
+    fn acked_at_first(
+        &self,
+        flow: &Flow,
+        direction: Direction,
+        arrival: &Arrival<'_>,
+        index: usize,
+        cursor: u64,
+    ) -> Option<u64> {
+        let Some(behind) = self.holds.side(flow.hold, direction).and_then(|side| side.ranges.get(index)) else {
+            return arrival.acked;
+        };
+        let overlaps = cursor > arrival.offset || arrival.end() > behind.start;
+        let acked = arrival.acked?;
+        let is_first = !overlaps && behind.acked.is_none_or(|later| acked <= later);
+        is_first.then_some(acked)
     }
 
     /// Hands over what became next: held ranges, and what is known to have been cut off by the capture, up to `lost` and

@@ -58,6 +58,36 @@ fn an_acknowledgement_never_advances_the_stream() {
     assert_eq!(scene.reassembler.stats().gaps, 0);
 }
 
+/// The acknowledgement that each piece of the client's came with.
+fn acknowledged(scene: &Scene) -> Vec<(u32, Option<u32>)> {
+    let data = scene.log().events.iter().filter_map(|event| match event {
+        Event::Data(Forward, position, _) => Some((position.offset as u32, position.acked.map(|acked| acked as u32))),
+        _ => None,
+    });
+    data.collect()
+}
+
+#[test]
+fn a_retransmission_does_not_tell_what_had_been_acknowledged() {
+    // Lost, and repeated when the answers to it and to what came behind it had arrived.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK, 106, 520, b"ghi").push(Forward, ACK, 103, 540, b"def");
+    scene.finish();
+    assert_eq!(acknowledged(&scene), [(100, Some(500)), (103, None), (106, Some(520))]);
+    // Repeated together with what was not lost, before it or behind it.
+    for (seq, bytes) in [(100, &b"abcdef"[..]), (103, b"defghi")] {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"abc").push(Forward, ACK, 106, 520, b"ghi").push(Forward, ACK, seq, 520, bytes);
+        scene.finish();
+        assert_eq!(acknowledged(&scene), [(100, Some(500)), (103, None), (106, Some(520))], "{seq}");
+    }
+    // Late for the mirror's sake.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"abc").push(Forward, ACK, 106, 520, b"ghi").push(Forward, ACK, 103, 510, b"def");
+    scene.finish();
+    assert_eq!(acknowledged(&scene), [(100, Some(500)), (103, Some(510)), (106, Some(520))]);
+}
+
 #[test]
 fn an_acknowledged_hole_becomes_a_gap_after_a_time() {
     let mut scene = Scene::new();
