@@ -690,3 +690,68 @@ fn the_first_acknowledgement_is_where_the_peer_starts() {
     scene.push(Forward, SYN, 99, 0, b"").client(100, b"one").push(Forward, ACK | FIN, 103, 501, b"").finish();
     assert_eq!(gaps(&scene), []);
 }
+
+/// Found by review: a reset anywhere near the stream ended it.
+#[test]
+fn a_reset_out_of_place_ends_nothing_that_goes_on() {
+    for (sender, seq) in
+        [(Forward, 103 + 1000), (Forward, 103 - 60_000), (Reverse, 503 + 500_000), (Forward, 106), (Reverse, 502)]
+    {
+        for wait in [0, 100, 300, 3000] {
+            let mut scene = Scene::new();
+            scene.handshake().client(100, b"one").push(Reverse, ACK, 500, 103, b"ONE");
+            scene.push(sender, RST, u32::from_ne_bytes(i32::to_ne_bytes(seq)), 0, b"").wait(wait * MILLI);
+            // The first segment ends beyond the place nearest to it.
+            scene.push(Forward, ACK, 103, 503, b"two two").push(Reverse, ACK, 503, 110, b"TWO");
+            scene.wait(Duration::from_secs(8)).push(Forward, ACK, 110, 506, b"three").finish();
+            let what = (sender, seq, wait);
+            assert_eq!(text(&scene, Forward), "onetwo twothree", "{what:?}");
+            assert_eq!(text(&scene, Reverse), "ONETWO", "{what:?}");
+            assert_eq!(scene.log().ending.unwrap().why, CloseReason::EndOfInput, "{what:?}");
+        }
+    }
+    // Acknowledgements of new data contradict it too, where its sender's data are not captured.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Reverse, RST, 1500, 0, b"").wait(300 * MILLI);
+    scene.push(Reverse, ACK, 500, 106, b"").wait(Duration::from_secs(6)).client(106, b"two").finish();
+    assert_eq!(text(&scene, Forward), "one...two");
+    // Nothing contradicts it: it was one whose neighbours were lost.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, RST, 1103, 0, b"");
+    let reset = scene.now();
+    scene.wait(Duration::from_secs(6)).push(Reverse, ACK, 500, 103, b"late").finish();
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::Reset, reset)));
+    // A forged one does not keep a real one from taking effect.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, RST, 1103, 0, b"").push(Forward, RST, 103, 0, b"");
+    let reset = scene.now();
+    scene.wait(300 * MILLI).client(103, b"two").finish();
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::Reset, reset)));
+}
+
+/// Found by review: a FIN ahead of the stream cut off what came behind its place.
+#[test]
+fn a_fin_ahead_of_a_stream_that_goes_on_is_void() {
+    // Data pass it.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 105, 500, b"").client(103, b"two").finish();
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("onetwo".into(), false));
+    // The peer acknowledges beyond it, and what it acknowledged is a gap.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 105, 500, b"").server_ack(109);
+    scene.wait(300 * MILLI).client(109, b"four").push(Forward, ACK | FIN, 113, 500, b"");
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("one......four".into(), true));
+    // The stream ends before it, or beyond it.
+    for end in [103, 110] {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 107, 500, b"");
+        scene.push(Forward, ACK | FIN, end, 500, b"").server_ack(end + 1).wait(300 * MILLI).server_ack(end + 1);
+        assert!(scene.log().has_end(Forward), "{end}");
+        assert_eq!(scene.log().stream(Forward).len() as u32, end - 100);
+    }
+    // Bytes far beyond it are no more credible than it is.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 106, 500, b"").client(100 << 20, b"evil");
+    scene.client(103, b"two").finish();
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("onetwo".into(), true));
+}
