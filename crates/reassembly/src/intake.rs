@@ -112,6 +112,13 @@ impl<H: StreamHandler> Streams<H> {
         Outcome::Taken
     }
 
+    /// Takes a segment of a connection that may be forged.
+    #[cold]
+    pub(crate) fn refuse(&mut self, segment: &Segment<'_>) -> Outcome {
+        self.stats.out_of_window_bytes += segment.payload.len() as u64;
+        Outcome::Taken
+    }
+
     /// Notes a segment in the flow's short memory; true when it is a copy by the mirror.
     #[inline]
     fn note(&mut self, flow: &mut Flow, segment: &Segment<'_>) -> bool {

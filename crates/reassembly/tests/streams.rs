@@ -755,3 +755,88 @@ fn a_fin_ahead_of_a_stream_that_goes_on_is_void() {
     scene.client(103, b"two").finish();
     assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("onetwo".into(), true));
 }
+
+/// Found by review: one SYN with any number ended a live flow.
+#[test]
+fn a_forged_syn_ends_no_live_flow() {
+    for forged in [(Forward, SYN, 777_777, 0), (Reverse, SYN, 777_777, 0), (Reverse, SYN | ACK, 777_777, 888_888)] {
+        let (direction, flags, seq, ack) = forged;
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"one").push(Reverse, ACK, 500, 103, b"ONE");
+        for n in 0..3 {
+            scene.push(direction, flags, seq + n, ack, b"").push(direction, flags, seq + n, ack, b"");
+            scene.push(Reverse, ACK, 503 + 3 * n, 103 + 3 * n, b"").wait(1000 * MILLI);
+            scene.push(Forward, ACK, 103 + 3 * n, 503 + 3 * n, b"two");
+            scene.push(Reverse, ACK, 503 + 3 * n, 106 + 3 * n, b"TWO");
+        }
+        scene.finish();
+        assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwotwotwo".into(), "ONETWOTWOTWO".into()));
+        assert_eq!(scene.reassembler.stats().flows, 1);
+    }
+}
+
+#[test]
+fn a_live_flow_gives_way_to_a_syn_with_evidence() {
+    const C: u32 = 77_000_000;
+    const S: u32 = 88_000_000;
+    type Step = (Direction, u8, u32, u32, &'static [u8]);
+    let syn: Step = (Forward, SYN, C - 1, 0, b"");
+    let answer: Step = (Reverse, SYN | ACK, S - 1, C, b"");
+    let last: Step = (Forward, ACK, C, S, b"");
+    let ask: Step = (Forward, ACK, C, S, b"ask");
+    let response: Step = (Reverse, ACK, S, C + 3, b"response");
+    // Of the old connection, captured late.
+    let old: Step = (Forward, ACK, 103, 500, b"");
+    let cases: [(&[Step], &str, &str); 9] = [
+        (&[syn, answer, last, ask, response], "ask", "response"),
+        (&[answer, syn, last, ask, response], "ask", "response"),
+        (&[syn, old, answer, old, ask, response], "ask", "response"),
+        (&[syn, syn, answer, answer, ask, ask, response], "ask", "response"),
+        (&[syn, last, ask, response], "ask", "response"),
+        (&[syn, ask], "ask", ""),
+        (&[syn, old, last, ask], "ask", ""),
+        (&[answer, last, ask, response], "ask", "response"),
+        // Its request was lost: the response acknowledges it.
+        (&[syn, response], "...", "response"),
+    ];
+    for (number, (steps, asked, responded)) in cases.into_iter().enumerate() {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"abc");
+        for &(direction, flags, seq, ack, payload) in steps {
+            scene.push(direction, flags, seq, ack, payload);
+        }
+        scene.finish();
+        let text = |log: &common::FlowLog, direction: Direction| -> String {
+            log.stream(direction).into_iter().map(|byte| byte.map_or('.', char::from)).collect()
+        };
+        let logs = &scene.reassembler.handler().logs;
+        assert_eq!((logs[0].whole(Forward), logs.len()), (b"abc".to_vec(), 2), "{number}");
+        assert_eq!(logs[0].ending.unwrap().why, CloseReason::Reused, "{number}");
+        assert_eq!((text(&logs[1], Forward), text(&logs[1], Reverse)), (asked.into(), responded.into()), "{number}");
+        assert_eq!((logs[1].initiator, scene.reassembler.stats().mid_stream_flows), (Some(Forward), 0), "{number}");
+        assert_eq!(logs[1].first(Forward).unwrap() as u32, C, "{number}");
+    }
+}
+
+#[test]
+fn a_syn_ends_a_flow_that_has_nothing_to_lose() {
+    // It was reset; one side ended; it has been silent for long; it never carried payload.
+    for case in 0..4 {
+        let mut scene = Scene::new();
+        scene.handshake();
+        if case < 3 {
+            scene.client(100, b"abc");
+        }
+        match case {
+            0 => drop(scene.push(Forward, RST, 103, 0, b"")),
+            1 => drop(scene.push(Forward, ACK | FIN, 103, 500, b"")),
+            2 => drop(scene.wait(Duration::from_secs(31))),
+            _ => {}
+        }
+        scene.push(Forward, SYN, 77_000_000, 0, b"").push(Reverse, ACK, 500, 103, b"");
+        assert_eq!(scene.reassembler.stats().flows, 2, "{case}");
+        scene.push(Forward, ACK, 77_000_001, 9, b"new").finish();
+        let logs = &scene.reassembler.handler().logs;
+        assert_eq!(logs.last().unwrap().whole(Forward), b"new", "{case}");
+    }
+}
