@@ -134,6 +134,8 @@ pub(crate) struct Flow {
     pub(crate) initiator: Option<Direction>,
     /// Counted as picked up without a handshake.
     pub(crate) is_mid_stream: bool,
+    /// [`Flow::rival`] is one.
+    pub(crate) is_contested: bool,
     pub(crate) previous_in_list: u32,
     pub(crate) next_in_list: u32,
     /// The flow's own number.
@@ -143,6 +145,8 @@ pub(crate) struct Flow {
     /// Capture time of the first segment; once closed, when that was by the flow's clock.
     pub(crate) edge: Timestamp,
     pub(crate) rest: Pair<Rest>,
+    /// What is known of a connection that may take the flow's place, in [`crate::streams::Streams::rivals`].
+    pub(crate) rival: u32,
 }
 
 impl Flow {
@@ -160,18 +164,20 @@ impl Flow {
             shunted: false,
             initiator: None,
             is_mid_stream: false,
+            is_contested: false,
             previous_in_list: NONE,
             next_in_list: NONE,
             id: NONE,
             tag: 0,
             edge: at,
             rest: Pair::default(),
+            rival: NONE,
         }
     }
 
     /// Makes the slot that of a new connection between the same endpoints; its place in table and list stays.
     pub(crate) fn restart(&mut self, at: Timestamp) {
-        debug_assert_eq!((self.conn, self.hold), (NONE, NONE));
+        debug_assert_eq!((self.conn, self.hold, self.rival), (NONE, NONE, NONE));
         *self = Self {
             list: self.list,
             previous_in_list: self.previous_in_list,
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn the_hot_part_is_two_cache_lines() {
         assert_eq!(offset_of!(Flow, half), 64);
-        assert!(offset_of!(Flow, shunted) < 128);
+        assert!(offset_of!(Flow, is_contested) < 128);
         assert_eq!(size_of::<Flow>(), 256);
         assert_eq!(size_of::<Option<Flow>>(), size_of::<Flow>());
     }

@@ -121,6 +121,28 @@ impl Side {
     }
 }
 
+/// A reset that has not taken effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reset {
+    /// Capture time.
+    pub(crate) at: Timestamp,
+    /// When it came, by the flow's clock.
+    pub(crate) seen: Timestamp,
+    /// Who seems to have sent it.
+    pub(crate) sender: Direction,
+    /// The direction that [`Reset::offset`] is of: the sender's, or the other when the reset is known by what it
+    /// acknowledges.
+    pub(crate) side: Direction,
+    /// Its place.
+    pub(crate) offset: u64,
+    /// The place is where the stream stands.
+    pub(crate) is_exact: bool,
+    /// How far the sender's stream was known when it came.
+    pub(crate) sent: u64,
+    /// How far the sender had acknowledged.
+    pub(crate) acknowledged: u64,
+}
+
 /// What one flow holds.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -129,8 +151,8 @@ pub(crate) struct Hold {
     /// Segments of the flow since, copies of the mirror left out.
     pub(crate) counter: u32,
     pub(crate) side: Pair<Side>,
-    /// A reset that takes effect after lingering: its capture time, and when it came by the flow's clock.
-    pub(crate) reset: Option<(Timestamp, Timestamp)>,
+    /// A reset that takes effect after lingering.
+    pub(crate) reset: Option<Reset>,
     /// The encapsulations of the first segment held, while the flow is not opened.
     pub(crate) path: Option<Box<TunnelPath>>,
 }

@@ -5,6 +5,7 @@ use decap::{Direction, Segment, SeqNum, Timestamp};
 
 use crate::flow::{Flow, Marks, NEAR, Phase, WINDOW};
 use crate::handler::StreamHandler;
+use crate::hold::Reset;
 use crate::order::Arrival;
 use crate::slab::NONE;
 use crate::stats::DropReason;
@@ -111,6 +112,13 @@ impl<H: StreamHandler> Streams<H> {
         Outcome::Taken
     }
 
+    /// Takes a segment of a connection that may be forged.
+    #[cold]
+    pub(crate) fn refuse(&mut self, segment: &Segment<'_>) -> Outcome {
+        self.stats.out_of_window_bytes += segment.payload.len() as u64;
+        Outcome::Taken
+    }
+
     /// Notes a segment in the flow's short memory; true when it is a copy by the mirror.
     #[inline]
     fn note(&mut self, flow: &mut Flow, segment: &Segment<'_>) -> bool {
@@ -207,7 +215,9 @@ impl<H: StreamHandler> Streams<H> {
             }
             return Acknowledged::Nonsense;
         }
-        if marks.has(Marks::FIN) && offset > flow.rest[direction].end {
+        let is_behind_end = marks.has(Marks::FIN) && offset > flow.rest[direction].end;
+        if is_behind_end && (marks.has(Marks::ENDED) || offset == flow.rest[direction].end + 1) {
+            // The FIN itself, or beyond what there can be.
             offset = flow.rest[direction].end;
         }
         if offset <= half.acked {
@@ -235,6 +245,9 @@ impl<H: StreamHandler> Streams<H> {
                 flow.marks[direction].set(Marks::FAR);
                 return Acknowledged::At(offset);
             }
+        }
+        if marks.has(Marks::FIN) && offset > flow.rest[direction].end {
+            self.void_fin(flow, direction);
         }
         flow.half[direction].acked = offset;
         if let Some(hold) = self.holds.get_mut(flow.hold) {
@@ -340,6 +353,14 @@ impl<H: StreamHandler> Streams<H> {
                 flow.anchor(direction, offset);
             }
         }
+        if flow.marks[direction].has(Marks::FIN) && !flow.marks[direction].has(Marks::ENDED) {
+            let end = flow.rest[direction].end;
+            let is_next = fin == Some(half.next) && half.next < end && flow.marks[direction].has(Marks::ANCHORED);
+            if (lost_end > end && offset <= end + NEAR) || is_next {
+                // The stream goes on behind it, or ends before it: it was forged.
+                self.void_fin(flow, direction);
+            }
+        }
         if flow.marks[direction].has(Marks::FIN) {
             // Nothing comes behind the end.
             let limit = flow.rest[direction].end.max(offset);
@@ -392,32 +413,51 @@ impl<H: StreamHandler> Streams<H> {
         }
     }
 
-    /// A reset, believed when it lies near its stream. It takes effect later, since mirrors put it before data.
+    /// A FIN that the stream did not reach yet turns out not to be its end.
+    #[cold]
+    fn void_fin(&mut self, flow: &mut Flow, direction: Direction) {
+        flow.marks[direction].clear(Marks::FIN);
+        if let Some(side) = self.holds.side_mut(flow.hold, direction) {
+            side.fin = None;
+        }
+    }
+
+    /// A reset, believed when it lies near its stream. It takes effect later: an exact one because mirrors put it before
+    /// data, another if nothing contradicts it (RFC 5961, section 3.2, has the receiver ask back).
     #[inline(never)]
     fn take_reset(&mut self, flow: &mut Flow, segment: &Segment<'_>, now: Timestamp) {
         // RFC 9293, section 3.5.3: a reset may carry a text; it is not of the stream.
         self.count_dropped(DropReason::AfterEnd, segment.payload.len() as u64);
-        let is_near = |flow: &Flow, direction: Direction, number: SeqNum| {
-            let half = flow.half[direction];
-            let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
-            let offset = number.unwrap_near(half.next);
-            let low = if half.acked == 0 { half.next } else { half.next.min(half.acked) };
-            let high = half.next.max(half.acked).max(held_top);
-            offset + RESET_BEHIND >= low && offset <= high + RESET_AHEAD
-        };
         let direction = segment.direction;
-        let is_credible = if flow.marks[direction].has(Marks::KNOWN) {
-            is_near(flow, direction, segment.seq)
-        } else {
+        let (side, number) = if flow.marks[direction].has(Marks::KNOWN) {
+            (direction, segment.seq)
+        } else if segment.flags.ack() && flow.marks[direction.opposite()].has(Marks::KNOWN) {
             // The answer to a SYN that nobody listens to has sequence number 0, and is known by what it acknowledges.
-            let opposite = direction.opposite();
-            segment.flags.ack() && flow.marks[opposite].has(Marks::KNOWN) && is_near(flow, opposite, segment.ack)
+            (direction.opposite(), segment.ack)
+        } else {
+            return;
         };
-        if is_credible {
-            self.ensure_hold(flow);
-            if let Some(hold) = self.holds.get_mut(flow.hold) {
-                hold.reset.get_or_insert((segment.at, now));
-            }
+        let half = flow.half[side];
+        let offset = number.unwrap_near(half.next);
+        let low = if half.acked == 0 { half.next } else { half.next.min(half.acked) };
+        if offset + RESET_BEHIND < low || offset > self.top(flow, side) + RESET_AHEAD {
+            return;
+        }
+        let reset = Reset {
+            at: segment.at,
+            seen: now,
+            sender: direction,
+            side,
+            offset,
+            is_exact: self.is_exact(flow, side, offset),
+            sent: self.top(flow, direction),
+            acknowledged: flow.half[direction.opposite()].acked,
+        };
+        self.ensure_hold(flow);
+        if let Some(hold) = self.holds.get_mut(flow.hold)
+            && hold.reset.is_none_or(|before| reset.is_exact && !before.is_exact)
+        {
+            hold.reset = Some(reset);
         }
     }
 }

@@ -25,6 +25,7 @@ mod pair;
 mod patience;
 mod reassembler;
 mod recent;
+mod rival;
 mod slab;
 mod stats;
 mod streams;

@@ -9,7 +9,7 @@ use decap::{Direction, Timestamp};
 
 use crate::flow::{Flow, Marks, NEAR, Phase};
 use crate::handler::{CloseReason, StreamHandler};
-use crate::hold::Mark;
+use crate::hold::{Mark, Reset};
 use crate::pair::BOTH;
 use crate::slab::NONE;
 use crate::streams::{Fate, Moment, Streams};
@@ -21,7 +21,8 @@ const ANCHOR_SEGMENTS: u32 = 3;
 /// How many further segments of the flow make an acknowledged hole a gap: more than a mirror reorders, few enough that
 /// a busy stream goes on before it holds much.
 const ACKNOWLEDGED_SEGMENTS: u32 = 16;
-/// How long a reset waits for data that the mirror put behind it.
+/// How long a reset waits for data that the mirror put behind it. One that is not exactly in its place waits for
+/// [`crate::Limits::linger`] whether the connection goes on.
 const RESET_WAIT: Duration = Duration::from_millis(200);
 /// How many ranges make bytes far ahead credible that nobody acknowledged.
 const CREDIBLE_RANGES: usize = 4;
@@ -60,8 +61,10 @@ impl<H: StreamHandler> Streams<H> {
                     self.review(flow, Moment::deadline(deadline));
                 }
                 Due::Reset => {
-                    let at = self.holds.get(flow.hold).and_then(|hold| hold.reset).map_or(deadline, |(at, _)| at);
-                    self.close(flow, CloseReason::Reset, at, deadline);
+                    self.review_reset(flow, deadline);
+                    if let Some(reset) = self.holds.get(flow.hold).and_then(|hold| hold.reset) {
+                        self.close(flow, CloseReason::Reset, reset.at, deadline);
+                    }
                 }
                 Due::Idle => {
                     self.close(flow, CloseReason::Idle, deadline, deadline);
@@ -143,6 +146,7 @@ impl<H: StreamHandler> Streams<H> {
 
     #[inline(never)]
     fn review_holes(&mut self, flow: &mut Flow, moment: Moment<'_>) {
+        self.review_reset(flow, moment.at);
         for direction in BOTH {
             while self.review_direction(flow, direction, moment) {}
         }
@@ -261,7 +265,45 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     fn reset_deadline(&self, flow: &Flow) -> Option<Timestamp> {
-        self.holds.get(flow.hold)?.reset.map(|(_, seen)| seen + RESET_WAIT)
+        let reset = self.holds.get(flow.hold)?.reset?;
+        Some(reset.seen + if reset.is_exact { RESET_WAIT } else { self.limits.linger })
+    }
+
+    /// Looks whether what came since a reset brings the stream to its place, or shows that the connection goes on.
+    fn review_reset(&mut self, flow: &Flow, now: Timestamp) {
+        let Some(reset) = self.holds.get(flow.hold).and_then(|hold| hold.reset).filter(|reset| !reset.is_exact) else {
+            return;
+        };
+        let is_exact = self.is_exact(flow, reset.side, reset.offset);
+        let sent = self.top(flow, reset.sender);
+        let is_late = now > reset.seen + RESET_WAIT;
+        let is_beyond = sent > reset.sent && (reset.side != reset.sender || sent > reset.offset);
+        let goes_on = sent > reset.sent || flow.half[reset.sender.opposite()].acked > reset.acknowledged;
+        let Some(hold) = self.holds.get_mut(flow.hold) else { return };
+        if is_exact && !is_late {
+            // The mirror put it before data.
+            hold.reset = Some(Reset { is_exact, ..reset });
+        } else if is_beyond || (is_late && goes_on) {
+            hold.reset = None;
+        }
+    }
+
+    /// Whether `offset` is where a direction stands: its next byte, its end, what its peer acknowledged.
+    pub(crate) fn is_exact(&self, flow: &Flow, direction: Direction, offset: u64) -> bool {
+        let (half, marks) = (flow.half[direction], flow.marks[direction]);
+        let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
+        let end = flow.rest[direction].end;
+        offset == half.next
+            || offset == half.acked
+            || offset == held_top
+            || (marks.has(Marks::FIN) && (offset == end || offset == end + 1))
+    }
+
+    /// How far a direction is known to have sent.
+    pub(crate) fn top(&self, flow: &Flow, direction: Direction) -> u64 {
+        let half = flow.half[direction];
+        let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
+        half.next.max(half.acked).max(held_top)
     }
 
     fn next_deadline(&self, flow: &Flow) -> Option<(Timestamp, Due)> {

@@ -9,6 +9,7 @@ use crate::flow::{Flow, Phase};
 use crate::handler::{CloseReason, StreamHandler};
 use crate::intake::Outcome;
 use crate::limits::Limits;
+use crate::rival::Contest;
 use crate::slab::NONE;
 use crate::stats::{DropReason, Stats};
 use crate::streams::{Moment, Streams};
@@ -75,12 +76,24 @@ impl<H: StreamHandler> Reassembler<H> {
                 is_new = true;
             }
         }
-        if segment.flags.syn() && !segment.flags.rst() && !flow.is_own_syn(segment.direction, segment.seq.add(1)) {
-            self.streams.close(flow, CloseReason::Reused, now, now);
-            restart(&mut self.streams, flow, segment);
-            is_new = true;
+        let mut is_foreign = false;
+        if segment.flags.syn() || flow.is_contested {
+            match self.streams.contest(flow, segment, now) {
+                Contest::Own => {}
+                Contest::Foreign => is_foreign = true,
+                Contest::Won(rival) => {
+                    self.streams.close(flow, CloseReason::Reused, now, now);
+                    restart(&mut self.streams, flow, segment);
+                    flow.adopt(&rival);
+                    if core::mem::take(&mut flow.is_mid_stream) {
+                        self.streams.stats.mid_stream_flows -= 1;
+                    }
+                    is_new = true;
+                }
+            }
         }
         let outcome = match flow.phase {
+            _ if is_foreign => self.streams.refuse(segment),
             Phase::Closed | Phase::Late => self.streams.take_late(flow, segment),
             _ => self.streams.take(flow, segment, now),
         };

@@ -7,6 +7,7 @@ use crate::handler::{CloseReason, Ending, FlowInfo, Position, StreamHandler, Wan
 use crate::hold::{Holds, Range};
 use crate::limits::Limits;
 use crate::pair::BOTH;
+use crate::rival::Rival;
 use crate::slab::{NONE, Slab};
 use crate::stats::{DropReason, Stats};
 
@@ -38,6 +39,8 @@ pub(crate) struct Streams<H: StreamHandler> {
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     pub(crate) holds: Holds,
+    /// Connections that may take a live flow's place.
+    pub(crate) rivals: Slab<Rival>,
     conns: Slab<H::Conn>,
     /// Where a held range of several pages is put together, so that it is handed over in one call.
     scratch: Vec<u8>,
@@ -51,6 +54,7 @@ impl<H: StreamHandler> Streams<H> {
             handler,
             stats: Stats::default(),
             holds: Holds::new(limits.page_memory),
+            rivals: Slab::new(),
             conns: Slab::new(),
             scratch: Vec::new(),
             bare: TunnelPath::default(),
@@ -190,6 +194,7 @@ impl<H: StreamHandler> Streams<H> {
         }
         self.holds.release(flow.hold);
         flow.hold = NONE;
+        self.forget_rival(flow);
         flow.phase = Phase::Closed;
         flow.edge = now;
         if let Some(conn) = self.conns.remove(core::mem::replace(&mut flow.conn, NONE)) {
@@ -231,7 +236,7 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Bytes allocated, the table not counted.
     pub(crate) fn allocated(&self) -> usize {
-        self.holds.allocated() + self.conns.allocated() + self.scratch.capacity()
+        self.holds.allocated() + self.rivals.allocated() + self.conns.allocated() + self.scratch.capacity()
     }
 
     /// Opens the flow towards the handler, if it is not.

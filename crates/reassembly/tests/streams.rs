@@ -720,3 +720,153 @@ fn the_first_acknowledgement_is_where_the_peer_starts() {
     scene.push(Forward, SYN, 99, 0, b"").client(100, b"one").push(Forward, ACK | FIN, 103, 501, b"").finish();
     assert_eq!(gaps(&scene), []);
 }
+
+/// Found by review: a reset anywhere near the stream ended it.
+#[test]
+fn a_reset_out_of_place_ends_nothing_that_goes_on() {
+    for (sender, seq) in
+        [(Forward, 103 + 1000), (Forward, 103 - 60_000), (Reverse, 503 + 500_000), (Forward, 106), (Reverse, 502)]
+    {
+        for wait in [0, 100, 300, 3000] {
+            let mut scene = Scene::new();
+            scene.handshake().client(100, b"one").push(Reverse, ACK, 500, 103, b"ONE");
+            scene.push(sender, RST, u32::from_ne_bytes(i32::to_ne_bytes(seq)), 0, b"").wait(wait * MILLI);
+            // The first segment ends beyond the place nearest to it.
+            scene.push(Forward, ACK, 103, 503, b"two two").push(Reverse, ACK, 503, 110, b"TWO");
+            scene.wait(Duration::from_secs(8)).push(Forward, ACK, 110, 506, b"three").finish();
+            let what = (sender, seq, wait);
+            assert_eq!(text(&scene, Forward), "onetwo twothree", "{what:?}");
+            assert_eq!(text(&scene, Reverse), "ONETWO", "{what:?}");
+            assert_eq!(scene.log().ending.unwrap().why, CloseReason::EndOfInput, "{what:?}");
+        }
+    }
+    // Acknowledgements of new data contradict it too, where its sender's data are not captured.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Reverse, RST, 1500, 0, b"").wait(300 * MILLI);
+    scene.push(Reverse, ACK, 500, 106, b"").wait(Duration::from_secs(6)).client(106, b"two").finish();
+    assert_eq!(text(&scene, Forward), "one...two");
+    // Nothing contradicts it: it was one whose neighbours were lost.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, RST, 1103, 0, b"");
+    let reset = scene.now();
+    scene.wait(Duration::from_secs(6)).push(Reverse, ACK, 500, 103, b"late").finish();
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::Reset, reset)));
+    // A forged one does not keep a real one from taking effect.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, RST, 1103, 0, b"").push(Forward, RST, 103, 0, b"");
+    let reset = scene.now();
+    scene.wait(300 * MILLI).client(103, b"two").finish();
+    assert_eq!(scene.log().ending.map(|ending| (ending.why, ending.at)), Some((CloseReason::Reset, reset)));
+}
+
+/// Found by review: a FIN ahead of the stream cut off what came behind its place.
+#[test]
+fn a_fin_ahead_of_a_stream_that_goes_on_is_void() {
+    // Data pass it.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 105, 500, b"").client(103, b"two").finish();
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("onetwo".into(), false));
+    // The peer acknowledges beyond it, and what it acknowledged is a gap.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 105, 500, b"").server_ack(109);
+    scene.wait(300 * MILLI).client(109, b"four").push(Forward, ACK | FIN, 113, 500, b"");
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("one......four".into(), true));
+    // The stream ends before it, or beyond it.
+    for end in [103, 110] {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 107, 500, b"");
+        scene.push(Forward, ACK | FIN, end, 500, b"").server_ack(end + 1).wait(300 * MILLI).server_ack(end + 1);
+        assert!(scene.log().has_end(Forward), "{end}");
+        assert_eq!(scene.log().stream(Forward).len() as u32, end - 100);
+    }
+    // Bytes far beyond it are no more credible than it is.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, ACK | FIN, 106, 500, b"").client(100 << 20, b"evil");
+    scene.client(103, b"two").finish();
+    assert_eq!((text(&scene, Forward), scene.log().has_end(Forward)), ("onetwo".into(), true));
+}
+
+/// Found by review: one SYN with any number ended a live flow.
+#[test]
+fn a_forged_syn_ends_no_live_flow() {
+    for forged in [(Forward, SYN, 777_777, 0), (Reverse, SYN, 777_777, 0), (Reverse, SYN | ACK, 777_777, 888_888)] {
+        let (direction, flags, seq, ack) = forged;
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"one").push(Reverse, ACK, 500, 103, b"ONE");
+        for n in 0..3 {
+            scene.push(direction, flags, seq + n, ack, b"").push(direction, flags, seq + n, ack, b"");
+            scene.push(Reverse, ACK, 503 + 3 * n, 103 + 3 * n, b"").wait(1000 * MILLI);
+            scene.push(Forward, ACK, 103 + 3 * n, 503 + 3 * n, b"two");
+            scene.push(Reverse, ACK, 503 + 3 * n, 106 + 3 * n, b"TWO");
+        }
+        scene.finish();
+        assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwotwotwo".into(), "ONETWOTWOTWO".into()));
+        assert_eq!(scene.reassembler.stats().flows, 1);
+    }
+}
+
+#[test]
+fn a_live_flow_gives_way_to_a_syn_with_evidence() {
+    const C: u32 = 77_000_000;
+    const S: u32 = 88_000_000;
+    type Step = (Direction, u8, u32, u32, &'static [u8]);
+    let syn: Step = (Forward, SYN, C - 1, 0, b"");
+    let answer: Step = (Reverse, SYN | ACK, S - 1, C, b"");
+    let last: Step = (Forward, ACK, C, S, b"");
+    let ask: Step = (Forward, ACK, C, S, b"ask");
+    let response: Step = (Reverse, ACK, S, C + 3, b"response");
+    // Of the old connection, captured late.
+    let old: Step = (Forward, ACK, 103, 500, b"");
+    let cases: [(&[Step], &str, &str); 9] = [
+        (&[syn, answer, last, ask, response], "ask", "response"),
+        (&[answer, syn, last, ask, response], "ask", "response"),
+        (&[syn, old, answer, old, ask, response], "ask", "response"),
+        (&[syn, syn, answer, answer, ask, ask, response], "ask", "response"),
+        (&[syn, last, ask, response], "ask", "response"),
+        (&[syn, ask], "ask", ""),
+        (&[syn, old, last, ask], "ask", ""),
+        (&[answer, last, ask, response], "ask", "response"),
+        // Its request was lost: the response acknowledges it.
+        (&[syn, response], "...", "response"),
+    ];
+    for (number, (steps, asked, responded)) in cases.into_iter().enumerate() {
+        let mut scene = Scene::new();
+        scene.handshake().client(100, b"abc");
+        for &(direction, flags, seq, ack, payload) in steps {
+            scene.push(direction, flags, seq, ack, payload);
+        }
+        scene.finish();
+        let text = |log: &common::FlowLog, direction: Direction| -> String {
+            log.stream(direction).into_iter().map(|byte| byte.map_or('.', char::from)).collect()
+        };
+        let logs = &scene.reassembler.handler().logs;
+        assert_eq!((logs[0].whole(Forward), logs.len()), (b"abc".to_vec(), 2), "{number}");
+        assert_eq!(logs[0].ending.unwrap().why, CloseReason::Reused, "{number}");
+        assert_eq!((text(&logs[1], Forward), text(&logs[1], Reverse)), (asked.into(), responded.into()), "{number}");
+        assert_eq!((logs[1].initiator, scene.reassembler.stats().mid_stream_flows), (Some(Forward), 0), "{number}");
+        assert_eq!(logs[1].first(Forward).unwrap() as u32, C, "{number}");
+    }
+}
+
+#[test]
+fn a_syn_ends_a_flow_that_has_nothing_to_lose() {
+    // It was reset; one side ended; it has been silent for long; it never carried payload.
+    for case in 0..4 {
+        let mut scene = Scene::new();
+        scene.handshake();
+        if case < 3 {
+            scene.client(100, b"abc");
+        }
+        match case {
+            0 => drop(scene.push(Forward, RST, 103, 0, b"")),
+            1 => drop(scene.push(Forward, ACK | FIN, 103, 500, b"")),
+            2 => drop(scene.wait(Duration::from_secs(31))),
+            _ => {}
+        }
+        scene.push(Forward, SYN, 77_000_000, 0, b"").push(Reverse, ACK, 500, 103, b"");
+        assert_eq!(scene.reassembler.stats().flows, 2, "{case}");
+        scene.push(Forward, ACK, 77_000_001, 9, b"new").finish();
+        let logs = &scene.reassembler.handler().logs;
+        assert_eq!(logs.last().unwrap().whole(Forward), b"new", "{case}");
+    }
+}
