@@ -10,9 +10,8 @@ use core::cmp::Ordering;
 pub struct SeqNum(pub u32);
 
 impl SeqNum {
-    /// This number advanced by `n`, modulo 2³².
+    /// This number advanced by `n`, modulo 2³². Not the operator `+`, which would hide that the arithmetic wraps.
     #[must_use]
-    #[allow(clippy::should_implement_trait)] // `a + b` would hide that the arithmetic wraps.
     pub const fn add(self, n: u32) -> Self {
         Self(self.0.wrapping_add(n))
     }
@@ -34,7 +33,7 @@ impl SeqNum {
     /// Positions unwrap sequence numbers over the life of a stream; their low 32 bits stay the number on the wire.
     #[must_use]
     pub const fn unwrap_near(self, near: u64) -> u64 {
-        #[allow(clippy::cast_possible_truncation)]
+        #[expect(clippy::cast_possible_truncation, reason = "the number on the wire is the low 32 bits")]
         let distance = self.0.wrapping_sub(near as u32).cast_signed();
         near.wrapping_add_signed(distance as i64)
     }

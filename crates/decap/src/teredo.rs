@@ -9,7 +9,7 @@ use crate::view::View;
 const PREFIX: [u8; 4] = [0x20, 0x01, 0, 0];
 
 /// Reads Teredo on its port: IPv6 of the datagram's very length, after an authentication and an origin indication.
-#[allow(clippy::unnecessary_wraps)] // One form for all of UDP's tunnels.
+#[expect(clippy::unnecessary_wraps, reason = "one form for all of UDP's tunnels")]
 pub(crate) fn teredo(payload: View<'_>) -> Tried {
     let mut len = 0;
     if let Some([0, 1, id, value]) = payload.bytes.first_chunk() {

@@ -16,6 +16,10 @@ use crate::{Position, Side, Want};
 use pairing::{Order, Queue};
 use side::{State, Stream};
 
+/// Steps in a row that may take no byte. Each changes the state for one that will, and none needs more than three of them;
+/// beyond this the bytes are passed over, so that no mistake in a state and no setting makes a call go on for ever.
+const MAX_IDLE_STEPS: u32 = 16;
+
 /// One connection: two sides, what they are in the middle of, and the messages that wait for their partners.
 ///
 /// It must be given to [`Connection::close`] in the end: what is dropped instead stays in the context's counts.
@@ -84,6 +88,7 @@ impl Connection {
         stream.seen = true;
         stream.next = position.offset;
         stream.at = position.at;
+        let mut idle_steps = 0;
         while !rest.is_empty() {
             if let Some(protocol) = self.shunted {
                 self.count_other(protocol, rest.len() as u64, cx);
@@ -96,6 +101,11 @@ impl Connection {
                     self.read_body(side, position, rest, segment_start, cx, sink)
                 }
             };
+            idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
+            if idle_steps > MAX_IDLE_STEPS {
+                self.pass_over(side, position, rest.len() as u64, cx, sink);
+                break;
+            }
             rest = rest.get(used..).unwrap_or_default();
             position.offset += used as u64;
             // A step that takes nothing has changed the state for one that will.
@@ -103,6 +113,17 @@ impl Connection {
         }
         self.note_progress(side, cx, sink);
         self.want(side)
+    }
+
+    /// No state takes the next `len` bytes, so none will. What was begun ends here, and they are searched no further.
+    #[cold]
+    fn pass_over(&mut self, side: Side, position: Position, len: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.mark_loss(side, position.offset);
+        self.abandon(side, position.offset, cx, sink);
+        match self.shunted {
+            Some(protocol) => self.count_other(protocol, len, cx),
+            None => self.skip(side, len, cx, sink),
+        }
     }
 
     /// The next `len` bytes of a side were lost.

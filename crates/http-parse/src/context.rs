@@ -12,6 +12,11 @@ const POOLED_BODIES: usize = 64;
 /// A body buffer up to this capacity is a small one. Bodies whose length is known to be small take only those, so that a
 /// message that waits does not sit on a large buffer.
 const SMALL_BODY: usize = 4 << 10;
+/// A body buffer beyond this capacity is freed when its message goes back: a few large bodies must not keep what many
+/// ordinary ones need.
+const POOLED_BODY: usize = 256 << 10;
+/// What is reserved for a body before its first byte came, at most: a length is only what a sender says.
+const MAX_PROMISED: usize = 64 << 10;
 /// A head buffer beyond this capacity is freed when its message goes back to the pool: one long head must not make every
 /// later message heavy.
 const POOLED_HEAD: usize = 4 << 10;
@@ -69,9 +74,32 @@ impl Context {
         self.memory >= self.settings.memory
     }
 
-    /// Whether not even a head may be kept.
-    pub(crate) fn is_overfull(&self) -> bool {
-        self.memory >= self.settings.memory.saturating_add(self.settings.memory / 8)
+    /// Bytes that captured bodies may still take.
+    fn left_for_bodies(&self) -> usize {
+        self.settings.memory.saturating_sub(self.memory)
+    }
+
+    /// Bytes that heads, and what may become one, may still take.
+    fn left_for_heads(&self) -> usize {
+        self.settings.memory.saturating_add(self.settings.memory / 8).saturating_sub(self.memory)
+    }
+
+    /// Makes room for `more` bytes of head; false, and nothing has changed, when the memory for heads does not allow it.
+    #[must_use]
+    pub(crate) fn make_head_room(&mut self, message: &mut Message, more: usize) -> bool {
+        let left = self.left_for_heads();
+        let has_room = left > 0 && make_room(&mut message.head, more, self.settings.max_head, left);
+        self.charge(message);
+        has_room
+    }
+
+    /// Makes room for `more` bytes of body; false, and nothing has changed, when the memory for bodies does not allow it.
+    #[must_use]
+    pub(crate) fn make_body_room(&mut self, message: &mut Message, more: usize) -> bool {
+        let left = self.left_for_bodies();
+        let has_room = make_room(&mut message.body, more, self.settings.body_limit, left);
+        self.charge(message);
+        has_room
     }
 
     /// An empty message from the pool, or a new one.
@@ -104,7 +132,7 @@ impl Context {
         let room = !self.is_full();
         if body_capacity > 0 {
             let pool = if body_capacity <= SMALL_BODY { &mut self.small_bodies } else { &mut self.large_bodies };
-            if room && pool.len() < POOLED_BODIES {
+            if room && pool.len() < POOLED_BODIES && body_capacity <= POOLED_BODY {
                 pool.push(body);
             } else {
                 self.memory = self.memory.saturating_sub(body_capacity);
@@ -117,7 +145,7 @@ impl Context {
         }
     }
 
-    /// Gives `message` an empty body buffer for `expected` bytes; `None`: the length is not known.
+    /// Gives `message` an empty body buffer for `expected` bytes, or the first of them; `None`: the length is not known.
     pub(crate) fn lend_body(&mut self, message: &mut Message, expected: Option<usize>) {
         if message.body.capacity() > 0 {
             return;
@@ -135,7 +163,8 @@ impl Context {
             message.body = body;
         }
         if let Some(expected) = expected {
-            message.body.reserve_exact(expected);
+            // Where this fails, so may the first bytes; those are what counts.
+            let _ = self.make_body_room(message, expected.min(MAX_PROMISED));
         }
         self.charge(message);
     }
@@ -153,4 +182,63 @@ impl Context {
     }
 }
 
+/// Makes room for `more` bytes behind those of `buffer`, which may take `left` bytes more than it has and is not meant to
+/// hold more than `most`; false, and nothing has changed, when there is none.
+///
+/// It doubles, so that filling it costs linear work, but for more than is needed it takes half of what is left at most:
+/// one buffer must not take everything.
+fn make_room(buffer: &mut Vec<u8>, more: usize, most: usize, left: usize) -> bool {
+    let (len, capacity) = (buffer.len(), buffer.capacity());
+    if capacity - len >= more {
+        return true;
+    }
+    let Some(needed) = len.checked_add(more) else { return false };
+    let least = needed - capacity;
+    if least > left {
+        return false;
+    }
+    let growth = capacity.min(left / 2).min(most.saturating_sub(capacity)).max(least);
+    buffer.try_reserve_exact(capacity - len + growth).is_ok()
+}
+
 const _: () = assert!(size_of::<HeaderSpan>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_made_within_what_is_left() {
+        let mut buffer = Vec::new();
+        let (mut left, mut steps) = (10_000_usize, 0);
+        loop {
+            let before = buffer.capacity();
+            if !make_room(&mut buffer, 10, usize::MAX, left) {
+                break;
+            }
+            steps += usize::from(buffer.capacity() > before);
+            left -= buffer.capacity() - before;
+            buffer.extend_from_slice(&[0; 10]);
+        }
+        assert!((9_990..=10_000).contains(&buffer.len()), "{}", buffer.len());
+        assert!(steps < 30, "{steps} steps are not linear work");
+    }
+
+    #[test]
+    fn room_is_not_made_beyond_what_is_meant() {
+        let mut buffer = vec![0; 60];
+        assert!(make_room(&mut buffer, 1, 100, usize::MAX));
+        assert!(buffer.capacity() <= 100, "{}", buffer.capacity());
+        assert!(!make_room(&mut buffer, usize::MAX, 100, usize::MAX));
+        assert!(!make_room(&mut Vec::new(), isize::MAX as usize, usize::MAX, usize::MAX), "no allocator gives that");
+    }
+
+    #[test]
+    fn a_length_is_not_believed_before_bytes_came() {
+        let mut cx = Context::new(Settings { body_limit: usize::MAX, ..Settings::default() });
+        let mut message = cx.take(MessageKind::Request, Position::default());
+        cx.lend_body(&mut message, Some(60_000_000_000));
+        assert!(message.body.capacity() <= MAX_PROMISED);
+        assert!(cx.memory() <= MAX_PROMISED + size_of::<Message>());
+    }
+}

@@ -54,7 +54,7 @@ flags! {
     Resynchronized = "resynchronized", "The message was found by searching for a start line, after a gap or a mid-stream pick-up.";
     UncertainPairing = "uncertain_pairing", "Request and response could not be matched with certainty and are recorded apart.";
     EarlyResponse = "early_response", "The response began before the request was complete.";
-    BodyNotCaptured = "body_not_captured", "Memory for bodies was full: this one was counted, not kept.";
+    BodyNotCaptured = "body_not_captured", "Memory for bodies was full: this one was counted, not kept, or only its beginning was.";
     Interim = "interim", "At least one interim (1xx) response came before the final one.";
     Upgraded = "upgraded", "The connection changed to another protocol with this exchange.";
     DecodeFailed = "decode_failed", "The content coding could not be undone; the body is recorded as far as it went.";

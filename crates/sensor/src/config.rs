@@ -13,6 +13,9 @@ use serde::de::{Deserializer, Error as _};
 
 use crate::units::{ByteSize, TimeSpan};
 
+/// The shortest and the longest limit of a head that may be asked for: a few short lines, and more than any server takes.
+const LEAST_HEAD: ByteSize = ByteSize(256);
+const MOST_HEAD: ByteSize = ByteSize(1 << 20);
 /// The most workers that may be asked for.
 pub const MAX_WORKERS: usize = 256;
 
@@ -21,6 +24,7 @@ pub const MAX_WORKERS: usize = 256;
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     /// The sensor's name in every record.
+    #[serde(default, deserialize_with = "name")]
     pub sensor: Option<String>,
     /// Memory for everything that grows.
     pub memory: Option<ByteSize>,
@@ -79,18 +83,25 @@ pub struct Decap {
     #[serde(default, deserialize_with = "depth")]
     pub max_depth: Option<usize>,
     /// See [`decap::Config::vxlan_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub vxlan_ports: Option<Vec<u16>>,
     /// See [`decap::Config::vxlan_gpe_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub vxlan_gpe_ports: Option<Vec<u16>>,
     /// See [`decap::Config::geneve_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub geneve_ports: Option<Vec<u16>>,
     /// See [`decap::Config::gtpu_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub gtpu_ports: Option<Vec<u16>>,
     /// See [`decap::Config::teredo_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub teredo_ports: Option<Vec<u16>>,
     /// See [`decap::Config::lisp_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub lisp_ports: Option<Vec<u16>>,
     /// See [`decap::Config::mpls_in_udp_ports`].
+    #[serde(default, deserialize_with = "ports")]
     pub mpls_in_udp_ports: Option<Vec<u16>>,
     /// See [`decap::Config::separate_virtual_networks`].
     pub separate_virtual_networks: Option<bool>,
@@ -129,6 +140,7 @@ pub struct Reassembly {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// See [`http_parse::Settings::max_head`].
+    #[serde(default, deserialize_with = "head")]
     pub max_head: Option<ByteSize>,
     /// See [`http_parse::Settings::max_headers`].
     #[serde(default, deserialize_with = "at_least_one")]
@@ -207,6 +219,39 @@ impl TryFrom<Vec<Vec<u32>>> for Aliases {
     }
 }
 
+impl Decap {
+    /// A port that stands in two lists would belong to whichever is looked at first.
+    fn check_ports(&self) -> Result<(), String> {
+        let defaults = decap::Config::default();
+        let lists = [
+            ("vxlan_ports", &self.vxlan_ports, &defaults.vxlan_ports),
+            ("vxlan_gpe_ports", &self.vxlan_gpe_ports, &defaults.vxlan_gpe_ports),
+            ("geneve_ports", &self.geneve_ports, &defaults.geneve_ports),
+            ("gtpu_ports", &self.gtpu_ports, &defaults.gtpu_ports),
+            ("teredo_ports", &self.teredo_ports, &defaults.teredo_ports),
+            ("lisp_ports", &self.lisp_ports, &defaults.lisp_ports),
+            ("mpls_in_udp_ports", &self.mpls_in_udp_ports, &defaults.mpls_in_udp_ports),
+        ];
+        let mut seen: Vec<(u16, &str)> = Vec::new();
+        for (name, given, default) in lists {
+            for port in given.as_ref().unwrap_or(default) {
+                match seen.iter().find(|(known, _)| known == port) {
+                    Some((_, other)) if *other == name => {
+                        return Err(format!("port {port} stands in {name} twice"));
+                    }
+                    Some((_, other)) => {
+                        return Err(format!(
+                            "port {port} stands in both {other} and {name}, by default or as given: take it out of one of them"
+                        ));
+                    }
+                    None => seen.push((*port, name)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl ConfigFile {
     /// Reads a file.
     ///
@@ -224,7 +269,9 @@ impl ConfigFile {
     /// # Errors
     /// As [`ConfigFile::read`], without the file's name.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        file.decap.check_ports()?;
+        Ok(file)
     }
 }
 
@@ -249,6 +296,40 @@ fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, 
 
 fn depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     number_in(deserializer, 0, MAX_HOPS)
+}
+
+fn head<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let size = ByteSize::deserialize(deserializer)?;
+    if (LEAST_HEAD..=MOST_HEAD).contains(&size) {
+        return Ok(Some(size));
+    }
+    Err(D::Error::custom(format!("{size} is out of range: {LEAST_HEAD}B to {MOST_HEAD}")))
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    check_name(&name).map_err(D::Error::custom)?;
+    Ok(Some(name))
+}
+
+/// Whether a sensor can have this name.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("the sensor's name is empty: give it one, such as edge-1, or leave it out".to_owned());
+    }
+    Ok(())
+}
+
+/// Ports of one protocol: 0 is none, and each stands for one protocol only.
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u16>>, D::Error> {
+    let ports = Vec::<u16>::deserialize(deserializer)?;
+    if ports.contains(&0) {
+        return Err(D::Error::custom("0 is no port: 1 to 65535"));
+    }
+    Ok(Some(ports))
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -328,6 +409,13 @@ mod tests {
             ("ledger = \"xml\"", "line 1", "xml", "text"),
             ("[decap]\naliases = [[1, 2], [2]]", "line 2", "2", "twice"),
             ("[http]\nmax_headers = 0", "line 2", "0", "1 to"),
+            ("[http]\nmax_head = 0", "line 2", "0", "256B to 1MiB"),
+            ("[http]\nmax_head = '2GiB'", "line 2", "2GiB", "256B to 1MiB"),
+            ("[decap]\nvxlan_ports = [4789, 0]", "line 2", "0", "1 to 65535"),
+            ("[decap]\nvxlan_ports = [1]\ngeneve_ports = [1]", "port 1", "vxlan_ports", "geneve_ports"),
+            ("[decap]\nvxlan_ports = [6081]", "port 6081", "vxlan_ports", "geneve_ports"),
+            ("[decap]\nlisp_ports = [7, 7]", "port 7", "lisp_ports", "twice"),
+            ("sensor = \"\"", "line 1", "empty", "edge-1"),
             ("sensor = ", "line 1", "", ""),
         ] {
             let fault = ConfigFile::parse(text).unwrap_err();

@@ -6,7 +6,7 @@ use decap::{Direction, TunnelPath};
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Protocol, Side};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
-use crate::outlet::{CHUNK, Outlet};
+use crate::outlet::{CHUNK, KEPT_LINES, Outlet};
 use crate::record::{ConnectionMeta, RecordOptions, RecordWriter};
 use crate::tally::Tally;
 
@@ -133,6 +133,7 @@ impl<O: Outlet> Records<O> {
     pub fn flush(&mut self) {
         if !self.lines.is_empty() {
             self.is_stopped |= self.outlet.accept(&mut self.lines).is_break();
+            self.lines.shrink_to(KEPT_LINES);
         }
     }
 

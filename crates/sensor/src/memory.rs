@@ -7,10 +7,15 @@
 //! | reader, output, tables of the summary | [`FIXED`] | nothing |
 //! | batches between threads | [`PER_WORKER_BATCHES`] a worker, when there are several | nothing |
 //! | IP fragments | 1/32, at most 64 MiB | fragmented datagrams under way |
-//! | flow slots | 30 % of a worker's rest | connections |
-//! | pages for out-of-order data | 15 % | loss and reordering |
-//! | heads, bodies, pending exchanges | 50 %, of which 1/9 is the parser's own reserve | requests without answer yet |
+//! | flow slots | 27 % of a worker's rest | connections |
+//! | pages for out-of-order data | 12 % | loss and reordering |
+//! | heads, bodies, pending exchanges | 38 %, of which 1/9 is the parser's own reserve | requests without answer yet |
+//! | records in the making and on their way out | 18 % | the largest bodies, decoded and escaped |
 //! | slack of the allocator | 5 % | |
+//!
+//! Of a record's share, an eighth is what one body may decode to, and two layers in between of a stacked coding take as
+//! much and an eighth more each. 55 % is for the bodies of a line as they are written; with several workers, for those of
+//! the four lines that can be on their way from one of them: being made, twice waiting, being written.
 
 use std::fmt;
 
@@ -22,6 +27,9 @@ pub const FIXED: u64 = 8 << 20;
 pub const PER_WORKER_BATCHES: u64 = 6 << 20;
 /// The least that a worker can do its work with.
 pub const LEAST_PER_WORKER: u64 = 16 << 20;
+
+/// Lines that can be on their way from one of several workers: see [`crate::workers`].
+const LINES_UNDER_WAY: u64 = 4;
 
 /// What a flow's slot takes beside the handler's part of it: addresses, two directions, its place in the tables.
 const SLOT: u64 = 384;
@@ -37,6 +45,10 @@ pub struct Shares {
     pub pages: usize,
     /// For [`http_parse::Settings::memory`] of each worker.
     pub messages: usize,
+    /// The most for [`crate::record::RecordOptions::decode_limit`].
+    pub decoded: usize,
+    /// For [`crate::record::RecordOptions::content_limit`].
+    pub content: usize,
 }
 
 /// The total cannot be split so that each worker gets what it needs.
@@ -73,11 +85,15 @@ pub fn split(total: u64, workers: usize, conn: usize) -> Result<Shares, TooLittl
         return Err(TooLittle { given: total, workers, least: least.next_multiple_of(1 << 20) });
     }
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let record = rest / 100 * 18;
+    let lines = if workers > 1 { LINES_UNDER_WAY } else { 1 };
     Ok(Shares {
         fragments: size(fragments),
-        max_flows: size(rest / 100 * 30 / (SLOT + conn as u64)).max(1_024),
-        pages: size(rest / 100 * 15),
-        messages: size(rest / 100 * 50 / 9 * 8),
+        max_flows: size(rest / 100 * 27 / (SLOT + conn as u64)).max(1_024),
+        pages: size(rest / 100 * 12),
+        messages: size(rest / 100 * 38 / 9 * 8),
+        decoded: size(record / 8),
+        content: size(record / 100 * 55 / lines),
     })
 }
 
@@ -91,6 +107,8 @@ mod tests {
     fn sum(shares: &Shares, workers: usize, conn: usize) -> u64 {
         let worker =
             shares.max_flows as u64 * (SLOT + conn as u64) + shares.pages as u64 + shares.messages as u64 * 9 / 8;
+        let lines = if workers > 1 { LINES_UNDER_WAY } else { 1 };
+        let worker = worker + shares.content as u64 * lines + shares.decoded as u64 * 13 / 4;
         let batches = if workers > 1 { workers as u64 * PER_WORKER_BATCHES } else { 0 };
         FIXED + batches + shares.fragments as u64 + workers as u64 * worker
     }
@@ -112,9 +130,10 @@ mod tests {
     fn the_default_holds_hundreds_of_thousands_of_flows() {
         let shares = split(1 << 30, 1, 512).unwrap();
         assert!(shares.max_flows > 300_000, "{shares:?}");
-        assert!(shares.pages > 100 << 20 && shares.messages > 400 << 20, "{shares:?}");
+        assert!(shares.pages > 100 << 20 && shares.messages > 300 << 20, "{shares:?}");
         assert_eq!(shares.fragments, 32 << 20);
         assert!(sum(&shares, 1, 512) > (1 << 30) / 10 * 9, "what is given is used");
+        assert!(shares.decoded > 20 << 20 && shares.content > 90 << 20, "{shares:?}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// show, small enough to stay in the cache.
 pub const CHUNK: usize = 128 << 10;
 
+/// The largest buffer of lines that is used again. A line can be far longer; what it took must not stay.
+pub const KEPT_LINES: usize = 4 * CHUNK;
+
 /// Takes whole lines, many at a time.
 pub trait Outlet {
     /// Takes what is in `lines` (whole lines only) and leaves it empty, or swapped for another empty buffer. `Break`

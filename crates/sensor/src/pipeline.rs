@@ -33,12 +33,15 @@ impl Settings {
     /// # Errors
     /// When that is too little to work with.
     pub fn with_memory(mut self, total: u64, workers: usize) -> Result<Self, TooLittle> {
-        let Shares { fragments, max_flows, pages, messages } = memory::split(total, workers, size_of::<Conn>())?;
+        let Shares { fragments, max_flows, pages, messages, decoded, content } =
+            memory::split(total, workers, size_of::<Conn>())?;
         self.decap.fragment_memory = fragments;
         self.reassembly.max_flows = max_flows;
         self.reassembly.page_memory = pages;
         self.reassembly.max_held_per_direction = self.reassembly.max_held_per_direction.min(pages);
         self.http.memory = messages;
+        self.record.decode_limit = self.record.decode_limit.min(decoded);
+        self.record.content_limit = self.record.content_limit.min(content);
         Ok(self)
     }
 }
@@ -293,7 +296,7 @@ mod tests {
             decap: decap::Config::default(),
             reassembly: reassembly::Limits::default(),
             http: http_parse::Settings::default(),
-            record: RecordOptions { sensor: String::new(), decode_limit: 0 },
+            record: RecordOptions { sensor: String::new(), decode_limit: usize::MAX, content_limit: usize::MAX },
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();
@@ -302,5 +305,7 @@ mod tests {
         assert!(small.reassembly.page_memory < large.reassembly.page_memory);
         assert!(small.reassembly.max_held_per_direction <= small.reassembly.page_memory);
         assert!(small.http.memory < large.http.memory);
+        assert!(small.record.decode_limit < large.record.decode_limit);
+        assert!(small.record.content_limit < large.record.content_limit);
     }
 }

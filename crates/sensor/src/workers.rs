@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use decap::{Direction, FlowKey, Segment, SeqNum, TcpFlags, Timestamp, TunnelPath};
 use foldhash::quality::FixedState;
 
-use crate::outlet::{CHUNK, Outlet, Output};
+use crate::outlet::{CHUNK, KEPT_LINES, Outlet, Output};
 use crate::pipeline::{Lane, LaneReport, Segments, Settings};
 
 /// Batches that may wait for a worker.
@@ -248,6 +248,7 @@ fn write_lines(mut output: Output, written: &Receiver<Vec<u8>>, reuse: &Sender<V
         if output.accept(&mut lines).is_break() {
             stop.store(true, Ordering::Relaxed);
         }
+        lines.shrink_to(KEPT_LINES);
         let _ = reuse.try_send(lines);
     }
     output.flush();

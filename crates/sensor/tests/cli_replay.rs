@@ -52,6 +52,8 @@ fn wrong_usage_exits_2_with_a_hint() {
         (&["replay", "x.pcap", "--ledger", "xml"], "json"),
         (&["replay", "x.pcap", "--body-types", "json"], "application/json"),
         (&["replay", "x.pcap", "--memory", "1MiB"], "at least"),
+        (&["replay", "x.pcap", "--body-limit", "64GiB"], "does not fit in memory 1GiB"),
+        (&["replay", "x.pcap", "--sensor", ""], "edge-1"),
         (&["replay", "x.pcap", "--config", "/nowhere.toml"], "/nowhere.toml"),
         (&["replay", "/no/such/capture.pcap"], "/no/such/capture.pcap"),
         (&["man", "nothing"], "nothing"),
@@ -191,11 +193,11 @@ fn the_input_is_never_the_output() {
 }
 
 #[test]
-fn an_output_that_cannot_be_created_exits_1() {
+fn an_output_that_cannot_be_created_exits_2() {
     let folder = tempfile::tempdir().unwrap();
     let path = Capture::of_http(1, 1).write(folder.path().join("a.pcap"));
     let run = run(&["replay", path.to_str().unwrap(), "-o", "/nowhere/at/all.ndjson"]);
-    assert_eq!(run.code, Some(1), "{run:?}");
+    assert_eq!(run.code, Some(2), "a wrong name: {run:?}");
     assert!(run.stderr.contains("/nowhere/at/all.ndjson"), "{}", run.stderr);
 }
 

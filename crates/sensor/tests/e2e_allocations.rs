@@ -26,7 +26,7 @@ fn steady_state_allocates_nothing() {
         decap: decap::Config::default(),
         reassembly: reassembly::Limits::default(),
         http: http_parse::Settings::default(),
-        record: RecordOptions { sensor: "test".to_owned(), decode_limit: 128 << 10 },
+        record: RecordOptions { sensor: "test".to_owned(), decode_limit: 128 << 10, content_limit: usize::MAX },
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
     let mut pipeline = Pipeline::inline(&settings, Discard::default());

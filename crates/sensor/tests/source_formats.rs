@@ -515,7 +515,7 @@ fn impossible_pcapng_blocks_are_corruption() {
         (changed(4, 0), "claims 0 bytes"),
         (changed(4, 35), "claims 35 bytes"),
         (changed(4, 0x0100_0004), "claims 16777220 bytes"),
-        (changed(end, 40), "starts with a length of 36 and ends with one of 40"),
+        (changed(end, 40), "claims 36 bytes, but the number does not stand again"),
         (changed(8, 1), "a packet of interface 1, of which the file declares 1"),
         (changed(20, 5), "a packet of 5 bytes in a block of 36"),
         (changed(20, u32::MAX), "a packet of 4294967295 bytes in a block of 36"),

@@ -145,7 +145,8 @@ impl Connection {
                 ended = true;
                 break;
             }
-            if message.head.len() + piece.len() <= limits.0.saturating_add(from as usize) {
+            let is_within = message.head.len() + piece.len() <= limits.0.saturating_add(from as usize);
+            if is_within && cx.make_head_room(message, piece.len()) {
                 message.head.extend_from_slice(piece);
             } else {
                 message.flags.insert(Flag::TooManyHeaders);
@@ -154,7 +155,6 @@ impl Connection {
                 line = 0;
             }
         }
-        cx.charge(message);
         cx.stats.parsed_bytes += used as u64;
         stream.state = State::Chunked(Chunked::Trailer { from, line });
         stream.next = position.offset + used as u64;
@@ -177,14 +177,13 @@ impl Connection {
         if stream.capturing {
             let room = cx.settings().body_limit.saturating_sub(message.body.len());
             let kept = bytes.get(..bytes.len().min(room)).unwrap_or_default();
-            if message.body.capacity() - message.body.len() < kept.len() && cx.is_full() {
+            if !cx.make_body_room(message, kept.len()) {
                 message.flags.insert(Flag::BodyNotCaptured);
                 stream.capturing = false;
                 return;
             }
             message.body.extend_from_slice(kept);
             stream.capturing = message.body.len() < cx.settings().body_limit;
-            cx.charge(message);
         }
     }
 

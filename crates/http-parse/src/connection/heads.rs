@@ -26,17 +26,17 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         self.note_roles(side, kind, cx, sink);
-        if cx.is_overfull() {
-            return self.refuse_for_memory(side, position, bytes.len(), cx, sink);
-        }
         let mut message = cx.take(kind, position);
         let mut scanned = 0;
         let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
         // The usual case: the whole head lies in one segment and is copied once.
         let end = find_head_end(window, &mut scanned);
         let used = end.unwrap_or(window.len());
+        if !cx.make_head_room(&mut message, used) {
+            cx.give_back(message);
+            return self.refuse_for_memory(side, position, bytes.len(), cx, sink);
+        }
         message.head.extend_from_slice(window.get(..used).unwrap_or_default());
-        cx.charge(&mut message);
         cx.stats.parsed_bytes += used as u64;
         self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
         used
@@ -122,6 +122,9 @@ impl Connection {
             self.drop_message(side, Unparsable::HeadTooLong, cx);
             return 0;
         }
+        if !cx.make_head_room(message, room) {
+            return self.refuse_for_memory(side, position, bytes.len(), cx, sink);
+        }
         message.head.extend_from_slice(bytes.get(..room).unwrap_or_default());
         let mut scanned = stream.scanned as usize;
         let end = find_head_end(&message.head, &mut scanned);
@@ -132,7 +135,6 @@ impl Connection {
             message.head.truncate(end);
             used = end - before;
         }
-        cx.charge(message);
         cx.stats.parsed_bytes += used as u64;
         stream.next = position.offset + used as u64;
         if end.is_some() {
@@ -318,7 +320,9 @@ impl Connection {
         }
     }
 
-    fn refuse_for_memory(
+    /// There is no memory for the message in hand, or for one that starts here: it is counted, and `len` bytes from
+    /// `position` on are passed over.
+    pub(super) fn refuse_for_memory(
         &mut self,
         side: Side,
         position: Position,

@@ -64,8 +64,11 @@ impl Connection {
             Verdict::NeedMore => {
                 let mut candidate = cx.take(MessageKind::Request, position);
                 let used = bytes.len().min(cx.settings().max_head);
+                if !cx.make_head_room(&mut candidate, used) {
+                    cx.give_back(candidate);
+                    return self.refuse_candidate(side, position, bytes, cx, sink);
+                }
                 candidate.head.extend_from_slice(bytes.get(..used).unwrap_or_default());
-                cx.charge(&mut candidate);
                 cx.stats.undecided_bytes += used as u64;
                 self.stream_mut(side).message = Some(candidate);
                 used
@@ -93,8 +96,20 @@ impl Connection {
         let before = candidate.head.len();
         let used = bytes.len().min(limit.saturating_sub(before));
         let added = bytes.get(..used).unwrap_or_default();
+        if !cx.make_head_room(&mut candidate, used) {
+            let start = candidate.start;
+            if exact && self.fallback.is_some() {
+                self.stream_mut(side).message = Some(candidate);
+                return self.miss(side, start, &[], cx, sink);
+            }
+            let held = std::mem::take(&mut candidate.head);
+            cx.give_back(candidate);
+            cx.stats.undecided_bytes -= before as u64;
+            self.refuse_candidate(side, start, &held, cx, sink);
+            // Like the segment starts that come behind them, these bytes are tried by themselves.
+            return 0;
+        }
         candidate.head.extend_from_slice(added);
-        cx.charge(&mut candidate);
         let is_line = !matches!(candidate.head.first(), Some(0x14..=0x17));
         let verdict = if used == 0 {
             Verdict::No
@@ -137,6 +152,21 @@ impl Connection {
                 0
             }
         }
+    }
+
+    /// There is no memory to wait for more of `bytes`, which may be a message's first.
+    fn refuse_candidate(
+        &mut self,
+        side: Side,
+        position: Position,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        if self.fallback.is_none() && looks_like_start(bytes) != StartLine::No {
+            return self.refuse_for_memory(side, position, bytes.len(), cx, sink);
+        }
+        self.miss(side, position, bytes, cx, sink)
     }
 
     /// No message starts here: the side's stream has to be searched. `bytes` are passed over.

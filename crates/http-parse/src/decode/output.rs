@@ -37,6 +37,8 @@ impl<'a> Output<'a> {
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.bytes.len() == self.written {
             let step = self.left().min(self.len().max(STEP));
+            // Exactly: a vector left to itself would reserve up to twice the limit.
+            self.bytes.reserve_exact(step);
             self.bytes.resize(self.written + step, 0);
         }
         self.bytes.get_mut(self.written..).unwrap_or_default()
@@ -51,6 +53,9 @@ impl<'a> Output<'a> {
     pub(super) fn write(&mut self, bytes: &[u8]) {
         let fitting = bytes.get(..self.left()).unwrap_or(bytes);
         self.bytes.truncate(self.written);
+        if self.bytes.capacity() - self.written < fitting.len() {
+            self.bytes.reserve_exact(self.left().min(self.len().max(fitting.len())));
+        }
         self.bytes.extend_from_slice(fitting);
         self.written += fitting.len();
     }

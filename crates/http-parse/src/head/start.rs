@@ -121,7 +121,7 @@ fn is_target_start(method: &[u8], byte: u8) -> bool {
     }
 }
 
-/// Whether a byte stands here that no request line has.
+/// Whether a byte stands here that no request line has. DEL is met in the targets of scanners, and servers answer them.
 fn has_control(bytes: &[u8]) -> bool {
-    lines::has_control(bytes) && bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    lines::has_control(bytes) && bytes.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | 0x7f))
 }

@@ -489,3 +489,14 @@ fn undecided_starts_are_bounded() {
     assert_eq!(looks_like_start(b"GET /\x01"), StartLine::No);
     assert_eq!(looks_like_start(b"CONNECT {\"verb"), StartLine::No);
 }
+
+#[test]
+fn delete_in_a_target_is_odd_but_no_reason_to_lose_the_request() {
+    for line in [&b"GET /a\x7fb HTTP/1.1\r\n"[..], b"GET /a\x7fb HTTP/1.1\n"] {
+        assert_eq!(looks_like_start(line), StartLine::Request);
+        for end in 5..line.len() {
+            assert_eq!(looks_like_start(&line[..end]), StartLine::NeedMore, "{}", line[..end].escape_ascii());
+        }
+    }
+    assert_eq!(looks_like_start(b"GET /a\x07b HTTP/1.1\r\n"), StartLine::No);
+}

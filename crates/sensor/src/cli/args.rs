@@ -6,7 +6,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use crate::config::{LedgerFormat, MAX_WORKERS};
+use crate::config::{LedgerFormat, MAX_WORKERS, check_name};
 use crate::units::ByteSize;
 
 /// A passive network sensor: mirrored frames in, paired HTTP transactions out.
@@ -78,7 +78,7 @@ pub struct ReplayArgs {
     pub memory: Option<ByteSize>,
 
     /// The sensor's name in every record. [default: sensor]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     pub sensor: Option<String>,
 
     /// No progress, summary or warnings; errors only.
@@ -103,6 +103,10 @@ Exit status:
   2   wrong usage, configuration or file name
   70  the ledger does not add up: a defect of the program
   130 stopped by Ctrl-C; what was complete has been written";
+
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}
 
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -55,6 +55,21 @@ pub enum UsageError {
     /// `--memory`.
     #[error(transparent)]
     Memory(#[from] TooLittle),
+    /// A limit of bodies.
+    #[error(
+        "{what} {given} does not fit in memory {memory}, of which bodies get at most {most}: give more memory, or keep less of each body",
+        given = ByteSize(*.given), memory = ByteSize(*.memory), most = ByteSize(*.most)
+    )]
+    BodyLimit {
+        /// Which limit.
+        what: &'static str,
+        /// What was asked for.
+        given: u64,
+        /// What is possible.
+        most: u64,
+        /// With this memory.
+        memory: u64,
+    },
     /// The filter.
     #[error("{0}\nhint: {hint}", hint = .0.hint())]
     Filter(FilterError),
@@ -88,7 +103,6 @@ impl UsageError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Input(error) => error.exit_code(),
-            Self::Output(_) => exit::FAILED,
             _ => exit::USAGE,
         }
     }
@@ -107,6 +121,7 @@ impl Plan {
         };
         let memory = args.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
         let settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
+        check_body_limits(&settings, file.bodies.decoded_limit, memory)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
         let mut warnings = Vec::new();
@@ -173,8 +188,27 @@ fn settings(args: &ReplayArgs, file: &ConfigFile) -> Result<Settings, UsageError
             .bodies
             .decoded_limit
             .map_or(http.body_limit.saturating_mul(DECODED_FACTOR), ByteSize::as_usize),
+        content_limit: usize::MAX,
     };
     Ok(Settings { decap: decap_config(&file.decap), reassembly: limits(&file.reassembly), http, record })
+}
+
+/// A limit that can never be reached is a mistake better said than found out from records.
+fn check_body_limits(settings: &Settings, decoded: Option<ByteSize>, memory: ByteSize) -> Result<(), UsageError> {
+    let check = |what, given: usize, most: usize| {
+        let (given, most, memory) = (given as u64, most as u64, memory.0);
+        // In whole units, so that what the message allows can be typed.
+        let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
+        if given > most { Err(UsageError::BodyLimit { what, given, most, memory }) } else { Ok(()) }
+    };
+    check("the body limit", settings.http.body_limit, settings.http.memory)?;
+    match decoded {
+        // The splitting of memory has cut it to what is possible.
+        Some(asked) if asked.as_usize() > settings.record.decode_limit => {
+            check("the limit of decoded bodies", asked.as_usize(), settings.record.decode_limit)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn decap_config(file: &crate::config::Decap) -> decap::Config {
@@ -267,6 +301,28 @@ mod tests {
         assert_eq!(both.settings.http.body_limit, 0);
         assert_eq!(both.settings.http.body_types, BodyTypes::All);
         assert!(both.settings.reassembly.max_flows < plain.settings.reassembly.max_flows, "memory is split");
+    }
+
+    #[test]
+    fn body_limits_beyond_the_memory_are_refused() {
+        for (config, flags, parts) in [
+            ("", &["--body-limit", "64GiB"][..], ["64GiB", "1GiB"]),
+            ("", &["--body-limit", "1GiB", "--memory", "64MiB"], ["1GiB", "64MiB"]),
+            ("", &["--body-limit", "17179869184GiB"], ["bytes", "counted"]),
+            ("[bodies]\ndecoded_limit = '1GiB'", &[], ["decoded", "1GiB"]),
+        ] {
+            let line = ["sensor", "replay", "x.pcap"].into_iter().chain(flags.iter().copied());
+            let refusal = match Cli::try_parse_from(line) {
+                Ok(_) => plan(config, flags).unwrap_err().to_string(),
+                Err(error) => error.to_string(),
+            };
+            for part in parts {
+                assert!(refusal.contains(part), "{refusal} does not contain {part}");
+            }
+        }
+        let most = plan("", &["--body-limit", "300MiB"]).unwrap();
+        assert!(most.settings.record.decode_limit < 300 << 20, "the default follows the memory");
+        assert!(plan("[bodies]\ndecoded_limit = '16MiB'", &[]).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http_parse::{Body, DecodeOutcome, Decoder, Flag, Flags, Message};
 
-use super::json::{append_base64, append_number, append_str};
+use super::json::{MAX_ESCAPED, append_base64, append_number, append_str, escaped_len, escaped_prefix};
 
 /// Writes bodies; keeps the decoder's buffers.
 #[derive(Debug)]
@@ -10,7 +10,17 @@ pub(super) struct BodyWriter {
     decoder: Decoder,
     decoded: Vec<u8>,
     limit: usize,
+    content_limit: usize,
+    /// What of `content_limit` the record's earlier body has left.
+    content_left: usize,
 }
+
+/// Decoded bytes for which the buffer is kept from body to body.
+const KEPT_DECODED: usize = 1 << 20;
+/// Room for less than this is not worth knowing beforehand.
+const LARGE: usize = 64 << 10;
+/// What the pieces of a long string need behind its end while they are written.
+const PIECE_ROOM: usize = 8 << 10;
 
 /// What of a body is written.
 #[derive(Clone, Copy)]
@@ -25,9 +35,15 @@ struct Content<'a> {
 }
 
 impl BodyWriter {
-    /// `limit`: bytes that a body may be decoded to.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { decoder: Decoder::new(), decoded: Vec::new(), limit }
+    /// `limit`: bytes that a body may be decoded to. `content_limit`: bytes that the bodies of a record may be written in.
+    pub(super) fn new(limit: usize, content_limit: usize) -> Self {
+        let decoder = Decoder::new();
+        Self { decoder, decoded: Vec::new(), limit, content_limit, content_left: content_limit }
+    }
+
+    /// The bodies that follow are another record's.
+    pub(super) fn begin_record(&mut self) {
+        self.content_left = self.content_limit;
     }
 
     /// Appends the body of `message`, or `null` when it has none. Gives what was odd about its content coding.
@@ -38,9 +54,13 @@ impl BodyWriter {
             out.extend_from_slice(b"null");
             return Flags::NONE;
         }
-        let content = self.content(message, &body);
+        let left = self.content_left;
+        let content = self.content(message, &body).within(left);
+        let before = out.len();
         append_body(&body, &content, out);
-        content.flags
+        let flags = content.flags;
+        self.content_left = left.saturating_sub(out.len() - before);
+        flags
     }
 
     /// The body without its content coding as far as that can be had, else as it was sent.
@@ -53,6 +73,7 @@ impl BodyWriter {
             return as_sent;
         }
         self.decoded.clear();
+        self.decoded.shrink_to(KEPT_DECODED);
         let outcome = self.decoder.decode(content_codings(message), body.captured, self.limit, &mut self.decoded);
         as_sent.decoded(outcome, &self.decoded, message.is_complete())
     }
@@ -88,6 +109,37 @@ impl<'a> Content<'a> {
     }
 }
 
+impl Content<'_> {
+    /// As much of it as can be written in `limit` bytes.
+    fn within(mut self, limit: usize) -> Self {
+        if self.bytes.len() <= limit / MAX_ESCAPED {
+            return self;
+        }
+        let end = match as_text(&self) {
+            Some(text) => escaped_prefix(text, limit),
+            None => {
+                let end = self.bytes.len().min(limit / 4 * 3);
+                // What is left may be text, where what made it binary was cut off: then it is written as such.
+                let cut = Content { bytes: self.bytes.get(..end).unwrap_or_default(), is_truncated: true, ..self };
+                match as_text(&cut).filter(|_| end < self.bytes.len()) {
+                    Some(text) => escaped_prefix(text, limit),
+                    None => end,
+                }
+            }
+        };
+        if let Some(bytes) = self.bytes.get(..end).filter(|bytes| bytes.len() < self.bytes.len()) {
+            // A character that the cut of the whole went through is no loss of ours.
+            let is_ours = as_text(&self).is_none_or(|text| end < text.len());
+            self.bytes = bytes;
+            self.is_truncated = true;
+            if is_ours {
+                self.flags.insert(Flag::BodyNotCaptured);
+            }
+        }
+        self
+    }
+}
+
 fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
@@ -113,10 +165,17 @@ fn append_body(body: &Body<'_>, content: &Content<'_>, out: &mut Vec<u8>) {
         Some("") if content.is_truncated => out.extend_from_slice(b",\"encoding\":\"utf8\",\"content\":null"),
         Some(text) => {
             out.extend_from_slice(b",\"encoding\":\"utf8\",\"content\":");
+            if text.len() >= LARGE {
+                // Exactly: a vector left to itself would reserve up to twice of it.
+                out.reserve_exact(escaped_len(text) + PIECE_ROOM);
+            }
             append_str(text, out);
         }
         None => {
             out.extend_from_slice(b",\"encoding\":\"base64\",\"content\":");
+            if content.bytes.len() >= LARGE {
+                out.reserve_exact(content.bytes.len().div_ceil(3) * 4 + PIECE_ROOM);
+            }
             append_base64(content.bytes, out);
         }
     }
@@ -214,6 +273,25 @@ mod tests {
             assert_eq!(body["captured"], captured, "{end}");
             assert_eq!(body["encoding"], encoding, "{end}");
             assert_eq!(body["content"], content, "{end}");
+        }
+    }
+
+    /// Whatever the content and the limit: what is written stays within the limit, is a prefix, and says so when it is cut.
+    #[test]
+    fn content_beyond_the_limit_is_cut_and_flagged() {
+        let binary: Vec<u8> = (0..=255).cycle().take(3_000).collect();
+        for whole in [&[1; 3_000], "ä\"€\n𝄞plain".repeat(200).as_bytes(), binary.as_slice(), b"short"] {
+            for limit in [0, 1, 5, 6, 7, 29, 30, 100, 1_000, 6_000, 100_000] {
+                let content =
+                    Content { bytes: whole, is_decoded: false, is_truncated: false, flags: Flags::NONE }.within(limit);
+                assert!(whole.starts_with(content.bytes));
+                let is_cut = content.bytes.len() < whole.len();
+                assert_eq!(content.is_truncated, is_cut);
+                assert_eq!(content.flags.contains(Flag::BodyNotCaptured), is_cut);
+                let body = written(whole, &content);
+                let written = serde_json::to_string(&body["content"]).unwrap();
+                assert!(written == "null" || written.len() <= limit + 2, "{limit}: {}", written.len());
+            }
         }
     }
 

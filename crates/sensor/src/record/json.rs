@@ -84,7 +84,7 @@ const fn special_in(step: &[u8; 16]) -> u64 {
 }
 
 /// The most bytes that a byte takes in a JSON string.
-const MAX_ESCAPED: usize = 6;
+pub(super) const MAX_ESCAPED: usize = 6;
 
 /// Puts what stands between the quotes of a JSON string. `bytes` are UTF-8.
 ///
@@ -169,6 +169,32 @@ const ESCAPE_LETTERS: [u8; 128] = {
 /// The lower-case hexadecimal digit of a number below 16.
 pub(super) const fn hex_digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+}
+
+/// What a byte of UTF-8 takes in a JSON string.
+const fn escaped_byte(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
+        0..0x20 => MAX_ESCAPED,
+        _ => 1,
+    }
+}
+
+/// What `text` takes in a JSON string, without the quotes.
+pub(super) fn escaped_len(text: &str) -> usize {
+    text.bytes().map(escaped_byte).sum()
+}
+
+/// How many of the first bytes of `text`, whole characters, take no more than `limit` bytes in a JSON string.
+pub(super) fn escaped_prefix(text: &str, limit: usize) -> usize {
+    let mut left = limit;
+    let fitting = text.bytes().take_while(|byte| {
+        let cost = escaped_byte(*byte);
+        let fits = cost <= left;
+        left = left.saturating_sub(cost);
+        fits
+    });
+    text.floor_char_boundary(fitting.count())
 }
 
 /// Appends `text` as a JSON string.
@@ -341,6 +367,22 @@ mod tests {
     }
 
     /// Neighbours do not hide one another: each pair of bytes, in a block and in its remainder.
+    #[test]
+    fn the_length_of_what_is_written_is_known_before() {
+        let text: String = ('\0'..'\u{120}').collect();
+        for (at, char) in text.char_indices() {
+            let mut out = Vec::new();
+            append_str(&text[at..at + char.len_utf8()], &mut out);
+            assert_eq!(escaped_len(&text[at..at + char.len_utf8()]), out.len() - 2, "{char:?}");
+        }
+        for limit in 0..escaped_len(&text) + 2 {
+            let end = escaped_prefix(&text, limit);
+            assert!(escaped_len(&text[..end]) <= limit);
+            let next = text[end..].chars().next().map_or(0, char::len_utf8);
+            assert!(next == 0 || escaped_len(&text[..end + next]) > limit, "{limit}");
+        }
+    }
+
     #[test]
     fn each_pair_of_bytes_is_written_as_serde_json_does() {
         for first in 0..=127_u8 {

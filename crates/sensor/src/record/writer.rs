@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::io::Write as _;
 
 use decap::{Endpoint, TunnelHop, TunnelId};
-use http_parse::{Exchange, Flags, Header, Message, Version};
+use http_parse::{Exchange, Flag, Flags, Header, Message, Version};
 
 use super::body::BodyWriter;
 use super::connection::ConnectionMeta;
@@ -20,6 +20,9 @@ pub struct RecordOptions {
     pub sensor: String,
     /// The most bytes that a body is decoded to when it has a content coding.
     pub decode_limit: usize,
+    /// The most bytes that the bodies of one record may take in its line, together. What is beyond it is left out, and
+    /// the record flagged `body_not_captured`.
+    pub content_limit: usize,
 }
 
 /// Whether request and response found each other.
@@ -89,7 +92,8 @@ impl RecordWriter {
         let mut sensor = b",\"sensor\":".to_vec();
         append_str(&options.sensor, &mut sensor);
         sensor.extend_from_slice(b",\"client\":");
-        Self { sensor, time: TimeWriter::new(), body: BodyWriter::new(options.decode_limit), scratch: Vec::new() }
+        let body = BodyWriter::new(options.decode_limit, options.content_limit);
+        Self { sensor, time: TimeWriter::new(), body, scratch: Vec::new() }
     }
 
     /// Appends the record of an exchange and a line feed to `out`.
@@ -116,6 +120,7 @@ impl RecordWriter {
         out.extend_from_slice(outcome.name().as_bytes());
         out.extend_from_slice(b"\",\"request\":");
         let mut flags = exchange.flags;
+        self.body.begin_record();
         match exchange.request {
             Some(request) => flags = flags.union(self.append_request(request, out)),
             None => out.extend_from_slice(b"null"),
@@ -175,7 +180,7 @@ impl RecordWriter {
     /// What requests and responses have in common: version, fields and body.
     fn append_rest(&mut self, message: &Message, start_line_is_utf8: bool, out: &mut Vec<u8>) -> Flags {
         append_version(message.version(), out);
-        if !start_line_is_utf8 {
+        if !start_line_is_utf8 || message.flags().contains(Flag::InvalidStartLine) {
             out.extend_from_slice(b",\"start_line_base64\":");
             append_base64(start_line(message.head()), out);
         }

@@ -136,7 +136,7 @@ impl Pcapng {
             let trailer = self.order.word(block, total - 4);
             if trailer != length {
                 return Fault::corrupt(format!(
-                    "a block of type {kind:#x} starts with a length of {length} and ends with one of {trailer}"
+                    "a block of type {kind:#x} claims {length} bytes, but the number does not stand again at their end"
                 ));
             }
             let packet = match kind {

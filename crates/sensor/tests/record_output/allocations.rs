@@ -16,7 +16,11 @@ fn a_second_round_of_records_allocates_nothing() {
             (sample.meta(), sample, request, response)
         })
         .collect();
-    let mut writer = RecordWriter::new(RecordOptions { sensor: "edge-1".to_owned(), decode_limit: 1 << 20 });
+    let mut writer = RecordWriter::new(RecordOptions {
+        sensor: "edge-1".to_owned(),
+        decode_limit: 1 << 20,
+        content_limit: usize::MAX,
+    });
     let mut out = Vec::new();
     let mut round = |out: &mut Vec<u8>| {
         out.clear();

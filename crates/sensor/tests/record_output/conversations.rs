@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Position, Protocol, Settings, Side};
@@ -30,9 +32,14 @@ impl ExchangeSink for Records {
 
 /// The records of a connection on which the client sent `request` and the server `response`; each valid.
 fn records(request: &[u8], response: &[u8]) -> Vec<Value> {
+    records_within(usize::MAX, request, response)
+}
+
+/// The same, with so many bytes of each line for bodies.
+fn records_within(content_limit: usize, request: &[u8], response: &[u8]) -> Vec<Value> {
     let sample = Sample::pair();
     let client = sample.key().1;
-    let options = RecordOptions { sensor: "edge-1".to_owned(), decode_limit: DECODE_LIMIT };
+    let options = RecordOptions { sensor: "edge-1".to_owned(), decode_limit: DECODE_LIMIT, content_limit };
     let mut records = Records { writer: RecordWriter::new(options), meta: sample.meta(), lines: Vec::new() };
     let mut cx = Context::new(Settings { body_limit: BODY_LIMIT, ..Settings::default() });
     let mut connection = Connection::new(Some(client));
@@ -176,4 +183,44 @@ fn a_start_line_behind_odd_white_space_is_kept() {
     assert_eq!(records.len(), 1);
     assert_eq!(records[0]["request"]["target"], "/\u{fffd}");
     assert_eq!(records[0]["request"]["start_line_base64"], "R0VUIC//IEhUVFAvMS4w");
+}
+
+#[test]
+fn words_that_no_field_has_stand_in_the_start_line() {
+    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (line, target) in
+        [("GET /a b c HTTP/1.1", "/a"), ("GET  /a\t HTTP/1.1", "/a"), ("GET /a\x7fb HTTP/1.1", "/a\x7fb")]
+    {
+        let records = records(format!("{line}\r\nHost: h\r\n\r\n").as_bytes(), reply);
+        let request = &records[0]["request"];
+        assert_eq!((records.len(), &request["target"]), (1, &target.into()), "{line}");
+        assert_eq!(records[0]["flags"], json!(["invalid_start_line"]), "{line}");
+        let sent = STANDARD.decode(request["start_line_base64"].as_str().expect("the line as sent")).expect("base64");
+        assert_eq!(sent, line.as_bytes());
+        assert!(records[0]["response"]["start_line_base64"].is_null(), "the response keeps to the grammar");
+    }
+    let records = records(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1  200 \tOK\r\nContent-Length: 0\r\n\r\n");
+    assert!(records[0]["response"]["start_line_base64"].is_string(), "{}", records[0]);
+}
+
+#[test]
+fn bodies_share_the_room_of_their_line() {
+    let message = |line: &str, body: &str| format!("{line}\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    // A line feed takes two bytes.
+    let request = message("POST / HTTP/1.1", &"\n".repeat(300));
+    let response = message("HTTP/1.1 200 OK", &"x".repeat(900));
+    for (limit, captured, flags) in [
+        (10_000, (300, 900), json!([])),
+        (1_500, (300, 757), json!(["body_not_captured"])),
+        (400, (200, 0), json!(["body_not_captured"])),
+    ] {
+        let records = records_within(limit, request.as_bytes(), response.as_bytes());
+        let captured_of = |side: &str| records[0][side]["body"]["captured"].as_u64().expect("a number");
+        let (of_request, of_response) = (captured_of("request"), captured_of("response"));
+        assert_eq!(of_request, captured.0, "{limit}");
+        assert!(of_response.abs_diff(captured.1) <= 40, "{limit}: {of_response}");
+        assert_eq!(records[0]["response"]["body"]["truncated"], of_response < 900, "{limit}");
+        assert_eq!(records[0]["response"]["body"]["bytes"], 900, "{limit}");
+        assert_eq!(records[0]["flags"], flags, "{limit}");
+    }
 }

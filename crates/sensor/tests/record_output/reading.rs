@@ -33,7 +33,8 @@ fn every_shape_is_read_as_it_was() {
 /// One writer, one buffer, many records: none is changed by those before it.
 #[test]
 fn records_follow_one_another() {
-    let options = sensor::record::RecordOptions { sensor: "edge-1".to_owned(), decode_limit: 1 << 20 };
+    let options =
+        sensor::record::RecordOptions { sensor: "edge-1".to_owned(), decode_limit: 1 << 20, content_limit: usize::MAX };
     let mut writer = sensor::record::RecordWriter::new(options);
     let (mut together, mut apart) = (Vec::new(), Vec::new());
     for (_, mut sample) in shapes() {
@@ -139,7 +140,9 @@ fn request(parts: &Parts) -> Value {
         format!(" HTTP/{}.{}", parts.version.major, parts.version.minor).as_bytes(),
     ]
     .concat();
-    if core::str::from_utf8(&parts.method_or_reason).is_err() || core::str::from_utf8(&parts.target).is_err() {
+    let is_odd = parts.flags.contains(Flag::InvalidStartLine);
+    if is_odd || core::str::from_utf8(&parts.method_or_reason).is_err() || core::str::from_utf8(&parts.target).is_err()
+    {
         value["start_line_base64"] = STANDARD.encode(latin1_trim_start(&line)).into();
     }
     complete(value, parts)
@@ -150,7 +153,7 @@ fn response(parts: &Parts) -> Value {
         "status": parts.status,
         "reason": String::from_utf8_lossy(&parts.method_or_reason),
     });
-    if core::str::from_utf8(&parts.method_or_reason).is_err() {
+    if parts.flags.contains(Flag::InvalidStartLine) || core::str::from_utf8(&parts.method_or_reason).is_err() {
         let line = format!("HTTP/{}.{} {:03} ", parts.version.major, parts.version.minor, parts.status);
         value["start_line_base64"] = STANDARD.encode([line.as_bytes(), &parts.method_or_reason].concat()).into();
     }

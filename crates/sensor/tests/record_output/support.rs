@@ -75,7 +75,7 @@ impl Sample {
 
     /// The record's line, its line feed included, and what the writer said of it.
     pub(crate) fn write(&self) -> (Vec<u8>, Written) {
-        let options = RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20 };
+        let options = RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20, content_limit: usize::MAX };
         let mut out = Vec::new();
         let written = self.write_with(&mut RecordWriter::new(options), &mut out);
         (out, written)
