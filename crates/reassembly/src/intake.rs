@@ -211,11 +211,19 @@ impl<H: StreamHandler> Streams<H> {
             offset = flow.rest[direction].end;
         }
         if offset <= half.acked {
+            let is_earlier = offset < half.next && offset + NEAR >= half.next;
+            if marks.has(Marks::HINTED) && is_earlier && flow.initiator.is_some() {
+                // Of a connection seen from its handshake on, all acknowledgements lie behind the start. The mirror put
+                // the first one later.
+                flow.half[direction].next = offset;
+            }
             return Acknowledged::At(offset);
         }
         let held_top = self.holds.side(flow.hold, direction).map_or(0, |side| side.top());
-        if half.acked == 0 && !marks.has(Marks::ANCHORED) && held_top == 0 {
-            // Only segments without payload were seen so far: the first acknowledgement is the better place to start.
+        let is_start = held_top == 0 || (flow.initiator.is_some() && offset + NEAR >= held_top);
+        if half.acked == 0 && !marks.has(Marks::ANCHORED) && is_start {
+            // Only segments without payload were seen so far, or the handshake was: the first acknowledgement is the
+            // better place to start.
             flow.half[direction].next = offset;
             flow.marks[direction].set(Marks::HINTED);
         }
@@ -325,8 +333,10 @@ impl<H: StreamHandler> Streams<H> {
             }
         } else {
             let is_first = self.holds.side(flow.hold, direction).is_none_or(|side| side.ranges.is_empty());
-            let is_hinted = flow.marks[direction].has(Marks::HINTED) && offset == half.next;
-            if is_first && (offset == half.acked || is_hinted) {
+            // What the peer had acknowledged when it was first heard is the start. A later acknowledgement says only how
+            // much came since, captured or not.
+            let start = if flow.marks[direction].has(Marks::HINTED) { half.next } else { half.acked };
+            if is_first && offset == start {
                 flow.anchor(direction, offset);
             }
         }

@@ -169,7 +169,9 @@ impl<H: StreamHandler> Streams<H> {
             Pending::Anchor(offset) => {
                 side.since.get_or_insert(now);
                 side.acked_since = None;
-                let is_certain = offset == acked || Some(offset) == hinted;
+                // A FIN that was acknowledged lies one before what acknowledges it.
+                let is_certain =
+                    Some(offset) == hinted || (offset == acked && hinted.is_none_or(|start| offset < start));
                 if is_certain || is_over(side.since, ANCHOR_SEGMENTS) {
                     self.start_at(flow, direction, moment, offset);
                     return true;
@@ -219,10 +221,14 @@ impl<H: StreamHandler> Streams<H> {
         let first = side.and_then(|side| side.ranges.front()).map(|range| range.start);
         let fin = (marks.has(Marks::FIN) && !marks.has(Marks::ENDED)).then(|| flow.rest[direction].end);
         if !marks.has(Marks::ANCHORED) {
+            let is_hinted = marks.has(Marks::HINTED);
             if let Some(offset) = first.into_iter().chain(fin).min() {
-                return Pending::Anchor(offset);
+                // What lies between the peer's first acknowledgement and the first bytes captured is a hole, unless they
+                // are so far apart that one of the two is not of this stream.
+                let is_near = is_hinted && offset <= half.next.max(half.acked) + NEAR;
+                return Pending::Anchor(if is_near { offset.min(half.next) } else { offset });
             }
-            if !marks.has(Marks::HINTED) {
+            if !is_hinted {
                 return Pending::Nothing;
             }
         }

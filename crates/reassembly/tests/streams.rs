@@ -678,3 +678,45 @@ fn where_ticks_tell_the_time_flows_do_not_end_each_other() {
     });
     assert_eq!(alone_and_not[0], alone_and_not[1]);
 }
+
+/// Found by review: a later acknowledgement was taken for the start, so a lost first response left no gap.
+#[test]
+fn the_first_acknowledgement_is_where_the_peer_starts() {
+    let gaps = |scene: &Scene| -> Vec<_> {
+        scene.log().gaps(Reverse).into_iter().map(|(offset, len, _)| (offset as u32, len)).collect()
+    };
+    // The SYN-ACK and the first response are lost; the handshake's last segment, or the request alone, is captured. The
+    // second response comes before, or after, the hole is given up.
+    for (has_handshake, has_last, wait) in
+        [(true, true, 0), (true, false, 0), (true, true, 300), (false, true, 0), (false, false, 0), (false, false, 300)]
+    {
+        let mut scene = Scene::new();
+        if has_handshake {
+            scene.push(Forward, SYN, 99, 0, b"");
+        }
+        if has_last {
+            scene.client(100, b"");
+        }
+        scene.client(100, b"one").push(Forward, ACK, 103, 503, b"").push(Forward, ACK, 103, 503, b"two");
+        scene.wait(wait * MILLI).push(Reverse, ACK, 503, 106, b"TWO").wait(300 * MILLI);
+        scene.push(Forward, ACK, 106, 506, b"").finish();
+        let what = (has_handshake, has_last, wait);
+        assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwo".into(), "...TWO".into()), "{what:?}");
+        assert_eq!(gaps(&scene), [(500, 3)], "{what:?}");
+    }
+    // The mirror put the first acknowledgement behind the next one.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"").push(Forward, ACK, 103, 503, b"two").client(100, b"one");
+    scene.push(Reverse, ACK, 503, 106, b"TWO").finish();
+    assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwo".into(), "...TWO".into()));
+    // The first response is late, not lost.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"").client(100, b"one").push(Forward, ACK, 103, 503, b"two");
+    scene.push(Reverse, ACK, 503, 106, b"TWO").push(Reverse, ACK, 500, 103, b"ONE").finish();
+    assert_eq!(text(&scene, Reverse), "ONETWO");
+    assert_eq!(gaps(&scene), []);
+    // The byte behind the last one is a FIN that was not captured.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"").client(100, b"one").push(Forward, ACK | FIN, 103, 501, b"").finish();
+    assert_eq!(gaps(&scene), []);
+}
