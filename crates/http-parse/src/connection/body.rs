@@ -14,13 +14,6 @@ use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
 
-/// What cut a head.
-#[derive(Clone, Copy)]
-enum HeadCut {
-    Loss,
-    Close,
-}
-
 impl Connection {
     /// Reads on in a body; returns how many bytes were dealt with.
     pub(super) fn read_body(
@@ -278,7 +271,7 @@ impl Connection {
                 self.drop_candidate(side, Protocol::Unsynchronized, cx);
                 self.stream_mut(side).lose_sync();
             }
-            State::Head => self.cut_head(side, offset, HeadCut::Loss, cx, sink),
+            State::Head => self.abandon_head(side, offset, cx, sink),
             State::Length(_) | State::Chunked(_) | State::UntilClose => {
                 if let Some(message) = self.stream_mut(side).reading_mut() {
                     message.flags.insert(Flag::MissingBytes);
@@ -288,8 +281,8 @@ impl Connection {
         }
     }
 
-    /// A head is cut at `offset`. Its start line, if whole, is worth a record.
-    fn cut_head(&mut self, side: Side, offset: u64, by: HeadCut, cx: &mut Context, sink: &mut impl ExchangeSink) {
+    /// A head is cut by a loss. Its start line, if whole, is worth a record.
+    fn abandon_head(&mut self, side: Side, offset: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let stream = self.stream_mut(side);
         let Some(mut message) = stream.message.take() else {
             stream.lose_sync();
@@ -302,21 +295,12 @@ impl Connection {
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
             stream.message = Some(message);
-            let reason = match by {
-                HeadCut::Loss => Unparsable::HeadLost,
-                HeadCut::Close => Unparsable::HeadCut,
-            };
-            self.drop_message(side, reason, cx);
+            self.drop_message(side, Unparsable::HeadLost, cx);
             return;
         }
         cx.charge(&mut message);
-        match by {
-            HeadCut::Loss => {
-                message.flags.insert(Flag::HeadGap);
-                message.flags.insert(Flag::MissingBytes);
-            }
-            HeadCut::Close => message.flags.insert(Flag::CutByClose),
-        }
+        message.flags.insert(Flag::HeadGap);
+        message.flags.insert(Flag::MissingBytes);
         match message.kind {
             MessageKind::Request => {
                 self.note_request(&mut message, cx);
@@ -371,7 +355,7 @@ impl Connection {
             State::Head => {
                 let next = self.stream(side).next;
                 self.mark_loss(side, next);
-                self.cut_head(side, next, HeadCut::Close, cx, sink);
+                self.drop_message(side, Unparsable::HeadCut, cx);
             }
             State::UntilClose => self.complete(side, cx, sink),
             State::Length(_) | State::Chunked(_) => {

@@ -275,11 +275,10 @@ impl Connection {
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        let is_certain = stream.reading().is_some_and(|message| message.match_state == MatchState::Matched);
-        let was_doubtful = stream.doubtful;
-        // A tentative request leaves the doubt.
-        stream.doubtful &= !is_certain;
-        let Some(message) = stream.reading_mut().filter(|_| was_doubtful && asked != Asked::Other) else { return };
+        if !std::mem::take(&mut stream.doubtful) || asked == Asked::Other {
+            return;
+        }
+        let Some(message) = stream.reading_mut() else { return };
         if message.body_bytes > 0 || frame(message, asked).0 != Framing::Empty {
             return;
         }

@@ -89,8 +89,6 @@ pub(super) struct Order {
     pub(super) last_response_end: Option<u64>,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
-    /// Whether a response was decided already.
-    pub(super) answered: bool,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -142,9 +140,11 @@ impl Order {
         if self.linked && !response.after_loss {
             match requests.get(0) {
                 Some(request) if !request.after_loss => {
-                    let fits =
-                        may_answer(response, request) != Some(false) || self.acknowledges_nothing(response, request);
-                    return if fits { Decision::Pair(0) } else { Decision::Orphan };
+                    return if may_answer(response, request) != Some(false) {
+                        Decision::Pair(0)
+                    } else {
+                        Decision::Orphan
+                    };
                 }
                 None if (known || force) && !requests.lossy => return Decision::Orphan,
                 _ => {}
@@ -152,9 +152,6 @@ impl Order {
         }
         if !known && !force {
             return Decision::Wait;
-        }
-        if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
-            return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
         // Requests that the server had begun to receive; both offsets only grow, so these are the first few.
@@ -168,12 +165,9 @@ impl Order {
             }
         }
         let Some((index, request)) = latest else { return Decision::Unsure(0) };
-        // The first bytes that the server sent since the client sent this request: without pipelining, nothing that was
-        // sent later can have been answered before.
-        let is_next = request.start.acked == Some(start) && !self.pipelined;
         // Only bytes that the server had received can hide the request it answered.
-        let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
-        if hidden_behind && !is_next {
+        let hidden_behind = request.hole_after < acked;
+        if hidden_behind || requests.settled.is_none_or(|settled| settled < acked) {
             return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
         }
         let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss);
@@ -197,29 +191,15 @@ impl Order {
         settled: Option<u64>,
     ) -> Option<bool> {
         if let Some(next) = next_request {
-            return Some(response.complete && next.start.acked == Some(response.end));
+            // A loss before it may have been a whole turn.
+            let as_expected = || next.start.acked.is_some_and(|acked| acked == response.end);
+            return Some(next.after_loss || !response.complete || as_expected());
         }
-        let next = next_response?;
-        let acked = next.start.acked?;
+        let acked = next_response?.start.acked?;
         if request.hole_after < acked {
-            // The next request was lost: behind this one, if it was not with it that it was sent, and if it is the very
-            // next response that answers it.
-            let with_this = response.start.acked.is_none_or(|acked| request.hole_after < acked);
-            return Some(!with_this && !next.after_loss);
+            return Some(true);
         }
         (settled? >= acked).then_some(false)
-    }
-
-    /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
-    /// It is the first one, it was captured behind the first request, it is sent at the offset that the request
-    /// acknowledges, and its status is not one that a server sends of its own accord.
-    fn acknowledges_nothing(&self, response: &Message, request: &Message) -> bool {
-        !self.answered
-            && request.index == 1
-            && response.start.acked == Some(request.start.offset)
-            && request.start.acked == Some(response.start.offset)
-            && response.start.at >= request.end_at
-            && response.status < 400
     }
 
     /// Notes that a request starts, of which `previous` tells whether an unanswered one is before it.

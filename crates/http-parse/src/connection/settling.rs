@@ -105,7 +105,6 @@ impl Connection {
 
     /// Carries a decision out. `response` is not in the queue.
     fn apply(&mut self, decision: Decision, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        self.order.answered |= decision != Decision::Wait;
         match decision {
             Decision::Wait => {}
             Decision::Pair(index) => {
@@ -176,11 +175,7 @@ impl Connection {
                         match self.confirm(client, &response) {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
-                            // Nothing came behind it that would speak against it.
-                            None if force && self.stream(server).next == response.end => {
-                                response.match_state = MatchState::Matched;
-                            }
-                            None if force => self.part(&mut response, cx, sink),
+                            None if force => response.match_state = MatchState::Matched,
                             None => {
                                 self.responses.push_front(response);
                                 break;
