@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use crate::flags::{Flag, Flags};
 use crate::message::{HeaderSpan, Message, MessageKind, Span, Version};
 
-pub(crate) use end::find_head_end;
+pub(crate) use end::{find_blank_line, find_head_end};
 pub(crate) use start::{StartLine, looks_like_start};
 
 /// Header fields that the strict reader has room for; a head with more goes to the lenient one.
