@@ -88,6 +88,8 @@ pub struct Message {
     pub(crate) index: u32,
     /// A message of the same side may have been lost between the one before and this.
     pub(crate) after_loss: bool,
+    /// None of its header fields says anything of its length.
+    pub(crate) no_framing: bool,
     /// A request before this one that may still be answered is not waiting any more.
     pub(crate) after_hidden: bool,
     /// A request that acknowledges more than the request before it: the client has heard the server in between.
@@ -209,7 +211,10 @@ impl Message {
     /// The value of the first header field of this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
+        // The length tells nearly every other name apart without a look at its bytes.
+        let same_length = |span: &&HeaderSpan| span.name.end.wrapping_sub(span.name.start) as usize == name.len();
+        let mut fields = self.headers.iter().filter(same_length).map(|span| self.header_at(*span));
+        fields.find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
     }
 
     /// What was kept of the body.
@@ -254,6 +259,7 @@ impl Message {
             flags,
             index,
             after_loss,
+            no_framing,
             after_hidden,
             opens_turn,
             unfinished,
@@ -268,7 +274,7 @@ impl Message {
         (*method_or_reason, *target) = (Span::default(), Span::default());
         (*version, *status, *index) = (Version::default(), 0, 0);
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
-        (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
+        (*no_framing, *after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false, false);
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);
         head.clear();
