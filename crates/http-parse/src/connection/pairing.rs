@@ -194,20 +194,22 @@ impl Order {
         // Only bytes that the server had received can hide the request it answered.
         let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
         if hidden_behind {
-            // Where nothing of the server stands between the request and the response, a hidden one would have to be
-            // pipelined.
-            return match (self.pipelined, request.start.acked == Some(response.answer_start)) {
+            // Where the request itself was cut and nothing of the server stands between it and the response, a hidden one
+            // would have to be pipelined.
+            let follows = !request.complete && request.start.acked == Some(response.answer_start);
+            return match (self.pipelined, follows) {
                 (false, true) => Decision::Tentative(index),
                 (false, false) => Decision::Unsure(0),
                 (true, _) => Decision::Unsure(index + 1),
             };
         }
         let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss || request.after_hidden);
-        // The server had received a later one, which says that it was sent when this response had been heard: one of the
-        // two is a late copy.
-        let is_copy = index + 1 < received;
+        if index + 1 < received && request.start.acked != Some(response.answer_start) {
+            // The server had received a later one, which says that it was sent when this response had been heard: one of
+            // the two is a late copy.
+            return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
+        }
         match (self.pipelined, hidden_before) {
-            (false, false) if is_copy && request.start.acked != Some(response.answer_start) => Decision::Unsure(0),
             (false, false) => Decision::Pair(index),
             (false, true) if request.start.acked == Some(response.answer_start) => Decision::Tentative(index),
             (false, true) => Decision::Unsure(0),
@@ -270,6 +272,9 @@ impl Order {
             let heard = next.start.acked;
             let as_expected = || heard == Some(response.end);
             let is_usual = self.turns.alternates();
+            if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
+                return Some(false);
+            }
             if !is_usual && response.complete && as_expected() {
                 // Where a lost request shifts all that follows, the next response shows it: it has not seen this request.
                 let acked = next_response?.start.acked;

@@ -45,7 +45,7 @@ impl Turns {
 
     /// Whether the client has been seen to wait for a response before its next request.
     pub(super) const fn alternates(&self) -> bool {
-        self.alternates || self.first == 1
+        (self.alternates || self.first == 1) && !self.broken
     }
 
     /// A request was sent that acknowledges up to `heard`. `opens`: it is known to open a turn; `lost`: requests may have
