@@ -7,6 +7,7 @@ mod hunt;
 mod pairing;
 mod settling;
 mod side;
+mod turns;
 
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
@@ -15,6 +16,7 @@ use crate::protocol::{ClientHello, Protocol};
 use crate::{Position, Side, Want};
 use pairing::{Order, Queue};
 use side::{State, Stream};
+use turns::Turns;
 
 /// Steps in a row that may take no byte. Each changes the state for one that will, and none needs more than three of them;
 /// beyond this the bytes are passed over, so that no mistake in a state and no setting makes a call go on for ever.
@@ -55,7 +57,13 @@ impl Connection {
             right: Stream::new(from_start),
             requests: Queue::default(),
             responses: Queue::default(),
-            order: Order { linked: from_start, pipelined: false, last_response_end: None, last_request_acked: None },
+            order: Order {
+                linked: from_start,
+                pipelined: false,
+                last_response_end: None,
+                last_request_acked: None,
+                turns: Turns::default(),
+            },
             initiator,
             client: None,
             roles_agree: false,
@@ -77,16 +85,35 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> Want {
         cx.stats.stream_bytes += bytes.len() as u64;
-        let (mut rest, mut position, mut segment_start) = (bytes, position, true);
         let stream = self.stream_mut(side);
         stream.seen = true;
         stream.next = position.offset;
         stream.at = position.at;
+        stream.acked_before = stream.acked;
+        stream.acked = stream.acked.max(position.acked.unwrap_or_default());
+        self.take(side, position, bytes, cx, sink);
+        if self.shunted.is_some() {
+            return Want::Nothing;
+        }
+        self.note_progress(side, cx, sink);
+        self.want(side)
+    }
+
+    /// Reads bytes of a side.
+    fn take(
+        &mut self,
+        side: Side,
+        mut position: Position,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        let (mut rest, mut segment_start) = (bytes, true);
         let mut idle_steps = 0;
         while !rest.is_empty() {
             if let Some(protocol) = self.shunted {
                 self.count_other(protocol, rest.len() as u64, cx);
-                return Want::Nothing;
+                return;
             }
             let used = match self.stream(side).state {
                 State::Boundary | State::Search => self.hunt(side, position, rest, segment_start, cx, sink),
@@ -105,8 +132,6 @@ impl Connection {
             // A step that takes nothing has changed the state for one that will.
             segment_start &= used == 0;
         }
-        self.note_progress(side, cx, sink);
-        self.want(side)
     }
 
     /// No state takes the next `len` bytes, so none will. What was begun ends here, and they are searched no further.

@@ -1,6 +1,7 @@
 //! How long a message is (RFC 9112, section 6.3): what its header fields say of its body, and what is odd in what they say.
 
 use crate::flags::{Flag, Flags};
+use crate::head::{FRAMING_LONG, FRAMING_SHORT};
 use crate::message::{Message, MessageKind};
 
 /// How a message's body ends.
@@ -81,21 +82,24 @@ fn read_fields(message: &Message) -> (Fields, Flags) {
     let mut fields = Fields::default();
     let mut codings = Codings::default();
     let mut lengths = 0;
+    if message.no_framing {
+        return (fields, flags);
+    }
     for span in &message.headers {
         // The two lengths tell nearly every other field apart without a look at its bytes.
-        let len = span.name.end.wrapping_sub(span.name.start);
-        if len != 14 && len != 17 {
+        let len = span.name.end.wrapping_sub(span.name.start) as usize;
+        if len != FRAMING_SHORT && len != FRAMING_LONG {
             continue;
         }
         let header = message.header_at(*span);
         match header.name.len() {
-            14 if header.name.eq_ignore_ascii_case(b"content-length") => {
+            FRAMING_SHORT if header.name.eq_ignore_ascii_case(b"content-length") => {
                 for value in header.value.split(|byte| *byte == b',') {
                     lengths += 1;
                     add_length(value, &mut fields.length, &mut flags);
                 }
             }
-            17 if header.name.eq_ignore_ascii_case(b"transfer-encoding") => codings.add(header.value),
+            FRAMING_LONG if header.name.eq_ignore_ascii_case(b"transfer-encoding") => codings.add(header.value),
             _ => {}
         }
     }

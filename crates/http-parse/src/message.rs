@@ -88,6 +88,18 @@ pub struct Message {
     pub(crate) index: u32,
     /// A message of the same side may have been lost between the one before and this.
     pub(crate) after_loss: bool,
+    /// None of its header fields says anything of its length.
+    pub(crate) no_framing: bool,
+    /// A request before this one that may still be answered is not waiting any more.
+    pub(crate) after_hidden: bool,
+    /// A request that acknowledges more than the request before it: the client has heard the server in between.
+    pub(crate) opens_turn: bool,
+    /// A request whose body was announced but never came, though nothing of it was lost.
+    pub(crate) unfinished: bool,
+    /// A response's start, or that of the interim responses right before it.
+    pub(crate) answer_start: u64,
+    /// How far the peer had been received, by what the bytes before the segment of `answer_start` said; 0: nothing did.
+    pub(crate) acked_before: u64,
     /// What was decided of a response's request.
     pub(crate) match_state: MatchState,
     /// Behind a request: the offset of the first bytes that may hide another request; `u64::MAX`: none.
@@ -199,7 +211,10 @@ impl Message {
     /// The value of the first header field of this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
+        // The length tells nearly every other name apart without a look at its bytes.
+        let same_length = |span: &&HeaderSpan| span.name.end.wrapping_sub(span.name.start) as usize == name.len();
+        let mut fields = self.headers.iter().filter(same_length).map(|span| self.header_at(*span));
+        fields.find(|header| header.name.eq_ignore_ascii_case(name.as_bytes())).map(|header| header.value)
     }
 
     /// What was kept of the body.
@@ -244,6 +259,12 @@ impl Message {
             flags,
             index,
             after_loss,
+            no_framing,
+            after_hidden,
+            opens_turn,
+            unfinished,
+            answer_start,
+            acked_before,
             match_state,
             hole_after,
             charged: _,
@@ -253,7 +274,9 @@ impl Message {
         (*method_or_reason, *target) = (Span::default(), Span::default());
         (*version, *status, *index) = (Version::default(), 0, 0);
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
-        (*after_loss, *match_state, *hole_after) = (false, MatchState::Undecided, u64::MAX);
+        (*no_framing, *after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false, false);
+        (*answer_start, *acked_before) = (start.offset, 0);
+        (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);
         head.clear();
         headers.clear();
         trailers.clear();

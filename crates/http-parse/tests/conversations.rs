@@ -297,6 +297,35 @@ fn a_head_cut_by_the_end_is_recorded_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_head_cut_by_the_end_behind_its_start_line_is_recorded() {
+    for talk in [Talk::default().client("GET /a HTTP/1.1\r\nHost: h\r\nX: y"), Talk::default().client(&GET[..24])] {
+        let outcome = talk.run();
+        assert_eq!(outcome.lines(), ["GET /a -> -"]);
+        assert!(outcome.records[0].has(Flag::CutByClose) && !outcome.records[0].has(Flag::MissingBytes));
+        let headers = &outcome.records[0].request.as_ref().unwrap().headers;
+        assert!(headers.iter().all(|header| *header == ("Host".to_owned(), "h".to_owned())), "{headers:?}");
+    }
+    let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nServer: x\r\nContent-").run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+}
+
+#[test]
+fn a_line_of_blanks_ends_a_head_that_has_no_other_end() {
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\n\t\nhello";
+    let outcome = Talk::default().client(GET).server(response).end(SERVER).run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200"]);
+    assert_eq!(body(&outcome, 0), "hello");
+    // With an end, it continues the line before it.
+    let folded = "HTTP/1.1 200 OK\r\nX: y\r\n \r\n z\r\nContent-Length: 5\r\n\r\nhello";
+    let outcome = Talk::default().client(GET).server(folded).run();
+    assert_eq!((outcome.lines(), body(&outcome, 0)), (vec!["GET /a -> 200".to_owned()], "hello".to_owned()));
+    assert!(outcome.records[0].has(Flag::ObsFold));
+    let many = "GET /a HTTP/1.1\n \n".repeat(1000);
+    let outcome = Talk::default().client(many).run();
+    assert!((2..30).contains(&outcome.records.len()), "{}", outcome.records.len());
+}
+
+#[test]
 fn bodies_cut_by_the_end_are_flagged() {
     let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").run();
     assert_eq!(outcome.lines(), ["GET /a -> 200"]);
@@ -767,4 +796,58 @@ fn a_gap_over_the_whole_of_several_messages() {
     assert_eq!(outcome.records[1].index, Some(2));
     let side = Side::Left;
     assert_eq!(side.opposite().index(), 1);
+}
+
+/// A snap length cuts every segment: what is left are start lines.
+#[test]
+fn a_request_cut_by_a_loss_is_answered_by_what_comes_next_of_the_server() {
+    let mut talk = Talk::default();
+    for index in 0..3 {
+        talk = talk.client(format!("GET /{index} HTTP/1.1\r\nHost: h\r\nX-")).lost(CLIENT, "Y: z\r\n\r\n");
+        talk = talk.server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").lost(SERVER, "k");
+    }
+    for outcome in [talk.run(), talk.run_mid_stream()] {
+        assert_eq!(outcome.lines(), ["GET /0 -> 200", "GET /1 -> 200", "GET /2 -> 200"]);
+    }
+}
+
+#[test]
+fn a_request_known_from_a_late_copy_only_is_answered_in_its_turn() {
+    // The mirror lost the request; it was sent again, for no reason, when its response had been heard.
+    let mut talk = Talk::default().client(get("/1")).server(ok("1")).client(get("/2")).server(ok("2")).swap();
+    let heard = talk.next[SERVER.index()];
+    let Some(Op::Data(_, position, _)) = talk.ops.last_mut() else { panic!() };
+    position.acked = Some(heard);
+    let outcome = talk.client(get("/3")).server(ok("3")).client(get("/4")).server(ok("4")).run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 200", "GET /2 -> 200", "GET /3 -> 200", "GET /4 -> 200"]);
+}
+
+#[test]
+fn a_first_response_lost_with_the_handshake_shifts_nothing() {
+    let mut talk = Talk::default().client(get("/1"));
+    talk.next[SERVER.index()] += 50;
+    for index in 2..5 {
+        talk =
+            talk.client(get(&format!("/{index}"))).server(format!("HTTP/1.1 20{index} X\r\nContent-Length: 0\r\n\r\n"));
+    }
+    assert_eq!(talk.run().lines(), ["GET /1 -> -", "GET /2 -> 202", "GET /3 -> 203", "GET /4 -> 204"]);
+}
+
+#[test]
+fn a_client_that_sends_in_turns_is_followed_again_behind_a_loss() {
+    let mut talk = Talk::default();
+    for turn in 0..5 {
+        talk = talk.client((0..3).map(|index| get(&format!("/{turn}{index}"))).collect::<String>());
+        for index in 0..3 {
+            let response = format!("HTTP/1.1 2{turn}{index} X\r\nContent-Length: 1\r\n\r\nx");
+            talk = if (turn, index) == (2, 0) { talk.lost(SERVER, response) } else { talk.server(response) };
+        }
+    }
+    let outcome = talk.run();
+    let lines = outcome.lines();
+    for (turn, index) in [(0, 0), (1, 2), (3, 0), (3, 1), (3, 2), (4, 0), (4, 2)] {
+        assert!(lines.contains(&format!("GET /{turn}{index} -> 2{turn}{index}")), "{lines:?}");
+    }
+    assert_eq!(outcome.stats.paired, 12);
+    assert!(lines.contains(&"GET /20 -> -".to_owned()));
 }

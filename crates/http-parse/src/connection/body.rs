@@ -7,12 +7,15 @@ use super::chunked::{Chunked, Step};
 use super::side::State;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
-use crate::flags::Flag;
+use crate::flags::{Flag, Flags};
 use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
 use crate::message::MessageKind;
 use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
+
+/// Heads of a side's end that are ended at a line of blanks, one behind the other.
+const MAX_BLANK_ENDS: usize = 16;
 
 impl Connection {
     /// Reads on in a body; returns how many bytes were dealt with.
@@ -26,8 +29,11 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         if self.stream(side).doubtful {
-            if self.is_next_message(side, bytes) {
+            if self.is_next_message(side, position, bytes) {
                 // There is no body after all: what would be its first bytes is the next message.
+                if let Some(request) = self.stream_mut(side).reading_mut() {
+                    request.unfinished = true;
+                }
                 self.complete(side, cx, sink);
                 return 0;
             }
@@ -271,7 +277,12 @@ impl Connection {
                 self.drop_candidate(side, Protocol::Unsynchronized, cx);
                 self.stream_mut(side).lose_sync();
             }
-            State::Head => self.abandon_head(side, offset, cx, sink),
+            State::Head => {
+                let mut flags = Flags::NONE;
+                flags.insert(Flag::HeadGap);
+                flags.insert(Flag::MissingBytes);
+                self.abandon_head(side, offset, (Unparsable::HeadLost, flags), cx, sink);
+            }
             State::Length(_) | State::Chunked(_) | State::UntilClose => {
                 if let Some(message) = self.stream_mut(side).reading_mut() {
                     message.flags.insert(Flag::MissingBytes);
@@ -281,8 +292,16 @@ impl Connection {
         }
     }
 
-    /// A head is cut by a loss. Its start line, if whole, is worth a record.
-    fn abandon_head(&mut self, side: Side, offset: u64, cx: &mut Context, sink: &mut impl ExchangeSink) {
+    /// A head is cut by a loss or by the end. Its start line, if whole, is worth a record, with `flags`; else it is counted
+    /// for `reason`.
+    fn abandon_head(
+        &mut self,
+        side: Side,
+        offset: u64,
+        (reason, flags): (Unparsable, Flags),
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
         let stream = self.stream_mut(side);
         let Some(mut message) = stream.message.take() else {
             stream.lose_sync();
@@ -295,12 +314,11 @@ impl Connection {
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
             stream.message = Some(message);
-            self.drop_message(side, Unparsable::HeadLost, cx);
+            self.drop_message(side, reason, cx);
             return;
         }
         cx.charge(&mut message);
-        message.flags.insert(Flag::HeadGap);
-        message.flags.insert(Flag::MissingBytes);
+        message.flags = message.flags.union(flags);
         match message.kind {
             MessageKind::Request => {
                 self.note_request(&mut message, cx);
@@ -318,8 +336,12 @@ impl Connection {
             MessageKind::Response => {
                 cx.stats.messages += 1;
                 cx.stats.pending_messages += 1;
-                if std::mem::take(&mut self.stream_mut(side).interim) {
+                let stream = self.stream_mut(side);
+                if std::mem::take(&mut stream.interim) {
                     message.flags.insert(Flag::Interim);
+                }
+                if let Some((start, acked)) = stream.answer.take() {
+                    (message.answer_start, message.acked_before) = (start, acked);
                 }
             }
         }
@@ -342,6 +364,11 @@ impl Connection {
 
     /// Nothing more comes of a side.
     pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        // What stands behind such a line may be the like again; who sends more of it gets it not read.
+        let mut tries = 0..MAX_BLANK_ENDS;
+        while self.stream(side).state == State::Head && tries.next().is_some() && self.end_at_blank_line(side, cx, sink)
+        {
+        }
         match self.stream(side).state {
             State::Boundary | State::Search => {
                 self.drop_begun(side, Unparsable::HeadCut, cx);
@@ -355,12 +382,15 @@ impl Connection {
             State::Head => {
                 let next = self.stream(side).next;
                 self.mark_loss(side, next);
-                self.drop_message(side, Unparsable::HeadCut, cx);
+                let mut flags = Flags::NONE;
+                flags.insert(Flag::CutByClose);
+                self.abandon_head(side, next, (Unparsable::HeadCut, flags), cx, sink);
             }
             State::UntilClose => self.complete(side, cx, sink),
             State::Length(_) | State::Chunked(_) => {
                 if let Some(message) = self.stream_mut(side).reading_mut() {
                     message.flags.insert(Flag::CutByClose);
+                    message.unfinished = true;
                 }
                 self.cut(side, cx, sink);
             }
@@ -369,9 +399,21 @@ impl Connection {
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
     ///
-    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two.
-    fn is_next_message(&self, side: Side, bytes: &[u8]) -> bool {
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. But while
+    /// nothing was lost and no request pipelined, the next response comes only after something more of the client: a
+    /// request that is not there yet is merely captured late.
+    fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
         let kind = self.kind_of(side);
+        if kind == Some(MessageKind::Response)
+            && self.order.linked
+            && !self.order.pipelined
+            && let Some(response) = self.stream(side).reading()
+            && !response.after_loss
+            && response.start.acked.is_some()
+            && response.start.acked == position.acked
+        {
+            return false;
+        }
         let version = b"HTTP/1.";
         let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
         let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::Flag;
 use crate::framing::{Asked, Framing, frame};
-use crate::head::{find_head_end, parse_head};
+use crate::head::{find_blank_line, find_head_end, parse_head};
 use crate::message::{MatchState, Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::settings::BodyTypes;
@@ -27,6 +27,7 @@ impl Connection {
     ) -> usize {
         self.note_roles(side, kind, cx, sink);
         let mut message = cx.take(kind, position);
+        message.acked_before = self.stream(side).acked_before;
         let mut scanned = 0;
         let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
         // The usual case: the whole head lies in one segment and is copied once.
@@ -84,6 +85,7 @@ impl Connection {
         self.right.searched = 0;
         let stream = self.stream_mut(side);
         message.after_loss = std::mem::take(&mut stream.lossy);
+        message.after_hidden = std::mem::take(&mut stream.hidden);
         if std::mem::take(&mut stream.resynchronized) {
             message.flags.insert(Flag::Resynchronized);
         }
@@ -118,6 +120,9 @@ impl Connection {
         let before = message.head.len();
         let room = bytes.len().min(limit.saturating_sub(before));
         if room == 0 {
+            if self.end_at_blank_line(side, cx, sink) {
+                return 0;
+            }
             self.mark_loss(side, position.offset);
             self.drop_message(side, Unparsable::HeadTooLong, cx);
             return 0;
@@ -141,6 +146,23 @@ impl Connection {
             self.read_head(side, cx, sink);
         }
         used
+    }
+
+    /// Where a head comes to no end, a line of nothing but blanks in it was meant to be that; what is behind it is read
+    /// anew. Some receivers take such a line for the empty one (by RFC 9112, section 5.2, it continues the line before).
+    pub(super) fn end_at_blank_line(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) -> bool {
+        let stream = self.stream_mut(side);
+        let Some(message) = stream.message.as_deref_mut() else { return false };
+        let Some(end) = find_blank_line(&message.head) else { return false };
+        let rest = message.head.split_off(end);
+        cx.charge(message);
+        cx.stats.parsed_bytes = cx.stats.parsed_bytes.saturating_sub(rest.len() as u64);
+        let offset = message.start.offset + end as u64;
+        let position = Position { at: stream.at, offset, acked: (stream.acked > 0).then_some(stream.acked) };
+        stream.next = offset;
+        self.read_head(side, cx, sink);
+        self.take(side, position, &rest, cx, sink);
+        true
     }
 
     /// A message's head is whole: reads it and sets what comes next.
@@ -186,7 +208,12 @@ impl Connection {
         cx.stats.pending_messages += 1;
         self.index = self.index.saturating_add(1);
         message.index = self.index;
-        self.order.note_request(message.start.acked, !self.requests.is_empty());
+        if let (Some(acked), Some(last)) = (message.start.acked, self.order.last_request_acked)
+            && acked < last
+        {
+            self.requests.lower_acked(acked);
+        }
+        self.order.note_request(message, !self.requests.is_empty());
     }
 
     fn begin_response(
@@ -202,14 +229,19 @@ impl Connection {
             let stream = self.stream_mut(side);
             stream.interim = true;
             stream.lossy |= message.after_loss;
+            stream.answer.get_or_insert((message.start.offset, message.acked_before));
             stream.state = State::Boundary;
             cx.give_back(message);
             return;
         }
         cx.stats.messages += 1;
         cx.stats.pending_messages += 1;
-        if std::mem::take(&mut self.stream_mut(side).interim) {
+        let stream = self.stream_mut(side);
+        if std::mem::take(&mut stream.interim) {
             message.flags.insert(Flag::Interim);
+        }
+        if let Some((start, acked)) = stream.answer.take() {
+            (message.answer_start, message.acked_before) = (start, acked);
         }
         // Which request it answers says whether it has a body.
         if self.responses.is_empty() {
@@ -275,11 +307,16 @@ impl Connection {
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        if !std::mem::take(&mut stream.doubtful) || asked == Asked::Other {
+        let doubtful = std::mem::take(&mut stream.doubtful);
+        let Some(message) = stream.reading_mut() else { return };
+        if asked == Asked::Other || frame(message, asked).0 != Framing::Empty {
             return;
         }
-        let Some(message) = stream.reading_mut() else { return };
-        if message.body_bytes > 0 || frame(message, asked).0 != Framing::Empty {
+        if !doubtful {
+            // What was taken for its body were other messages.
+            let next = stream.next;
+            self.mark_loss(side, next);
+            self.cut(side, cx, sink);
             return;
         }
         let switches = switches_protocol(message, asked);
@@ -301,6 +338,7 @@ impl Connection {
             }
             if stream.state == State::Boundary {
                 stream.lossy = false;
+                stream.hidden = false;
                 stream.resynchronized = false;
             }
         }

@@ -45,7 +45,7 @@ impl Connection {
             return bytes.len();
         }
         let space = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t')).count();
-        if space > 0 && self.fallback.is_none() {
+        if space > 0 && !(exact && self.fallback.is_some()) {
             if exact {
                 // RFC 9112, section 2.2: empty lines before a start line are ignored.
                 self.stream_mut(side).leading = true;
@@ -63,6 +63,7 @@ impl Connection {
             Verdict::Start(kind) => self.start_message(side, kind, position, bytes, cx, sink),
             Verdict::NeedMore => {
                 let mut candidate = cx.take(MessageKind::Request, position);
+                candidate.acked_before = self.stream(side).acked_before;
                 let used = bytes.len().min(cx.settings().max_head);
                 if !cx.make_head_room(&mut candidate, used) {
                     cx.give_back(candidate);

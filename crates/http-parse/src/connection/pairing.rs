@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::turns::Turns;
 use crate::message::Message;
 
 /// Complete messages that wait, oldest first. The usual case is one: it lies in the connection itself.
@@ -34,6 +35,13 @@ impl Queue {
 
     pub(super) fn front_mut(&mut self) -> Option<&mut Message> {
         self.first.as_deref_mut()
+    }
+
+    pub(super) fn last(&self) -> Option<&Message> {
+        match self.rest.back() {
+            Some(last) => Some(last),
+            None => self.first.as_deref(),
+        }
     }
 
     pub(super) fn last_mut(&mut self) -> Option<&mut Message> {
@@ -71,6 +79,18 @@ impl Queue {
         self.rest.pop_front()
     }
 
+    /// Requests were sent before one that acknowledges up to `acked`: those that acknowledge more are late copies.
+    pub(super) fn lower_acked(&mut self, acked: u64) {
+        let rest = self.rest.iter_mut().rev().map(Box::as_mut);
+        for request in rest.chain(self.first.as_deref_mut()) {
+            match &mut request.start.acked {
+                Some(heard) if *heard <= acked => return,
+                Some(heard) => (*heard, request.opens_turn) = (acked, false),
+                None => {}
+            }
+        }
+    }
+
     /// Allocated bytes of the queue itself.
     pub(super) fn allocated(&self) -> usize {
         self.rest.capacity() * size_of::<Box<Message>>()
@@ -89,6 +109,8 @@ pub(super) struct Order {
     pub(super) last_response_end: Option<u64>,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
+    /// Whether the client works in turns.
+    pub(super) turns: Turns,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -113,7 +135,7 @@ pub(super) struct Requests<'a> {
     pub(super) reading: Option<&'a Message>,
     /// Up to which offset every request start is known.
     pub(super) settled: Option<u64>,
-    /// A request may hide behind the last one known.
+    /// A request may hide behind the last one known, or before the next.
     pub(super) lossy: bool,
 }
 
@@ -137,14 +159,12 @@ impl Order {
             (Some(_), None) => false,
             (None, _) => !requests.complete.is_empty() || requests.reading.is_some(),
         };
-        if self.linked && !response.after_loss {
+        if self.linked && !response.after_loss && !is_behind_lost_start(response, requests) {
             match requests.get(0) {
-                Some(request) if !request.after_loss => {
-                    return if may_answer(response, request) != Some(false) {
-                        Decision::Pair(0)
-                    } else {
-                        Decision::Orphan
-                    };
+                Some(request) if !(request.after_loss || request.after_hidden) => {
+                    // What it acknowledges may be that of a late copy, what it is acknowledged by not.
+                    let received = response.start.acked.is_none_or(|acked| acked > request.start.offset);
+                    return if received { Decision::Pair(0) } else { Decision::Orphan };
                 }
                 None if (known || force) && !requests.lossy => return Decision::Orphan,
                 _ => {}
@@ -154,8 +174,14 @@ impl Order {
             return Decision::Wait;
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
-        // Requests that the server had begun to receive; both offsets only grow, so these are the first few.
-        let received = requests.iter().take_while(|request| request.start.offset < acked).count();
+        if self.pipelined
+            && let Some(decision) = self.decide_by_turn(response, acked, requests, force)
+        {
+            return decision;
+        }
+        // Requests that the server had received; both offsets only grow, so these are the first few.
+        let end = |request: &Message| if request.complete { request.end } else { request.head_end };
+        let received = requests.iter().take_while(|request| end(request) <= acked).count();
         let mut candidates = 0;
         let mut latest = None;
         for (index, request) in requests.iter().take(received).enumerate() {
@@ -166,16 +192,66 @@ impl Order {
         }
         let Some((index, request)) = latest else { return Decision::Unsure(0) };
         // Only bytes that the server had received can hide the request it answered.
-        let hidden_behind = request.hole_after < acked;
-        if hidden_behind || requests.settled.is_none_or(|settled| settled < acked) {
+        let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
+        if hidden_behind {
+            // Where the request itself was cut and nothing of the server stands between it and the response, a hidden one
+            // would have to be pipelined.
+            let follows = !request.complete && request.start.acked == Some(response.answer_start);
+            return match (self.pipelined, follows) {
+                (false, true) => Decision::Tentative(index),
+                (false, false) => Decision::Unsure(0),
+                (true, _) => Decision::Unsure(index + 1),
+            };
+        }
+        let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss || request.after_hidden);
+        if index + 1 < received && request.start.acked != Some(response.answer_start) {
+            // The server had received a later one, which says that it was sent when this response had been heard: one of
+            // the two is a late copy.
             return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
         }
-        let hidden_before = requests.iter().take(index + 1).any(|request| request.after_loss);
         match (self.pipelined, hidden_before) {
             (false, false) => Decision::Pair(index),
-            (false, true) => Decision::Tentative(index),
+            (false, true) if request.start.acked == Some(response.answer_start) => Decision::Tentative(index),
+            (false, true) => Decision::Unsure(0),
             (true, false) if candidates == 1 => Decision::Pair(index),
             (true, _) => Decision::Unsure(index + 1),
+        }
+    }
+
+    /// The first response behind all that a turn's first request acknowledges answers that request, if the client is
+    /// known to send turns of one size and this turn is seen whole: everything before it was answered by then.
+    fn decide_by_turn(&self, response: &Message, acked: u64, requests: &Requests<'_>, force: bool) -> Option<Decision> {
+        let size = self.turns.size()?;
+        let heard = Some(response.answer_start);
+        let (index, first) = requests.iter().enumerate().find(|(_, request)| request.start.acked >= heard)?;
+        if first.start.acked != heard || first.head_end > acked {
+            return None;
+        }
+        // What the server sent before that cannot have known of the request, or the request is a late copy of itself. If
+        // it knew of everything before the request, no other of the same turn was lost there.
+        let opens = match response.acked_before.cmp(&first.start.offset) {
+            std::cmp::Ordering::Less => first.opens_turn,
+            std::cmp::Ordering::Equal => true,
+            std::cmp::Ordering::Greater => false,
+        };
+        if !opens {
+            return None;
+        }
+        let mut count: u32 = 1;
+        let mut ended = false;
+        for request in requests.iter().skip(index + 1) {
+            if request.after_loss || request.start.acked != heard {
+                ended = true;
+                break;
+            }
+            count = count.saturating_add(1);
+        }
+        if count == size {
+            Some(Decision::Pair(index))
+        } else if count < size && !ended && !requests.lossy && !force {
+            Some(Decision::Wait)
+        } else {
+            None
         }
     }
 
@@ -184,44 +260,77 @@ impl Order {
     /// A client that does not pipeline sends its next request when it has received this response and nothing else. Had
     /// the request been one of several, the next thing would be another response, or a request that acknowledges more.
     pub(super) fn confirm(
+        &self,
         response: &Message,
         request: &Message,
         next_request: Option<&Message>,
         next_response: Option<&Message>,
         settled: Option<u64>,
     ) -> Option<bool> {
+        let hidden_behind = response.start.acked.is_some_and(|acked| request.hole_after < acked);
         if let Some(next) = next_request {
-            // A loss before it may have been a whole turn.
-            let as_expected = || next.start.acked.is_some_and(|acked| acked == response.end);
-            return Some(next.after_loss || !response.complete || as_expected());
+            let heard = next.start.acked;
+            let as_expected = || heard == Some(response.end);
+            let is_usual = self.turns.alternates();
+            if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
+                return Some(false);
+            }
+            if !is_usual && response.complete && as_expected() {
+                // Where a lost request shifts all that follows, the next response shows it: it has not seen this request.
+                let acked = next_response?.start.acked;
+                return Some(acked.is_none_or(|acked| acked > next.start.offset));
+            }
+            return Some(match (hidden_behind, response.complete) {
+                (false, true) => (next.after_loss && is_usual) || as_expected(),
+                (false, false) => is_usual,
+                (true, true) => as_expected(),
+                (true, false) => is_usual && heard > Some(response.start.offset),
+            });
         }
         let acked = next_response?.start.acked?;
+        if hidden_behind {
+            // A request that was lost behind this one may be answered next, if it was sent after this response.
+            return (Some(acked) <= response.start.acked).then_some(false);
+        }
         if request.hole_after < acked {
-            return Some(true);
+            return self.turns.alternates().then_some(true);
         }
         (settled? >= acked).then_some(false)
     }
 
-    /// Notes that a request starts, of which `previous` tells whether an unanswered one is before it.
-    pub(super) fn note_request(&mut self, acked: Option<u64>, previous_waits: bool) {
-        if let Some(acked) = acked {
+    /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is
+    /// before it.
+    pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool) {
+        let last = std::mem::replace(&mut self.last_request_acked, request.start.acked);
+        if let Some(acked) = request.start.acked {
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle
             // of the response to it.
-            let nothing_between = previous_waits && self.last_request_acked.is_some_and(|last| acked <= last);
+            let nothing_between = previous_waits && last.is_some_and(|last| acked <= last);
             let in_the_middle = self.last_response_end.is_some_and(|end| acked < end);
             self.pipelined |= nothing_between || in_the_middle;
+            let is_first = request.index == 1;
+            request.opens_turn = !request.after_loss && (is_first || last.is_some_and(|last| acked > last));
         }
-        self.last_request_acked = acked;
+        self.turns.sent(request.start.acked, request.opens_turn, request.after_loss, request.index == 1);
+    }
+
+    /// Notes that `response` answers `request`, behind which `next` was sent.
+    pub(super) fn note_pair(&mut self, request: &Message, response: &Message, next: Option<&Message>) {
+        self.last_response_end = response.complete.then_some(response.end);
+        if let (Some(acked), Some(end)) = (next.and_then(|next| next.start.acked), self.last_response_end)
+            && acked < end
+        {
+            self.pipelined = true;
+            if request.start.acked.is_some_and(|before| before < acked) {
+                self.turns.broke();
+            }
+        }
     }
 }
 
-/// Whether both conditions hold; `None`: an offset that would tell is not known.
-fn may_answer(response: &Message, request: &Message) -> Option<bool> {
-    let received = response.start.acked.map(|acked| acked > request.start.offset);
-    let sent_after = request.start.acked.map(|acked| response.start.offset >= acked);
-    match (received, sent_after) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    }
+/// Whether bytes stand between what the connection's first request acknowledges and the response: a stream whose first
+/// bytes were lost with its SYN begins with what came behind them.
+fn is_behind_lost_start(response: &Message, requests: &Requests<'_>) -> bool {
+    let first = requests.get(0).filter(|request| request.index == 1);
+    first.and_then(|request| request.start.acked).is_some_and(|acked| acked < response.answer_start)
 }

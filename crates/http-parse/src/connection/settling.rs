@@ -1,7 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::pairing::{Decision, Order, Requests};
+use super::pairing::{Decision, Queue, Requests};
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -10,9 +10,11 @@ use crate::framing::Asked;
 use crate::message::{MatchState, Message};
 use crate::protocol::Protocol;
 
-/// Messages that wait for a side of which nothing has been seen: it may be late by a few packets, more likely it is not
-/// mirrored at all.
+/// Messages that wait for a side of which nothing has been seen, once it must have spoken: it may be late by a few
+/// packets, more likely it is not mirrored at all.
 const MAX_WAITING_ALONE: usize = 8;
+/// How much later than a message its partner may be captured, nanoseconds. Mirrors reorder by far less.
+const LATE: u64 = 1_000_000_000;
 
 impl Connection {
     /// The message in hand has ended: it goes into its queue, and a new one may start.
@@ -40,6 +42,9 @@ impl Connection {
             stream.state = super::State::Boundary;
         } else {
             stream.lose_sync();
+        }
+        if complete && !is_client {
+            self.order.turns.responded(message.answer_start, message.end);
         }
         let queue = if is_client { &mut self.requests } else { &mut self.responses };
         let before = queue.allocated();
@@ -98,7 +103,7 @@ impl Connection {
             complete: &self.requests,
             reading: stream.reading(),
             settled: stream.settled(),
-            lossy: stream.lossy,
+            lossy: stream.lossy || stream.hidden,
         };
         self.order.decide(response, &requests, force)
     }
@@ -136,14 +141,14 @@ impl Connection {
     /// A request that may still be answered is not in the queue any more: the next one is not the only candidate.
     fn hide_request(&mut self) {
         if let Some(next) = self.requests.front_mut() {
-            next.after_loss = true;
+            next.after_hidden = true;
             return;
         }
         if let Some(client) = self.client {
             let stream = self.stream_mut(client);
-            match stream.reading_mut() {
-                Some(next) => next.after_loss = true,
-                None => stream.lossy = true,
+            match stream.begun_mut() {
+                Some(next) => next.after_hidden = true,
+                None => stream.hidden = true,
             }
         }
     }
@@ -162,7 +167,7 @@ impl Connection {
         let Some(client) = self.client else { return };
         let server = client.opposite();
         loop {
-            let force = force || self.responses.len() > self.patience(client, cx);
+            let force = force || self.responses.len() > patience(&self.responses, !self.stream(client).seen, cx);
             if let Some(mut response) = self.responses.pop() {
                 // Out of the queue while it is looked at; back at its front if it has to wait.
                 if response.match_state == MatchState::Undecided {
@@ -185,7 +190,7 @@ impl Connection {
                     }
                     MatchState::Matched if !self.requests.is_empty() => {
                         let request = self.requests.pop();
-                        self.note_pair(client, &response);
+                        self.note_pair(client, request.as_deref(), &response);
                         self.note_late_tunnel(request.as_deref(), &mut response);
                         self.emit(request, Some(response), cx, sink);
                     }
@@ -227,7 +232,6 @@ impl Connection {
             || self.responses.get(0).is_some_and(|response| response.match_state.has_request());
         let quiet = self.responses.is_empty() && reading.is_none();
         let settled = server.settled();
-        let alone = settled.is_none();
         // On a connection that does not pipeline, a request sent after something of the server was received ends the
         // turn of the one before. Once the server's side is known up to there, no answer to that can come.
         while quiet
@@ -239,12 +243,12 @@ impl Connection {
         {
             self.order.linked = false;
             self.give_up_requests(1, Flags::NONE, cx, sink);
+            if !self.order.turns.alternates() {
+                // That it does not pipeline is only because little of it was seen.
+                self.hide_request();
+            }
         }
-        let limit = match (force, alone) {
-            (true, _) => 0,
-            (false, true) => MAX_WAITING_ALONE.min(cx.settings().max_pending),
-            (false, false) => cx.settings().max_pending,
-        };
+        let limit = if force { 0 } else { patience(&self.requests, settled.is_none(), cx) };
         while self.requests.len() > limit {
             if answering && !force {
                 // The oldest has its response: the next one goes.
@@ -254,7 +258,7 @@ impl Connection {
                 }
                 self.emit(second, None, cx, sink);
                 if let Some(next) = self.requests.second_mut() {
-                    next.after_loss = true;
+                    next.after_hidden = true;
                 }
             } else {
                 self.give_up_requests(1, Flags::NONE, cx, sink);
@@ -268,7 +272,7 @@ impl Connection {
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
         let next_request = self.requests.get(1).or_else(|| client.reading());
         let next_response = self.responses.get(0).or_else(|| server.reading());
-        Order::confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
+        self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
@@ -276,19 +280,14 @@ impl Connection {
         self.apply(Decision::Unsure(1), response, cx, sink);
     }
 
-    /// How many complete responses may wait.
-    fn patience(&self, client: Side, cx: &Context) -> usize {
-        let limit = cx.settings().max_pending;
-        if self.stream(client).seen { limit } else { limit.min(MAX_WAITING_ALONE) }
-    }
-
     /// Takes note of what a pair says about the connection.
-    fn note_pair(&mut self, client: Side, response: &Message) {
-        self.order.last_response_end = response.complete.then_some(response.end);
-        let next = self.requests.get(0).or_else(|| self.stream(client).reading());
-        let next_acked = next.and_then(|next| next.start.acked);
-        if let (Some(acked), Some(end)) = (next_acked, self.order.last_response_end) {
-            self.order.pipelined |= acked < end;
+    fn note_pair(&mut self, client: Side, request: Option<&Message>, response: &Message) {
+        let Some(request) = request else { return };
+        let reading = if client == Side::Left { self.left.reading() } else { self.right.reading() };
+        self.order.note_pair(request, response, self.requests.get(0).or(reading));
+        if response.body_bytes > 0 && Asked::by(request) == Asked::Head {
+            // Read before its request was known: what was taken for its body were other responses.
+            self.order.linked = false;
         }
     }
 
@@ -305,13 +304,22 @@ impl Connection {
     }
 
     fn emit(
-        &self,
+        &mut self,
         request: Option<Box<Message>>,
         response: Option<Box<Message>>,
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) {
         let Some(client) = self.client else { return };
+        if request.is_none() || response.is_none() {
+            let in_the_middle = |response: &Message| {
+                let heard = self.front_request().and_then(|next| next.start.acked);
+                heard.is_some_and(|heard| response.start.offset < heard && heard < response.end)
+            };
+            if response.as_deref().is_some_and(in_the_middle) {
+                self.order.turns.broke();
+            }
+        }
         let mut flags = Flags::NONE;
         for message in [&request, &response].into_iter().flatten() {
             flags = flags.union(message.flags);
@@ -320,7 +328,7 @@ impl Connection {
             (Some(request), Some(response)) => {
                 cx.stats.paired += 1;
                 cx.stats.pending_messages -= 2;
-                if response.start.acked.is_some_and(|acked| acked < request.end) {
+                if request.unfinished || response.start.acked.is_some_and(|acked| acked < request.end) {
                     flags.insert(Flag::EarlyResponse);
                 }
             }
@@ -344,5 +352,22 @@ impl Connection {
         for message in [request, response].into_iter().flatten() {
             cx.give_back(message);
         }
+    }
+}
+
+/// How many messages of a queue may wait for their partners; `alone`: nothing of the other side has been seen.
+fn patience(queue: &Queue, alone: bool, cx: &Context) -> usize {
+    let limit = cx.settings().max_pending;
+    let too_late = || match (queue.get(0), queue.last()) {
+        (Some(first), Some(last)) => {
+            let spoken = first.start.acked.zip(last.start.acked).is_none_or(|(first, last)| last > first);
+            spoken && last.start.at > first.end_at.saturating_add(LATE)
+        }
+        _ => false,
+    };
+    if alone && queue.len() > MAX_WAITING_ALONE && (cx.is_full() || too_late()) {
+        limit.min(MAX_WAITING_ALONE)
+    } else {
+        limit
     }
 }

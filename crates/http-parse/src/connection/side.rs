@@ -40,6 +40,14 @@ pub(super) struct Stream {
     pub(super) searched: u64,
     /// A message may hide between the last one and the next.
     pub(super) lossy: bool,
+    /// A request that may still be answered, before the next one, is not waiting any more.
+    pub(super) hidden: bool,
+    /// How far the peer had been received, by what this side's bytes before those in hand said; 0: nothing did.
+    pub(super) acked_before: u64,
+    /// The same with those in hand.
+    pub(super) acked: u64,
+    /// Where the interim responses begin that came right before the next response, and `acked_before` there.
+    pub(super) answer: Option<(u64, u64)>,
     /// The next message is found by searching.
     pub(super) resynchronized: bool,
     /// Empty lines or white space came before the next message.
@@ -67,6 +75,10 @@ impl Stream {
             scanned: 0,
             searched: 0,
             lossy: !from_start,
+            hidden: false,
+            acked_before: 0,
+            acked: 0,
+            answer: None,
             resynchronized: !from_start,
             leading: false,
             interim: false,
@@ -91,6 +103,11 @@ impl Stream {
         if self.in_body() { self.message.as_deref_mut() } else { None }
     }
 
+    /// The message that has begun and is not at its end.
+    pub(super) fn begun_mut(&mut self) -> Option<&mut Message> {
+        if matches!(self.state, State::Boundary | State::Search) { None } else { self.message.as_deref_mut() }
+    }
+
     /// Up to which offset every message start is known; `None`: nothing is.
     pub(super) fn settled(&self) -> Option<u64> {
         if self.ended {
@@ -106,6 +123,7 @@ impl Stream {
     pub(super) fn lose_sync(&mut self) {
         self.state = State::Search;
         self.lossy = true;
+        self.answer = None;
         self.resynchronized = true;
     }
 }

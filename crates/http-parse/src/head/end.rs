@@ -76,3 +76,18 @@ fn search(buf: &[u8], from: usize, to: usize, scanned: &mut usize) -> Option<usi
     }
     None
 }
+
+/// The index just past the first line of nothing but spaces and tabs behind the start line.
+pub(crate) fn find_blank_line(head: &[u8]) -> Option<usize> {
+    let mut feeds = memchr::memchr_iter(b'\n', head).filter(|feed| *feed >= leading(head));
+    let mut start = feeds.next()? + 1;
+    for feed in feeds {
+        let line = head.get(start..feed)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        start = feed + 1;
+        if !line.is_empty() && line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+            return Some(start);
+        }
+    }
+    None
+}

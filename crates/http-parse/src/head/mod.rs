@@ -13,11 +13,15 @@ use std::mem::MaybeUninit;
 use crate::flags::{Flag, Flags};
 use crate::message::{HeaderSpan, Message, MessageKind, Span, Version};
 
-pub(crate) use end::find_head_end;
+pub(crate) use end::{find_blank_line, find_head_end};
 pub(crate) use start::{StartLine, looks_like_start};
 
 /// Header fields that the strict reader has room for; a head with more goes to the lenient one.
 const STRICT_FIELDS: usize = 64;
+
+/// The lengths of the names of the two fields that framing looks for: Content-Length and Transfer-Encoding.
+pub(crate) const FRAMING_SHORT: usize = "content-length".len();
+pub(crate) const FRAMING_LONG: usize = "transfer-encoding".len();
 
 /// A start line of which nothing certain can be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ struct Fields<'m> {
     flags: Flags,
     hosts: usize,
     max: usize,
+    /// No name is as long as one of those that framing looks for.
+    no_framing: bool,
 }
 
 /// Reads the head in `message.head`, which ends with its empty line or is cut short, and fills in the start line, the
@@ -49,17 +55,19 @@ struct Fields<'m> {
 pub(crate) fn parse_head(kind: MessageKind, message: &mut Message, max_headers: usize) -> Result<(), MalformedHead> {
     message.kind = kind;
     message.headers.clear();
-    let mut fields = Fields { spans: &mut message.headers, flags: Flags::NONE, hosts: 0, max: max_headers };
+    let mut fields =
+        Fields { spans: &mut message.headers, flags: Flags::NONE, hosts: 0, max: max_headers, no_framing: false };
     let start = match read_strictly(kind, &message.head, &mut fields) {
         Some(start) => Some(start),
         None => {
             fields.spans.clear();
             fields.hosts = 0;
-            fields.flags = Flags::NONE;
+            (fields.flags, fields.no_framing) = (Flags::NONE, false);
             lines::read_head(kind, &message.head, &mut fields)
         }
     };
-    let flags = fields.flags;
+    let (flags, no_framing) = (fields.flags, fields.no_framing);
+    message.no_framing = no_framing;
     let start = start.ok_or(MalformedHead);
     if start.is_err() {
         message.headers.clear();
@@ -76,7 +84,8 @@ pub(crate) fn parse_head(kind: MessageKind, message: &mut Message, max_headers: 
 /// Reads the trailer fields that were appended to `message.head` at `from`.
 pub(crate) fn parse_trailers(message: &mut Message, from: usize, max_headers: usize) {
     message.trailers.clear();
-    let mut fields = Fields { spans: &mut message.trailers, flags: Flags::NONE, hosts: 0, max: max_headers };
+    let mut fields =
+        Fields { spans: &mut message.trailers, flags: Flags::NONE, hosts: 0, max: max_headers, no_framing: false };
     lines::read_fields(&message.head, from, &mut fields);
     message.flags = message.flags.union(fields.flags);
 }
@@ -123,13 +132,16 @@ fn read_strictly(kind: MessageKind, head: &[u8], fields: &mut Fields<'_>) -> Opt
     // httparse takes LF for CRLF: every line's end is looked at, through the start of the line behind it.
     let mut all_crlf = head.ends_with(b"\r\n\r\n");
     fields.spans.reserve(headers.len());
+    fields.no_framing = true;
     for header in &*headers {
         let name = span_of(head, header.name.as_bytes())?;
         let value = span_of(head, header.value)?;
         let at = name.start as usize;
         all_crlf &= at.checked_sub(2).and_then(|before| head.get(before..at)) == Some(b"\r\n");
-        if header.name.len() == 4 && header.name.eq_ignore_ascii_case("host") {
-            fields.hosts += 1;
+        match header.name.len() {
+            4 => fields.hosts += usize::from(header.name.eq_ignore_ascii_case("host")),
+            FRAMING_SHORT | FRAMING_LONG => fields.no_framing = false,
+            _ => {}
         }
         fields.spans.push(HeaderSpan { name, value });
     }

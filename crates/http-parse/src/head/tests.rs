@@ -112,7 +112,7 @@ fn read(
     head: &[u8],
 ) -> Option<Reading> {
     let mut spans = Vec::new();
-    let mut fields = Fields { spans: &mut spans, flags: Flags::NONE, hosts: 0, max: 512 };
+    let mut fields = Fields { spans: &mut spans, flags: Flags::NONE, hosts: 0, max: 512, no_framing: false };
     let mut start = reader(kind, head, &mut fields)?;
     let flags = fields.flags;
     let slice = |span: Span| head[span.start as usize..span.end as usize].to_vec();
