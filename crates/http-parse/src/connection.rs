@@ -63,6 +63,7 @@ impl Connection {
                 last_response_end: None,
                 last_request_acked: None,
                 turns: Turns::default(),
+                answered: false,
             },
             initiator,
             client: None,

@@ -111,6 +111,8 @@ pub(super) struct Order {
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
     pub(super) turns: Turns,
+    /// Whether a response was decided already.
+    pub(super) answered: bool,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -164,7 +166,8 @@ impl Order {
                 Some(request) if !(request.after_loss || request.after_hidden) => {
                     // What it acknowledges may be that of a late copy, what it is acknowledged by not.
                     let received = response.start.acked.is_none_or(|acked| acked > request.start.offset);
-                    return if received { Decision::Pair(0) } else { Decision::Orphan };
+                    let fits = received || self.acknowledges_nothing(response, request);
+                    return if fits { Decision::Pair(0) } else { Decision::Orphan };
                 }
                 None if (known || force) && !requests.lossy => return Decision::Orphan,
                 _ => {}
@@ -174,6 +177,9 @@ impl Order {
             return Decision::Wait;
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
+        if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
+            return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
+        }
         if self.pipelined
             && let Some(decision) = self.decide_by_turn(response, acked, requests, force)
         {
@@ -216,6 +222,18 @@ impl Order {
             (true, false) if candidates == 1 => Decision::Pair(index),
             (true, _) => Decision::Unsure(index + 1),
         }
+    }
+
+    /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
+    /// It is the first one, it was captured behind the first request, it is sent at the offset that the request
+    /// acknowledges, and its status is not one that a server sends of its own accord.
+    fn acknowledges_nothing(&self, response: &Message, request: &Message) -> bool {
+        !self.answered
+            && request.index == 1
+            && response.start.acked == Some(request.start.offset)
+            && request.start.acked == Some(response.start.offset)
+            && response.start.at >= request.end_at
+            && response.status < 400
     }
 
     /// The first response behind all that a turn's first request acknowledges answers that request, if the client is

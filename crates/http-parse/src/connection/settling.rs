@@ -110,6 +110,7 @@ impl Connection {
 
     /// Carries a decision out. `response` is not in the queue.
     fn apply(&mut self, decision: Decision, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.order.answered |= decision != Decision::Wait;
         match decision {
             Decision::Wait => {}
             Decision::Pair(index) => {
