@@ -149,7 +149,8 @@ impl<H: StreamHandler> Streams<H> {
         let half = flow.half[rival.direction];
         let is_old = flow.is_next(rival.direction, number) || number == SeqNum(half.acked as u32);
         let is_near_old = number.unwrap_near(half.next).abs_diff(half.next) <= NEAR;
-        let is_first = number == rival.first || number == rival.top;
+        // The peer of the old stream may acknowledge the same number.
+        let is_first = is_initiators && (number == rival.first || number == rival.top);
         let is_its = !is_old && (is_first || (is_ahead(number, rival.first) && !is_near_old));
         let is_credible = if !is_initiators {
             // Who pretends to be the initiator cannot say this.

@@ -805,6 +805,21 @@ fn a_forged_syn_ends_no_live_flow() {
     }
 }
 
+/// A forged SYN whose number the old stream is about to reach.
+#[test]
+fn a_syn_ahead_of_the_stream_ends_no_live_flow() {
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Reverse, ACK, 500, 103, b"ONE").push(Forward, SYN, 105, 0, b"");
+    scene.push(Reverse, ACK, 503, 103, b"").push(Forward, ACK, 103, 503, b"two").push(Reverse, ACK, 503, 106, b"TWO");
+    scene.push(Forward, ACK, 106, 506, b"three").push(Reverse, ACK, 506, 111, b"THREE").finish();
+    assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwothree".into(), "ONETWOTHREE".into()));
+    // The response is captured before its request.
+    let mut scene = Scene::new();
+    scene.handshake().client(100, b"one").push(Forward, SYN, 105, 0, b"").push(Reverse, ACK, 500, 106, b"ONE");
+    scene.push(Forward, ACK, 103, 500, b"two").push(Forward, ACK, 106, 503, b"three").finish();
+    assert_eq!((text(&scene, Forward), text(&scene, Reverse)), ("onetwothree".into(), "ONE".into()));
+}
+
 #[test]
 fn a_live_flow_gives_way_to_a_syn_with_evidence() {
     const C: u32 = 77_000_000;
