@@ -244,10 +244,8 @@ impl Connection {
         {
             self.order.linked = false;
             self.give_up_requests(1, Flags::NONE, cx, sink);
-            if !self.order.turns.alternates() {
-                // That it does not pipeline is only because little of it was seen.
-                self.hide_request();
-            }
+            // What comes next has to bear that out.
+            self.hide_request();
         }
         let limit = if force { 0 } else { patience(&self.requests, settled.is_none(), cx) };
         while self.requests.len() > limit {
