@@ -23,6 +23,9 @@ pub struct TopList {
     surplus: Vec<u64>,
     names: Vec<Name>,
     is_exact: Exactness,
+    /// The name counted last, as it came, and its place: names come in runs. No name while it is empty.
+    latest: Vec<u8>,
+    latest_place: usize,
 }
 
 /// One name of a [`TopList`].
@@ -55,6 +58,11 @@ impl TopList {
         if name.is_empty() {
             return;
         }
+        if name == self.latest {
+            // Still there: only another name could have displaced it, and none came since.
+            self.counts[self.latest_place] += 1;
+            return;
+        }
         let mut lower = [0; HASHED];
         let len = name.len().min(HASHED);
         lower[..len].copy_from_slice(&name[..len]);
@@ -62,11 +70,17 @@ impl TopList {
         let lower = &lower[..len];
         // The low bit marks a place as taken.
         let hash = FixedState::default().hash_one(lower) | 1;
-        self.add_hashed(lower, hash, 1, 0);
+        self.latest_place = self.add_hashed(lower, hash, 1, 0);
+        self.latest.clear();
+        // Longer ones are not compared as a whole, so they are looked up each time.
+        if name.len() <= HASHED {
+            self.latest.extend_from_slice(name);
+        }
     }
 
     /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
+        self.latest.clear();
         for place in 0..other.hashes.len() {
             if other.hashes[place] != 0 {
                 let name = other.names[place];
@@ -118,7 +132,7 @@ impl TopList {
         self.is_exact == Exactness::Exact
     }
 
-    fn add_hashed(&mut self, name: &[u8], hash: u64, count: u64, surplus: u64) {
+    fn add_hashed(&mut self, name: &[u8], hash: u64, count: u64, surplus: u64) -> usize {
         if self.hashes.is_empty() {
             self.hashes = vec![0; SETS * WAYS];
             self.counts = vec![0; SETS * WAYS];
@@ -145,6 +159,7 @@ impl TopList {
         }
         self.counts[place] += count;
         self.surplus[place] += surplus;
+        place
     }
 }
 

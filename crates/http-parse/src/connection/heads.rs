@@ -307,10 +307,7 @@ impl Connection {
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        // A tentative request leaves the doubt.
-        let is_certain = stream.reading().is_some_and(|message| message.match_state == MatchState::Matched);
-        let doubtful = stream.doubtful;
-        stream.doubtful &= !is_certain;
+        let doubtful = std::mem::take(&mut stream.doubtful);
         let Some(message) = stream.reading_mut() else { return };
         if asked == Asked::Other || frame(message, asked).0 != Framing::Empty {
             return;

@@ -6,7 +6,7 @@ use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
 use crate::flags::{Flag, Flags};
-use crate::framing::Asked;
+use crate::framing::{Asked, Framing, frame};
 use crate::message::{MatchState, Message};
 use crate::protocol::Protocol;
 
@@ -181,6 +181,7 @@ impl Connection {
                         match self.confirm(client, &response) {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
+                            // Nothing came behind it that would speak against it.
                             None if force => response.match_state = MatchState::Matched,
                             None => {
                                 self.responses.push_front(response);
@@ -271,6 +272,13 @@ impl Connection {
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
         let next_request = self.requests.get(1).or_else(|| client.reading());
         let next_response = self.responses.get(0).or_else(|| server.reading());
+        if response.body_bytes > 0
+            && (next_request.is_some() || next_response.is_some())
+            && frame(response, Asked::Other).0 == Framing::UntilClose
+        {
+            // More was said on the connection, so its end is not where its framing would put it, and shows nothing.
+            return Some(false);
+        }
         self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
     }
 

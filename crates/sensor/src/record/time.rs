@@ -6,22 +6,33 @@ const NANOS_A_SECOND: u64 = 1_000_000_000;
 /// Length of `"2026-11-20T22:13:17.123456789Z"`, quotes included.
 const QUOTED: usize = 32;
 
-/// Writes times; keeps the last second's text, because times come in runs.
+/// Writes times; keeps the last one's text, because times come in runs and one is often written twice.
 #[derive(Debug)]
 pub(super) struct TimeWriter {
     second: u64,
+    /// The instant that `text` shows.
+    nanos: u64,
     text: [u8; QUOTED],
 }
 
 impl TimeWriter {
     pub(super) fn new() -> Self {
-        Self { second: 0, text: *b"\"1970-01-01T00:00:00.000000000Z\"" }
+        Self { second: 0, nanos: 0, text: *b"\"1970-01-01T00:00:00.000000000Z\"" }
     }
 
     /// Appends the JSON string of an instant, given in nanoseconds since the Unix epoch. 2⁶⁴ of them reach to the year
     /// 2554, so the year always has four digits.
     #[inline]
     pub(super) fn append(&mut self, nanos: u64, out: &mut Vec<u8>) {
+        if nanos != self.nanos {
+            self.set(nanos);
+        }
+        out.extend_from_slice(&self.text);
+    }
+
+    #[inline]
+    fn set(&mut self, nanos: u64) {
+        self.nanos = nanos;
         let second = nanos / NANOS_A_SECOND;
         if second != self.second {
             self.turn_to(second);
@@ -35,7 +46,7 @@ impl TimeWriter {
         put_two(&mut text, 24, upper % 100);
         put_two(&mut text, 26, lower / 100);
         put_two(&mut text, 28, lower % 100);
-        out.extend_from_slice(&text);
+        self.text = text;
     }
 
     #[cold]

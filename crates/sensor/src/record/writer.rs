@@ -9,7 +9,9 @@ use http_parse::{Exchange, Flag, Flags, Header, Message, Version};
 use super::body::BodyWriter;
 use super::connection::ConnectionMeta;
 use super::id::{IdKind, TransactionId};
-use super::json::{append_base64, append_field, append_hex, append_lossy, append_number, append_str, append_utf8};
+use super::json::{
+    append_base64, append_field, append_hex, append_ipv4, append_lossy, append_number, append_str, append_utf8,
+};
 use super::target::Target;
 use super::time::TimeWriter;
 
@@ -255,14 +257,7 @@ fn append_endpoint(endpoint: Endpoint, out: &mut Vec<u8>) {
 
 fn append_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            append_number(a.into(), out);
-            for octet in [b, c, d] {
-                out.push(b'.');
-                append_number(octet.into(), out);
-            }
-        }
+        IpAddr::V4(ip) => append_ipv4(ip.octets(), out),
         // The canonical form (RFC 5952). Writing to a Vec cannot fail.
         IpAddr::V6(ip) => _ = write!(out, "{ip}"),
     }

@@ -1,7 +1,7 @@
-//! Decompression on a thread of its own.
+//! Reading and decompression on a thread of its own.
 
 use std::io::{self, Read};
-use std::{mem, thread};
+use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -9,24 +9,24 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 const CHUNK: usize = 512 * 1024;
 const CHUNKS: usize = 4;
 
-/// A reader whose input is read on another thread, up to 2 MiB ahead.
+/// Bytes left free in front of what is read, for the beginning of a record that ends in it.
+pub(super) const HEADROOM: usize = 96 * 1024;
+
+/// An input that is read on another thread, up to 2 MiB ahead.
 ///
-/// Decompression costs more than everything behind it, so the two are worth running beside each other; a plain file is
-/// read with one copy from the page cache, which a thread would only double. The thread ends with its input, with the
-/// first error, or soon after the reader is dropped.
+/// Decompression costs more than everything behind it; the kernel's copy of a plain file costs a fifth of it. The thread
+/// ends with its input, with the first error, or soon after the reader is dropped.
 pub(super) struct ReadAhead {
     full: Receiver<io::Result<Chunk>>,
     empty: Sender<Vec<u8>>,
-    chunk: Chunk,
-    at: usize,
     ended: bool,
 }
 
-/// A buffer, and how much of it was read into. An empty one is the end of the input.
-#[derive(Default)]
-struct Chunk {
-    bytes: Vec<u8>,
-    len: usize,
+/// A buffer that was read into, from [`HEADROOM`] on, `len` bytes. An empty one is the end of the input.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: usize,
 }
 
 impl ReadAhead {
@@ -40,55 +40,57 @@ impl ReadAhead {
         let (empty, from_reader) = bounded::<Vec<u8>>(CHUNKS);
         for _ in 0..CHUNKS {
             // The channel has room for all of them.
-            let _ = empty.try_send(vec![0; CHUNK]);
+            let _ = empty.try_send(vec![0; HEADROOM + CHUNK]);
         }
-        thread::Builder::new().name("decompress".into()).spawn(move || {
-            for mut chunk in from_reader {
+        thread::Builder::new().name("reader".into()).spawn(move || {
+            for mut bytes in from_reader {
                 let read = loop {
-                    match input.read(&mut chunk) {
+                    match input.read(&mut bytes[HEADROOM..]) {
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         other => break other,
                     }
                 };
                 let ended = !matches!(read, Ok(1..));
-                let read = read.map(|len| Chunk { bytes: chunk, len });
+                let read = read.map(|len| Chunk { bytes, len });
                 // A reader that is gone wants no more.
                 if to_reader.send(read).is_err() || ended {
                     return;
                 }
             }
         })?;
-        Ok(Self { full, empty, chunk: Chunk::default(), at: 0, ended: false })
+        Ok(Self { full, empty, ended: false })
     }
-}
 
-impl Read for ReadAhead {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len {
-            if self.ended {
-                return Ok(0);
+    /// Takes a buffer to read into again. Each chunk's must come back, or the thread waits for it for ever.
+    pub(super) fn give_back(&self, mut bytes: Vec<u8>) {
+        // It may have grown for a long record, or be of another length altogether.
+        bytes.resize(HEADROOM + CHUNK, 0);
+        bytes.shrink_to(HEADROOM + CHUNK);
+        // Refused when there are enough, and by a thread that has ended, which needs no more.
+        let _ = self.empty.try_send(bytes);
+    }
+
+    /// What comes next, never nothing; `None` at the end of the input.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the input reports; after that, there is no more.
+    pub(super) fn next(&mut self) -> io::Result<Option<Chunk>> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.full.recv() {
+            Ok(Ok(chunk)) if chunk.len > 0 => Ok(Some(chunk)),
+            Ok(end) => {
+                self.ended = true;
+                end.map(|_| None)
             }
-            let next = match self.full.recv() {
-                Ok(Ok(next)) => next,
-                Ok(Err(error)) => {
-                    self.ended = true;
-                    return Err(error);
-                }
-                // The thread tells its end before it goes: without that, it did not go by itself.
-                Err(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "the decompressor failed")),
-            };
-            self.ended = next.len == 0;
-            self.at = 0;
-            let used = mem::replace(&mut self.chunk, next);
-            if !used.bytes.is_empty() {
-                // Refused only by a thread that has ended, which needs no more.
-                let _ = self.empty.try_send(used.bytes);
+            // The thread tells its end before it goes: without that, it did not go by itself.
+            Err(_) => {
+                self.ended = true;
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the reading thread failed"))
             }
         }
-        let count = (self.chunk.len - self.at).min(into.len());
-        into[..count].copy_from_slice(&self.chunk.bytes[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
     }
 }
 
@@ -96,12 +98,29 @@ impl Read for ReadAhead {
 mod tests {
     use super::*;
 
+    /// All there is, and how it ended.
+    fn read_all(mut reader: ReadAhead) -> (Vec<u8>, io::Result<()>) {
+        let mut read = Vec::new();
+        loop {
+            match reader.next() {
+                Ok(Some(chunk)) => {
+                    read.extend_from_slice(&chunk.bytes[HEADROOM..HEADROOM + chunk.len]);
+                    reader.give_back(chunk.bytes);
+                }
+                Ok(None) => return (read, Ok(())),
+                Err(error) => {
+                    assert!(reader.next().unwrap().is_none(), "there is nothing behind an error");
+                    return (read, Err(error));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_same_bytes_and_the_same_end() {
         let content: Vec<u8> = (0..5_000_000_u32).map(|n| (n >> 3) as u8).collect();
-        let mut read = Vec::new();
-        ReadAhead::start(io::Cursor::new(content.clone())).unwrap().read_to_end(&mut read).unwrap();
-        assert!(read == content);
+        let (read, end) = read_all(ReadAhead::start(io::Cursor::new(content.clone())).unwrap());
+        assert!(read == content && end.is_ok());
 
         struct Cut;
         impl Read for Cut {
@@ -109,11 +128,9 @@ mod tests {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
         }
-        let mut reader = ReadAhead::start(io::Cursor::new(content.clone()).chain(Cut)).unwrap();
-        let mut read = Vec::new();
-        assert_eq!(reader.read_to_end(&mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        let (read, end) = read_all(ReadAhead::start(io::Cursor::new(content.clone()).chain(Cut)).unwrap());
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(read == content);
-        assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
     }
 
     #[test]
@@ -125,8 +142,8 @@ mod tests {
                 std::panic::resume_unwind(Box::new("a fault in a decompressor"))
             }
         }
-        let mut reader = ReadAhead::start(io::Cursor::new(vec![1; 100]).chain(Dying)).unwrap();
-        assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let (read, end) = read_all(ReadAhead::start(io::Cursor::new(vec![1; 100]).chain(Dying)).unwrap());
+        assert_eq!((read.len(), end.unwrap_err().kind()), (100, io::ErrorKind::InvalidData));
     }
 
     #[test]
@@ -141,7 +158,10 @@ mod tests {
         }
         let (sender, receiver) = bounded(1);
         let mut reader = ReadAhead::start(Endless { _open: sender }).unwrap();
-        reader.read_exact(&mut vec![0; 3_000_000]).unwrap();
+        for _ in 0..6 {
+            assert_eq!(reader.next().unwrap().unwrap().len, CHUNK);
+            reader.give_back(vec![0; 5_000_000]);
+        }
         drop(reader);
         // The thread's input is dropped with it, which closes the channel.
         assert_eq!(

@@ -19,12 +19,15 @@ use super::record::{Fault, Record, Step};
 use super::warning::{Warning, WarningKind, Warnings};
 use super::window::{Fill, Window};
 
+/// The length from which a file is worth a thread that reads it.
+const LARGE: u64 = 8 << 20;
+
 /// How to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Bytes of the buffer that the input is read into. It grows for a record that does not fit, up to 32 MiB.
     pub buffer_bytes: usize,
-    /// Whether compressed input is decompressed on a thread of its own.
+    /// Whether compressed input is decompressed on a thread of its own, and a large file is read on one.
     pub read_ahead: bool,
 }
 
@@ -179,6 +182,13 @@ impl CaptureReader {
                 });
             }
         };
+        if options.read_ahead
+            && !window.is_ahead()
+            && total_bytes.is_some_and(|len| len >= LARGE)
+            && has_two_processors()
+        {
+            window.read_ahead().map_err(|source| io_error(&name, window.offset(), source))?;
+        }
         let warnings = Warnings::new(name);
         Ok(Self { window, format, taken, total_bytes, warnings, counts: Counts::default(), ended: false })
     }
@@ -307,15 +317,23 @@ fn look(window: &mut Window, name: &str) -> Result<Content, OpenError> {
 
 /// A window on what is in the compressed input behind `window`, none of which has been consumed.
 fn decompressed(window: Window, content: Content, options: &ReadOptions) -> io::Result<Window> {
-    fn boxed(read: impl Read + Send + 'static, options: &ReadOptions) -> io::Result<Box<dyn Read + Send>> {
-        Ok(if options.read_ahead { Box::new(ReadAhead::start(read)?) } else { Box::new(read) })
+    fn on(read: impl Read + Send + 'static, options: &ReadOptions) -> io::Result<Window> {
+        Ok(if options.read_ahead {
+            Window::ahead(ReadAhead::start(read)?)
+        } else {
+            Window::new(Box::new(read), options.buffer_bytes)
+        })
     }
     let input = window.into_read();
-    let read = match content {
-        Content::Zstd => boxed(Zstd::new(input), options),
-        _ => boxed(Gzip::new(input), options),
-    }?;
-    Ok(Window::new(read, options.buffer_bytes))
+    match content {
+        Content::Zstd => on(Zstd::new(input), options),
+        _ => on(Gzip::new(input), options),
+    }
+}
+
+/// Whether a second thread has where to run.
+fn has_two_processors() -> bool {
+    std::thread::available_parallelism().is_ok_and(|count| count.get() > 1)
 }
 
 fn fill(window: &mut Window, need: usize, name: &str) -> Result<Fill, OpenError> {

@@ -2,18 +2,27 @@
 
 use std::io::{self, Cursor, ErrorKind, Read};
 
+use super::read_ahead::{HEADROOM, ReadAhead};
+
 /// The bytes of an input that are at hand: a buffer that is read into at one end and consumed at the other.
 ///
 /// A record is handed on as a slice of the buffer. When the next record is not complete, what there is of it moves to
-/// the front, once per buffer, and the input is read into the rest of the buffer in one go.
+/// the front, once per buffer, and the input is read into the rest of the buffer in one go. Where another thread reads,
+/// it moves in front of what that thread read, whose buffer takes the place of this one.
 pub(super) struct Window {
-    input: Box<dyn Read + Send>,
+    input: Source,
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// Where the buffer's first byte is in the input.
+    /// Where the buffer's first byte is in the input, modulo 2^64: headroom lies before the input's first byte.
     base: u64,
     state: State,
+}
+
+enum Source {
+    Here(Box<dyn Read + Send>),
+    /// On another thread.
+    Ahead(ReadAhead),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +45,41 @@ pub(super) enum Fill {
 
 impl Window {
     pub(super) fn new(input: Box<dyn Read + Send>, capacity: usize) -> Self {
+        let input = Source::Here(input);
         Self { input, bytes: vec![0; capacity.max(64)], start: 0, end: 0, base: 0, state: State::Open }
     }
 
-    /// The input from its first byte on. Nothing may have been consumed.
+    /// A window on what another thread reads.
+    pub(super) fn ahead(input: ReadAhead) -> Self {
+        Self { input: Source::Ahead(input), bytes: Vec::new(), start: 0, end: 0, base: 0, state: State::Open }
+    }
+
+    /// Lets another thread read what was not read yet.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread; the window then ends with what is at hand.
+    pub(super) fn read_ahead(&mut self) -> io::Result<()> {
+        let input = std::mem::replace(&mut self.input, Source::Here(Box::new(io::empty())));
+        self.input = match input {
+            Source::Here(input) => Source::Ahead(ReadAhead::start(input)?),
+            ahead @ Source::Ahead(_) => ahead,
+        };
+        Ok(())
+    }
+
+    /// The input from its first byte on, none of which may have been consumed, and which this thread must still read.
     pub(super) fn into_read(self) -> impl Read + Send + 'static {
         debug_assert_eq!(self.offset(), 0, "part of the input is gone");
         let Self { input, mut bytes, end, .. } = self;
         bytes.truncate(end);
+        let input = match input {
+            Source::Here(input) => input,
+            Source::Ahead(_) => {
+                debug_assert!(false, "another thread has part of the input");
+                Box::new(io::empty())
+            }
+        };
         Cursor::new(bytes).chain(input)
     }
 
@@ -56,7 +92,12 @@ impl Window {
     /// Where the first available byte is in the input.
     #[inline]
     pub(super) fn offset(&self) -> u64 {
-        self.base + self.start as u64
+        self.base.wrapping_add(self.start as u64)
+    }
+
+    /// Whether another thread reads.
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.input, Source::Ahead(_))
     }
 
     /// Whether a decompressor gave up for want of input.
@@ -92,8 +133,16 @@ impl Window {
         if self.state != State::Open {
             return Ok(Fill::Short);
         }
+        match &mut self.input {
+            Source::Here(_) => self.fill_here(need),
+            Source::Ahead(_) => self.fill_ahead(need),
+        }
+    }
+
+    fn fill_here(&mut self, need: usize) -> io::Result<Fill> {
+        let Source::Here(input) = &mut self.input else { return Ok(Fill::Short) };
         self.bytes.copy_within(self.start..self.end, 0);
-        self.base += self.start as u64;
+        self.base = self.base.wrapping_add(self.start as u64);
         self.end -= self.start;
         self.start = 0;
         if need > self.bytes.len() {
@@ -101,7 +150,7 @@ impl Window {
             self.bytes.resize(need.saturating_mul(2), 0);
         }
         while self.end < need {
-            match self.input.read(&mut self.bytes[self.end..]) {
+            match input.read(&mut self.bytes[self.end..]) {
                 Ok(0) => {
                     self.state = State::Ended;
                     return Ok(Fill::Short);
@@ -116,6 +165,44 @@ impl Window {
             }
         }
         Ok(Fill::Enough)
+    }
+
+    fn fill_ahead(&mut self, need: usize) -> io::Result<Fill> {
+        let Source::Ahead(input) = &mut self.input else { return Ok(Fill::Short) };
+        loop {
+            let rest = self.end - self.start;
+            if rest >= need {
+                return Ok(Fill::Enough);
+            }
+            let mut chunk = match input.next() {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    self.state = State::Ended;
+                    return Ok(Fill::Short);
+                }
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    self.state = State::Cut;
+                    return Ok(Fill::Short);
+                }
+                Err(error) => return Err(error),
+            };
+            let offset = self.base.wrapping_add(self.start as u64);
+            if let Some(start) = HEADROOM.checked_sub(rest) {
+                chunk.bytes[start..HEADROOM].copy_from_slice(&self.bytes[self.start..self.end]);
+                (self.start, self.end) = (start, HEADROOM + chunk.len);
+                input.give_back(std::mem::replace(&mut self.bytes, chunk.bytes));
+            } else {
+                // A record that is longer than that is put together here.
+                self.bytes.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, rest + chunk.len);
+                if self.end > self.bytes.len() {
+                    self.bytes.resize(self.end.max(need.saturating_mul(2)), 0);
+                }
+                self.bytes[rest..self.end].copy_from_slice(&chunk.bytes[HEADROOM..HEADROOM + chunk.len]);
+                input.give_back(chunk.bytes);
+            }
+            self.base = offset.wrapping_sub(self.start as u64);
+        }
     }
 }
 
@@ -142,7 +229,17 @@ mod tests {
     #[test]
     fn every_byte_arrives_once_and_in_order() {
         let content: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
-        let mut window = Window::new(Box::new(Dribble(content.clone(), 0)), 0);
+        for is_ahead in [false, true] {
+            every_byte_of(&content, is_ahead);
+        }
+    }
+
+    fn every_byte_of(content: &[u8], is_ahead: bool) {
+        let mut window = Window::new(Box::new(Dribble(content.to_vec(), 0)), 0);
+        if is_ahead {
+            window.fill(5).unwrap();
+            window.read_ahead().unwrap();
+        }
         let mut seen = Vec::new();
         let mut want = 1;
         while window.fill(want).unwrap() == Fill::Enough {
@@ -154,6 +251,22 @@ mod tests {
         seen.extend_from_slice(window.available());
         assert_eq!(seen, content);
         assert!(!window.is_cut());
+    }
+
+    #[test]
+    fn records_of_any_length_come_from_another_thread() {
+        let content: Vec<u8> = (0..6_000_000_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+        let mut window = Window::ahead(ReadAhead::start(Cursor::new(content.clone())).unwrap());
+        let mut at = 0;
+        for len in [1, 95 << 10, 97 << 10, 1_400, 1 << 20, 600_000, 3, 2 << 20, 96 << 10, 70_000, 512 << 10] {
+            assert_eq!(window.fill(len).unwrap(), Fill::Enough);
+            assert_eq!(window.offset(), at as u64);
+            window.consume(len);
+            assert!(window.behind(0, len) == &content[at..at + len], "{len} bytes at {at}");
+            at += len;
+        }
+        assert_eq!(window.fill(content.len()).unwrap(), Fill::Short);
+        assert!(window.available() == &content[at..]);
     }
 
     #[test]
