@@ -27,7 +27,7 @@ pub fn settings(body_limit: usize) -> Settings {
         decap: decap::Config::default(),
         reassembly: Limits::default(),
         http: http_parse::Settings { body_limit, ..http_parse::Settings::default() },
-        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: body_limit * 4 },
+        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: body_limit * 4, content_limit: usize::MAX },
     }
     .with_memory(1 << 30, 1)
     .expect("a gigabyte is enough")

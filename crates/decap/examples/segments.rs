@@ -2,6 +2,7 @@
 //!
 //!     cargo run -p decap --example segments -- FILE...
 
+#![allow(clippy::disallowed_methods, reason = "a development tool beside the sans-IO crate")]
 #![allow(clippy::print_stdout)] // That is what it is for.
 
 use decap::{Config, Decapsulator, Frame, LinkType, Timestamp, Verdict};

@@ -331,7 +331,6 @@ fn pipelined_traffic_never_gives_a_wrong_pair() {
 }
 
 #[test]
-#[ignore = "a wrong pair at seed 3: pipelining is not noticed where requests acknowledge the middle of a response"]
 fn pipelined_traffic_on_any_wire_never_gives_a_wrong_pair() {
     over_wires(8, LOSSES, seeds(5), |kind| kind == "any").assert_precision_and(0.0, |_| true);
     disorder(8, seeds(8)).assert_precision_and(0.0, |_| true);

@@ -162,7 +162,7 @@ fn lose(options: &Options, truth: &Truth, percent: f64, seed: u64) -> Result<Rep
         decap: decap::Config::default(),
         reassembly: reassembly::Limits::default(),
         http: http_parse::Settings { body_limit: 0, ..http_parse::Settings::default() },
-        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: 0 },
+        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: 0, content_limit: usize::MAX },
     }
     .with_memory(1 << 30, 1)?;
     let mut pipeline: Pipeline<Lane<Judge<'_>>> = Pipeline::inline(&settings, Judge::new(truth, &options.header));

@@ -61,7 +61,8 @@ impl Replayed {
 /// The settings that the program has without flags.
 pub fn settings() -> Settings {
     let http = http_parse::Settings::default();
-    let record = RecordOptions { sensor: "sensor".to_owned(), decode_limit: http.body_limit * 4 };
+    let record =
+        RecordOptions { sensor: "sensor".to_owned(), decode_limit: http.body_limit * 4, content_limit: usize::MAX };
     let settings =
         Settings { decap: decap::Config::default(), reassembly: reassembly::Limits::default(), http, record };
     settings.with_memory(1 << 30, 1).unwrap()
