@@ -641,7 +641,7 @@ fn where_ticks_tell_the_time_flows_do_not_end_each_other() {
         let again = scene.packet(Forward, ACK | FIN, 100, 500, b"ask");
         for port in (2000..2004).filter(|_| !is_alone) {
             let other = scene.wait(Duration::from_secs(60)).packet(Forward, SYN, 7, 0, b"");
-            scene.push_packet(&common::Packet { port, ..other });
+            scene.push_packet(&Packet { port, ..other });
         }
         scene.push_packet(&again).finish();
         scene.log().clone()
