@@ -13,7 +13,7 @@ const LAW: [(&str, &[&str]); 6] = [
     ("sensor", &["decap", "http-parse", "reassembly"]),
     // For development: they may use any of these, and one another and by others only for tests.
     ("fixtures", &["decap", "http-parse", "reassembly", "sensor"]),
-    ("benches", &["decap", "http-parse", "reassembly", "sensor"]),
+    ("benches", &["decap", "fixtures", "http-parse", "reassembly", "sensor"]),
 ];
 
 /// The workspace's members, each with its dependencies on members, other than for tests.
