@@ -249,7 +249,11 @@ fn odd_captures_have_a_clear_outcome() {
     for_each(&list(&root, "robustness"), |file| {
         let run = replay(&root.join("pcaps").join(file), "1");
         assert!(matches!(run.exit, Some(0 | 1)), "{file}: exit {:?}\n{}", run.exit, run.stderr);
-        assert!(run.exit == Some(0) || run.stderr.to_lowercase().contains("error"), "{file}: exit 1 without a reason\n{}", run.stderr);
+        assert!(
+            run.exit == Some(0) || run.stderr.to_lowercase().contains("error"),
+            "{file}: exit 1 without a reason\n{}",
+            run.stderr
+        );
     });
 }
 
