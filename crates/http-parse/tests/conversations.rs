@@ -678,6 +678,19 @@ fn a_pair_behind_a_loss_is_taken_back_when_the_next_message_speaks_against_it() 
 }
 
 #[test]
+fn a_loss_behind_the_last_pair_may_have_been_the_response_to_its_request() {
+    // Two requests sent together, of which the first is lost; of their responses the second.
+    let outcome = Talk::default()
+        .lost(CLIENT, get("/1"))
+        .client(get("/2"))
+        .server("HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n")
+        .lost(SERVER, "HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n")
+        .end(SERVER)
+        .run();
+    assert_eq!(outcome.stats.paired, 0, "{:?}", outcome.lines());
+}
+
+#[test]
 fn a_tentative_request_does_not_decide_whether_there_is_a_body() {
     // The response to a lost HEAD, held against the POST that was sent with it, would run to the end of the connection.
     let head = "HEAD /1 HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -182,7 +182,11 @@ impl Connection {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
                             // Nothing came behind it that would speak against it.
-                            None if force => response.match_state = MatchState::Matched,
+                            None if force && self.stream(server).next <= response.end => {
+                                response.match_state = MatchState::Matched;
+                            }
+                            // Something did, and was lost: it may have been the response to this request.
+                            None if force => self.part(&mut response, cx, sink),
                             None => {
                                 self.responses.push_front(response);
                                 break;
