@@ -162,6 +162,7 @@ impl Connection {
         }
         let stream = self.stream_mut(side);
         stream.seen = true;
+        stream.gapped = true;
         stream.next = position.offset;
         self.lose(side, position, len, cx, sink);
         self.stream_mut(side).next = position.offset.saturating_add(len);

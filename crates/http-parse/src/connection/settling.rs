@@ -182,10 +182,10 @@ impl Connection {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
                             // Nothing came behind it that would speak against it.
-                            None if force && self.stream(server).next <= response.end => {
+                            None if force && !(response.complete && self.is_lossy_behind(client, response.end)) => {
                                 response.match_state = MatchState::Matched;
                             }
-                            // Something did, and was lost: it may have been the response to this request.
+                            // Something did, behind its end, and was lost: that may have answered this request.
                             None if force => self.part(&mut response, cx, sink),
                             None => {
                                 self.responses.push_front(response);
@@ -284,6 +284,11 @@ impl Connection {
             return Some(false);
         }
         self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
+    }
+
+    /// Whether the client's side lost bytes, and the server's has more behind `end`.
+    fn is_lossy_behind(&self, client: Side, end: u64) -> bool {
+        self.stream(client).gapped && self.stream(client.opposite()).next > end
     }
 
     /// A tentative pair was none: what was lost shifted the responses.

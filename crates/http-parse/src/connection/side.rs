@@ -48,6 +48,8 @@ pub(super) struct Stream {
     pub(super) acked: u64,
     /// Where the interim responses begin that came right before the next response, and `acked_before` there.
     pub(super) answer: Option<(u64, u64)>,
+    /// Bytes that are known to have been sent were lost.
+    pub(super) gapped: bool,
     /// The next message is found by searching.
     pub(super) resynchronized: bool,
     /// Empty lines or white space came before the next message.
@@ -79,6 +81,7 @@ impl Stream {
             acked_before: 0,
             acked: 0,
             answer: None,
+            gapped: false,
             resynchronized: !from_start,
             leading: false,
             interim: false,
