@@ -456,6 +456,32 @@ fn the_handshake_decides_when_both_sides_send_requests() {
 }
 
 #[test]
+fn what_ends_a_side_may_give_the_connection_up_and_then_no_message_starts() {
+    // The client seems to be the server, by a head without an end; what starts on the other side turns the roles round. To
+    // end the head is to read what stands behind its line of blanks, and that is another protocol.
+    let head = "HTTP/1.1 101 X\r\n \r\n  /";
+    for response in ["HTTP/1.1 101 Y\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbod"] {
+        let whole = Talk::default().client(head).server(response);
+        let cut = Talk::default().client(head).server(&response[..8]).server(&response[8..]);
+        for outcome in [whole.run(), cut.run()] {
+            assert_eq!((outcome.lines(), outcome.protocols()), (vec!["- -> 101".to_owned()], vec![Protocol::Upgraded]));
+            assert_eq!(outcome.stats.not_http_bytes[Protocol::Upgraded as usize], 3 + response.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_given_up_once() {
+    let settings = Settings { max_resync: 100, max_detect: 100, ..Settings::default() };
+    let mut talk = Talk::default().client("HTTP/1.1 101 X\r\n \r\n  /");
+    for _ in 0..3 {
+        talk = talk.server([0; 60]);
+    }
+    let outcome = talk.run_with(&settings);
+    assert_eq!((outcome.lines(), outcome.protocols()), (vec!["- -> 101".to_owned()], vec![Protocol::Unknown]));
+}
+
+#[test]
 fn tunnels_are_looked_into() {
     let connect = "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n";
     let established = "HTTP/1.1 200 Connection established\r\n\r\n";

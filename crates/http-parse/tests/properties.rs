@@ -112,6 +112,8 @@ const FRAGMENTS: &[&str] = &[
     "5\r\nhello\r\n",
     "0\r\n\r\n",
     "0\r\nX: y\r\n\r\n",
+    "HTTP/1.1 101 X\r\n \r\n  /",
+    "GET /a HTTP/1.1\n \nHTTP/1.1 200 OK\n \n",
     "GET /a HT",
     "HTTP/1",
     "\r\n",

@@ -313,7 +313,7 @@ impl Connection {
         let readable = lines > 0;
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
-            stream.message = Some(message);
+            stream.hold(message);
             self.drop_message(side, reason, cx);
             return;
         }
@@ -347,7 +347,7 @@ impl Connection {
         }
         let stream = self.stream_mut(side);
         stream.state = State::UntilClose;
-        stream.message = Some(message);
+        stream.hold(message);
         self.cut(side, cx, sink);
     }
 

@@ -219,7 +219,7 @@ impl Connection {
                 let decision = self.decide(&response, force);
                 self.apply(decision, &mut response, cx, sink);
                 let state = response.match_state;
-                self.stream_mut(server).message = Some(response);
+                self.stream_mut(server).hold(response);
                 if state.has_request() {
                     // This may complete it, and settle again.
                     self.reframe(server, cx, sink);
