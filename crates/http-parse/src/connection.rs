@@ -2,6 +2,7 @@
 
 mod body;
 mod chunked;
+mod counting;
 mod heads;
 mod hunt;
 mod pairing;

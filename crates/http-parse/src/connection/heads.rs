@@ -307,8 +307,10 @@ impl Connection {
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        let doubtful = std::mem::take(&mut stream.doubtful);
-        let Some(message) = stream.reading_mut() else { return };
+        let doubtful = stream.doubtful;
+        let Some(message) = stream.message.as_deref_mut() else { return };
+        // A request that may yet turn out to be another's does not say that there is a body.
+        stream.doubtful &= message.match_state == MatchState::Tentative;
         if asked == Asked::Other || frame(message, asked).0 != Framing::Empty {
             return;
         }

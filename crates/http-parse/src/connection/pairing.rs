@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::counting::{Opening, Responses};
 use super::turns::Turns;
 use crate::message::Message;
 
@@ -142,18 +143,24 @@ pub(super) struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    fn get(&self, index: usize) -> Option<&'a Message> {
+    pub(super) fn get(&self, index: usize) -> Option<&'a Message> {
         if index == self.complete.len() { self.reading } else { self.complete.get(index) }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a Message> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Message> {
         (0..=self.complete.len()).filter_map(|index| self.get(index))
     }
 }
 
 impl Order {
     /// Decides what `response` answers. `force`: nothing more will become known.
-    pub(super) fn decide(&self, response: &Message, requests: &Requests<'_>, force: bool) -> Decision {
+    pub(super) fn decide(
+        &self,
+        response: &Message,
+        requests: &Requests<'_>,
+        responses: &Responses<'_>,
+        force: bool,
+    ) -> Decision {
         let start = response.start.offset;
         // How far the client's side matters.
         let known = match (response.start.acked, requests.settled) {
@@ -181,7 +188,9 @@ impl Order {
             return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
         }
         if self.pipelined
-            && let Some(decision) = self.decide_by_turn(response, acked, requests, force)
+            && let Some(decision) = self
+                .decide_by_turn(response, acked, requests, force)
+                .or_else(|| self.decide_by_count(response, requests, responses, force))
         {
             return decision;
         }
@@ -255,21 +264,10 @@ impl Order {
         if !opens {
             return None;
         }
-        let mut count: u32 = 1;
-        let mut ended = false;
-        for request in requests.iter().skip(index + 1) {
-            if request.after_loss || request.start.acked != heard {
-                ended = true;
-                break;
-            }
-            count = count.saturating_add(1);
-        }
-        if count == size {
-            Some(Decision::Pair(index))
-        } else if count < size && !ended && !requests.lossy && !force {
-            Some(Decision::Wait)
-        } else {
-            None
+        match requests.opening(index, size, force) {
+            Opening::Whole => Some(Decision::Pair(index)),
+            Opening::Unfinished => Some(Decision::Wait),
+            Opening::No => None,
         }
     }
 

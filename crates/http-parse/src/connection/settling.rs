@@ -1,6 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
+use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests};
 use crate::Side;
 use crate::context::Context;
@@ -105,7 +106,9 @@ impl Connection {
             settled: stream.settled(),
             lossy: stream.lossy || stream.hidden,
         };
-        self.order.decide(response, &requests, force)
+        let server = self.stream(client.opposite());
+        let responses = Responses { complete: &self.responses, reading: server.reading(), settled: server.settled() };
+        self.order.decide(response, &requests, &responses, force)
     }
 
     /// Carries a decision out. `response` is not in the queue.

@@ -43,6 +43,12 @@ impl Turns {
         if self.seen >= ENOUGH && !self.broken && alike { Some(self.first) } else { None }
     }
 
+    /// Whether there is a size, or may yet be.
+    pub(super) const fn may_tell(&self) -> bool {
+        let alike = self.in_first || (self.longest == self.first && self.first > 1);
+        alike && !self.broken
+    }
+
     /// Whether the client has been seen to wait for a response before its next request.
     pub(super) const fn alternates(&self) -> bool {
         (self.alternates || self.first == 1) && !self.broken
