@@ -848,6 +848,21 @@ fn without_acknowledgements_order_must_do_and_a_loss_ends_it() {
 }
 
 #[test]
+fn a_request_of_which_no_acknowledgement_is_known_may_be_the_one_answered() {
+    let mut talk = Talk::default()
+        .client(get("/1") + &get("/2"))
+        .server(ok("1"))
+        .server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-")
+        .lost(SERVER, "Y: z\r\n\r\nok")
+        .client(get("/3"))
+        .client(get("/4"));
+    let Some(Op::Data(_, position, _)) = talk.ops.iter_mut().rev().nth(1) else { panic!() };
+    position.acked = None;
+    let outcome = talk.server("HTTP/1.1 203 C\r\nContent-Length: 0\r\n\r\n").run();
+    assert!(!outcome.lines().contains(&"GET /4 -> 203".to_owned()), "{:?}", outcome.lines());
+}
+
+#[test]
 fn a_gap_over_the_whole_of_several_messages() {
     let outcome = Talk::default()
         .client(get("/1"))

@@ -200,12 +200,16 @@ impl Order {
         let mut candidates = 0;
         let mut latest = None;
         for (index, request) in requests.iter().take(received).enumerate() {
-            if request.start.acked.is_some_and(|acked| acked <= start) {
+            // What is not known speaks for none, but against none either.
+            if request.start.acked.is_none_or(|acked| acked <= start) {
                 candidates += 1;
                 latest = Some((index, request));
             }
         }
         let Some((index, request)) = latest else { return Decision::Unsure(0) };
+        if request.start.acked.is_none() {
+            return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
+        }
         // Only bytes that the server had received can hide the request it answered.
         let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
         if hidden_behind {
