@@ -8,9 +8,9 @@ use super::pairing::{Decision, Order, Queue, Requests};
 use crate::framing::{Asked, Framing, frame};
 use crate::message::Message;
 
-/// Responses that may wait behind one for the turn that will tell: a few turns, and few enough to be looked at again with
-/// every message.
-const MAX_BEHIND: usize = 64;
+/// Responses that may wait behind one for the turn that will tell. Behind a hole that reassembly kept open, one side comes
+/// many turns after the other.
+const MAX_BEHIND: usize = 192;
 
 /// The server's side behind the response to be decided.
 pub(super) struct Responses<'a> {
@@ -63,7 +63,7 @@ impl Order {
         if !run.reaches && may_wait && responses.settled.is_none_or(|settled| settled < heard) {
             return wait;
         }
-        if !run.is_sound {
+        if !run.iter(response, responses).all(is_sound) {
             return None;
         }
         let index = turn.checked_sub(run.behind + 1);
@@ -114,18 +114,15 @@ struct Run {
     is_unbroken: bool,
     /// The last one ends where the client had received up to.
     reaches: bool,
-    /// Each ends where its own framing says, so that none is two, and no two are one.
-    is_sound: bool,
 }
 
 impl Run {
     fn from(response: &Message, responses: &Responses<'_>, heard: u64) -> Self {
-        let mut run = Self { behind: 0, is_unbroken: true, reaches: false, is_sound: is_sound(response) };
+        let mut run = Self { behind: 0, is_unbroken: true, reaches: false };
         let mut last = response;
         for next in responses.iter().take_while(|next| next.start.offset < heard) {
             run.behind += 1;
             run.is_unbroken &= !next.after_loss;
-            run.is_sound &= is_sound(next);
             last = next;
         }
         run.is_unbroken &= last.complete;
@@ -135,19 +132,23 @@ impl Run {
 
     /// Whether none that was read with a body answers a request whose response has none.
     fn fits(&self, response: &Message, responses: &Responses<'_>, mut asked: impl Iterator<Item = Asked>) -> bool {
-        let run = std::iter::once(response).chain(responses.iter()).take(self.behind + 1);
-        run.into_iter().all(|response| asked.next() == Some(Asked::Other) || response.body_bytes == 0)
+        self.iter(response, responses).all(|response| asked.next() == Some(Asked::Other) || response.body_bytes == 0)
+    }
+
+    fn iter<'a>(&self, response: &'a Message, responses: &Responses<'a>) -> impl Iterator<Item = &'a Message> {
+        std::iter::once(response).chain(responses.iter()).take(self.behind + 1)
     }
 }
 
 impl<'a> Responses<'a> {
-    fn iter(&self) -> impl Iterator<Item = &'a Message> {
+    fn iter(&self) -> impl Iterator<Item = &'a Message> + use<'a> {
         let (complete, reading) = (self.complete, self.reading);
         (0..complete.len()).filter_map(move |index| complete.get(index)).chain(reading)
     }
 }
 
-/// Whether a response was read by its own framing, and not ended by what looked like the next one.
+/// Whether a response was read by its own framing and not ended by what looked like the next one: then it is one and not
+/// two, and no other was taken for its body.
 fn is_sound(response: &Message) -> bool {
     !response.unfinished && frame(response, Asked::Other).0 != Framing::UntilClose
 }
