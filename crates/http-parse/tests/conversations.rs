@@ -101,6 +101,17 @@ fn a_forgotten_last_empty_line_does_not_swallow_the_next_response() {
 }
 
 #[test]
+fn a_last_empty_line_that_comes_with_the_next_message_was_not_forgotten() {
+    let outcome = Talk::default()
+        .client(get("/a") + &get("/b"))
+        .server("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n")
+        .server(format!("\r\n{}", ok("b")))
+        .run();
+    assert_eq!(outcome.lines(), ["GET /a -> 200", "GET /b -> 200"]);
+    assert!(outcome.records.iter().all(|record| record.flags.is_empty()), "{:?}", outcome.records);
+}
+
+#[test]
 fn close_delimited_body_ends_with_its_side() {
     let talk = Talk::default().client(GET).server("HTTP/1.0 200 OK\r\n\r\nab").server("cd");
     for outcome in [talk.clone().end(SERVER).run(), talk.run()] {
@@ -727,6 +738,30 @@ fn a_pair_behind_a_loss_is_taken_back_when_the_next_message_speaks_against_it() 
         .server(OK)
         .run();
     assert_eq!(outcome.lines(), ["GET /2 -> -", "- -> 201", "GET /3 -> 200"]);
+}
+
+#[test]
+fn a_client_that_waited_now_and_then_may_send_two_requests_at_once() {
+    // Of `/3` and `/4`, the first is lost. What answers it is whole, what answers the other is lost, and so is the next
+    // request: it looks as if `/4` had been sent alone.
+    let number = |number: u32| format!("HTTP/1.1 20{number} X\r\nContent-Length: 0\r\n\r\n");
+    for waits in 0..2 {
+        let mut talk = Talk::default();
+        for _ in 0..=waits {
+            talk = talk.client(GET).server(OK);
+        }
+        let outcome = talk
+            .lost(CLIENT, get("/3"))
+            .client(get("/4"))
+            .server(number(3))
+            .lost(SERVER, number(4))
+            .lost(CLIENT, get("/5"))
+            .server(number(5))
+            .client(get("/6"))
+            .lost(SERVER, number(6))
+            .run();
+        assert!(!outcome.lines().contains(&"GET /4 -> 203".to_owned()), "{waits}: {:?}", outcome.lines());
+    }
 }
 
 #[test]

@@ -127,7 +127,8 @@ impl Connection {
         let expected = self.kind_of(side);
         let stream = self.stream_mut(side);
         let Some(message) = stream.message.as_deref_mut() else { return 0 };
-        let starts = line == 0 && message.head.len() == from as usize;
+        let ends = matches!(bytes.first(), Some(b'\r' | b'\n'));
+        let starts = line == 0 && message.head.len() == from as usize && !ends;
         if starts && segment_start && is_start(bytes, expected) {
             // Some senders forget the empty line.
             message.flags.insert(Flag::InvalidChunk);

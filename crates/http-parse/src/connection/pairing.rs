@@ -286,12 +286,14 @@ impl Order {
         next_request: Option<&Message>,
         next_response: Option<&Message>,
         settled: Option<u64>,
+        force: bool,
     ) -> Option<bool> {
         let hidden_behind = response.start.acked.is_some_and(|acked| request.hole_after < acked);
         if let Some(next) = next_request {
             let heard = next.start.acked;
             let as_expected = || heard == Some(response.end);
-            let is_usual = self.turns.alternates();
+            let is_usual = self.turns.alternates() && !self.pipelined;
+            let may_be_usual = !self.pipelined && !force;
             if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
                 return Some(false);
             }
@@ -299,6 +301,10 @@ impl Order {
                 // Where a lost request shifts all that follows, the next response shows it: it has not seen this request.
                 let acked = next_response?.start.acked;
                 return Some(acked.is_none_or(|acked| acked > next.start.offset));
+            }
+            if !hidden_behind && response.complete && next.after_loss && !is_usual && may_be_usual {
+                // Whether this client waits for its responses may be seen yet.
+                return None;
             }
             return Some(match (hidden_behind, response.complete) {
                 (false, true) => (next.after_loss && is_usual) || as_expected(),
