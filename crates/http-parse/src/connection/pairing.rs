@@ -293,7 +293,7 @@ impl Order {
             let heard = next.start.acked;
             let as_expected = || heard == Some(response.end);
             let is_usual = self.turns.alternates() && !self.pipelined;
-            let may_be_usual = !self.pipelined && !force;
+            let may_be_usual = self.turns.may_alternate() && !self.pipelined && !force;
             if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
                 return Some(false);
             }

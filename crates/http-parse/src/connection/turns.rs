@@ -54,7 +54,12 @@ impl Turns {
 
     /// Whether the client has been seen to wait for each response before its next request.
     pub(super) const fn alternates(&self) -> bool {
-        self.alternations >= USUAL && self.longest <= 1 && !self.broken
+        self.alternations >= USUAL && self.may_alternate()
+    }
+
+    /// Whether nothing speaks against that yet.
+    pub(super) const fn may_alternate(&self) -> bool {
+        self.longest <= 1 && !self.broken
     }
 
     /// A request was sent that acknowledges up to `heard`. `opens`: it is known to open a turn; `lost`: requests may have
