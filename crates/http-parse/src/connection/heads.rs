@@ -25,7 +25,7 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> usize {
-        self.note_roles(side, kind, cx, sink);
+        self.note_roles(side, kind);
         let mut message = cx.take(kind, position);
         message.acked_before = self.stream(side).acked_before;
         let mut scanned = 0;
@@ -56,7 +56,7 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> usize {
-        self.note_roles(side, kind, cx, sink);
+        self.note_roles(side, kind);
         candidate.kind = kind;
         let mut scanned = 0;
         let end = find_head_end(&candidate.head, &mut scanned);
@@ -94,7 +94,7 @@ impl Connection {
         }
         stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
         stream.state = State::Head;
-        stream.message = Some(message);
+        stream.hold(message);
         stream.next = position.offset + used as u64;
         if ended {
             self.read_head(side, cx, sink);
@@ -175,7 +175,7 @@ impl Connection {
         let parsed = parse_head(kind, &mut message, cx.settings().max_headers);
         cx.charge(&mut message);
         if parsed.is_err() {
-            stream.message = Some(message);
+            stream.hold(message);
             self.mark_loss(side, next);
             self.drop_message(side, Unparsable::MalformedHead, cx);
             // Its end is known, so the next message may stand right here.
@@ -300,15 +300,17 @@ impl Connection {
             Framing::Chunked => State::Chunked(Chunked::START),
             Framing::UntilClose => State::UntilClose,
         };
-        stream.message = Some(message);
+        stream.hold(message);
     }
 
     /// A request was found for the response being read after its head: whether it has a body is known now.
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        let doubtful = std::mem::take(&mut stream.doubtful);
-        let Some(message) = stream.reading_mut() else { return };
+        let doubtful = stream.doubtful;
+        let Some(message) = stream.message.as_deref_mut() else { return };
+        // A request that may yet turn out to be another's does not say that there is a body.
+        stream.doubtful &= message.match_state == MatchState::Tentative;
         if asked == Asked::Other || frame(message, asked).0 != Framing::Empty {
             return;
         }
