@@ -8,10 +8,8 @@
 use super::{Fields, Start, lines};
 use crate::message::{FramingFields, HeaderSpan, MessageKind, Span, Version};
 
-/// Bytes that are looked at together.
+/// Bytes of a head that are looked at together.
 const BLOCK: usize = 64;
-/// Bytes of a field's name that are looked at together; few names are longer.
-const NAME: usize = 16;
 /// The most digits of a Content-Length that is taken for a plain one: no such number overflows.
 const MAX_DIGITS: usize = 18;
 
@@ -19,52 +17,44 @@ const MAX_DIGITS: usize = 18;
 /// regular, with `fields` in any state.
 pub(super) fn read_head(kind: MessageKind, bytes: &[u8], fields: &mut Fields<'_>) -> Option<(Start, usize)> {
     u32::try_from(bytes.len()).ok()?;
-    let mut start: Option<Start> = None;
     fields.framing = FramingFields::None;
-    // Where the line in hand starts; everything before it has been read.
+    let mut start: Option<Start> = None;
+    // Where the line in hand starts. All before it has been read, and there are no controls from it to `base`.
     let mut line = 0_usize;
     let mut base = 0;
     loop {
-        let (block, at) = block(bytes, base)?;
-        // A line feed of the block before may be its first byte; the last block may begin inside the one before.
-        let mut found = controls(&block) & u64::MAX.checked_shl(line.saturating_sub(at) as u32).unwrap_or(0);
+        let rest = bytes.get(base..).filter(|rest| !rest.is_empty())?;
+        let (mut found, at) = if let Some(block) = rest.first_chunk() {
+            (controls(block), base)
+        } else if let Some(block) = bytes.last_chunk() {
+            (controls(block), bytes.len() - BLOCK)
+        } else {
+            let mut block = [b' '; BLOCK];
+            block.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            (controls(&block), 0)
+        };
+        // The last block may begin inside the one before, and a line may have ended with this one's first byte.
+        found &= u64::MAX.checked_shl(line.saturating_sub(at) as u32).unwrap_or(0);
         while found != 0 {
             let bit = found.trailing_zeros();
             let end = at + bit as usize;
-            // Any other control, and any half of this pair alone, is not regular.
-            let next = end + 2;
-            if bytes.get(end..next) != Some(b"\r\n") {
+            // Any other control, and either of these alone, is not regular.
+            if bytes.get(end..).and_then(<[u8]>::first_chunk) != Some(b"\r\n") {
                 return None;
             }
             found &= !(0b11 << bit);
             match start {
                 Some(start) if end == line => {
                     fields.conclude(kind, start.version, true);
-                    return Some((start, next));
+                    return Some((start, end + 2));
                 }
                 Some(_) => read_field(bytes, line, end, fields)?,
                 None => start = Some(read_start(kind, bytes.get(..end)?)?),
             }
-            line = next;
+            line = end + 2;
         }
         base = at + BLOCK;
     }
-}
-
-/// The block at `base` and where it starts, which is earlier where fewer bytes than a block are left; `None` when none
-/// are.
-#[inline]
-fn block(bytes: &[u8], base: usize) -> Option<([u8; BLOCK], usize)> {
-    let rest = bytes.get(base..).filter(|rest| !rest.is_empty())?;
-    if let Some(block) = rest.first_chunk() {
-        return Some((*block, base));
-    }
-    if let Some(block) = bytes.last_chunk() {
-        return Some((*block, bytes.len() - BLOCK));
-    }
-    let mut block = [b' '; BLOCK];
-    block.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some((block, 0))
 }
 
 /// Reads the field whose line is `start..end`, without its end.
@@ -74,14 +64,7 @@ fn read_field(bytes: &[u8], start: usize, end: usize, fields: &mut Fields<'_>) -
     if colon == start || bytes.get(colon) != Some(&b':') || fields.spans.len() >= fields.max {
         return None;
     }
-    let mut from = colon + 1;
-    while from < end && bytes.get(from) == Some(&b' ') {
-        from += 1;
-    }
-    let mut to = end;
-    while to > from && bytes.get(to - 1) == Some(&b' ') {
-        to -= 1;
-    }
+    let (from, to) = trim(bytes, colon + 1, end);
     match colon - start {
         4 => fields.hosts += usize::from(bytes.get(start..colon)?.eq_ignore_ascii_case(b"host")),
         super::FRAMING_SHORT if bytes.get(start..colon)?.eq_ignore_ascii_case(b"content-length") => {
@@ -97,6 +80,18 @@ fn read_field(bytes: &[u8], start: usize, end: usize, fields: &mut Fields<'_>) -
     }
     fields.spans.push(HeaderSpan { name: span(start, colon), value: span(from, to) });
     Some(())
+}
+
+/// `from..to` without the spaces around it, of which most values have one in front. Something stands at `to`.
+#[inline]
+fn trim(bytes: &[u8], mut from: usize, mut to: usize) -> (usize, usize) {
+    while bytes.get(from) == Some(&b' ') {
+        from += 1;
+    }
+    while to > from && bytes.get(to - 1) == Some(&b' ') {
+        to -= 1;
+    }
+    (from, to)
 }
 
 /// The number that nothing but digits make.
@@ -162,50 +157,93 @@ const fn span(start: usize, end: usize) -> Span {
 #[inline]
 fn name_len(bytes: &[u8], start: usize) -> usize {
     let rest = bytes.get(start..).unwrap_or_default();
-    let len = match rest.first_chunk::<NAME>() {
-        Some(first) => {
-            let mut others = [0; NAME];
-            for (other, byte) in others.iter_mut().zip(first) {
-                *other = u8::from(!is_name(*byte));
+    let mut len = 0;
+    while let Some(word) = rest.get(len..).and_then(<[u8]>::first_chunk) {
+        let others = others(u64::from_le_bytes(*word));
+        len += others.trailing_zeros() as usize / 8;
+        if others != 0 {
+            if !rest.get(len).is_some_and(|byte| is_name(*byte)) {
+                return len;
             }
-            match bits(&others) {
-                0 => NAME,
-                others => return others.trailing_zeros() as usize,
-            }
+            len += 1;
         }
-        None => 0,
-    };
+    }
     len + rest.get(len..).unwrap_or_default().iter().take_while(|byte| is_name(**byte)).count()
 }
 
-/// Whether the names in common use have this byte: all but the symbols of a token.
-#[inline]
+/// Whether the names in common use have this byte: all of a token but most of the symbols.
 const fn is_name(byte: u8) -> bool {
-    ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10) | (byte == b'-') | (byte == b'_')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// The bytes of the block that are controls or not ASCII, as bits.
+/// The highest bit of each byte that is no letter and no hyphen, which are nearly all of names.
 #[inline]
+const fn others(word: u64) -> u64 {
+    const HIGH: u64 = each(0x80);
+    // Without the highest bits, so that no sum reaches the next byte: in a sum it is set from one byte's value on.
+    let low = word & !HIGH;
+    let lower = low | each(0x20);
+    let letters = (lower + each(0x80 - b'a')) & !(lower + each(0x7f - b'z'));
+    let but_hyphens = (low ^ each(b'-')) + each(0x7f);
+    ((but_hyphens & !letters) | word) & HIGH
+}
+
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The bytes of the block that are controls or not ASCII, as bits, the first as the lowest.
+///
+/// Every x86-64 can compare sixteen bytes at once, but to have the answers as bits takes an instruction that no compiler
+/// finds for itself. Here the answers for eight words are laid over each other, a bit apart: 64 bits in columns, which
+/// [`transposed`] puts in order.
+#[inline(never)]
 fn controls(block: &[u8; BLOCK]) -> u64 {
-    let mut found = [0; BLOCK];
-    for (found, byte) in found.iter_mut().zip(block) {
+    const PLACES: [u8; BLOCK] = {
+        let mut places = [0; BLOCK];
+        let mut left: &mut [u8] = &mut places;
+        let mut at = 0_u32;
+        while let Some((place, rest)) = left.split_first_mut() {
+            *place = 1 << (at / 8);
+            (left, at) = (rest, at + 1);
+        }
+        places
+    };
+    let mut answers = [0; BLOCK];
+    for ((answer, byte), place) in answers.iter_mut().zip(block).zip(&PLACES) {
         // With one added, DEL is among the negative numbers, too.
-        *found = u8::from((byte.wrapping_add(1) as i8) <= b' ' as i8);
+        let is_control = (byte.wrapping_add(1) as i8) <= b' ' as i8;
+        *answer = u8::from(is_control).wrapping_neg() & place;
     }
-    bits(&found)
+    transposed(answers.as_chunks().0.iter().fold(0, |columns, word| columns | u64::from_le_bytes(*word)))
 }
 
-/// Zeros and ones as the bits of a number, the first as the lowest. Written so that a compiler sees sums of eight bytes
-/// in it, for which every x86-64 has an instruction: one that gathers the bits at once is not in every processor's reach.
+/// The bits of eight bytes, rows for columns: bit *j* of byte *i* becomes bit *i* of byte *j*.
 #[inline]
-fn bits<const N: usize>(flags: &[u8; N]) -> u64 {
-    let mut weighed = [0; N];
-    for ((weighed, flag), place) in weighed.iter_mut().zip(flags).zip(0_u32..) {
-        *weighed = flag.wrapping_neg() & (1 << (place % 8));
+const fn transposed(mut bits: u64) -> u64 {
+    let swapped = (bits ^ (bits >> 7)) & 0x00aa_00aa_00aa_00aa;
+    bits ^= swapped ^ (swapped << 7);
+    let swapped = (bits ^ (bits >> 14)) & 0x0000_cccc_0000_cccc;
+    bits ^= swapped ^ (swapped << 14);
+    let swapped = (bits ^ (bits >> 28)) & 0x0000_0000_f0f0_f0f0;
+    bits ^ swapped ^ (swapped << 28)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_control_is_a_bit_of_its_own() {
+        for byte in 0..=255_u8 {
+            for at in 0..BLOCK {
+                let mut block = [b'~'; BLOCK];
+                block[at] = byte;
+                let expected = u64::from(byte.is_ascii_control() || !byte.is_ascii()) << at;
+                assert_eq!(controls(&block), expected, "{byte} at {at}");
+            }
+        }
+        assert_eq!(controls(&[0; BLOCK]), u64::MAX);
+        assert_eq!(controls(&[b' '; BLOCK]), 0);
     }
-    let mut bytes = [0; 8];
-    for (byte, eight) in bytes.iter_mut().zip(weighed.as_chunks::<8>().0) {
-        *byte = eight.iter().fold(0_u8, |sum, bit| sum.wrapping_add(*bit));
-    }
-    u64::from_le_bytes(bytes)
 }

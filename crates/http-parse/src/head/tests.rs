@@ -268,6 +268,36 @@ proptest! {
 }
 
 #[test]
+fn names_of_regular_heads_have_two_symbols() {
+    for byte in 0..=255_u8 {
+        for before in 0..70 {
+            let line = [&b"GET / HTTP/1.1\r\nHost: h\r\n"[..], &vec![b'n'; before], &[byte], b"n: v\r\n\r\n"].concat();
+            let is_name = byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b':' && before > 0);
+            assert_eq!(agree_on_regular(MessageKind::Request, &line), is_name, "{byte} behind {before}");
+            let line = [&b"GET / HTTP/1.1\r\nHost: h\r\nn: v"[..], &vec![b'v'; before], &[byte], b"\r\n\r\n"].concat();
+            let is_value = byte.is_ascii_graphic() || byte == b' ';
+            assert_eq!(agree_on_regular(MessageKind::Request, &line), is_value, "{byte} behind {before}");
+        }
+    }
+}
+
+#[test]
+fn controls_are_seen_in_heads_of_any_length() {
+    let fields = b"Name: value of a field\r\n".repeat(900);
+    let head = [&b"GET / HTTP/1.1\r\nHost: h\r\n"[..], &fields, b"\r\n"].concat();
+    let mut spans = Vec::new();
+    let len = |head: &[u8], spans: &mut _| {
+        regular::read_head(MessageKind::Request, head, &mut Fields::new(spans, 1000)).map(|(_, len)| len)
+    };
+    assert_eq!(len(&head, &mut spans), Some(head.len()));
+    for at in (50..head.len()).step_by(2_000) {
+        let mut head = head.clone();
+        head[at] = 1;
+        assert_eq!(len(&head, &mut spans), None, "a control at {at}");
+    }
+}
+
+#[test]
 fn tokens_are_those_of_the_grammar() {
     for byte in 0..=255_u8 {
         assert_eq!(lines::is_token(byte), byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte), "{byte}");
