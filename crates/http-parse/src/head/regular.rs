@@ -60,8 +60,8 @@ pub(super) fn read_head(kind: MessageKind, bytes: &[u8], fields: &mut Fields<'_>
 /// Reads the field whose line is `start..end`, without its end.
 #[inline]
 fn read_field(bytes: &[u8], start: usize, end: usize, fields: &mut Fields<'_>) -> Option<()> {
-    let colon = start + name_len(bytes, start);
-    if colon == start || bytes.get(colon) != Some(&b':') || fields.spans.len() >= fields.max {
+    let colon = start + usual_name(bytes.get(start..)?)?;
+    if fields.spans.len() >= fields.max {
         return None;
     }
     let (from, to) = trim(bytes, colon + 1, end);
@@ -153,22 +153,22 @@ const fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, end: end as u32 }
 }
 
-/// How many bytes from `start` on a usual name has.
+/// The length of the name in common use, followed by a colon, that `bytes` begin with, if they do.
 #[inline]
-fn name_len(bytes: &[u8], start: usize) -> usize {
-    let rest = bytes.get(start..).unwrap_or_default();
+fn usual_name(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
-    while let Some(word) = rest.get(len..).and_then(<[u8]>::first_chunk) {
-        let others = others(u64::from_le_bytes(*word));
+    loop {
+        // At the end of the segment, byte by byte.
+        let others = bytes.get(len..)?.first_chunk().map_or(1, |word| others(u64::from_le_bytes(*word)));
         len += others.trailing_zeros() as usize / 8;
         if others != 0 {
-            if !rest.get(len).is_some_and(|byte| is_name(*byte)) {
-                return len;
+            match *bytes.get(len)? {
+                b':' if len > 0 => return Some(len),
+                byte if !is_name(byte) => return None,
+                _ => len += 1,
             }
-            len += 1;
         }
     }
-    len + rest.get(len..).unwrap_or_default().iter().take_while(|byte| is_name(**byte)).count()
 }
 
 /// Whether the names in common use have this byte: all of a token but most of the symbols.
