@@ -57,41 +57,46 @@ pub(super) fn read_head(kind: MessageKind, bytes: &[u8], fields: &mut Fields<'_>
     }
 }
 
-/// Reads the field whose line is `start..end`, without its end.
+/// Reads the field whose line is `start..end`, without its end; there are no controls in it.
 #[inline]
 fn read_field(bytes: &[u8], start: usize, end: usize, fields: &mut Fields<'_>) -> Option<()> {
-    let colon = start + usual_name(bytes.get(start..)?)?;
+    let len = usual_name(bytes.get(start..)?)?;
+    let (name, value) = bytes.get(start..end)?.split_at_checked(len)?;
     if fields.spans.len() >= fields.max {
         return None;
     }
-    let (from, to) = trim(bytes, colon + 1, end);
-    match colon - start {
-        4 => fields.hosts += usize::from(bytes.get(start..colon)?.eq_ignore_ascii_case(b"host")),
-        super::FRAMING_SHORT if bytes.get(start..colon)?.eq_ignore_ascii_case(b"content-length") => {
+    // Nearly every value has one space in front.
+    let (from, value) = match value {
+        [b':', b' ', value @ ..] => (start + len + 2, value),
+        [b':', value @ ..] => (start + len + 1, value),
+        _ => return None,
+    };
+    let (from, to) = match value {
+        [] | [b' ', ..] | [.., b' '] => trim(value, from),
+        _ => (from, end),
+    };
+    match len {
+        4 => fields.hosts += usize::from(name.eq_ignore_ascii_case(b"host")),
+        super::FRAMING_SHORT if name.eq_ignore_ascii_case(b"content-length") => {
             fields.framing = match (fields.framing, plain_number(bytes.get(from..to)?)) {
                 (FramingFields::None, Some(length)) => FramingFields::Length(length),
                 _ => FramingFields::Some,
             };
         }
-        super::FRAMING_LONG if bytes.get(start..colon)?.eq_ignore_ascii_case(b"transfer-encoding") => {
+        super::FRAMING_LONG if name.eq_ignore_ascii_case(b"transfer-encoding") => {
             fields.framing = FramingFields::Some;
         }
         _ => {}
     }
-    fields.spans.push(HeaderSpan { name: span(start, colon), value: span(from, to) });
+    fields.spans.push(HeaderSpan { name: span(start, start + len), value: span(from, to) });
     Some(())
 }
 
-/// `from..to` without the spaces around it, of which most values have one in front. Something stands at `to`.
-#[inline]
-fn trim(bytes: &[u8], mut from: usize, mut to: usize) -> (usize, usize) {
-    while bytes.get(from) == Some(&b' ') {
-        from += 1;
-    }
-    while to > from && bytes.get(to - 1) == Some(&b' ') {
-        to -= 1;
-    }
-    (from, to)
+/// Where `value`, which starts at `from`, starts and ends without the spaces around it.
+#[cold]
+fn trim(value: &[u8], from: usize) -> (usize, usize) {
+    let start = from + value.len() - value.trim_ascii_start().len();
+    (start, start + value.trim_ascii().len())
 }
 
 /// The number that nothing but digits make.
@@ -153,7 +158,8 @@ const fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, end: end as u32 }
 }
 
-/// The length of the name in common use, followed by a colon, that `bytes` begin with, if they do.
+/// The length of the name in common use that `bytes` begin with, and which ends before a control or whatever else is in
+/// no name; none if that is nothing.
 #[inline]
 fn usual_name(bytes: &[u8]) -> Option<usize> {
     let mut len = 0;
@@ -176,16 +182,15 @@ const fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// The highest bit of each byte that is no letter and no hyphen, which are nearly all of names.
+/// The highest bit of each byte that is no letter and no hyphen, which are nearly all of names. Right up to the first
+/// byte that is not ASCII: from there on, sums may have reached the next byte.
 #[inline]
 const fn others(word: u64) -> u64 {
-    const HIGH: u64 = each(0x80);
-    // Without the highest bits, so that no sum reaches the next byte: in a sum it is set from one byte's value on.
-    let low = word & !HIGH;
-    let lower = low | each(0x20);
-    let letters = (lower + each(0x80 - b'a')) & !(lower + each(0x7f - b'z'));
-    let but_hyphens = (low ^ each(b'-')) + each(0x7f);
-    ((but_hyphens & !letters) | word) & HIGH
+    // In a sum, the highest bit is set from one byte's value on.
+    let lower = word | each(0x20);
+    let letters = lower.wrapping_add(each(0x80 - b'a')) & !lower.wrapping_add(each(0x7f - b'z'));
+    let but_hyphens = (word ^ each(b'-')).wrapping_add(each(0x7f));
+    but_hyphens & !letters & each(0x80)
 }
 
 const fn each(byte: u8) -> u64 {
