@@ -136,7 +136,7 @@ impl Decapsulator {
         self.fragments.memory()
     }
 
-    #[inline]
+    #[inline(always)]
     fn walk(&mut self, frame: &Frame<'_>) -> End {
         if let Some(Plain { header, addresses, ip_id }) = plain::read(frame) {
             let TcpHeader { source_port, destination_port, .. } = header;
