@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::Flag;
 use crate::framing::{Asked, Framing, frame};
-use crate::head::{find_blank_line, find_head_end, parse_head};
+use crate::head::{find_blank_line, find_head_end, parse_head, read_regular_head};
 use crate::message::{MatchState, Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::settings::BodyTypes;
@@ -30,8 +30,9 @@ impl Connection {
         message.acked_before = self.stream(side).acked_before;
         let mut scanned = 0;
         let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
-        // The usual case: the whole head lies in one segment and is copied once.
-        let end = find_head_end(window, &mut scanned);
+        // The usual case: the whole head lies in one segment, is regular, and is copied once.
+        let regular = read_regular_head(kind, window, &mut message, cx.settings().max_headers);
+        let end = regular.or_else(|| find_head_end(window, &mut scanned));
         let used = end.unwrap_or(window.len());
         if !cx.make_head_room(&mut message, used) {
             cx.give_back(message);
@@ -39,7 +40,17 @@ impl Connection {
         }
         message.head.extend_from_slice(window.get(..used).unwrap_or_default());
         cx.stats.parsed_bytes += used as u64;
-        self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
+        if regular.is_none() {
+            self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
+            return used;
+        }
+        self.begin_head(side, &mut message);
+        let stream = self.stream_mut(side);
+        stream.state = State::Head;
+        stream.next = position.offset + used as u64;
+        // Without the empty line, which is the last two bytes.
+        message.head_end = message.start.offset + (used as u64).saturating_sub(2);
+        self.begin_message(side, message, cx, sink);
         used
     }
 
@@ -80,6 +91,19 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) {
+        self.begin_head(side, &mut message);
+        let stream = self.stream_mut(side);
+        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
+        stream.state = State::Head;
+        stream.hold(message);
+        stream.next = position.offset + used as u64;
+        if ended {
+            self.read_head(side, cx, sink);
+        }
+    }
+
+    /// A message was found; it takes over what the side's stream noted for it.
+    fn begin_head(&mut self, side: Side, message: &mut Message) {
         self.fallback = None;
         self.left.searched = 0;
         self.right.searched = 0;
@@ -91,13 +115,6 @@ impl Connection {
         }
         if std::mem::take(&mut stream.leading) {
             message.flags.insert(Flag::LeadingEmptyLines);
-        }
-        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
-        stream.state = State::Head;
-        stream.hold(message);
-        stream.next = position.offset + used as u64;
-        if ended {
-            self.read_head(side, cx, sink);
         }
     }
 
@@ -182,7 +199,12 @@ impl Connection {
             self.stream_mut(side).state = State::Boundary;
             return;
         }
-        match kind {
+        self.begin_message(side, message, cx, sink);
+    }
+
+    /// A message's head has been read: what comes next follows from it.
+    fn begin_message(&mut self, side: Side, message: Box<Message>, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        match message.kind {
             MessageKind::Request => self.begin_request(side, message, cx, sink),
             MessageKind::Response => self.begin_response(side, message, cx, sink),
         }

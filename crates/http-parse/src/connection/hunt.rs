@@ -37,7 +37,16 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         let exact = self.stream(side).state == State::Boundary;
-        if self.stream(side).message.is_some() {
+        let waits = self.stream(side).message.is_some();
+        if exact
+            && !waits
+            && self.fallback.is_none()
+            && let Some(kind) = self.kind_of(side)
+            && has_usual_start(bytes, kind)
+        {
+            return self.start_message(side, kind, position, bytes, cx, sink);
+        }
+        if waits {
             return self.hunt_on(side, position, bytes, exact, cx, sink);
         }
         if !exact && !segment_start {
