@@ -2,7 +2,8 @@
 
 use http_parse::{Body, DecodeOutcome, Decoder, Flag, Flags, Message};
 
-use super::json::{MAX_ESCAPED, append_base64, append_number, append_str, escaped_len, escaped_prefix};
+use super::json::{MAX_ESCAPED, append_base64, append_str, escaped_len, escaped_prefix, put_bool, put_number};
+use super::room::Room;
 
 /// Writes bodies; keeps the decoder's buffers.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub(super) struct BodyWriter {
 const KEPT_DECODED: usize = 1 << 20;
 /// Room for less than this is not worth knowing beforehand.
 const LARGE: usize = 64 << 10;
-/// What the pieces of a long string need behind its end while they are written.
-const PIECE_ROOM: usize = 8 << 10;
+/// What else a record takes behind a long string.
+const SLACK: usize = 8 << 10;
 
 /// What of a body is written.
 #[derive(Clone, Copy)]
@@ -46,20 +47,20 @@ impl BodyWriter {
         self.content_left = self.content_limit;
     }
 
-    /// Appends the body of `message`, or `null` when it has none. Gives what was odd about its content coding.
-    #[inline]
-    pub(super) fn append(&mut self, message: &Message, out: &mut Vec<u8>) -> Flags {
+    /// Puts the body of `message`, or `null` when it has none. Gives what was odd about its content coding.
+    #[inline(always)]
+    pub(super) fn put(&mut self, message: &Message, room: &mut Room<'_>) -> Flags {
         let body = message.body();
         if body.bytes == 0 && body.missing == 0 && body.captured.is_empty() {
-            out.extend_from_slice(b"null");
+            room.put(b"null");
             return Flags::NONE;
         }
         let left = self.content_left;
         let content = self.content(message, &body).within(left);
-        let before = out.len();
-        append_body(&body, &content, out);
+        let before = room.len();
+        put_body(&body, &content, room);
         let flags = content.flags;
-        self.content_left = left.saturating_sub(out.len() - before);
+        self.content_left = left.saturating_sub(room.len() - before);
         flags
     }
 
@@ -144,42 +145,49 @@ fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
 
-fn append_body(body: &Body<'_>, content: &Content<'_>, out: &mut Vec<u8>) {
+#[inline(always)]
+fn put_body(body: &Body<'_>, content: &Content<'_>, room: &mut Room<'_>) {
     let text = as_text(content);
     let captured = text.map_or(content.bytes, str::as_bytes);
-    out.extend_from_slice(b"{\"bytes\":");
-    append_number(body.bytes, out);
-    out.extend_from_slice(b",\"decoded_bytes\":");
+    room.put(b"{\"bytes\":");
+    put_number(body.bytes, room);
+    room.put(b",\"decoded_bytes\":");
     if content.is_decoded && !content.is_truncated {
-        append_number(captured.len() as u64, out);
+        put_number(captured.len() as u64, room);
     } else {
-        out.extend_from_slice(b"null");
+        room.put(b"null");
     }
-    out.extend_from_slice(b",\"captured\":");
-    append_number(captured.len() as u64, out);
-    out.extend_from_slice(if content.is_truncated { b",\"truncated\":true" } else { b",\"truncated\":false" });
-    out.extend_from_slice(b",\"missing\":");
-    append_number(body.missing, out);
-    out.extend_from_slice(if content.is_decoded { b",\"decoded\":true" } else { b",\"decoded\":false" });
+    room.put(b",\"captured\":");
+    put_number(captured.len() as u64, room);
+    room.put(b",\"truncated\":");
+    put_bool(content.is_truncated, room);
+    room.put(b",\"missing\":");
+    put_number(body.missing, room);
+    room.put(b",\"decoded\":");
+    put_bool(content.is_decoded, room);
     match text {
-        Some("") if content.is_truncated => out.extend_from_slice(b",\"encoding\":\"utf8\",\"content\":null"),
+        Some("") if content.is_truncated => room.put(b",\"encoding\":\"utf8\",\"content\":null"),
         Some(text) => {
-            out.extend_from_slice(b",\"encoding\":\"utf8\",\"content\":");
-            if text.len() >= LARGE {
-                // Exactly: a vector left to itself would reserve up to twice of it.
-                out.reserve_exact(escaped_len(text) + PIECE_ROOM);
-            }
-            append_str(text, out);
+            room.put(b",\"encoding\":\"utf8\",\"content\":");
+            room.with_vec(|out| {
+                if text.len() >= LARGE {
+                    // Exactly: a vector left to itself would reserve up to twice of it.
+                    out.reserve_exact(escaped_len(text) + SLACK);
+                }
+                append_str(text, out);
+            });
         }
         None => {
-            out.extend_from_slice(b",\"encoding\":\"base64\",\"content\":");
-            if content.bytes.len() >= LARGE {
-                out.reserve_exact(content.bytes.len().div_ceil(3) * 4 + PIECE_ROOM);
-            }
-            append_base64(content.bytes, out);
+            room.put(b",\"encoding\":\"base64\",\"content\":");
+            room.with_vec(|out| {
+                if content.bytes.len() >= LARGE {
+                    out.reserve_exact(content.bytes.len().div_ceil(3) * 4 + SLACK);
+                }
+                append_base64(content.bytes, out);
+            });
         }
     }
-    out.push(b'}');
+    room.put(b"}");
 }
 
 /// The content as text, if it is: a character that the cut went through is left out.
@@ -234,7 +242,7 @@ mod tests {
     fn written(captured: &[u8], content: &Content<'_>) -> serde_json::Value {
         let body = Body { bytes: 100, captured, missing: 0 };
         let mut out = Vec::new();
-        append_body(&body, content, &mut out);
+        put_body(&body, content, &mut Room::at_end_of(&mut out));
         serde_json::from_slice(&out).unwrap()
     }
 

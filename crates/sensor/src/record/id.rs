@@ -14,7 +14,7 @@ use http_parse::{Exchange, Message};
 use sha2::{Digest as _, Sha256};
 
 use super::connection::ConnectionMeta;
-use super::json::hex_digit;
+use super::json::hex_digits;
 
 /// How many digits an id has in records.
 pub(super) const DIGITS: usize = 32;
@@ -57,8 +57,10 @@ impl TransactionId {
     /// The id as it stands in records.
     pub(super) fn digits(&self) -> [u8; DIGITS] {
         let mut digits = [0; DIGITS];
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
+        let (upper, lower) = digits.split_at_mut(DIGITS / 2);
+        let (first, second) = self.0.split_at(DIGITS / 4);
+        for (place, half) in [(upper, first), (lower, second)] {
+            place.copy_from_slice(&hex_digits(half.first_chunk().map_or(0, |half| u64::from_be_bytes(*half))));
         }
         digits
     }

@@ -1,48 +1,73 @@
-//! Room at the end of a byte buffer, filled by copies of fixed length.
+//! The end of a byte buffer, written in steps of fixed length.
 
-use core::mem::MaybeUninit;
-
-/// Spare capacity of a buffer, filled from the front.
+/// The end of a buffer while a record is written to it.
 ///
-/// Appending to a `Vec` keeps its length in memory and looks at the capacity for each piece; writing here keeps both in
-/// registers, which halves the cost of strings as short as header fields are.
+/// A `Vec` keeps its length in memory, where each append waits for the one before; here place and capacity stay in
+/// registers, as long as a room is a local variable and everything that is given it is inlined. What is too seldom or too
+/// large for that goes through [`Room::with_vec`].
 ///
-/// Invariant: the first `at` bytes of `spare` are initialized.
+/// Invariant: `start` is the buffer of `out`, `capacity` its capacity, `at <= capacity`, and the first `at` bytes are
+/// initialized.
 #[derive(Debug)]
 pub(super) struct Room<'a> {
-    spare: &'a mut [MaybeUninit<u8>],
+    out: &'a mut Vec<u8>,
+    start: *mut u8,
     at: usize,
+    capacity: usize,
 }
 
-impl Room<'_> {
-    /// Lets `fill` append up to `len` bytes to `out`.
-    ///
-    /// # Panics
-    ///
-    /// When `fill` puts more than `len` bytes and the buffer has no capacity for them.
+/// Bytes that are copied at once.
+pub(super) const STEP: usize = 16;
+
+/// Bytes cut into steps, so that no copy has a variable length: such a copy is a call, and costs more than all the rest for
+/// strings as short as header fields are.
+///
+/// Invariant: `steps` are the first `(len - 1) / STEP` steps of the text; `last` is its last step, which overlaps the one
+/// before it, or, where the text is shorter, the text and something behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steps<'a> {
+    steps: &'a [[u8; STEP]],
+    last: &'a [u8; STEP],
+    len: usize,
+}
+
+impl<'a> Steps<'a> {
+    /// `text`, which stands somewhere in `whole`. `None` where `text` is shorter than a step and there is less than a step in
+    /// `whole` from its start on.
     #[inline(always)]
-    pub(super) fn append<T>(out: &mut Vec<u8>, len: usize, fill: impl FnOnce(&mut Room<'_>) -> T) -> T {
-        out.reserve(len);
-        let mut room = Room { spare: out.spare_capacity_mut(), at: 0 };
-        let result = fill(&mut room);
-        let filled = room.at;
-        let end = out.len() + filled;
-        // SAFETY: the invariant says that `filled` bytes behind the length are initialized, and as `put` found them in
-        // the spare capacity, `end` is within it.
-        unsafe { out.set_len(end) };
-        result
+    pub(super) fn of(text: &'a [u8], whole: &'a [u8]) -> Option<Self> {
+        let len = text.len();
+        if let Some(last) = text.last_chunk() {
+            let steps = text.as_chunks().0.get(..(len - 1) / STEP)?;
+            return Some(Self { steps, last, len });
+        }
+        // Where `text` does not stand in `whole`, this is beyond its end.
+        let offset = text.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        let last = whole.get(offset..).and_then(<[u8]>::first_chunk)?;
+        Some(Self { steps: &[], last, len })
+    }
+}
+
+/// Looks at what is put.
+pub(super) trait Mark {
+    /// Looks at a step.
+    fn mark(&mut self, step: &[u8; STEP]);
+    /// Looks at the first `count` bytes of a step, at most all of them.
+    fn mark_first(&mut self, step: &[u8; STEP], count: usize);
+}
+
+/// Capacity that is asked for when there is none left, beside what is needed.
+const GROWTH: usize = 4 << 10;
+
+impl<'a> Room<'a> {
+    /// The end of `out`. What is put is in `out` when the room is dropped.
+    #[inline(always)]
+    pub(super) fn at_end_of(out: &'a mut Vec<u8>) -> Self {
+        let (start, at, capacity) = (out.as_mut_ptr(), out.len(), out.capacity());
+        Self { out, start, at, capacity }
     }
 
-    /// Lets `fill` work on this room through a local name: what is behind a reference is loaded and stored for each byte,
-    /// as the compiler cannot know that the bytes are not the room itself.
-    #[inline(always)]
-    pub(super) fn locally(&mut self, fill: impl FnOnce(&mut Room<'_>)) {
-        let mut local = Room { spare: self.spare, at: self.at };
-        fill(&mut local);
-        self.at = local.at;
-    }
-
-    /// How many bytes have been put.
+    /// The length of the buffer.
     #[inline(always)]
     pub(super) const fn len(&self) -> usize {
         self.at
@@ -51,21 +76,97 @@ impl Room<'_> {
     /// Puts `bytes`.
     #[inline(always)]
     pub(super) fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
-        self.spare[self.at..self.at + N].write_copy_of_slice(bytes);
-        self.at += N;
+        self.put_part(bytes, N);
     }
 
-    /// Puts the first `keep` of `bytes`; all of them when there are no more.
+    /// Puts the first `keep` of `bytes`; all of them when there are no more. Costs as much as putting them all.
     #[inline(always)]
     pub(super) fn put_part<const N: usize>(&mut self, bytes: &[u8; N], keep: usize) {
-        self.spare[self.at..self.at + N].write_copy_of_slice(bytes);
-        self.at += keep.min(N);
+        if self.capacity - self.at < N {
+            self.grow(N);
+        }
+        // SAFETY: by the invariant, and after `grow`, `N` bytes behind `at` belong to the buffer of `out`, which nothing
+        // else can refer to while `self` holds it, `bytes` included. The bytes up to the new `at` are initialized then.
+        unsafe { self.start.add(self.at).cast::<[u8; N]>().write_unaligned(*bytes) };
+        self.at += if keep < N { keep } else { N };
     }
 
-    /// Forgets what was put behind the first `len` bytes; nothing when there are no more than those.
+    /// Puts `bytes`.
+    #[inline(always)]
+    pub(super) fn put_slice(&mut self, bytes: &[u8]) {
+        self.with_vec(|out| out.extend_from_slice(bytes));
+    }
+
+    /// Puts `before`, `text` and `after`, and gives the marks of all steps of `text`, as `mark` makes them of a step each.
+    #[inline(always)]
+    pub(super) fn put_between<const A: usize, const B: usize, M: Mark>(
+        &mut self,
+        before: &[u8; A],
+        text: Steps<'_>,
+        after: &[u8; B],
+        mut marks: M,
+    ) -> M {
+        let most = A + text.len + STEP + B;
+        if self.capacity - self.at < most {
+            self.grow(most);
+        }
+        // SAFETY: as in `put_part`. `most` bytes fit: the steps end at most `STEP` bytes behind the text's end, the last
+        // step exactly there or, where the text is shorter than a step, within `STEP` of its start.
+        unsafe {
+            let mut to = self.start.add(self.at);
+            to.cast::<[u8; A]>().write_unaligned(*before);
+            to = to.add(A);
+            let start = to;
+            for step in text.steps {
+                let step = *step;
+                marks.mark(&step);
+                to.cast::<[u8; STEP]>().write_unaligned(step);
+                to = to.add(STEP);
+            }
+            let last = *text.last;
+            marks.mark_first(&last, if text.len < STEP { text.len } else { STEP });
+            start.add(text.len.saturating_sub(STEP)).cast::<[u8; STEP]>().write_unaligned(last);
+            start.add(text.len).cast::<[u8; B]>().write_unaligned(*after);
+        }
+        self.at += A + text.len + B;
+        marks
+    }
+
+    /// Forgets what was put behind the first `len` bytes of the buffer; nothing when there are no more than those.
     #[inline(always)]
     pub(super) fn take_back_to(&mut self, len: usize) {
         self.at = self.at.min(len);
+    }
+
+    /// Lets `append` work on the buffer itself.
+    #[inline(always)]
+    pub(super) fn with_vec<T>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        // SAFETY: the invariant.
+        unsafe { self.out.set_len(self.at) };
+        // Should `append` panic, what it left is not relied on.
+        (self.at, self.capacity) = (0, 0);
+        let result = append(self.out);
+        (self.start, self.at, self.capacity) = (self.out.as_mut_ptr(), self.out.len(), self.out.capacity());
+        result
+    }
+
+    /// Makes capacity for `more` bytes at the least.
+    #[inline(always)]
+    fn grow(&mut self, more: usize) {
+        #[cold]
+        #[inline(never)]
+        fn reserve(out: &mut Vec<u8>, more: usize) {
+            out.reserve(more + GROWTH);
+        }
+        self.with_vec(|out| reserve(out, more));
+    }
+}
+
+impl Drop for Room<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the invariant.
+        unsafe { self.out.set_len(self.at) };
     }
 }
 
@@ -76,20 +177,73 @@ mod tests {
     #[test]
     fn only_what_was_kept_is_appended() {
         let mut out = b"before ".to_vec();
-        let len = Room::append(&mut out, 8, |room| {
-            room.put(b"abcd");
-            room.take_back_to(2);
-            room.take_back_to(3);
-            room.put_part(b"xyz", 1);
-            room.len()
-        });
-        assert_eq!((len, out.as_slice()), (3, b"before abx".as_slice()));
+        let mut room = Room::at_end_of(&mut out);
+        room.put(b"abcd");
+        room.take_back_to(9);
+        room.take_back_to(11);
+        room.put_part(b"xyz", 1);
+        room.put_part(b"z", 7);
+        assert_eq!(room.len(), 11);
+        room.with_vec(|out| out.extend_from_slice(b" by hand"));
+        room.put_slice(b" and a slice");
+        drop(room);
+        assert_eq!(out, b"before abxz by hand and a slice");
     }
 
+    /// Counts what it is shown.
+    struct Shown(Vec<u8>);
+
+    impl Mark for Shown {
+        fn mark(&mut self, step: &[u8; STEP]) {
+            self.mark_first(step, STEP);
+        }
+
+        fn mark_first(&mut self, step: &[u8; STEP], count: usize) {
+            self.0.extend_from_slice(&step[..count]);
+        }
+    }
+
+    /// Each length, at each distance from the end of what it stands in.
     #[test]
-    #[should_panic(expected = "out of range")]
-    fn the_capacity_is_never_exceeded() {
+    fn text_is_put_and_shown_as_it_is() {
+        let whole: Vec<u8> = (0..120).collect();
+        for len in 0..100 {
+            for behind in 0..20 {
+                let at = whole.len() - behind - len;
+                let text = &whole[at..at + len];
+                let Some(steps) = Steps::of(text, &whole) else {
+                    assert!(len < STEP && len + behind < STEP, "{len} with {behind} behind");
+                    continue;
+                };
+                let mut out = vec![b'x'];
+                let shown = Room::at_end_of(&mut out).put_between(b"<<", steps, b">", Shown(Vec::new()));
+                assert_eq!(out, [b"x<<", text, b">"].concat());
+                let expected = if len % STEP == 0 || len < STEP {
+                    text.to_vec()
+                } else {
+                    [&text[..len / STEP * STEP], &text[len - STEP..]].concat()
+                };
+                assert_eq!(shown.0, expected);
+            }
+        }
+        assert!(Steps::of(b"elsewhere", &whole).is_none());
+    }
+
+    /// From no capacity on, whatever the vector's growth leaves of it.
+    #[test]
+    fn it_grows() {
         let mut out = Vec::new();
-        Room::append(&mut out, 1, |room| (0..100).for_each(|_| room.put(b"abcd")));
+        let mut expected = Vec::new();
+        let mut room = Room::at_end_of(&mut out);
+        for n in 0..20_000_u32 {
+            room.put(&n.to_be_bytes());
+            expected.extend_from_slice(&n.to_be_bytes());
+            if n % 1_000 == 0 {
+                room.with_vec(Vec::shrink_to_fit);
+            }
+        }
+        assert_eq!(room.len(), expected.len());
+        drop(room);
+        assert_eq!(out, expected);
     }
 }

@@ -1,5 +1,8 @@
 //! RFC 3339 in UTC with nanoseconds.
 
+use super::json::{ZEROS, eight_digits};
+use super::room::Room;
+
 const SECONDS_A_DAY: u64 = 86_400;
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 
@@ -20,14 +23,14 @@ impl TimeWriter {
         Self { second: 0, nanos: 0, text: *b"\"1970-01-01T00:00:00.000000000Z\"" }
     }
 
-    /// Appends the JSON string of an instant, given in nanoseconds since the Unix epoch. 2⁶⁴ of them reach to the year
+    /// Puts the JSON string of an instant, given in nanoseconds since the Unix epoch. 2⁶⁴ of them reach to the year
     /// 2554, so the year always has four digits.
-    #[inline]
-    pub(super) fn append(&mut self, nanos: u64, out: &mut Vec<u8>) {
+    #[inline(always)]
+    pub(super) fn put(&mut self, nanos: u64, room: &mut Room<'_>) {
         if nanos != self.nanos {
             self.set(nanos);
         }
-        out.extend_from_slice(&self.text);
+        room.put(&self.text);
     }
 
     #[inline]
@@ -37,16 +40,12 @@ impl TimeWriter {
         if second != self.second {
             self.turn_to(second);
         }
-        let mut text = self.text;
-        // Two halves, so that their divisions do not wait for one another.
-        let fraction = (nanos % NANOS_A_SECOND) as u32;
-        let (upper, lower) = (fraction / 10_000, fraction % 10_000);
-        text[21] = digit(upper / 10_000);
-        put_two(&mut text, 22, upper / 100 % 100);
-        put_two(&mut text, 24, upper % 100);
-        put_two(&mut text, 26, lower / 100);
-        put_two(&mut text, 28, lower % 100);
-        self.text = text;
+        let fraction = (nanos - second * NANOS_A_SECOND) as u32;
+        self.text[21] = digit(fraction / 100_000_000);
+        let lower = (eight_digits(fraction % 100_000_000) | ZEROS).to_le_bytes();
+        if let Some(place) = self.text.get_mut(22..).and_then(<[u8]>::first_chunk_mut) {
+            *place = lower;
+        }
     }
 
     #[cold]
@@ -96,7 +95,7 @@ mod tests {
 
     fn text(nanos: u64) -> String {
         let mut out = Vec::new();
-        TimeWriter::new().append(nanos, &mut out);
+        TimeWriter::new().put(nanos, &mut Room::at_end_of(&mut out));
         String::from_utf8(out).unwrap()
     }
 
@@ -151,7 +150,7 @@ mod tests {
             [0, 1_700_000_000_000_000_000, 1_700_000_000_999_999_999, 1_700_000_001_000_000_000, 5, 86_400_000_000_000]
         {
             let mut out = Vec::new();
-            writer.append(nanos, &mut out);
+            writer.put(nanos, &mut Room::at_end_of(&mut out));
             assert_eq!(String::from_utf8(out).unwrap(), text(nanos));
         }
     }

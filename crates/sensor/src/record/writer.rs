@@ -3,15 +3,14 @@
 use core::net::IpAddr;
 use std::io::Write as _;
 
-use decap::{Endpoint, TunnelHop, TunnelId};
+use decap::{Endpoint, TunnelHop, TunnelId, TunnelPath};
 use http_parse::{Exchange, Flag, Flags, Header, Message, Version};
 
 use super::body::BodyWriter;
 use super::connection::ConnectionMeta;
 use super::id::{DIGITS, TransactionId, append_input};
-use super::json::{
-    append_base64, append_field, append_hex, append_ipv4, append_lossy, append_number, append_str, append_utf8,
-};
+use super::json::{append_base64, append_str, put_field, put_hex, put_ipv4, put_lossy, put_number};
+use super::room::Room;
 use super::seal::Unsealed;
 use super::target::Target;
 use super::time::TimeWriter;
@@ -127,113 +126,121 @@ impl RecordWriter {
     /// Appends the record of an exchange and a line feed to `out`, but for its id; and says where in `out` that belongs.
     fn compose(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Vec<u8>) -> (usize, Written) {
         let outcome = Outcome::of(exchange);
-        let (client, server) = (meta.endpoint(exchange.client), meta.endpoint(exchange.client.opposite()));
         let first = exchange.request.or(exchange.response);
         let start = first.map(Message::start).unwrap_or_default();
-
-        out.extend_from_slice(b"{\"id\":\"");
-        let id = out.len();
-        out.extend_from_slice(&[b'0'; DIGITS]);
-        out.extend_from_slice(b"\",\"time\":");
-        self.time.append(start.at, out);
-        out.extend_from_slice(&self.sensor);
-        append_endpoint(client, out);
-        out.extend_from_slice(b",\"server\":");
-        append_endpoint(server, out);
-        append_path(meta, out);
-        append_connection(meta, exchange.index, out);
-        out.extend_from_slice(b",\"outcome\":\"");
-        out.extend_from_slice(outcome.name().as_bytes());
-        out.extend_from_slice(b"\",\"request\":");
+        let mut room = Room::at_end_of(out);
+        let room = &mut room;
+        room.put(b"{\"id\":\"");
+        let id = room.len();
+        room.put(&[b'0'; DIGITS]);
+        room.put(b"\",\"time\":");
+        self.time.put(start.at, room);
+        room.put_slice(&self.sensor);
+        put_endpoint(meta.endpoint(exchange.client), room);
+        room.put(b",\"server\":");
+        put_endpoint(meta.endpoint(exchange.client.opposite()), room);
+        match &meta.path {
+            None => room.put(b",\"tunnels\":[],\"vlans\":[]"),
+            Some(path) => room.with_vec(|out| append_path(path, out)),
+        }
+        put_connection(meta, exchange.index, room);
+        match outcome {
+            Outcome::Paired => room.put(b",\"outcome\":\"paired\",\"request\":"),
+            Outcome::Unanswered => room.put(b",\"outcome\":\"unanswered\",\"request\":"),
+            Outcome::Orphan => room.put(b",\"outcome\":\"orphan\",\"request\":"),
+        }
         let mut flags = exchange.flags;
         self.body.begin_record();
         match exchange.request {
-            Some(request) => flags = flags.union(self.append_request(request, out)),
-            None => out.extend_from_slice(b"null"),
+            Some(request) => flags = flags.union(self.put_request(request, room)),
+            None => room.put(b"null"),
         }
-        out.extend_from_slice(b",\"response\":");
+        room.put(b",\"response\":");
         match exchange.response {
-            Some(response) => flags = flags.union(self.append_response(response, out)),
-            None => out.extend_from_slice(b"null"),
+            Some(response) => flags = flags.union(self.put_response(response, room)),
+            None => room.put(b"null"),
         }
-        append_flags(flags, out);
-        out.extend_from_slice(b"}\n");
+        if flags.is_empty() {
+            room.put(b",\"flags\":[]}\n");
+        } else {
+            room.put(b",\"flags\":");
+            room.with_vec(|out| append_flags(flags, out));
+            room.put(b"}\n");
+        }
         (id, Written { outcome, flags })
     }
 
-    fn append_request(&mut self, request: &Message, out: &mut Vec<u8>) -> Flags {
-        self.append_times(request, out);
-        let method = request.method();
-        out.extend_from_slice(b",\"method\":");
-        let mut is_utf8 = append_start_line_part(method, out);
+    #[inline(always)]
+    fn put_request(&mut self, request: &Message, room: &mut Room<'_>) -> Flags {
+        self.put_times(request, room);
+        let (head, method) = (request.head(), request.method());
+        room.put(b",\"method\":");
+        let mut is_utf8 = put_lossy(method, head, room);
         let target = Target::new(method, request.target());
         match target.scheme {
             // Schemes are compared without case (RFC 9110, section 4.2.3); `Target` let only ASCII through.
-            Some(scheme) => {
+            Some(scheme) => room.with_vec(|out| {
                 out.extend_from_slice(b",\"scheme\":\"");
                 out.extend(scheme.iter().map(u8::to_ascii_lowercase));
-                out.push(b'"');
-            }
-            None => out.extend_from_slice(b",\"scheme\":\"http\""),
+                out.extend_from_slice(b"\",\"host\":");
+            }),
+            None => room.put(b",\"scheme\":\"http\",\"host\":"),
         }
-        out.extend_from_slice(b",\"host\":");
-        append_optional(target.host.or_else(|| request.header("host")), out);
-        out.extend_from_slice(b",\"target\":");
-        is_utf8 &= append_start_line_part(request.target(), out);
-        out.extend_from_slice(b",\"path\":");
-        append_optional(target.path, out);
-        out.extend_from_slice(b",\"query\":");
-        append_optional(target.query, out);
-        self.append_rest(request, is_utf8, out)
+        put_optional(target.host.or_else(|| request.header("host")), head, room);
+        room.put(b",\"target\":");
+        is_utf8 &= put_lossy(request.target(), head, room);
+        room.put(b",\"path\":");
+        put_optional(target.path, head, room);
+        room.put(b",\"query\":");
+        put_optional(target.query, head, room);
+        self.put_rest(request, is_utf8, room)
     }
 
-    fn append_response(&mut self, response: &Message, out: &mut Vec<u8>) -> Flags {
-        self.append_times(response, out);
-        out.extend_from_slice(b",\"status\":");
-        append_number(response.status().into(), out);
-        out.extend_from_slice(b",\"reason\":");
-        let is_utf8 = append_start_line_part(response.reason(), out);
-        self.append_rest(response, is_utf8, out)
+    #[inline(always)]
+    fn put_response(&mut self, response: &Message, room: &mut Room<'_>) -> Flags {
+        self.put_times(response, room);
+        room.put(b",\"status\":");
+        put_number(response.status().into(), room);
+        room.put(b",\"reason\":");
+        let is_utf8 = put_lossy(response.reason(), response.head(), room);
+        self.put_rest(response, is_utf8, room)
     }
 
-    fn append_times(&mut self, message: &Message, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":");
-        self.time.append(message.start().at, out);
-        out.extend_from_slice(b",\"end_time\":");
-        self.time.append(message.end_at(), out);
+    #[inline(always)]
+    fn put_times(&mut self, message: &Message, room: &mut Room<'_>) {
+        room.put(b"{\"time\":");
+        self.time.put(message.start().at, room);
+        room.put(b",\"end_time\":");
+        self.time.put(message.end_at(), room);
     }
 
     /// What requests and responses have in common: version, fields and body.
-    fn append_rest(&mut self, message: &Message, start_line_is_utf8: bool, out: &mut Vec<u8>) -> Flags {
-        append_version(message.version(), out);
+    #[inline(always)]
+    fn put_rest(&mut self, message: &Message, start_line_is_utf8: bool, room: &mut Room<'_>) -> Flags {
+        put_version(message.version(), room);
+        let head = message.head();
         if !start_line_is_utf8 || message.flags().contains(Flag::InvalidStartLine) {
-            out.extend_from_slice(b",\"start_line_base64\":");
-            append_base64(start_line(message.head()), out);
+            room.with_vec(|out| {
+                out.extend_from_slice(b",\"start_line_base64\":");
+                append_base64(start_line(head), out);
+            });
         }
-        out.extend_from_slice(b",\"headers\":");
-        append_fields(message.headers(), out);
-        out.extend_from_slice(b",\"trailers\":");
-        append_fields(message.trailers(), out);
-        out.extend_from_slice(b",\"body\":");
-        let flags = self.body.append(message, out);
-        out.push(b'}');
+        room.put(b",\"headers\":");
+        put_fields(message.headers(), head, room);
+        room.put(b",\"trailers\":");
+        put_fields(message.trailers(), head, room);
+        room.put(b",\"body\":");
+        let flags = self.body.put(message, room);
+        room.put(b"}");
         flags
     }
 }
 
-/// Appends a part of the start line as a string, whatever it holds; false when it is not UTF-8 and was not kept as it is.
-fn append_start_line_part(part: &[u8], out: &mut Vec<u8>) -> bool {
-    let is_utf8 = append_utf8(part, out);
-    if !is_utf8 {
-        append_lossy(part, out);
-    }
-    is_utf8
-}
-
-fn append_optional(part: Option<&[u8]>, out: &mut Vec<u8>) {
+#[inline(always)]
+fn put_optional(part: Option<&[u8]>, whole: &[u8], room: &mut Room<'_>) {
     match part {
-        Some(part) => append_lossy(part, out),
-        None => out.extend_from_slice(b"null"),
+        Some(part) => _ = put_lossy(part, whole, room),
+        None => room.put(b"null"),
     }
 }
 
@@ -245,122 +252,134 @@ fn start_line(head: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-fn append_version(version: Version, out: &mut Vec<u8>) {
+#[inline(always)]
+fn put_version(version: Version, room: &mut Room<'_>) {
     if version == (Version { major: 1, minor: 1 }) {
-        out.extend_from_slice(b",\"version\":\"1.1\"");
+        room.put(b",\"version\":\"1.1\"");
         return;
     }
-    out.extend_from_slice(b",\"version\":\"");
-    append_number(version.major.into(), out);
-    out.push(b'.');
-    append_number(version.minor.into(), out);
-    out.push(b'"');
+    room.put(b",\"version\":\"");
+    put_number(version.major.into(), room);
+    room.put(b".");
+    put_number(version.minor.into(), room);
+    room.put(b"\"");
 }
 
-#[inline]
-fn append_fields<'a>(fields: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>) {
-    out.push(b'[');
-    let mut is_first = true;
+#[inline(always)]
+fn put_fields<'a>(fields: impl ExactSizeIterator<Item = Header<'a>>, head: &[u8], room: &mut Room<'_>) {
+    if fields.len() == 0 {
+        room.put(b"[]");
+        return;
+    }
+    room.put(b"[");
     for field in fields {
-        if !is_first {
-            out.push(b',');
-        }
-        is_first = false;
-        append_field(field.name, field.value, out);
+        put_field(field.name, field.value, head, room);
     }
-    out.push(b']');
+    // The last comma.
+    room.take_back_to(room.len() - 1);
+    room.put(b"]");
 }
 
-fn append_endpoint(endpoint: Endpoint, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"ip\":\"");
-    append_ip(endpoint.ip, out);
-    out.extend_from_slice(b"\",\"port\":");
-    append_number(endpoint.port.into(), out);
-    out.push(b'}');
+#[inline(always)]
+fn put_endpoint(endpoint: Endpoint, room: &mut Room<'_>) {
+    room.put(b"{\"ip\":\"");
+    put_ip(endpoint.ip, room);
+    room.put(b"\",\"port\":");
+    put_number(endpoint.port.into(), room);
+    room.put(b"}");
 }
 
-fn append_ip(ip: IpAddr, out: &mut Vec<u8>) {
+#[inline(always)]
+fn put_ip(ip: IpAddr, room: &mut Room<'_>) {
     match ip {
-        IpAddr::V4(ip) => append_ipv4(ip.octets(), out),
+        IpAddr::V4(ip) => put_ipv4(ip.octets(), room),
         // The canonical form (RFC 5952). Writing to a Vec cannot fail.
-        IpAddr::V6(ip) => _ = write!(out, "{ip}"),
+        IpAddr::V6(ip) => room.with_vec(|out| _ = write!(out, "{ip}")),
     }
 }
 
-fn append_path(meta: &ConnectionMeta, out: &mut Vec<u8>) {
-    let Some(path) = &meta.path else {
-        out.extend_from_slice(b",\"tunnels\":[],\"vlans\":[]");
-        return;
-    };
-    out.extend_from_slice(b",\"tunnels\":[");
+fn append_path(path: &TunnelPath, out: &mut Vec<u8>) {
+    let mut room = Room::at_end_of(out);
+    let room = &mut room;
+    room.put(b",\"tunnels\":[");
     for (index, hop) in path.hops.iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            room.put(b",");
         }
-        append_hop(hop, out);
+        put_hop(hop, room);
     }
-    out.extend_from_slice(b"],\"vlans\":[");
+    room.put(b"],\"vlans\":[");
     for (index, vlan) in path.vlans.iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            room.put(b",");
         }
-        append_number((*vlan).into(), out);
+        put_number((*vlan).into(), room);
     }
-    out.push(b']');
+    room.put(b"]");
 }
 
-fn append_hop(hop: &TunnelHop, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"kind\":");
-    append_str(hop.kind.name(), out);
-    out.extend_from_slice(b",\"source\":");
-    append_outer_ip(hop.source, out);
-    out.extend_from_slice(b",\"destination\":");
-    append_outer_ip(hop.destination, out);
-    let (name, number): (&[u8], u32) = match hop.id {
-        TunnelId::None => (b"", 0),
-        TunnelId::Vni(vni) => (b",\"vni\":", vni),
-        TunnelId::Key(key) => (b",\"key\":", key),
-        TunnelId::Session(session) => (b",\"session\":", session.into()),
-        TunnelId::Teid(teid) => (b",\"teid\":", teid),
+#[inline(always)]
+fn put_hop(hop: &TunnelHop, room: &mut Room<'_>) {
+    room.put(b"{\"kind\":\"");
+    room.put_slice(hop.kind.name().as_bytes());
+    room.put(b"\",\"source\":");
+    put_outer_ip(hop.source, room);
+    room.put(b",\"destination\":");
+    put_outer_ip(hop.destination, room);
+    let number = match hop.id {
+        TunnelId::None => None,
+        TunnelId::Vni(vni) => {
+            room.put(b",\"vni\":");
+            Some(vni)
+        }
+        TunnelId::Key(key) => {
+            room.put(b",\"key\":");
+            Some(key)
+        }
+        TunnelId::Session(session) => {
+            room.put(b",\"session\":");
+            Some(session.into())
+        }
+        TunnelId::Teid(teid) => {
+            room.put(b",\"teid\":");
+            Some(teid)
+        }
     };
-    if !name.is_empty() {
-        out.extend_from_slice(name);
-        append_number(number.into(), out);
+    if let Some(number) = number {
+        put_number(number.into(), room);
     }
-    out.push(b'}');
+    room.put(b"}");
 }
 
 /// An encapsulation without addresses of its own has unspecified ones.
-fn append_outer_ip(ip: IpAddr, out: &mut Vec<u8>) {
+#[inline(always)]
+fn put_outer_ip(ip: IpAddr, room: &mut Room<'_>) {
     if ip.is_unspecified() {
-        out.extend_from_slice(b"null");
+        room.put(b"null");
         return;
     }
-    out.push(b'"');
-    append_ip(ip, out);
-    out.push(b'"');
+    room.put(b"\"");
+    put_ip(ip, room);
+    room.put(b"\"");
 }
 
-fn append_connection(meta: &ConnectionMeta, index: Option<u32>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"connection\":{\"id\":\"");
-    append_hex(meta.id, out);
-    out.extend_from_slice(b"\",\"transaction\":");
+#[inline(always)]
+fn put_connection(meta: &ConnectionMeta, index: Option<u32>, room: &mut Room<'_>) {
+    room.put(b",\"connection\":{\"id\":\"");
+    put_hex(meta.id, room);
+    room.put(b"\",\"transaction\":");
     match index {
-        Some(index) => append_number(index.into(), out),
-        None => out.extend_from_slice(b"null"),
+        Some(index) => put_number(index.into(), room),
+        None => room.put(b"null"),
     }
-    out.extend_from_slice(match meta.initiator {
-        Some(_) => b",\"start\":\"handshake\"}",
-        None => b",\"start\":\"mid_stream\"}",
-    });
+    match meta.initiator {
+        Some(_) => room.put(b",\"start\":\"handshake\"}"),
+        None => room.put(b",\"start\":\"mid_stream\"}"),
+    }
 }
 
 fn append_flags(flags: Flags, out: &mut Vec<u8>) {
-    if flags.is_empty() {
-        out.extend_from_slice(b",\"flags\":[]");
-        return;
-    }
-    out.extend_from_slice(b",\"flags\":[");
+    out.push(b'[');
     for (index, flag) in flags.iter().enumerate() {
         if index > 0 {
             out.push(b',');
