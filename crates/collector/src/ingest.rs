@@ -64,7 +64,7 @@ pub(crate) async fn ingest(app: Arc<App>, kind: Kind, request: Request) -> Respo
         Err(refusal) => {
             // A sender that asks first need not send the body at all.
             if !parts.headers.contains_key(header::EXPECT) {
-                discard(&mut body, app.max_body, app.time_limits.head).await;
+                discard(&mut body, app.max_body.saturating_mul(4), app.time_limits.head).await;
             }
             return refusal.into_response();
         }
@@ -78,7 +78,7 @@ pub(crate) async fn ingest(app: Arc<App>, kind: Kind, request: Request) -> Respo
             json(StatusCode::OK, &Accepted { status: "OK", counts })
         }
         Err(refusal) => {
-            discard(&mut body, app.max_body, app.time_limits.head).await;
+            discard(&mut body, app.max_body.saturating_mul(4), app.time_limits.head).await;
             refusal.into_response()
         }
     }

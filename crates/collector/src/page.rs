@@ -118,7 +118,7 @@ fn render(uri: &Uri, listing: &Listing, totals: Totals) -> String {
         let mut link = form_urlencoded::Serializer::new(String::new());
         link.extend_pairs(given.iter().filter(|(name, value)| name != "cursor" && !value.is_empty()));
         let link = link.append_pair("cursor", &next.to_string()).finish();
-        let _ = write!(html, "<p><a href=\"/?{}\">Further transactions</a></p>\n", Escaped(&link));
+        let _ = writeln!(html, "<p><a href=\"/?{}\">Further transactions</a></p>", Escaped(&link));
     }
     html.push_str("</body></html>\n");
     html

@@ -11,7 +11,7 @@ use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +30,9 @@ use crate::wire::{Cut, Wire};
 const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = 2 << 20;
 const H2_STREAMS: u32 = 32;
+
+/// How long a client that was refused in the handshake may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A collector that runs until it is shut down or dropped.
 pub struct Collector {
@@ -351,14 +354,15 @@ impl Visit {
         let Some(tls) = &self.tls else {
             return self.speak(wire, false).await;
         };
-        match tokio::time::timeout(limits.handshake, tls.accept(wire)).await {
+        match tokio::time::timeout(limits.handshake, tls.accept(wire).into_fallible()).await {
             Ok(Ok(stream)) => {
                 let certificate = stream.get_ref().1.peer_certificates().is_some();
                 self.speak(stream, certificate).await;
             }
-            Ok(Err(error)) => {
+            Ok(Err((error, wire))) => {
                 add(&self.app.counters.handshakes_failed, 1);
                 tracing::debug!(%error, "a TLS handshake failed");
+                let _ = tokio::time::timeout(LINGER, hear_out(wire)).await;
             }
             Err(_) => {
                 add(&self.app.counters.handshakes_failed, 1);
@@ -396,6 +400,15 @@ impl Visit {
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
+    }
+}
+
+/// Closes our side and reads the other's to its end. A client of TLS 1.3 has sent its request before it can know that its
+/// certificate is refused; closed with that unread, the connection would be reset and the alert lost.
+async fn hear_out(mut wire: Wire) {
+    let mut scrap = vec![0; 16 << 10];
+    if wire.shutdown().await.is_ok() {
+        while wire.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
     }
 }
 
