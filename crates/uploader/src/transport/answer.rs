@@ -65,14 +65,9 @@ pub(super) fn parse_retry_after(value: &[u8], now: SystemTime) -> Option<Duratio
 
 /// Why a request got no answer.
 pub(super) fn failure(error: &reqwest::Error) -> RetryReason {
-    let mut source: Option<&(dyn Error + 'static)> = error.source();
+    let mut source = error.source();
     while let Some(error) = source {
-        if error.is::<rustls::Error>() {
-            return RetryReason::Tls;
-        }
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-        {
+        if is_tls(error) {
             return RetryReason::Tls;
         }
         source = error.source();
@@ -84,6 +79,12 @@ pub(super) fn failure(error: &reqwest::Error) -> RetryReason {
     } else {
         RetryReason::Broken
     }
+}
+
+/// Whether `error` is TLS's. An I/O error hides what it wraps from `source`, and several may be nested.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inside.is_some_and(|inside| is_tls(inside))
 }
 
 /// An error in one line with all its causes, without the address: an address may hold a password.

@@ -30,6 +30,9 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
 /// How often there are.
 const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
+/// A connection on which the peer acknowledges nothing for so long is given up.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
+
 /// Posts batches to the platform.
 pub struct HttpsTransport {
     platform: Peer,
@@ -296,6 +299,10 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
         .timeout(settings.timeout)
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_keepalive(Duration::from_secs(60))
+        // A connection that a firewall has forgotten must not be used for ever: with HTTP/2 all requests share one.
+        .tcp_user_timeout(DEAD_AFTER)
+        .http2_keep_alive_interval(DEAD_AFTER / 2)
+        .http2_keep_alive_timeout(DEAD_AFTER / 2)
         .tcp_nodelay(true);
     let mut checked_name = None;
     if let Some(server_name) = tls.server_name.as_deref() {
