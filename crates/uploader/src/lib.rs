@@ -51,6 +51,7 @@ pub use spool::SpoolError;
 pub use spool::format::{Corrupt, decode as decode_spool_file};
 pub use stats::{DropReason, RecordsLine, Stats};
 pub use transport::{
-    FileTransport, HttpsTransport, NullTransport, StdoutTransport, TlsError, Transport, TransportError,
+    CheckStep, FileTransport, HttpsTransport, NullTransport, StdoutTransport, TlsError, Transport, TransportError,
+    check,
 };
 pub use uploader::{DrainReport, Intake, StartError, Uploader};

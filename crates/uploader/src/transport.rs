@@ -2,6 +2,7 @@
 
 mod answer;
 mod certificate;
+mod check;
 mod file;
 mod https;
 mod null;
@@ -13,6 +14,8 @@ mod tls;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use self::certificate::TlsError;
+pub use self::check::{CheckStep, check};
 pub use self::file::FileTransport;
 pub use self::https::HttpsTransport;
 pub use self::null::NullTransport;
@@ -64,5 +67,3 @@ pub enum TransportError {
     #[error("the HTTPS client cannot be set up: {0}")]
     Client(String),
 }
-
-pub use self::certificate::TlsError;

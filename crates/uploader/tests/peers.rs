@@ -318,3 +318,59 @@ fn a_certificate_that_cannot_be_read_is_said_at_once() {
     let error = HttpsTransport::new(&settings_https).unwrap_err().to_string();
     assert!(error.contains("/no/such/file.pem"), "{error}");
 }
+
+#[test]
+fn a_trial_names_each_step_and_what_to_do() {
+    let authority = Authority::new();
+    let platform = Platform::start(&authority);
+    platform.state.demand_token.store(true, Ordering::SeqCst);
+    let mut settings_https = https(&authority, &platform);
+    settings_https.oauth = Some(support::oauth(&authority, &platform));
+    let envelope = uploader::Envelope::edge_batch();
+    let steps = uploader::check(&settings_https, &envelope);
+    assert!(steps.iter().all(|step| step.result.is_ok()), "{steps:#?}");
+    let whats: Vec<_> = steps.iter().map(|step| step.what.split(' ').next().unwrap()).collect();
+    let expected = [
+        "settings",
+        "authorities",
+        "client",
+        "authorities",
+        "client",
+        "client",
+        "name",
+        "connection",
+        "TLS",
+        "token",
+        "empty",
+    ];
+    assert_eq!(whats, expected);
+    assert!(steps.iter().any(|step| step.result.as_ref().is_ok_and(|text| text.starts_with("TLS 1.3, HTTP/1.1"))));
+    assert!(platform.stored().is_empty());
+
+    let failed = |settings: &HttpsSettings| {
+        let steps = uploader::check(settings, &envelope);
+        steps.into_iter().find(|step| step.result.is_err()).unwrap()
+    };
+    let mut wrong = settings_https.clone();
+    let stranger = Authority::new();
+    wrong.tls.ca = Some(stranger.certificate.clone());
+    assert!(failed(&wrong).what.starts_with("TLS with"));
+    wrong = settings_https.clone();
+    wrong.tls.identity = Some(authority.files("expired", &["sensor.test"], -1));
+    assert!(failed(&wrong).result.unwrap_err().contains("has expired"));
+    wrong = settings_https.clone();
+    wrong.tls.identity = None;
+    let step = failed(&wrong);
+    assert!(step.what.starts_with("empty batch") && step.result.unwrap_err().contains("tls"), "{}", step.what);
+    wrong = settings_https.clone();
+    wrong.url = "https://127.0.0.1:9/x".into();
+    assert!(failed(&wrong).what.starts_with("connection to"));
+    wrong = settings_https.clone();
+    wrong.url = "https://no-such-host.invalid/x".into();
+    assert!(failed(&wrong).what.starts_with("name no-such-host.invalid"));
+    platform.state.token_failures.store(1, Ordering::SeqCst);
+    assert!(failed(&settings_https).what.starts_with("token from"));
+    platform.state.revoked.store(u64::MAX, Ordering::SeqCst);
+    let step = failed(&settings_https);
+    assert!(step.result.unwrap_err().starts_with("401"), "{}", step.what);
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
@@ -41,6 +41,8 @@ pub struct HttpsTransport {
     answer: AnswerRule,
     reload: tokio::sync::Notify,
     log: Seldom,
+    /// The latest failure in words.
+    last_failure: ArcSwapOption<String>,
 }
 
 impl HttpsTransport {
@@ -71,11 +73,26 @@ impl HttpsTransport {
             answer: settings.answer,
             reload: tokio::sync::Notify::new(),
             log: Seldom::new(Duration::from_secs(60)),
+            last_failure: ArcSwapOption::empty(),
         })
     }
 
     fn peers(&self) -> impl Iterator<Item = &Peer> {
         std::iter::once(&self.platform).chain(&self.token_endpoint)
+    }
+
+    /// Fetches a token, for [`super::check()`].
+    pub(super) async fn try_token(&self) -> Result<(), String> {
+        match &self.oauth {
+            Some(oauth) => oauth.token().await.map(|_| ()).map_err(|error| error.what),
+            None => Ok(()),
+        }
+    }
+
+    /// Posts a body, for [`super::check()`]. With a failure comes what exactly went wrong, where that is known.
+    pub(super) async fn try_post(&self, body: bytes::Bytes, content_type: &str) -> (Outcome, Option<String>) {
+        let outcome = self.post(body, content_type, None).await;
+        (outcome, self.last_failure.swap(None).map(|what| (*what).clone()))
     }
 
     async fn post(&self, body: bytes::Bytes, content_type: &str, encoding: Option<&'static str>) -> Outcome {
@@ -145,6 +162,7 @@ impl HttpsTransport {
         if let Some(left_out) = self.log.admit(std::time::Instant::now()) {
             tracing::warn!(host = self.platform.host, error = what, left_out, "a request to the platform failed");
         }
+        self.last_failure.store(Some(Arc::new(what.to_owned())));
     }
 
     fn note_expiry(&self, stats: &Stats) {
@@ -365,6 +383,6 @@ impl reqwest::dns::Resolve for ResolveInstead {
     }
 }
 
-fn unix_now() -> i64 {
+pub(super) fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

@@ -305,6 +305,10 @@ async fn answer(
         .iter()
         .map(|record| record["id"].as_u64().unwrap())
         .collect();
+    if ids.is_empty() {
+        write_reply(stream, 200, "", "{\"status\": \"OK\"}").await?;
+        return Ok(true);
+    }
     state.arrivals.lock().unwrap().push((Instant::now(), ids[0]));
     let scripted = state.script.lock().unwrap().pop_front();
     let reply = scripted.or_else(|| state.then.lock().unwrap().clone()).unwrap_or(Reply::Take);
