@@ -70,6 +70,29 @@ enum Done {
     TooLarge,
 }
 
+/// The tasks of the parts under way.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<Done>,
+    parts: HashMap<tokio::task::Id, Part>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, part: Part, work: impl Future<Output = Done> + Send + 'static) {
+        let id = self.running.spawn(work).id();
+        self.parts.insert(id, part);
+    }
+
+    /// The next task that ends; `None` if there is none. A transport that panics costs its part an attempt.
+    async fn next(&mut self) -> Option<(Part, Done)> {
+        let (id, done) = match self.running.join_next_with_id().await? {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Done::Answered(Outcome::retry(RetryReason::Local))),
+        };
+        self.parts.remove(&id).map(|part| (part, done))
+    }
+}
+
 /// What a part's task works with.
 struct Work<T> {
     store: Arc<Store>,
@@ -97,7 +120,7 @@ impl<T: Transport> Driver<T> {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let mut delivery = Delivery::new(self.settings, seed);
         let mut smaller: HashMap<Part, (SealedBatch, u8)> = HashMap::new();
-        let mut tasks: JoinSet<(Part, Done)> = JoinSet::new();
+        let mut tasks = Tasks::default();
         let log = Logs::default();
         let mut was_down = false;
         loop {
@@ -119,12 +142,8 @@ impl<T: Transport> Driver<T> {
                 }
             };
             tokio::select! {
-                Some(done) = tasks.join_next() => {
-                    // A task that panicked would hold its part for ever; there is no such path, and if one is found the
-                    // batch stays in the spool for the next start.
-                    if let Ok((part, done)) = done {
-                        self.take(&mut delivery, &mut smaller, part, done, &log);
-                    }
+                Some((part, done)) = tasks.next() => {
+                    self.take(&mut delivery, &mut smaller, part, done, &log);
                     if delivery.is_down() != was_down {
                         was_down = !was_down;
                         self.stats.set_platform_down(was_down);
@@ -144,7 +163,7 @@ impl<T: Transport> Driver<T> {
     fn start_due(
         &self,
         delivery: &mut Delivery<Part>,
-        tasks: &mut JoinSet<(Part, Done)>,
+        tasks: &mut Tasks,
         smaller: &HashMap<Part, (SealedBatch, u8)>,
         now: Instant,
     ) -> Option<Instant> {
@@ -174,7 +193,7 @@ impl<T: Transport> Driver<T> {
                         smaller: found.map(|(batch, _)| batch.clone()),
                         may_shrink: found.is_none_or(|(_, tries)| *tries < SHRINK_TRIES),
                     };
-                    tasks.spawn(async move { (part, work.run().await) });
+                    tasks.spawn(part, work.run());
                 }
             }
         }
@@ -219,11 +238,16 @@ impl<T: Transport> Driver<T> {
             Verdict::Rejected => {
                 smaller.remove(&part);
                 if let (Outcome::Reject { status, .. }, Some(left_out)) = (&outcome, log.rejected.admit(now)) {
+                    let kept = if self.store.keeps_rejected() {
+                        "it is kept in dead-letter/ with the answer"
+                    } else {
+                        "without a spool folder it is not kept"
+                    };
                     tracing::warn!(
                         status,
                         records = part.to - part.from,
                         left_out,
-                        "the platform refused a batch; it is kept in dead-letter/ with the answer"
+                        "the platform refused a batch; {kept}"
                     );
                 }
             }

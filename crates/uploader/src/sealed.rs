@@ -217,8 +217,8 @@ fn decompress(body: &Bytes, coding: Coding, plain_len: usize) -> Result<Bytes, S
         }
         Coding::Gzip => flate2::read::GzDecoder::new(&body[..]).take(limit).read_to_end(&mut out),
         Coding::Zstd => zstd::stream::Decoder::new(&body[..]).and_then(|mut decoder| {
-            // The window that a frame may ask for: 2^27 bytes is zstd's own default limit; a damaged file gets less.
-            decoder.window_log_max(27)?;
+            // The memory that a frame may ask for: what level 1 writes needs 2^19 bytes.
+            decoder.window_log_max(22)?;
             decoder.take(limit).read_to_end(&mut out)
         }),
     };

@@ -206,8 +206,10 @@ impl Spool {
         let head = format::encode_head(batch);
         let status = format!("status {status}\n\n");
         let mut shelf = self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.write(&*self.disk, &format!("{name}.batch"), &[&head, batch.body()])?;
-        shelf.write(&*self.disk, &format!("{name}.answer"), &[status.as_bytes(), &answer.0])
+        // The spool's own file goes when this one is written: it must not be the weaker of the two.
+        shelf.write(&*self.disk, &format!("{name}.batch"), &[&head, batch.body()], self.sync)?;
+        shelf.write(&*self.disk, &format!("{name}.answer"), &[status.as_bytes(), &answer.0], self.sync)?;
+        if self.sync { shelf.sync(&*self.disk) } else { Ok(()) }
     }
 
     /// The folder.

@@ -351,6 +351,11 @@ impl Store {
         }
     }
 
+    /// Whether rejected batches are kept.
+    pub(crate) fn keeps_rejected(&self) -> bool {
+        self.spool.is_some()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()
     }

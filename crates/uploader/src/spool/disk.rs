@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What the spool asks of a file system.
 pub(crate) trait Disk: Send + Sync + 'static {
-    /// Makes `folder`, and what is above it, if it is not there.
+    /// Makes `folder`, and what is above it, if it is not there; it is on the disk afterwards.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
     /// Keeps every other process out of `folder` until the result is dropped; `WouldBlock` if one is in it.
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
@@ -32,7 +32,14 @@ pub(crate) struct RealDisk;
 impl Disk for RealDisk {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         // Records are other people's traffic: nobody else reads them.
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+        let absent: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // A file that is synced is lost all the same with a folder whose own entry is not.
+        for made in absent {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            self.sync_folder(above)?;
+        }
+        Ok(())
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {

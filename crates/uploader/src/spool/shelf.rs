@@ -26,14 +26,14 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Writes a new file; without durability, for nothing depends on it.
-    pub(crate) fn write(&mut self, disk: &dyn Disk, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    /// Writes a new file; with `sync` its content is on the disk afterwards.
+    pub(crate) fn write(&mut self, disk: &dyn Disk, name: &str, parts: &[&[u8]], sync: bool) -> io::Result<()> {
         let length = parts.iter().map(|part| part.len() as u64).sum();
         if !self.make_room(disk, length) {
             return Ok(());
         }
         let path = self.folder.join(name);
-        if let Err(error) = disk.write(&path, parts, false) {
+        if let Err(error) = disk.write(&path, parts, sync) {
             // What it left behind would be counted by nobody.
             let _ = disk.remove(&path);
             return Err(error);
@@ -50,6 +50,11 @@ impl Shelf {
         disk.rename(from, &self.folder.join(name))?;
         self.note(name, length);
         Ok(())
+    }
+
+    /// Has the names of what was written on the disk.
+    pub(crate) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_folder(&self.folder)
     }
 
     fn note(&mut self, name: &str, length: u64) {

@@ -21,6 +21,7 @@ pub(super) fn classify(
     match status {
         200..=299 => accepted(status, body, rule),
         401 => Outcome::Refresh,
+        _ if is_certificate_trouble(status, body) => retry(RetryReason::Tls),
         408 => retry(RetryReason::RequestTimeout),
         413 => Outcome::Split,
         429 => retry(RetryReason::TooManyRequests),
@@ -30,6 +31,14 @@ pub(super) fn classify(
         // A redirection: the platform has none, a login page has. Following one would hand records to whoever it names.
         _ => retry(RetryReason::UnexpectedAnswer),
     }
+}
+
+/// nginx completes the handshake whatever the client's certificate, and then says in HTTP what TLS did not: 400 (495 and
+/// 496 inside) with a page of its own. An expired certificate is not the records' fault: they must wait, not be rejected.
+fn is_certificate_trouble(status: u16, body: &[u8]) -> bool {
+    const WORDS: &[u8] = b"SSL certificate";
+    matches!(status, 495 | 496)
+        || (status == 400 && body.starts_with(b"<html>") && body.windows(WORDS.len()).any(|window| window == WORDS))
 }
 
 fn accepted(status: u16, body: &[u8], rule: AnswerRule) -> Outcome {
@@ -132,6 +141,10 @@ mod tests {
         for status in [400, 403, 404, 405, 409, 411, 415, 422, 451, 499] {
             assert_eq!(of(status, "no"), Outcome::Reject { status, answer: Answer(b"no".to_vec()) });
         }
+        let page = "<html>\r\n<head><title>400 No required SSL certificate was sent</title></head>";
+        assert_eq!(of(400, page), Outcome::retry(RetryReason::Tls));
+        assert_eq!(of(495, ""), Outcome::retry(RetryReason::Tls));
+        assert!(matches!(of(400, "{\"why\":\"SSL certificate\"}"), Outcome::Reject { .. }));
         for status in [502, 503, 504] {
             assert_eq!(of(status, ""), Outcome::retry(RetryReason::Unavailable));
         }
