@@ -105,6 +105,10 @@ impl Spool {
                 _ => {} // Not ours: left alone.
             }
         }
+        if settings.sync == SpoolSync::Batch {
+            // A process that was killed right behind a rename has left a file whose name is not on the disk yet.
+            disk.sync_folder(folder).map_err(failed)?;
+        }
         found.sort_unstable_by_key(|found| found.number);
         if half_written > 0 {
             tracing::info!(files = half_written, "removed spool files that a crash left half written");
