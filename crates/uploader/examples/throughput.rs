@@ -58,12 +58,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Processor time of this process's threads of that name (for the main one: since the start of all runs).
 fn processor_seconds(name: &str) -> f64 {
-    let mut ticks = 0;
+    let mut ticks = 0i64;
     for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
         let Some((head, rest)) = stat.rsplit_once(')') else { continue };
         if head.split_once('(').is_some_and(|(_, found)| found == name) {
-            let fields: Vec<u64> = rest.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+            // Behind the state: parent, group, session, terminal, its group (may be -1), flags, four of faults, user, system.
+            let fields: Vec<i64> = rest.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
             ticks += fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0);
         }
     }
