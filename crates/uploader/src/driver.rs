@@ -131,7 +131,7 @@ impl<T: Transport> Driver<T> {
             {
                 return;
             }
-            let until = self.start_due(&mut delivery, &mut tasks, &smaller, now);
+            let until = self.start_due(&mut delivery, &mut tasks, &mut smaller, now);
             self.stats.in_flight.store(delivery.in_flight() as u64, Ordering::Relaxed);
             let deadline = if let Stage::Draining(deadline) = stage { Some(deadline) } else { None };
             let wake = [until, deadline].into_iter().flatten().min();
@@ -143,6 +143,7 @@ impl<T: Transport> Driver<T> {
             };
             tokio::select! {
                 Some((part, done)) = tasks.next() => {
+                    self.store.release(part.number);
                     self.take(&mut delivery, &mut smaller, part, done, &log);
                     if delivery.is_down() != was_down {
                         was_down = !was_down;
@@ -164,7 +165,7 @@ impl<T: Transport> Driver<T> {
         &self,
         delivery: &mut Delivery<Part>,
         tasks: &mut Tasks,
-        smaller: &HashMap<Part, (SealedBatch, u8)>,
+        smaller: &mut HashMap<Part, (SealedBatch, u8)>,
         now: Instant,
     ) -> Option<Instant> {
         loop {
@@ -173,12 +174,13 @@ impl<T: Transport> Driver<T> {
             match delivery.next(now, oldest) {
                 Next::Wait(until) => return until,
                 Next::Send(part) => {
+                    let Some(records) = self.store.lease(part.number) else {
+                        delivery.forget(part, now); // Dropped for room meanwhile.
+                        smaller.remove(&part);
+                        continue;
+                    };
                     let mut part = part;
                     if part.to == 0 {
-                        let Some(records) = self.store.lease(part.number) else {
-                            delivery.forget(part, now); // Dropped for room just now.
-                            continue;
-                        };
                         let unseen = part;
                         part.to = records;
                         delivery.rename(unseen, part);
