@@ -17,6 +17,27 @@
 //! - *Bounds*: memory, spool, dead letters and what is set aside have sizes; when one is full, a fixed and counted policy
 //!   acts.
 //! - *No secret shows*: not in logs, errors or `Debug`.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use uploader::{Destination, RecordId, Settings, SpoolSettings, Uploader};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let spool = Some(SpoolSettings::new(folder.path().join("spool")));
+//! let uploader = Uploader::start_to(Settings { spool, ..Settings::default() }, &Destination::Null, None)?;
+//! // One of each for every worker.
+//! let (mut batcher, intake) = (uploader.batcher(), uploader.intake());
+//! batcher.buffer().extend_from_slice(b"{\"a\":1}");
+//! for batch in [batcher.commit(RecordId([1; 16]), Instant::now()), batcher.flush()].into_iter().flatten() {
+//!     intake.submit(batch).expect("the uploader runs"); // A live source would `offer`.
+//! }
+//! let report = uploader.drain(Duration::from_secs(10));
+//! assert!(report.complete && report.records.adds_up());
+//! assert_eq!(report.records.accepted, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -234,7 +234,7 @@ fn silence_and_cut_connections_are_survived() {
     let platform = Platform::start(&authority);
     platform.script([Reply::Hang, Reply::CutMidBody, Reply::CutBeforeHead, Reply::Hang]);
     let mut settings_https = https(&authority, &platform);
-    settings_https.timeout = Duration::from_millis(400);
+    settings_https.timeout = Duration::from_millis(1500);
     let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
     let stats = uploader.stats();
     submit(&uploader, 0..100, 100);
@@ -249,9 +249,9 @@ fn an_answer_that_comes_too_late_makes_a_repeat_and_no_loss() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::start(&authority);
-    platform.script([Reply::Late(Duration::from_millis(700)), Reply::Late(Duration::from_millis(50))]);
+    platform.script([Reply::Late(Duration::from_millis(3000)), Reply::Late(Duration::from_millis(50))]);
     let mut settings_https = https(&authority, &platform);
-    settings_https.timeout = Duration::from_millis(400);
+    settings_https.timeout = Duration::from_millis(1500);
     let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
     let stats = uploader.stats();
     submit(&uploader, 0..100, 100);
