@@ -364,6 +364,43 @@ fn an_expired_token_is_renewed_once_and_the_batch_sent_again() {
 }
 
 #[test]
+fn the_token_endpoint_may_have_certificates_of_its_own() {
+    let (authority, other, folder) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
+    let (platform, endpoint) = (Platform::start(&authority), Platform::start(&other));
+    platform.state.demand_token.store(true, Ordering::SeqCst);
+    let mut settings_https = https(&authority, &platform);
+    settings_https.oauth = Some(oauth(&other, &endpoint));
+    let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
+    let stats = uploader.stats();
+    submit(&uploader, 0..100, 100);
+    let line = uploader.drain(PATIENCE).records;
+    Run { line, stats, platform, folder }.all_stored_once().retried(RetryReason::Token, 0);
+    assert_eq!(endpoint.state.token_requests.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn tokens_are_renewed_ahead_of_their_end() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let platform = Platform::start(&authority);
+    platform.state.demand_token.store(true, Ordering::SeqCst);
+    platform.state.token_life.store(1, Ordering::SeqCst);
+    let mut settings_https = https(&authority, &platform);
+    settings_https.oauth = Some(oauth(&authority, &platform));
+    let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
+    let stats = uploader.stats();
+    let start = Instant::now();
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_millis(2500) {
+        submit(&uploader, sent..sent + 10, 100);
+        sent += 10;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let line = uploader.drain(PATIENCE).records;
+    assert_eq!(line, RecordsLine { taken: sent, accepted: sent, ..RecordsLine::default() });
+    assert!((3..=5).contains(&stats.tokens_fetched()), "{} tokens in 2.5 s, for 0.8 s each", stats.tokens_fetched());
+}
+
+#[test]
 fn unauthorized_for_ever_loses_nothing_and_makes_no_storm() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let platform = Platform::start(&authority);

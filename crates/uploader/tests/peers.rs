@@ -3,15 +3,14 @@
 mod support;
 
 use std::net::Ipv6Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use support::{ANY_PORT, Authority, Http2Platform, Platform, https, settings, submit, wait_until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use support::{ANY_PORT, Authority, Http2Platform, Platform, Proxy, https, settings, submit, wait_until};
 use uploader::{
     HttpVersions, HttpsSettings, HttpsTransport, ProxySettings, RecordsLine, RetryReason, Stats, TlsError, TlsVersion,
     TransportError, Uploader,
@@ -137,51 +136,6 @@ fn ipv6() {
         let platform = Platform::start_with(&authority, &identity, address, &[&rustls::version::TLS13]);
         deliver(&https(&authority, &platform));
         assert_eq!(platform.stored().len(), 100);
-    }
-}
-
-/// A proxy that knows CONNECT, and one user.
-struct Proxy {
-    port: u16,
-    targets: Arc<Mutex<Vec<String>>>,
-    refused: Arc<AtomicUsize>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Proxy {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(ANY_PORT)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (targets, refused) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let (seen, not_let_in) = (Arc::clone(&targets), Arc::clone(&refused));
-        runtime.spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (seen, not_let_in) = (Arc::clone(&seen), Arc::clone(&not_let_in));
-                tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        head.push(stream.read_u8().await?);
-                    }
-                    let head = String::from_utf8(head).unwrap();
-                    let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap().to_owned();
-                    // me:pass word
-                    if !head.to_ascii_lowercase().contains("proxy-authorization: basic bwu6cgfzcyb3b3jk\r\n") {
-                        not_let_in.fetch_add(1, Ordering::SeqCst);
-                        return stream.write_all(b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n").await;
-                    }
-                    seen.lock().unwrap().push(target.clone());
-                    let mut behind = tokio::net::TcpStream::connect(target).await?;
-                    stream.write_all(b"HTTP/1.1 200 x\r\n\r\n").await?;
-                    tokio::io::copy_bidirectional(&mut stream, &mut behind).await.map(|_| ())
-                });
-            }
-        });
-        Self { port, targets, refused, _runtime: runtime }
-    }
-
-    fn url(&self) -> String {
-        format!("http://me:pass%20word@127.0.0.1:{}", self.port)
     }
 }
 
