@@ -90,9 +90,10 @@ fn v1(bytes: &[u8]) -> Preface {
         return Preface::NotProxy;
     }
     let window = bytes.get(..bytes.len().min(V1_LONGEST)).unwrap_or_default();
-    let Some(end) = memchr::memchr(b'\r', window) else {
-        let may_go_on = window.len() < V1_LONGEST - 1 && memchr::memchr(b'\n', window).is_none();
-        return if may_go_on { Preface::NeedMore } else { Preface::NotProxy };
+    let end = match memchr::memchr2(b'\r', b'\n', window) {
+        Some(end) if window.get(end) == Some(&b'\r') => end,
+        None if window.len() < V1_LONGEST - 1 => return Preface::NeedMore,
+        _ => return Preface::NotProxy,
     };
     match window.get(end + 1) {
         Some(b'\n') => {}
@@ -263,6 +264,8 @@ mod tests {
             "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\rx",
             "PROXY UNKNOWNX\r\n",
             "PROXY UDP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            "PROXY UNKNOWN\n\r\n",
+            "PROXY UNKNOWN \n\r",
         ] {
             assert_eq!(read_preface(line.as_bytes()), Preface::NotProxy, "{line}");
         }
