@@ -21,6 +21,7 @@ use ipnet::IpNet;
 
 pub use client::{ClientAddress, ClientSource, Origin, Scheme, WonBy};
 pub use host::{Authority, HostSource, host};
+pub(crate) use networks::{Bounds, bounds};
 pub use networks::{Networks, parse_network};
 pub use path::normalize_path;
 pub use proxy::{Preface, ProxyHeader, ProxyVersion, Tlvs, read_preface};
