@@ -220,7 +220,7 @@ mod tests {
         // A packet of the minute before does not start it anew, nor does it count as another minute.
         assert_eq!([see("/a", 119), see("/a", 123)], [None, None]);
         // A capture of last year does.
-        assert_eq!(see("/a", 0), Some(5));
+        assert_eq!(see("/a", 0), Some(4));
     }
 
     #[test]
