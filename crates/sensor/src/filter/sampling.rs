@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::FixedState;
 use foldhash::quality::RandomState;
 
 use super::settings::Sampling;
@@ -81,7 +82,15 @@ const NANOS_A_MINUTE: u64 = 60_000_000_000;
 pub(super) struct Minutes {
     /// Unpredictable, so that nobody can choose a path that is counted with another one.
     hasher: RandomState,
-    shards: [Mutex<HashMap<u64, Window, foldhash::fast::FixedState>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    windows: HashMap<u64, Window, FixedState>,
+    /// The minute in which windows of other minutes were last taken out: once in a minute is enough, and a flood of
+    /// endpoints must not make it more.
+    swept: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,10 +121,13 @@ impl Minutes {
         let key = hasher.finish();
         let minute = sighting.at / NANOS_A_MINUTE;
         let shard = self.shards.get(key as usize % SHARDS)?;
-        let mut windows = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shard { windows, swept } = &mut *shard;
         let mut key = key;
         if windows.len() >= MOST_WINDOWS / SHARDS && !windows.contains_key(&key) {
-            windows.retain(|_, window| window.minute == minute);
+            if swept.replace(minute) != Some(minute) {
+                windows.retain(|_, window| window.minute == minute);
+            }
             if windows.len() >= MOST_WINDOWS / SHARDS {
                 // The rules are few, so these few windows come on top of the limit.
                 key = rule as u64;
@@ -210,7 +222,7 @@ mod tests {
     fn the_first_of_a_minute_of_each_endpoint() {
         let minutes = Minutes::default();
         let two = Sampler::new(Sampling::PerMinute(2)).unwrap();
-        let mut see = |template: &str, second: u64| weigh(&two, 0, template, second * 1_000_000_000, &minutes);
+        let see = |template: &str, second: u64| weigh(&two, 0, template, second * 1_000_000_000, &minutes);
         assert_eq!(
             [see("/a", 60), see("/a", 61), see("/a", 62), see("/b", 62), see("/a", 119)],
             [Some(1), Some(1), None, Some(1), None]
@@ -248,7 +260,7 @@ mod tests {
         for n in 0..MOST_WINDOWS * 2 {
             recorded += usize::from(weigh(&one, 0, &format!("/{n}"), 0, &minutes).is_some());
         }
-        let held: usize = minutes.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        let held: usize = minutes.shards.iter().map(|shard| shard.lock().unwrap().windows.len()).sum();
         assert!(held <= MOST_WINDOWS + SHARDS, "{held}");
         assert!(recorded <= MOST_WINDOWS + SHARDS, "{recorded}");
         // In the next minute there is room again.

@@ -22,6 +22,8 @@ const LONGEST_PATTERN: usize = 4096;
 /// Bytes that one automaton may take, and what building it may.
 const AUTOMATON_SIZE: usize = 1 << 20;
 const BUILD_SIZE: usize = 4 << 20;
+/// The most expressions with floating gaps that are tried together.
+const MOST_FLOATING: usize = 4;
 
 /// Patterns, each of a rule.
 #[derive(Debug, Default)]
@@ -44,6 +46,8 @@ pub(super) struct TextIndexBuilder {
     prefixes: HashMap<Vec<u8>, Bits, FixedState>,
     suffixes: HashMap<Vec<u8>, Bits, FixedState>,
     expressions: Vec<(Hir, usize)>,
+    /// Those with gaps that may begin anywhere.
+    floating: Vec<(Hir, usize)>,
 }
 
 impl TextIndexBuilder {
@@ -85,13 +89,18 @@ impl TextIndexBuilder {
         // What cannot be simulated within the limit cannot be used at all; better said now than when the index is built.
         simulation(&parsed)
             .map_err(|error| format!("`{text}` cannot be compiled: {error}; ask for less repetition"))?;
-        self.expressions.push((parsed, rule));
+        let is_anchored = text.starts_with('^') || text.starts_with("\\A");
+        if is_anchored || !text.contains(['*', '+', '{']) {
+            self.expressions.push((parsed, rule));
+        } else {
+            self.floating.push((parsed, rule));
+        }
         Ok(())
     }
 
     /// The index.
     pub(super) fn build(self) -> TextIndex {
-        let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions } = self;
+        let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, floating } = self;
         let mut index = TextIndex {
             anything,
             exact,
@@ -103,6 +112,8 @@ impl TextIndexBuilder {
             ..TextIndex::default()
         };
         index.add_expressions(&expressions);
+        // An automaton has to tell which of these have begun, in every combination: only a few go together.
+        floating.chunks(MOST_FLOATING).for_each(|few| index.add_expressions(few));
         index
     }
 }
