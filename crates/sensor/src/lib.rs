@@ -2,10 +2,12 @@
 
 pub mod cli;
 pub mod config;
+pub mod filter;
 pub mod handler;
 pub mod interruptible;
 pub mod ledger;
 pub mod memory;
+pub mod normalize;
 pub mod outlet;
 pub mod pipeline;
 pub mod progress;
