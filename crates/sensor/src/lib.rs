@@ -5,6 +5,7 @@ pub mod config;
 pub mod handler;
 pub mod interruptible;
 pub mod ledger;
+pub mod live;
 pub mod memory;
 pub mod outlet;
 pub mod pipeline;
