@@ -13,6 +13,8 @@ use crate::source::LinkName;
 
 /// The largest frame there is: a super-frame of receive offload and its headers.
 const SNAPLEN: i32 = 256 << 10;
+/// Frames handed on by one call, at most: under overload the ring is never empty, and the caller has other things to see to.
+const TURN: usize = 4_096;
 /// How long the kernel may fill a block of the ring before it hands it over, in milliseconds.
 const BLOCK_TIMEOUT_MS: i32 = 20;
 
@@ -42,6 +44,8 @@ pub struct Interface {
     name: String,
     capture: Capture<Active>,
     link: LinkType,
+    /// The last call ended before the ring was empty: what is left of a block does not make its socket readable.
+    has_more: bool,
     received: Wrapping,
     kernel_drops: Wrapping,
     interface_drops: Wrapping,
@@ -153,6 +157,7 @@ impl Interface {
             name,
             capture,
             link,
+            has_more: false,
             received: Wrapping::default(),
             kernel_drops: Wrapping::default(),
             interface_drops: Wrapping::default(),
@@ -178,18 +183,21 @@ impl Interface {
 
 impl LiveSource for Interface {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
-        if !wait(&self.capture, patience).map_err(|error| self.lost(error))? {
+        if !self.has_more && !wait(&self.capture, patience).map_err(|error| self.lost(error))? {
             return Ok(0);
         }
         let link = self.link;
-        self.capture
-            .dispatch(None, |packet| {
+        let taken = self
+            .capture
+            .dispatch(Some(TURN), |packet| {
                 let at = packet.header.ts;
                 // The microseconds' field holds nanoseconds: that is what `Precision::Nano` asks for.
                 let nanos = (at.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(at.tv_usec as u64);
                 take(Frame { at: Timestamp::from_nanos(nanos), link, data: packet.data, wire_len: packet.header.len });
             })
-            .map_err(|error| self.lost(words(&error)))
+            .map_err(|error| self.lost(words(&error)))?;
+        self.has_more = taken >= TURN;
+        Ok(taken)
     }
 
     fn counts(&mut self) -> SourceCounts {

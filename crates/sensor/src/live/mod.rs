@@ -6,10 +6,14 @@
 
 mod hold;
 mod interface;
+mod list;
 mod listener;
+mod offload;
 mod source;
 
 pub use hold::{HeldPort, HoldError};
 pub use interface::{Interface, InterfaceError, InterfaceOptions};
+pub use list::{Listed, heading, interfaces};
 pub use listener::{Listener, ListenerError, ListenerOptions};
+pub use offload::Offloads;
 pub use source::{LiveSource, Lost, SourceCounts};
