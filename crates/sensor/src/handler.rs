@@ -6,8 +6,8 @@ use decap::{Direction, TunnelPath};
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Protocol, Side};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
-use crate::outlet::{CHUNK, KEPT_LINES, Outlet};
-use crate::record::{ConnectionMeta, RecordOptions, RecordWriter};
+use crate::outlet::{CHUNK, Handoff, empty_buffer};
+use crate::record::{ConnectionMeta, RecordOptions, RecordWriter, Unsealed};
 use crate::tally::Tally;
 
 /// What a flow's slot holds of us.
@@ -25,7 +25,7 @@ pub struct HttpHandler<O> {
     paths: Paths,
 }
 
-impl<O: Outlet> HttpHandler<O> {
+impl<O: Handoff> HttpHandler<O> {
     /// A handler that has seen nothing.
     #[must_use]
     pub fn new(http: http_parse::Settings, record: RecordOptions, outlet: O) -> Self {
@@ -50,7 +50,7 @@ impl<O: Outlet> HttpHandler<O> {
     }
 }
 
-impl<O: Outlet> StreamHandler for HttpHandler<O> {
+impl<O: Handoff> StreamHandler for HttpHandler<O> {
     type Conn = Conn;
 
     fn open(&mut self, flow: &FlowInfo<'_>) -> Conn {
@@ -87,23 +87,22 @@ impl<O: Outlet> StreamHandler for HttpHandler<O> {
     }
 }
 
-/// The records of one worker: a reused buffer of finished lines, and what was counted on the way.
+/// The records of one worker: a reused buffer of finished ones, and what was counted on the way.
 #[derive(Debug)]
 pub struct Records<O> {
     writer: RecordWriter,
-    lines: Vec<u8>,
+    buffer: Unsealed,
     outlet: O,
     written: u64,
     tally: Tally,
     is_stopped: bool,
 }
 
-impl<O: Outlet> Records<O> {
+impl<O: Handoff> Records<O> {
     fn new(options: RecordOptions, outlet: O) -> Self {
         Self {
             writer: RecordWriter::new(options),
-            // Lines are handed on when there is a chunk of them; the last one may stand out.
-            lines: Vec::with_capacity(CHUNK + (64 << 10)),
+            buffer: empty_buffer(),
             outlet,
             written: 0,
             tally: Tally::default(),
@@ -131,23 +130,22 @@ impl<O: Outlet> Records<O> {
 
     /// Hands on what is in the buffer.
     pub fn flush(&mut self) {
-        if !self.lines.is_empty() {
-            self.is_stopped |= self.outlet.accept(&mut self.lines).is_break();
-            self.lines.shrink_to(KEPT_LINES);
+        if !self.buffer.is_empty() {
+            self.is_stopped |= self.outlet.hand_on(&mut self.buffer).is_break();
         }
     }
 
-    /// Where the lines go.
+    /// Where the records go.
     pub fn outlet_mut(&mut self) -> &mut O {
         &mut self.outlet
     }
 
     fn exchange(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>) {
-        let written = self.writer.write(meta, exchange, &mut self.lines);
+        let written = self.writer.append(meta, exchange, &mut self.buffer);
         self.written += 1;
         self.tally.exchange(exchange, written.flags);
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
-        if self.lines.len() >= CHUNK {
+        if self.buffer.len() >= CHUNK {
             self.flush();
         }
     }
@@ -159,7 +157,7 @@ struct ConnSink<'a, O> {
     records: &'a mut Records<O>,
 }
 
-impl<O: Outlet> ExchangeSink for ConnSink<'_, O> {
+impl<O: Handoff> ExchangeSink for ConnSink<'_, O> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
         self.records.exchange(self.meta, exchange);
     }

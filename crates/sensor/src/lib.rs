@@ -12,6 +12,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod record;
 pub mod replay;
+pub mod sealing;
 pub mod source;
 pub mod summary;
 pub mod tally;

@@ -1,28 +1,56 @@
-//! Where finished lines go.
+//! Where finished records go.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// How many bytes of finished lines are gathered before they are handed on: large enough that the system calls do not
-/// show, small enough to stay in the cache.
+use crate::record::{Sealed, Unsealed};
+
+/// How many bytes of records are gathered before they are handed on: large enough that system calls and the waking of
+/// threads do not show, small enough to stay in the cache.
 pub const CHUNK: usize = 128 << 10;
 
-/// The largest buffer of lines that is used again. A line can be far longer; what it took must not stay.
-pub const KEPT_LINES: usize = 4 * CHUNK;
+/// The largest buffer of records that is used again. A record can be far longer; what it took must not stay.
+pub const KEPT: usize = 4 * CHUNK;
 
-/// Takes whole lines, many at a time.
-pub trait Outlet {
-    /// Takes what is in `lines` (whole lines only) and leaves it empty, or swapped for another empty buffer. `Break`
-    /// says that nothing further will be taken.
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()>;
+/// A buffer as [`Handoff::hand_on`] leaves it: records are handed on when there is a chunk of them, and the last may stand
+/// out.
+#[must_use]
+pub fn empty_buffer() -> Unsealed {
+    Unsealed::with_capacity(CHUNK + (64 << 10))
 }
 
-/// Collects.
+/// Takes sealed records, many at a time: the end of the pipeline.
+pub trait Outlet {
+    /// Takes the records. `Break` says that nothing further will be taken.
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()>;
+
+    /// There are no more: hands on what is held.
+    fn flush(&mut self) {}
+}
+
+/// Takes records as they leave their worker, to have them sealed.
+///
+/// Every [`Outlet`] is one, which seals on the worker's thread; [`crate::sealing::Queue`] leaves it to another.
+pub trait Handoff {
+    /// Takes what is in `records` and leaves it empty, or swapped for another empty buffer. `Break` says that nothing
+    /// further will be taken.
+    fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()>;
+}
+
+impl<O: Outlet> Handoff for O {
+    fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
+        let flow = self.accept(&records.seal());
+        records.clear(KEPT);
+        flow
+    }
+}
+
+/// Collects the lines.
 impl Outlet for Vec<u8> {
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()> {
-        self.append(lines);
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+        self.extend_from_slice(records.bytes);
         ControlFlow::Continue(())
     }
 }
@@ -35,9 +63,8 @@ pub struct Discard {
 }
 
 impl Outlet for Discard {
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()> {
-        self.bytes += lines.len() as u64;
-        lines.clear();
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+        self.bytes += records.bytes.len() as u64;
         ControlFlow::Continue(())
     }
 }
@@ -94,17 +121,6 @@ impl Output {
         self.failure.take()
     }
 
-    /// Hands everything to the operating system.
-    pub fn flush(&mut self) {
-        if self.failure.is_none() {
-            let flushed = match &mut self.sink {
-                Sink::Stdout(stdout) => stdout.flush(),
-                Sink::File(file) => file.flush(),
-            };
-            let _ = self.note(flushed);
-        }
-    }
-
     fn note(&mut self, result: io::Result<()>) -> ControlFlow<()> {
         match result {
             Ok(()) => return ControlFlow::Continue(()),
@@ -116,17 +132,26 @@ impl Output {
 }
 
 impl Outlet for Output {
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()> {
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
         if self.failure.is_some() {
-            lines.clear();
             return ControlFlow::Break(());
         }
         let written = match &mut self.sink {
-            Sink::Stdout(stdout) => stdout.write_all(lines),
-            Sink::File(file) => file.write_all(lines),
+            Sink::Stdout(stdout) => stdout.write_all(records.bytes),
+            Sink::File(file) => file.write_all(records.bytes),
         };
-        lines.clear();
         self.note(written)
+    }
+
+    /// Hands everything to the operating system.
+    fn flush(&mut self) {
+        if self.failure.is_none() {
+            let flushed = match &mut self.sink {
+                Sink::Stdout(stdout) => stdout.flush(),
+                Sink::File(file) => file.flush(),
+            };
+            let _ = self.note(flushed);
+        }
     }
 }
 
@@ -145,9 +170,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_reported_once_with_the_name() {
         let mut output = Output::create(Path::new("/dev/full")).unwrap();
-        assert_eq!(output.accept(&mut b"line\n".to_vec()), ControlFlow::Break(()));
+        let lines = Sealed { bytes: b"line\n", records: &[] };
+        assert_eq!(output.accept(&lines), ControlFlow::Break(()));
         // Later lines are refused without another attempt.
-        assert_eq!(output.accept(&mut b"line\n".to_vec()), ControlFlow::Break(()));
+        assert_eq!(output.accept(&lines), ControlFlow::Break(()));
         match output.take_failure() {
             Some(OutputFailure::Failed { name, source }) => {
                 assert_eq!(name, "/dev/full");

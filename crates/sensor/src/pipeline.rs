@@ -10,7 +10,7 @@ use reassembly::Reassembler;
 
 use crate::handler::{Conn, HttpHandler, Records};
 use crate::memory::{self, Shares, TooLittle};
-use crate::outlet::Outlet;
+use crate::outlet::Handoff;
 use crate::record::RecordOptions;
 use crate::tally::Tally;
 
@@ -58,7 +58,7 @@ pub trait Segments {
 
 /// Everything behind decapsulation, for the flows of one worker.
 #[derive(Debug)]
-pub struct Lane<O: Outlet> {
+pub struct Lane<O: Handoff> {
     reassembler: Reassembler<HttpHandler<O>>,
 }
 
@@ -75,7 +75,7 @@ pub struct LaneReport {
     pub tally: Tally,
 }
 
-impl<O: Outlet> Lane<O> {
+impl<O: Handoff> Lane<O> {
     /// A lane that has seen nothing and writes to `outlet`.
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
@@ -116,7 +116,7 @@ impl<O: Outlet> Lane<O> {
     }
 }
 
-impl<O: Outlet> Segments for Lane<O> {
+impl<O: Handoff> Segments for Lane<O> {
     #[inline]
     fn push(&mut self, segment: &Segment<'_>) {
         self.reassembler.push(segment);
@@ -143,7 +143,7 @@ pub struct Pipeline<S> {
     payload_bytes: u64,
 }
 
-impl<O: Outlet> Pipeline<Lane<O>> {
+impl<O: Handoff> Pipeline<Lane<O>> {
     /// A pipeline that runs to completion on the calling thread.
     #[must_use]
     pub fn inline(settings: &Settings, outlet: O) -> Self {

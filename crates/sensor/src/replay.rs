@@ -9,6 +9,7 @@ use crate::ledger::{Captures, Ledger};
 use crate::outlet::{Output, OutputFailure};
 use crate::pipeline::{LaneReport, Pipeline, Segments, Settings};
 use crate::progress::Progress;
+use crate::sealing::Sealing;
 use crate::source::{CaptureReader, Filter, Input, OpenError, ReadError, ReadOptions};
 use crate::tally::Tally;
 use crate::workers::{WorkerFailed, Workers};
@@ -118,16 +119,19 @@ impl Replay {
             let (lanes, mut output) = pipeline.into_segments().finish()?;
             (decap, payload_bytes, lanes, output.take_failure())
         } else {
-            let mut pipeline = Pipeline::inline(&settings, output);
+            // Reading and the pipeline share this thread; what ids cost goes to another.
+            let (sealing, queue) =
+                Sealing::start(output, 1).map_err(|source| ReplayError::Threads { workers, source })?;
+            let mut pipeline = Pipeline::inline(&settings, queue);
             reading.feed(&inputs, &mut pipeline);
             pipeline.finish();
             let (decap, payload_bytes) = (pipeline.decap_stats().clone(), pipeline.payload_bytes());
             let mut lane = pipeline.into_segments();
             lane.finish();
             let report = lane.report();
-            let output = lane.records_mut().outlet_mut();
-            output.flush();
-            (decap, payload_bytes, vec![report], output.take_failure())
+            // Its queue goes with it, which is how the thread learns that there is no more.
+            drop(lane);
+            (decap, payload_bytes, vec![report], sealing.finish()?.take_failure())
         };
         progress.finish();
         let Reading { captures, failures, filter, .. } = reading;

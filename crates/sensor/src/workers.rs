@@ -7,9 +7,6 @@
 //! Memory: a worker has at most 4 batches waiting, one in work and one being filled, each 256 KiB of
 //! payload and its headers; all of them are reused.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use std::hash::BuildHasher;
@@ -18,8 +15,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use decap::{Direction, FlowKey, Segment, SeqNum, TcpFlags, Timestamp, TunnelPath};
 use foldhash::quality::FixedState;
 
-use crate::outlet::{CHUNK, KEPT_LINES, Outlet, Output};
+use crate::outlet::Outlet;
 use crate::pipeline::{Lane, LaneReport, Segments, Settings};
+use crate::sealing::{Queue, Sealing};
 
 /// Batches that may wait for a worker.
 const QUEUED: usize = 4;
@@ -131,15 +129,14 @@ pub fn worker_of(key: &FlowKey, workers: usize) -> usize {
     ((u128::from(hash) * workers as u128) >> 64) as usize
 }
 
-/// Spreads segments over worker threads, and gathers their lines on a writing thread.
+/// Spreads segments over worker threads, and gathers their records on a sealing thread.
 #[derive(Debug)]
-pub struct Workers {
+pub struct Workers<O> {
     senders: Vec<Sender<Batch>>,
     filling: Vec<Batch>,
     emptied: Receiver<Batch>,
     threads: Vec<JoinHandle<LaneReport>>,
-    writer: JoinHandle<Output>,
-    is_stopped: Arc<AtomicBool>,
+    sealing: Sealing<O>,
 }
 
 /// A worker ended before its input did. A defect: workers have no other way to fail than to panic.
@@ -147,27 +144,20 @@ pub struct Workers {
 #[error("a worker thread failed; this is a defect of the program, please report it with the lines above")]
 pub struct WorkerFailed;
 
-impl Workers {
-    /// Starts `count` workers (at least 1) that write to `output`.
+impl<O: Outlet + Send + 'static> Workers<O> {
+    /// Starts `count` workers (at least 1) whose records go to `outlet`.
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn start(settings: &Settings, count: usize, output: Output) -> std::io::Result<Self> {
+    pub fn start(settings: &Settings, count: usize, outlet: O) -> std::io::Result<Self> {
         let count = count.max(1);
-        let is_stopped = Arc::new(AtomicBool::new(false));
         let (give_back, emptied) = bounded(count * (QUEUED + 2));
-        let (write, written) = bounded::<Vec<u8>>(count * 2);
-        let (reuse, reusable) = bounded::<Vec<u8>>(count * 4);
-        let stop = Arc::clone(&is_stopped);
-        let writer = thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || write_lines(output, &written, &reuse, &stop))?;
+        let (sealing, queue) = Sealing::start(outlet, count)?;
         let mut senders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let (sender, batches) = bounded::<Batch>(QUEUED);
-            let queue = Queue { write: write.clone(), reusable: reusable.clone(), is_stopped: Arc::clone(&is_stopped) };
-            let (settings, give_back) = (settings.clone(), give_back.clone());
+            let (settings, queue, give_back) = (settings.clone(), queue.clone(), give_back.clone());
             threads.push(
                 thread::Builder::new()
                     .name(format!("worker-{number}"))
@@ -176,38 +166,40 @@ impl Workers {
             senders.push(sender);
         }
         let filling = (0..count).map(|_| Batch::default()).collect();
-        Ok(Self { senders, filling, emptied, threads, writer, is_stopped })
+        Ok(Self { senders, filling, emptied, threads, sealing })
     }
 
     /// Waits until everything is worked off and written.
     ///
     /// # Errors
-    /// When a worker failed.
-    pub fn finish(mut self) -> Result<(Vec<LaneReport>, Output), WorkerFailed> {
+    /// When a thread failed.
+    pub fn finish(mut self) -> Result<(Vec<LaneReport>, O), WorkerFailed> {
         for worker in 0..self.senders.len() {
             self.send(worker);
         }
-        // Closed channels are how the threads learn that there is no more, first the workers, then the writer.
+        // Closed channels are how the threads learn that there is no more, first the workers, then the sealing one.
         self.senders.clear();
         let reports = self.threads.into_iter().map(JoinHandle::join).collect::<Result<Vec<_>, _>>();
-        let output = self.writer.join();
-        match (reports, output) {
-            (Ok(reports), Ok(output)) => Ok((reports, output)),
+        let outlet = self.sealing.finish();
+        match (reports, outlet) {
+            (Ok(reports), Ok(outlet)) => Ok((reports, outlet)),
             _ => Err(WorkerFailed),
         }
     }
+}
 
+impl<O> Workers<O> {
     fn send(&mut self, worker: usize) {
         let next = self.emptied.try_recv().unwrap_or_default();
         let batch = std::mem::replace(&mut self.filling[worker], next);
         if self.senders[worker].send(batch).is_err() {
             // The worker is gone; `finish` says so. Until then nothing further is worth reading.
-            self.is_stopped.store(true, Ordering::Relaxed);
+            self.sealing.stop();
         }
     }
 }
 
-impl Segments for Workers {
+impl<O> Segments for Workers<O> {
     fn push(&mut self, segment: &Segment<'_>) {
         let worker = worker_of(&segment.key, self.senders.len());
         let batch = &mut self.filling[worker];
@@ -225,7 +217,7 @@ impl Segments for Workers {
     }
 
     fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Relaxed)
+        self.sealing.is_stopped()
     }
 }
 
@@ -241,37 +233,6 @@ fn work(mut lane: Lane<Queue>, batches: &Receiver<Batch>, give_back: &Sender<Bat
     }
     lane.finish();
     lane.report()
-}
-
-fn write_lines(mut output: Output, written: &Receiver<Vec<u8>>, reuse: &Sender<Vec<u8>>, stop: &AtomicBool) -> Output {
-    for mut lines in written {
-        if output.accept(&mut lines).is_break() {
-            stop.store(true, Ordering::Relaxed);
-        }
-        lines.shrink_to(KEPT_LINES);
-        let _ = reuse.try_send(lines);
-    }
-    output.flush();
-    output
-}
-
-/// A worker's way to the writing thread.
-#[derive(Debug)]
-struct Queue {
-    write: Sender<Vec<u8>>,
-    reusable: Receiver<Vec<u8>>,
-    is_stopped: Arc<AtomicBool>,
-}
-
-impl Outlet for Queue {
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()> {
-        let next = self.reusable.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK + (64 << 10)));
-        let full = std::mem::replace(lines, next);
-        if self.write.send(full).is_err() || self.is_stopped.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
 use sensor::outlet::Outlet;
+use sensor::record::Sealed;
 use serde::Deserialize;
 
 use crate::truth::{self, Truth};
@@ -129,11 +130,10 @@ fn nanos(time: &str) -> u64 {
 }
 
 impl Outlet for Judge<'_> {
-    fn accept(&mut self, lines: &mut Vec<u8>) -> ControlFlow<()> {
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            self.record(line);
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+        for (_, record) in records.iter() {
+            self.record(record);
         }
-        lines.clear();
         ControlFlow::Continue(())
     }
 }

@@ -10,9 +10,14 @@ use core::fmt;
 use core::net::IpAddr;
 
 use decap::{Direction, Endpoint, FlowKey};
+use http_parse::{Exchange, Message};
 use sha2::{Digest as _, Sha256};
 
+use super::connection::ConnectionMeta;
 use super::json::hex_digit;
+
+/// How many digits an id has in records.
+pub(super) const DIGITS: usize = 32;
 
 /// What the first byte of a hashed input says it is, so that inputs of different kinds can never be equal.
 #[derive(Clone, Copy, Debug)]
@@ -34,33 +39,28 @@ impl TransactionId {
         &self.0
     }
 
-    /// The id of what begins with `head` at the sequence number `sequence`, between these endpoints.
-    ///
-    /// `scratch` is overwritten: one contiguous input is hashed faster than pieces of it.
+    /// The id that the record of an exchange has, for whoever cannot wait until it is sealed.
+    #[must_use]
+    pub fn of(meta: &ConnectionMeta, exchange: &Exchange<'_>) -> Self {
+        let mut input = Vec::new();
+        append_input(meta, exchange, &mut input);
+        Self::hash(&input)
+    }
+
+    /// The id made of an input.
     #[inline]
-    pub(super) fn new(
-        kind: IdKind,
-        client: Endpoint,
-        server: Endpoint,
-        sequence: u32,
-        head: &[u8],
-        scratch: &mut Vec<u8>,
-    ) -> Self {
-        scratch.clear();
-        append_endpoints(kind, client, server, scratch);
-        scratch.extend_from_slice(&sequence.to_be_bytes());
-        scratch.extend_from_slice(head);
-        let digest: [u8; 32] = Sha256::digest(scratch.as_slice()).into();
+    pub(super) fn hash(input: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(input).into();
         Self(*first_chunk(&digest))
     }
 
-    /// Appends the id's 32 digits.
-    pub(super) fn append_hex(&self, out: &mut Vec<u8>) {
-        let mut digits = [0; 32];
+    /// The id as it stands in records.
+    pub(super) fn digits(&self) -> [u8; DIGITS] {
+        let mut digits = [0; DIGITS];
         for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
             *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
         }
-        out.extend_from_slice(&digits);
+        digits
     }
 }
 
@@ -68,6 +68,20 @@ impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
+}
+
+/// Appends what the id of an exchange is the hash of: its request, or else its response.
+#[inline]
+pub(super) fn append_input(meta: &ConnectionMeta, exchange: &Exchange<'_>, input: &mut Vec<u8>) {
+    let (kind, message) = match (exchange.request, exchange.response) {
+        (Some(request), _) => (IdKind::Request, Some(request)),
+        (None, response) => (IdKind::Orphan, response),
+    };
+    let sequence = message.map(Message::start).unwrap_or_default().offset as u32;
+    append_endpoints(kind, meta.endpoint(exchange.client), meta.endpoint(exchange.client.opposite()), input);
+    input.extend_from_slice(&sequence.to_be_bytes());
+    // One contiguous input is hashed faster than pieces of it.
+    input.extend_from_slice(message.map(Message::head).unwrap_or_default());
 }
 
 /// The id of a connection: of its endpoints in the key's order, its address space, and when its first segment was

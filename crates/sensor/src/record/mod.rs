@@ -9,10 +9,12 @@ mod connection;
 mod id;
 mod json;
 mod room;
+mod seal;
 mod target;
 mod time;
 mod writer;
 
 pub use connection::ConnectionMeta;
 pub use id::TransactionId;
+pub use seal::{Sealed, SealedRecord, Unsealed};
 pub use writer::{Outcome, RecordOptions, RecordWriter, Written};

@@ -8,10 +8,11 @@ use http_parse::{Exchange, Flag, Flags, Header, Message, Version};
 
 use super::body::BodyWriter;
 use super::connection::ConnectionMeta;
-use super::id::{IdKind, TransactionId};
+use super::id::{DIGITS, TransactionId, append_input};
 use super::json::{
     append_base64, append_field, append_hex, append_ipv4, append_lossy, append_number, append_str, append_utf8,
 };
+use super::seal::Unsealed;
 use super::target::Target;
 use super::time::TimeWriter;
 
@@ -66,8 +67,6 @@ impl Outcome {
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The transaction's id.
-    pub id: TransactionId,
     /// Whether it is a pair.
     pub outcome: Outcome,
     /// The flags on the record: the exchange's and those of content decoding.
@@ -84,7 +83,7 @@ pub struct RecordWriter {
     sensor: Vec<u8>,
     time: TimeWriter,
     body: BodyWriter,
-    scratch: Vec<u8>,
+    id_input: Vec<u8>,
 }
 
 impl RecordWriter {
@@ -95,21 +94,46 @@ impl RecordWriter {
         append_str(&options.sensor, &mut sensor);
         sensor.extend_from_slice(b",\"client\":");
         let body = BodyWriter::new(options.decode_limit, options.content_limit);
-        Self { sensor, time: TimeWriter::new(), body, scratch: Vec::new() }
+        Self { sensor, time: TimeWriter::new(), body, id_input: Vec::new() }
     }
 
-    /// Appends the record of an exchange and a line feed to `out`.
-    pub fn write(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Vec<u8>) -> Written {
+    /// Appends the record of an exchange, its id still open.
+    #[inline]
+    pub fn append(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Unsealed) -> Written {
+        let (bytes, inputs) = out.ends();
+        let (id, written) = self.compose(meta, exchange, bytes);
+        append_input(meta, exchange, inputs);
+        out.note(id);
+        written
+    }
+
+    /// Appends the record of an exchange and a line feed to `out`, and computes its id at once.
+    pub fn write(
+        &mut self,
+        meta: &ConnectionMeta,
+        exchange: &Exchange<'_>,
+        out: &mut Vec<u8>,
+    ) -> (TransactionId, Written) {
+        self.id_input.clear();
+        append_input(meta, exchange, &mut self.id_input);
+        let id = TransactionId::hash(&self.id_input);
+        let (place, written) = self.compose(meta, exchange, out);
+        if let Some(digits) = out.get_mut(place..).and_then(<[u8]>::first_chunk_mut) {
+            *digits = id.digits();
+        }
+        (id, written)
+    }
+
+    /// Appends the record of an exchange and a line feed to `out`, but for its id; and says where in `out` that belongs.
+    fn compose(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Vec<u8>) -> (usize, Written) {
         let outcome = Outcome::of(exchange);
         let (client, server) = (meta.endpoint(exchange.client), meta.endpoint(exchange.client.opposite()));
         let first = exchange.request.or(exchange.response);
         let start = first.map(Message::start).unwrap_or_default();
-        let head = first.map(Message::head).unwrap_or_default();
-        let kind = if exchange.request.is_some() { IdKind::Request } else { IdKind::Orphan };
-        let id = TransactionId::new(kind, client, server, start.offset as u32, head, &mut self.scratch);
 
         out.extend_from_slice(b"{\"id\":\"");
-        id.append_hex(out);
+        let id = out.len();
+        out.extend_from_slice(&[b'0'; DIGITS]);
         out.extend_from_slice(b"\",\"time\":");
         self.time.append(start.at, out);
         out.extend_from_slice(&self.sensor);
@@ -134,7 +158,7 @@ impl RecordWriter {
         }
         append_flags(flags, out);
         out.extend_from_slice(b"}\n");
-        Written { id, outcome, flags }
+        (id, Written { outcome, flags })
     }
 
     fn append_request(&mut self, request: &Message, out: &mut Vec<u8>) -> Flags {

@@ -47,7 +47,7 @@ fn records_follow_one_another() {
 }
 
 fn check(sample: &Sample) {
-    let (line, _) = sample.write();
+    let (line, ..) = sample.write();
     let (end, line) = line.split_last().expect("a line");
     assert_eq!(*end, b'\n');
     assert!(line.iter().all(|byte| *byte >= b' '), "no control character, so no line feed, stands in a record");

@@ -6,7 +6,7 @@ use decap::{Direction, Domain, Endpoint, FlowKey, Timestamp, TunnelHop, TunnelId
 use http_parse::testing::Parts;
 use http_parse::{Exchange, Flag, Flags, MessageKind, Position, Side, Version};
 use reassembly::FlowInfo;
-use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, Written};
+use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, TransactionId, Written};
 
 /// 2026-11-20T22:13:17Z, from `date -u`.
 pub(crate) const SECOND: u64 = 1_795_212_797_000_000_000;
@@ -74,14 +74,14 @@ impl Sample {
     }
 
     /// The record's line, its line feed included, and what the writer said of it.
-    pub(crate) fn write(&self) -> (Vec<u8>, Written) {
+    pub(crate) fn write(&self) -> (Vec<u8>, TransactionId, Written) {
         let options = RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20, content_limit: usize::MAX };
         let mut out = Vec::new();
-        let written = self.write_with(&mut RecordWriter::new(options), &mut out);
-        (out, written)
+        let (id, written) = self.write_with(&mut RecordWriter::new(options), &mut out);
+        (out, id, written)
     }
 
-    pub(crate) fn write_with(&self, writer: &mut RecordWriter, out: &mut Vec<u8>) -> Written {
+    pub(crate) fn write_with(&self, writer: &mut RecordWriter, out: &mut Vec<u8>) -> (TransactionId, Written) {
         let (request, response) = (self.request.as_ref().map(Parts::build), self.response.as_ref().map(Parts::build));
         let exchange = Exchange {
             request: request.as_ref(),

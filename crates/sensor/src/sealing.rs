@@ -1,0 +1,200 @@
+//! Sealing off the workers' threads: a thread that takes records from one worker or several, computes their ids and gives
+//! them to an outlet.
+//!
+//! Records of one worker come out in the order in which they were written; those of several are interleaved by the buffer.
+//! A full queue blocks the worker: a file waits.
+//!
+//! Memory: for each worker the buffer it fills, two that wait, and beside those one in work, each of [`CHUNK`] and its last
+//! record, and the heads of the records in it; all of them are reused, but for what is beyond [`KEPT`].
+//!
+//! [`CHUNK`]: crate::outlet::CHUNK
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::outlet::{Handoff, KEPT, Outlet, empty_buffer};
+use crate::record::Unsealed;
+use crate::workers::WorkerFailed;
+
+/// Buffers that may wait, for each worker.
+const QUEUED: usize = 2;
+
+/// The thread, as whoever started it holds it.
+#[derive(Debug)]
+pub struct Sealing<O> {
+    thread: JoinHandle<O>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl<O: Outlet + Send + 'static> Sealing<O> {
+    /// Starts a thread for `workers` workers that gives to `outlet`; each worker takes a clone of the queue.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(outlet: O, workers: usize) -> std::io::Result<(Self, Queue)> {
+        let workers = workers.max(1);
+        let (sender, waiting) = bounded(workers * QUEUED);
+        let (give_back, reusable) = bounded(workers * (QUEUED + 1) + 1);
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&is_stopped);
+        let thread = thread::Builder::new()
+            .name("sealing".to_owned())
+            .spawn(move || seal(outlet, &waiting, &give_back, &stop))?;
+        Ok((Self { thread, is_stopped: Arc::clone(&is_stopped) }, Queue { sender, reusable, is_stopped }))
+    }
+
+    /// Waits until everything handed on is sealed and taken. Every [`Queue`] must be gone by then.
+    ///
+    /// # Errors
+    /// When the thread failed.
+    pub fn finish(self) -> Result<O, WorkerFailed> {
+        self.thread.join().map_err(|_| WorkerFailed)
+    }
+}
+
+impl<O> Sealing<O> {
+    /// Whether nothing further is taken.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing further; what is handed on from now on is dropped.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Sender<Unsealed>, stop: &AtomicBool) -> O {
+    for mut records in waiting {
+        // Once the outlet takes no more, nothing is worth the work; but workers must find the queue empty to get on.
+        if !stop.load(Ordering::Relaxed) && outlet.accept(&records.seal()).is_break() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        records.clear(KEPT);
+        // There is room for every buffer that was ever made; a buffer that finds none is freed.
+        let _ = give_back.try_send(records);
+    }
+    outlet.flush();
+    outlet
+}
+
+/// A worker's way to the sealing thread.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    sender: Sender<Unsealed>,
+    reusable: Receiver<Unsealed>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Handoff for Queue {
+    fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
+        let next = self.reusable.try_recv().unwrap_or_else(|_| empty_buffer());
+        let full = std::mem::replace(records, next);
+        if self.sender.send(full).is_err() || self.is_stopped.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::outlet::{Output, OutputFailure};
+    use crate::record::Sealed;
+
+    /// A buffer of one record that is `number` and whose id is made of it.
+    fn buffer(number: u32) -> Unsealed {
+        let mut records = Unsealed::default();
+        let (bytes, inputs) = records.ends();
+        bytes.extend_from_slice(&[b'0'; 32]);
+        bytes.extend_from_slice(format!(" {number}\n").as_bytes());
+        inputs.extend_from_slice(&number.to_be_bytes());
+        records.note(0);
+        records
+    }
+
+    /// Takes so many buffers and no more.
+    #[derive(Debug)]
+    struct Few {
+        left: usize,
+        taken: Vec<String>,
+        is_flushed: bool,
+    }
+
+    impl Outlet for Few {
+        fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+            assert!(self.left > 0, "nothing is offered to an outlet that takes no more");
+            self.left -= 1;
+            self.taken.extend(records.iter().map(|(_, record)| String::from_utf8(record.to_vec()).unwrap()));
+            if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+
+        fn flush(&mut self) {
+            self.is_flushed = true;
+        }
+    }
+
+    #[test]
+    fn records_come_out_sealed_and_in_order() {
+        let (sealing, mut queue) =
+            Sealing::start(Few { left: usize::MAX, taken: Vec::new(), is_flushed: false }, 1).unwrap();
+        for number in 0..500 {
+            let mut records = buffer(number);
+            assert!(queue.hand_on(&mut records).is_continue());
+            assert!(records.is_empty());
+        }
+        drop(queue);
+        let outlet = sealing.finish().unwrap();
+        let expected: Vec<_> = (0..500)
+            .map(|number| {
+                let mut records = buffer(number);
+                String::from_utf8(records.seal().bytes.trim_ascii_end().to_vec()).unwrap()
+            })
+            .collect();
+        assert_eq!(outlet.taken, expected);
+        assert!(outlet.is_flushed);
+    }
+
+    #[test]
+    fn an_outlet_that_takes_no_more_stops_the_workers_and_blocks_none() {
+        let (sealing, queue) = Sealing::start(Few { left: 3, taken: Vec::new(), is_flushed: false }, 2).unwrap();
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut queue = queue.clone();
+                thread::spawn(move || {
+                    (0..10_000).filter(|number| queue.hand_on(&mut buffer(*number)).is_break()).count()
+                })
+            })
+            .collect();
+        drop(queue);
+        for worker in workers {
+            assert!(worker.join().unwrap() > 0);
+        }
+        assert!(sealing.is_stopped());
+        assert_eq!(sealing.finish().unwrap().taken.len(), 3);
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        let (sealing, mut queue) = Sealing::start(Output::create(Path::new("/dev/full")).unwrap(), 1).unwrap();
+        while queue.hand_on(&mut buffer(1)).is_continue() {}
+        drop(queue);
+        assert!(matches!(sealing.finish().unwrap().take_failure(), Some(OutputFailure::Failed { .. })));
+    }
+
+    #[test]
+    fn an_outlet_that_panics_is_a_failure_and_not_a_hang() {
+        let (sealing, mut queue) = Sealing::start(Few { left: 0, taken: Vec::new(), is_flushed: false }, 1).unwrap();
+        while queue.hand_on(&mut buffer(1)).is_continue() {}
+        drop(queue);
+        assert_eq!(sealing.finish().unwrap_err(), WorkerFailed);
+    }
+}
