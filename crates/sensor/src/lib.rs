@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod dispatch;
 pub mod handler;
 pub mod interruptible;
 pub mod ledger;

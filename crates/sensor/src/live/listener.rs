@@ -283,7 +283,7 @@ mod tests {
         ] {
             let (source, destination): (SocketAddr, SocketAddr) =
                 (source.parse().unwrap(), destination.parse().unwrap());
-            let mut buffer = vec![0xff; HEADROOM + 5];
+            let mut buffer = [0xff; HEADROOM + 5];
             let (link, start) = write_headers(source, destination, 5, &mut buffer[..HEADROOM]);
             let parsed = etherparse::SlicedPacket::from_ip(&buffer[start..]).unwrap();
             let Some(etherparse::TransportSlice::Udp(udp)) = parsed.transport else { panic!("{parsed:?}") };
