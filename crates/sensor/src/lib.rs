@@ -15,6 +15,7 @@ pub mod record;
 pub mod replay;
 pub mod sealing;
 pub mod source;
+pub mod status;
 pub mod summary;
 pub mod tally;
 pub mod top;
