@@ -32,6 +32,8 @@ pub(crate) struct Value {
     pub(crate) may_be_ssn: bool,
     /// It is a number of JSON: what replaces it is a number or a string in quotes.
     pub(crate) is_number: bool,
+    /// It is the name of something: names stay distinct, so they are hashed rather than redacted.
+    pub(crate) is_name: bool,
     /// The text is cut at the value's end.
     pub(crate) at_cut: bool,
     /// A survey of the whole text has been made ([`Engine::survey`]), so values it saw nothing in need no look.
@@ -48,6 +50,7 @@ impl Value {
             forced: None,
             may_be_ssn: false,
             is_number: false,
+            is_name: false,
             at_cut: false,
             surveyed: false,
         }
@@ -325,6 +328,7 @@ impl Engine {
             // Of part of a value other digits would be the last, and another number its cipher.
             Action::KeepLast(_) | Action::Fpe if hit.partial => Action::Redact,
             _ if hit.quiet => Action::Redact,
+            Action::Redact | Action::KeepLast(_) if value.is_name => Action::Hash,
             action => action,
         };
         let mut plain = std::mem::take(&mut self.plain);

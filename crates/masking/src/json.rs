@@ -233,6 +233,7 @@ impl Lexer<'_> {
     fn key(&mut self, start: usize, end: usize) {
         let mut value = Value::new(start, end, Layer::Json, self.location);
         value.surveyed = true;
+        value.is_name = true;
         let levels = &self.reader.levels;
         let outer = levels.len().saturating_sub(1);
         let is_hidden = self.engine.value(self.text, &value, &|field| push_path(field, &levels[..outer], self.text));

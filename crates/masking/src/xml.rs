@@ -88,20 +88,16 @@ impl Lexer<'_> {
     /// Character data between tags, without the blanks around it.
     fn content(&mut self, start: usize, end: usize, layer: Layer, is_last: bool) {
         let content = &self.text[start..end];
-        let trimmed = content.trim_ascii();
-        if trimmed.is_empty() {
+        let blanks = content.len() - content.trim_ascii_start().len();
+        if blanks == content.len() {
             return;
         }
-        let start = start + (content.len() - content.trim_ascii_start().len());
+        // Blanks at a cut may belong to what goes on behind it.
+        let at_cut = self.at_cut && is_last;
+        let (start, end) = (start + blanks, if at_cut { end } else { start + content.trim_ascii_end().len() });
         let (forced, may_be_ssn) = self.reader.open.last().map_or((None, false), |top| (top.forced, top.may_be_ssn));
-        let end = start + trimmed.len();
-        let value = Value {
-            forced,
-            may_be_ssn,
-            at_cut: self.at_cut && is_last && end == self.end,
-            surveyed: true,
-            ..Value::new(start, end, layer, self.location)
-        };
+        let value =
+            Value { forced, may_be_ssn, at_cut, surveyed: true, ..Value::new(start, end, layer, self.location) };
         let open = &self.reader.open;
         self.engine.value(self.text, &value, &|field| push_path(field, open, self.text, None));
     }

@@ -45,7 +45,7 @@ pub(crate) fn card(rng: &mut StdRng) -> String {
         ("3528", 16),
         ("36", 14),
         ("62", 17),
-        ("5018", 13),
+        ("5018", 16),
     ][rng.random_range(0..10)];
     let mut number = prefix.to_owned() + &from(rng, DIGITS, len - prefix.len() - 1);
     let sum: u32 = number
