@@ -176,10 +176,11 @@ fn json_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
         byte @ (b'"' | b'\\' | b'/' | b'\'') => one(byte),
         b'u' => {
             let unit = hex4(text.get(2..)?)?;
-            if (0xd800..0xdc00).contains(&unit) && text.get(6..8) == Some(b"\\u") {
-                if let Some(low @ 0xdc00..0xe000) = text.get(8..).and_then(hex4) {
-                    return Some(utf8(12, 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)));
-                }
+            if (0xd800..0xdc00).contains(&unit)
+                && text.get(6..8) == Some(b"\\u")
+                && let Some(low @ 0xdc00..0xe000) = text.get(8..).and_then(hex4)
+            {
+                return Some(utf8(12, 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)));
             }
             Some(utf8(6, unit))
         }

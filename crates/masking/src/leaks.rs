@@ -197,7 +197,7 @@ fn base64_at(secret: &[u8], alignment: usize) -> Vec<Vec<u8>> {
     let text = STANDARD_NO_PAD.encode(&padded).into_bytes();
     // Characters that share bits with what is in front or behind.
     let front = [0, 2, 3][alignment];
-    let back = usize::from(padded.len() % 3 != 0);
+    let back = usize::from(!padded.len().is_multiple_of(3));
     let Some(own) = text.get(front..text.len() - back) else { return Vec::new() };
     let url = own.iter().map(|byte| match byte {
         b'+' => b'-',

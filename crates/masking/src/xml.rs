@@ -229,7 +229,7 @@ impl Lexer<'_> {
                 Some(_) => {}
             }
             let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'=' | b'>' | b'/');
-            let name = (at, at + text[at..].iter().position(|byte| ends(byte)).unwrap_or(text.len() - at));
+            let name = (at, at + text[at..].iter().position(ends).unwrap_or(text.len() - at));
             let equals = blanks(name.1);
             if name.1 > name.0 {
                 found(self, name, name);
@@ -246,7 +246,7 @@ impl Lexer<'_> {
                 }
                 _ => {
                     let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'>';
-                    let len = text[start..].iter().position(|byte| ends(byte)).unwrap_or(text.len() - start);
+                    let len = text[start..].iter().position(ends).unwrap_or(text.len() - start);
                     (start, start + len, start + len)
                 }
             };

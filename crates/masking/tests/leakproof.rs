@@ -53,8 +53,9 @@ fn nested_json(rng: &mut StdRng, depth: usize, strings: usize, secrets: &mut Vec
             secrets.push(number.clone());
             number
         }
-        2 | 3 => ["true", "null", "1.5e3", "-7", "[]", "{}"][below(rng, 6)].to_owned(),
-        3 if strings > 0 => {
+        2 => ["true", "null", "1.5e3", "-7", "[]", "{}"][below(rng, 6)].to_owned(),
+        3 if strings == 0 => "7".to_owned(),
+        3 => {
             let inner = nested_json(rng, 0, strings - 1, secrets);
             json_string(rng, &format!("{{\"inner\": {inner}}}"))
         }
@@ -131,7 +132,7 @@ fn json_of_any_nesting() {
         assert!(masker.found() >= u64::from(!secrets.is_empty()), "seed {seed} {secrets:?}\n{text}");
         assert_eq!(body(&mut masker, content_type, text.as_bytes(), false), out, "seed {seed}: the same again");
     }
-    assert!(planted > 1500, "{planted}");
+    assert!(planted > 500, "{planted}");
 }
 
 #[test]

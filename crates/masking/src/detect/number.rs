@@ -204,13 +204,13 @@ fn luhn(number: &[u8]) -> bool {
             if i % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Whether thirteen digits are an article number, GS1's check digit included.
 fn is_ean(number: &[u8]) -> bool {
     let sum: u32 = number.iter().enumerate().map(|(i, digit)| u32::from(digit - b'0') * [1, 3][i % 2]).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Countries and the length of their IBANs, as SWIFT's registry has them.
