@@ -70,7 +70,8 @@ fn orders(bytes: usize, secrets_every: usize) -> String {
 
 fn fastest(mut run: impl FnMut()) -> Duration {
     let mut best = Duration::MAX;
-    for _ in 0..7 {
+    // Short runs, of which the best counts: other programs disturb most of them.
+    for _ in 0..100 {
         let start = Instant::now();
         run();
         best = best.min(start.elapsed());
@@ -111,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (policy, settings) in [("credentials", &defaults), ("all detectors", &every)] {
         let mut masker = Masker::new(Arc::new(Policy::new(settings)?));
         for (name, content_type, body) in &bodies {
-            let rounds = (64 << 20) / body.len();
+            let rounds = ((1 << 20) / body.len()).max(1);
             let mut found = 0;
             let time = fastest(|| {
                 for _ in 0..rounds {
@@ -135,7 +136,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (name, bearer, cookies) in
             [("no credentials", false, false), ("bearer token", true, false), ("bearer and cookies", true, true)]
         {
-            let rounds = 100_000;
+            let rounds = 1000;
             let time = fastest(|| {
                 for i in 0..rounds {
                     masker.begin();

@@ -34,12 +34,12 @@ pub(crate) fn mask(
     if is_clean && !at_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
         let may_hide = match media.kind(text) {
             // A form's `+` is a space, an element's name is no `name=value`.
-            Kind::Form => memchr::memchr2(b'%', b'+', text).is_some(),
-            Kind::Xml => engine.policy.has_fields,
+            Kind::Form => memchr::memchr(b'+', text).is_some(),
+            Kind::Xml => engine.policy.has_fields || engine.policy.has_text,
             Kind::Multipart { .. } => true,
             Kind::Json | Kind::Text => false,
         };
-        if !may_hide && !Layer::Any.has_escapes(text) {
+        if !may_hide {
             return;
         }
     }

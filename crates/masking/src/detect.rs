@@ -4,18 +4,18 @@
 //! fixed distance, so that the time is linear in the text whatever it holds. None reads anything but the text: escapes
 //! are decoded before ([`crate::layer`]).
 
-mod email;
-mod ipv6;
+pub(crate) mod email;
+pub(crate) mod ipv6;
 mod literal;
-mod number;
-mod tail;
+pub(crate) mod number;
+pub(crate) mod tail;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub(crate) use literal::Literals;
 
-use crate::policy::{KindId, Policy};
+use crate::policy::KindId;
 
 /// A built-in detector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,21 +115,6 @@ pub(crate) struct Hit {
 impl Hit {
     pub(crate) fn new(start: usize, end: usize, kind: KindId) -> Self {
         Self { start, end, kind, partial: false, quiet: false }
-    }
-}
-
-/// Runs the built-in detectors over `text` and appends what they find, in no particular order.
-pub(crate) fn detect(policy: &Policy, text: &[u8], at_cut: bool, hits: &mut Vec<Hit>) {
-    policy.literals.find(text, at_cut, hits);
-    number::find(policy, text, hits);
-    if let Some(kind) = policy.detector(Detector::Email) {
-        email::find(text, kind, hits);
-    }
-    if let Some(kind) = policy.detector(Detector::Ipv6) {
-        ipv6::find(text, kind, hits);
-    }
-    if at_cut {
-        tail::find(policy, text, hits);
     }
 }
 

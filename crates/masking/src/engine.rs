@@ -15,6 +15,7 @@ use crate::layer::{Layer, View};
 use crate::pairs;
 use crate::policy::{KindId, Policy};
 use crate::token::TokenCache;
+use crate::walk::{Notes, walk};
 
 /// What replaces a redacted value. Of letters only, so that it can stand in every syntax.
 pub(crate) const REDACTED: &[u8] = b"REDACTED";
@@ -89,8 +90,8 @@ pub(crate) struct Engine {
     places: Vec<Place>,
     plain: Vec<u8>,
     views: [View; MAX_NESTING + 1],
-    /// Where a survey saw something, by start; and how far values have come in it.
-    seen: Vec<(usize, usize)>,
+    /// What a survey saw; and how far values have come in it.
+    notes: Notes,
     seen_next: usize,
     /// A secret whose action is to drop the body was found.
     pub(crate) drop: bool,
@@ -111,7 +112,7 @@ impl Engine {
             places: Vec::new(),
             plain: Vec::new(),
             views: Default::default(),
-            seen: Vec::new(),
+            notes: Notes::default(),
             seen_next: 0,
             drop: false,
         }
@@ -121,7 +122,7 @@ impl Engine {
     pub(crate) fn start(&mut self) {
         self.edits.clear();
         self.arena.clear();
-        self.seen.clear();
+        self.notes.seen.clear();
         self.seen_next = 0;
         self.drop = false;
     }
@@ -148,30 +149,37 @@ impl Engine {
     }
 
     /// Looks over a whole text of many values, so that [`Engine::value`] can pass over those in which nothing was seen.
-    /// True if nothing was seen at all.
+    /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
         let mut hits = std::mem::take(&mut self.hits);
+        let mut notes = std::mem::take(&mut self.notes);
         hits.clear();
-        self.scan(text, at_cut, true, &mut hits);
-        self.seen.clear();
-        self.seen_next = 0;
-        self.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
-        self.seen.sort_unstable();
+        notes.seen.clear();
+        (notes.has_names, notes.has_escapes) = (false, false);
+        self.scan(text, at_cut, Some(&mut notes), &mut hits);
+        notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
+        notes.seen.sort_unstable();
         // Merged, so that their ends are in order, too.
-        self.seen.dedup_by(|next, kept| {
+        notes.seen.dedup_by(|next, kept| {
             let joins = next.0 < kept.1;
             kept.1 = if joins { kept.1.max(next.1) } else { kept.1 };
             joins
         });
-        self.hits = hits;
-        self.seen.is_empty()
+        self.seen_next = 0;
+        (self.hits, self.notes) = (hits, notes);
+        self.notes.seen.is_empty() && !self.notes.has_names
+    }
+
+    /// Whether the survey saw names of fields that make secrets of their values; or escapes, which may hide some.
+    pub(crate) fn names_matter(&self) -> bool {
+        self.notes.has_names || self.notes.has_escapes
     }
 
     /// What kind of secret comes first in a text that is decoded from another and replaced as a whole.
     pub(crate) fn first_kind(&mut self, text: &[u8], at_cut: bool) -> Option<KindId> {
         let mut hits = std::mem::take(&mut self.hits);
         hits.clear();
-        self.scan(text, at_cut, false, &mut hits);
+        self.scan(text, at_cut, None, &mut hits);
         let first = hits.iter().min_by_key(|hit| (hit.start, hit.kind)).map(|hit| hit.kind);
         self.hits = hits;
         first
@@ -179,10 +187,10 @@ impl Engine {
 
     /// Whether the survey saw something in the range. Ranges come in order.
     fn was_seen(&mut self, start: usize, end: usize) -> bool {
-        while self.seen.get(self.seen_next).is_some_and(|seen| seen.1 <= start) {
+        while self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.1 <= start) {
             self.seen_next += 1;
         }
-        self.seen.get(self.seen_next).is_some_and(|seen| seen.0 < end)
+        self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.0 < end)
     }
 
     /// Looks through one value; true if anything in it is replaced. `field` appends the value's name to a finding.
@@ -194,14 +202,11 @@ impl Engine {
         if let Some(kind) = value.forced {
             return self.whole(text, value, kind, field);
         }
-        let inner = Layer::Any.has_escapes(raw) || value.layer == Layer::Percent { plus: true } && raw.contains(&b'+');
-        if value.surveyed && !inner && !value.may_be_ssn && self.policy.whole_patterns == 0 {
-            let seen = self.was_seen(value.start, value.end);
-            if !seen {
+        if value.surveyed && !value.may_be_ssn && self.policy.whole_patterns == 0 {
+            let has_blanks = value.layer == Layer::Percent { plus: true } && raw.contains(&b'+');
+            if !self.was_seen(value.start, value.end) && !has_blanks {
                 return false;
             }
-        } else if !self.policy.has_text && !self.policy.has_fields {
-            return false;
         }
         let mut views = std::mem::take(&mut self.views);
         let mut hits = std::mem::take(&mut self.hits);
@@ -216,7 +221,7 @@ impl Engine {
         loop {
             let seen = if level == 0 { raw } else { &views[level - 1].text };
             hits.clear();
-            self.scan(seen, value.at_cut, false, &mut hits);
+            self.scan(seen, value.at_cut, None, &mut hits);
             if value.may_be_ssn
                 && let Some(kind) = self.policy.detector(Detector::UsSsn)
                 && detect::is_ssn(seen.trim_ascii())
@@ -365,25 +370,23 @@ impl Engine {
         true
     }
 
-    /// Everything that is looked for in a text, appended to `hits` in no particular order. A survey leaves out own
-    /// regexes that say where a value starts or ends.
-    fn scan(&mut self, text: &[u8], at_cut: bool, is_survey: bool, hits: &mut Vec<Hit>) {
+    /// Everything that is looked for in a text, appended to `hits` in no particular order. A survey, which takes notes,
+    /// leaves out own regexes that say where a value starts or ends.
+    fn scan(&mut self, text: &[u8], at_cut: bool, notes: Option<&mut Notes>, hits: &mut Vec<Hit>) {
         let policy = &*self.policy;
-        if policy.has_fields {
-            pairs::find(&policy.fields, policy.credentials, text, |start, end, kind| {
-                hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, kind) });
-            });
+        let is_survey = notes.is_some();
+        walk(policy, text, notes, hits);
+        if at_cut {
+            for hit in hits.iter_mut() {
+                hit.partial |= hit.end == text.len();
+            }
         }
         if !policy.has_text {
             return;
         }
-        detect::detect(policy, text, at_cut, hits);
-        if let Some(kind) = policy.detector(Detector::UsSsn) {
-            pairs::find(&policy.ssn_fields, None, text, |start, end, _| {
-                if detect::is_ssn(text[start..end].trim_ascii()) {
-                    hits.push(Hit::new(start, end, kind));
-                }
-            });
+        policy.literals.find(text, at_cut, hits);
+        if at_cut {
+            detect::tail::find(policy, text, hits);
         }
         for (pattern, cache) in policy.patterns.iter().zip(&mut self.regex_caches) {
             if !(is_survey && pattern.is_whole) {

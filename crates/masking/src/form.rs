@@ -3,6 +3,7 @@
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::layer::{Layer, View};
+use crate::names::Meaning;
 use crate::policy::KindId;
 
 /// Of longer names the end is looked up.
@@ -61,7 +62,11 @@ pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut Vi
     } else {
         name
     };
-    (engine.policy.fields.kind(name), engine.policy.ssn_fields.kind(name).is_some())
+    match engine.policy.fields.meaning(name) {
+        Some(Meaning::Secret(kind)) => (Some(kind), false),
+        Some(Meaning::Ssn) => (None, true),
+        Some(Meaning::Harmless) | None => (None, false),
+    }
 }
 
 /// Appends the name of a field to that of a finding; or a star for one that is itself a secret.

@@ -2,8 +2,9 @@
 
 use crate::engine::{Engine, Value};
 use crate::finding::{Location, Side};
-use crate::form::push_name;
-use crate::layer::Layer;
+use crate::form::{self, push_name};
+use crate::layer::{Layer, View};
+use crate::names::Meaning;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -163,7 +164,10 @@ const SCHEMES: &[&str] = &[
 impl Class {
     pub(crate) fn of(policy: &Policy, name: &[u8]) -> Self {
         let is = |known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        let kind = policy.headers.kind(name);
+        let kind = match policy.headers.meaning(name) {
+            Some(Meaning::Secret(kind)) => Some(kind),
+            _ => None,
+        };
         let is_credential = kind.is_some() && kind == policy.credentials;
         match kind {
             _ if is(&["cookie", "cookie2", "x-original-cookie"]) && (kind.is_none() || is_credential) => {
@@ -255,7 +259,8 @@ fn cookie(
     if let [b'"', .., b'"'] = &text[from..to] {
         (from, to) = (from + 1, to - 1);
     }
-    let own = engine.policy.fields.kind(name).filter(|own| Some(*own) != engine.policy.credentials);
+    let own =
+        form::named(engine, name, layer, &mut View::default()).0.filter(|own| Some(*own) != engine.policy.credentials);
     let value = Value { forced: own.or(kind), ..Value::new(from, to, layer, location) };
     engine.value(text, &value, &|field| {
         push_name(field, header, false);

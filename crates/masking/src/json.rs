@@ -237,8 +237,10 @@ impl Lexer<'_> {
         let levels = &self.reader.levels;
         let outer = levels.len().saturating_sub(1);
         let is_hidden = self.engine.value(self.text, &value, &|field| push_path(field, &levels[..outer], self.text));
-        let name = &self.text[start..end];
-        let (key_rule, key_is_ssn) = named(self.engine, name, Layer::Json, &mut self.reader.scratch);
+        let (key_rule, key_is_ssn) = match self.engine.names_matter() {
+            true => named(self.engine, &self.text[start..end], Layer::Json, &mut self.reader.scratch),
+            false => (None, false),
+        };
         if let Some(level) = self.reader.levels.last_mut() {
             // Beyond the stack the deepest level stands for all.
             *level = Nesting {

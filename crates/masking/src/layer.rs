@@ -103,7 +103,8 @@ impl Layer {
     }
 
     /// The escape that `text` starts with: its length, what it stands for, and the length of that.
-    fn escape(self, text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+    #[inline]
+    pub(crate) fn escape(self, text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
         match (self, *text.first()?) {
             (Self::Json | Self::Any, b'\\') => json_escape(text),
             (Self::Percent { plus: true }, b'+') => Some((1, [b' ', 0, 0, 0], 1)),

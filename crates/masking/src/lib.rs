@@ -43,6 +43,7 @@ mod pattern;
 mod policy;
 mod target;
 mod token;
+mod walk;
 mod wide;
 mod xml;
 

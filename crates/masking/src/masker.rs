@@ -17,6 +17,8 @@ use crate::target::{self, Places};
 const CLASSES: usize = 256;
 /// Longer names are looked up each time.
 const MAX_NAME: usize = 48;
+/// Longer values are not remembered.
+const MAX_CLEAN: usize = 512;
 
 /// A value after masking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,8 @@ struct ClassSlot {
     /// 0 for an empty slot.
     len: u8,
     class: Class,
+    /// The latest value of this header in which nothing was found: clients send the same ones again and again.
+    clean: Vec<u8>,
 }
 
 impl Masker {
@@ -76,7 +80,7 @@ impl Masker {
             readers: Readers::default(),
             decoded: String::new(),
             encoded: Vec::new(),
-            classes: vec![ClassSlot { name: [0; MAX_NAME], len: 0, class: Class::Skipped }; CLASSES],
+            classes: vec![ClassSlot { name: [0; MAX_NAME], len: 0, class: Class::Skipped, clean: Vec::new() }; CLASSES],
         }
     }
 
@@ -87,11 +91,19 @@ impl Masker {
 
     /// Masks the value of the header `name`.
     pub fn header(&mut self, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
-        let class = self.class(name);
-        if class == Class::Skipped {
+        let Self { engine, classes, .. } = self;
+        let Some(slot) = slot(classes, &engine.policy, name) else {
+            header::mask(engine, Class::of(&engine.policy, name), side, name, value);
+            return self.masked(value);
+        };
+        if slot.class == Class::Skipped || !slot.clean.is_empty() && slot.clean == value {
             return Masked::Kept;
         }
-        header::mask(&mut self.engine, class, side, name, value);
+        header::mask(engine, slot.class, side, name, value);
+        if !engine.has_edits() && value.len() <= MAX_CLEAN {
+            slot.clean.clear();
+            slot.clean.extend_from_slice(value);
+        }
         self.masked(value)
     }
 
@@ -181,22 +193,23 @@ impl Masker {
     fn masked(&mut self, value: &[u8]) -> Masked<'_> {
         if self.engine.has_edits() { Masked::Replaced(self.engine.finish(value)) } else { Masked::Kept }
     }
+}
 
-    /// The class of a header, from the cache: a transaction has a dozen, and they are the same ones again and again.
-    fn class(&mut self, name: &[u8]) -> Class {
-        let policy = &self.engine.policy;
-        let (Some(first), Some(last)) = (name.first(), name.last()) else { return Class::of(policy, name) };
-        if name.len() > MAX_NAME {
-            return Class::of(policy, name);
-        }
-        let middle = name[name.len() / 2];
-        let mix = usize::from(*first) ^ usize::from(*last) << 3 ^ usize::from(middle) << 1 ^ name.len() << 4;
-        let slot = &mut self.classes[mix & (CLASSES - 1)];
-        if usize::from(slot.len) != name.len() || slot.name[..name.len()] != *name {
-            slot.class = Class::of(policy, name);
-            slot.name[..name.len()].copy_from_slice(name);
-            slot.len = name.len() as u8;
-        }
-        slot.class
+/// What is known of a header: a transaction has a dozen, and they are the same ones again and again. `None` for names
+/// that are too long to be kept.
+fn slot<'a>(slots: &'a mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<&'a mut ClassSlot> {
+    let (first, last) = (name.first()?, name.last()?);
+    if name.len() > MAX_NAME {
+        return None;
     }
+    let middle = name[name.len() / 2];
+    let mix = usize::from(*first) ^ usize::from(*last) << 3 ^ usize::from(middle) << 1 ^ name.len() << 4;
+    let slot = &mut slots[mix & (CLASSES - 1)];
+    if usize::from(slot.len) != name.len() || slot.name[..name.len()] != *name {
+        slot.class = Class::of(policy, name);
+        slot.name[..name.len()].copy_from_slice(name);
+        slot.len = name.len() as u8;
+        slot.clean.clear();
+    }
+    Some(slot)
 }

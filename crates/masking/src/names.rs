@@ -11,34 +11,39 @@ use crate::policy::KindId;
 /// Longer names are not looked up whole, but by their last so many letters.
 const MAX_NAME: usize = 64;
 /// Bits of the filter over a name's last three letters.
-const FILTER_BITS: usize = 4096;
+const FILTER_BITS: usize = 1 << 15;
 
 /// A set of names, each with the kind of secret its value is.
 pub(crate) struct Names {
-    exact: HashMap<Box<[u8]>, Rule, FixedState>,
+    exact: HashMap<Box<[u8]>, Meaning, FixedState>,
     /// Endings, longest first.
-    endings: Vec<(Box<[u8]>, Rule)>,
-    filter: [u64; FILTER_BITS / 64],
-    /// Whether a name has fewer than three letters.
-    has_short: bool,
+    endings: Vec<(Box<[u8]>, Meaning)>,
+    filter: Box<[u64]>,
 }
 
-/// What a name says of its value; `None` is an exception: the name is in the set, but its value is not a secret.
-type Rule = Option<KindId>;
+/// What a name says of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// It is a secret.
+    Secret(KindId),
+    /// If it is nine digits, they are a social security number.
+    Ssn,
+    /// It is not a secret, although the name looks so.
+    Harmless,
+}
 
 impl Names {
     pub(crate) fn new() -> Self {
         Self {
             exact: HashMap::with_hasher(FixedState::default()),
             endings: Vec::new(),
-            filter: [0; FILTER_BITS / 64],
-            has_short: false,
+            filter: vec![0; FILTER_BITS / 64].into(),
         }
     }
 
-    /// Adds a name, `*name` for all that end so. The first rule for a name stays. False if nothing is left of `name`
+    /// Adds a name, `*name` for all that end so. The first meaning of a name stays. False if nothing is left of `name`
     /// once it is normalized.
-    pub(crate) fn add(&mut self, name: &str, rule: Rule) -> bool {
+    pub(crate) fn add(&mut self, name: &str, meaning: Meaning) -> bool {
         let (ending, text) = match name.strip_prefix('*') {
             Some(rest) => (true, rest),
             None => (false, name),
@@ -48,38 +53,46 @@ impl Names {
         if normal.is_empty() || normal.len() > MAX_NAME {
             return false;
         }
-        match normal.last_chunk::<3>() {
-            Some(tail) => {
-                let bit = bit_of(*tail);
-                self.filter[bit / 64] |= 1 << (bit % 64);
-            }
+        let mut tail = [0; 3];
+        let len = normal.len().min(3);
+        tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
+        let bit = bit_of(tail);
+        self.filter[bit / 64] |= 1 << (bit % 64);
+        if ending && len < 3 {
             // A short ending: whatever is in front of it has to pass.
-            None if ending => {
-                self.filter = [u64::MAX; FILTER_BITS / 64];
-                self.has_short = true;
-            }
-            None => self.has_short = true,
+            self.filter.fill(u64::MAX);
         }
         if ending {
             if !self.endings.iter().any(|(known, _)| **known == normal[..]) {
-                self.endings.push((normal.into(), rule));
+                self.endings.push((normal.into(), meaning));
                 self.endings.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
             }
         } else {
-            self.exact.entry(normal.into()).or_insert(rule);
+            self.exact.entry(normal.into()).or_insert(meaning);
         }
         true
     }
 
-    /// The kind of secret the value of the field `name` is.
+    /// What the name of a field says of its value.
     #[inline]
-    pub(crate) fn kind(&self, name: &[u8]) -> Option<KindId> {
+    pub(crate) fn meaning(&self, name: &[u8]) -> Option<Meaning> {
         if self.may_end(name) { self.look_up(name) } else { None }
     }
 
     /// Whether a name of the set can end as `text` does: the quick test.
     #[inline]
     pub(crate) fn may_end(&self, text: &[u8]) -> bool {
+        // Nearly always the last three bytes are letters.
+        if let Some(last) = text.last_chunk::<3>()
+            && last.iter().all(u8::is_ascii_alphabetic)
+        {
+            let bit = bit_of(*last);
+            return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+        }
+        self.may_end_oddly(text)
+    }
+
+    fn may_end_oddly(&self, text: &[u8]) -> bool {
         let mut tail = [0; 3];
         let mut filled = 3;
         for byte in text.iter().rev().take(MAX_NAME) {
@@ -90,16 +103,21 @@ impl Names {
                 filled -= 1;
                 tail[filled] = normal;
                 if filled == 0 {
-                    let bit = bit_of(tail);
-                    return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+                    break;
                 }
             }
         }
-        self.has_short && filled < 3
+        // What is in front of a short name in a text is not part of it: it may be a short one, too.
+        (filled..3).any(|from| {
+            let mut tail = tail;
+            tail[..from].fill(0);
+            let bit = bit_of(tail);
+            self.filter[bit / 64] & (1 << (bit % 64)) != 0
+        })
     }
 
     #[cold]
-    fn look_up(&self, name: &[u8]) -> Option<KindId> {
+    fn look_up(&self, name: &[u8]) -> Option<Meaning> {
         let mut buffer = [0; MAX_NAME];
         let mut start = MAX_NAME;
         let backwards = name.iter().rev().filter_map(|byte| normal(*byte));
@@ -108,16 +126,17 @@ impl Names {
             buffer[start] = byte;
         }
         let name = &buffer[start..];
-        if let Some(rule) = self.exact.get(name) {
-            return *rule;
+        if let Some(meaning) = self.exact.get(name) {
+            return Some(*meaning);
         }
-        self.endings.iter().find(|(ending, _)| name.ends_with(ending)).and_then(|(_, rule)| *rule)
+        self.endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, meaning)| *meaning)
     }
 }
 
+/// Five bits of each of the last three letters, in either case.
 fn bit_of(tail: [u8; 3]) -> usize {
-    let [a, b, c] = tail.map(usize::from);
-    (a.wrapping_mul(31) ^ b.wrapping_mul(7) << 4 ^ c << 2 ^ c.wrapping_mul(113)) & (FILTER_BITS - 1)
+    let [a, b, c] = tail.map(|byte| usize::from(byte & 31));
+    a << 10 | b << 5 | c
 }
 
 /// What a byte of a name counts as: nothing, or its lower case.
@@ -389,7 +408,7 @@ mod tests {
     fn credentials() -> Names {
         let mut names = Names::new();
         for name in CREDENTIAL_FIELDS.iter().chain(CREDENTIAL_HEADERS) {
-            assert!(names.add(name, Some(KindId(0))), "{name}");
+            assert!(names.add(name, Meaning::Secret(KindId(0))), "{name}");
         }
         names
     }
@@ -421,10 +440,10 @@ mod tests {
             "PW",
             "AspSessionId",
         ] {
-            assert!(names.kind(name.as_bytes()).is_some(), "{name}");
+            assert!(names.meaning(name.as_bytes()).is_some(), "{name}");
         }
         let long = format!("{}password", "x".repeat(1000));
-        assert!(names.kind(long.as_bytes()).is_some());
+        assert!(names.meaning(long.as_bytes()).is_some());
     }
 
     #[test]
@@ -455,18 +474,18 @@ mod tests {
             "-2",
             "etag",
         ] {
-            assert!(names.kind(name.as_bytes()).is_none(), "{name}");
+            assert!(names.meaning(name.as_bytes()).is_none(), "{name}");
         }
     }
 
     #[test]
     fn exceptions_come_first() {
         let mut names = Names::new();
-        assert!(names.add("next_page_token", None));
-        assert!(names.add("*token", Some(KindId(3))));
-        assert_eq!(names.kind(b"nextPageToken"), None);
-        assert_eq!(names.kind(b"pageToken"), Some(KindId(3)));
-        assert!(!names.add("--", None));
-        assert!(!names.add("*", None));
+        assert!(names.add("next_page_token", Meaning::Harmless));
+        assert!(names.add("*token", Meaning::Secret(KindId(3))));
+        assert_eq!(names.meaning(b"nextPageToken"), Some(Meaning::Harmless));
+        assert_eq!(names.meaning(b"pageToken"), Some(Meaning::Secret(KindId(3))));
+        assert!(!names.add("--", Meaning::Harmless));
+        assert!(!names.add("*", Meaning::Harmless));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Also the user information of URLs (`scheme://user:password@host`).
 
-use crate::names::Names;
+use crate::names::{Meaning, Names};
 use crate::policy::KindId;
 
 /// The longest name looked at.
@@ -14,42 +14,58 @@ const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
 const MAX_USERINFO: usize = 512;
 
-/// Calls `found` with the range and kind of each value whose name is in the set. `credentials` is the kind of user
-/// information.
-pub(crate) fn find(
-    names: &Names,
-    credentials: Option<KindId>,
-    text: &[u8],
-    mut found: impl FnMut(usize, usize, KindId),
-) {
-    let mut done = 0;
-    for at in memchr::memchr2_iter(b':', b'=', text) {
-        if at < done {
-            continue;
-        }
-        if text[at] == b':' && text.get(at + 1..at + 3) == Some(b"//") {
-            if let (Some(kind), Some(len)) = (credentials, userinfo_len(&text[at + 3..])) {
-                done = at + 3 + len;
-                found(at + 3, done, kind);
-            }
-            continue;
-        }
-        let name_end = name_end(text, done, at);
-        if !names.may_end(&text[done..name_end]) {
-            continue;
-        }
-        let is_name = |byte: &u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
-        };
-        let len = text[done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is_name(byte)).count();
-        if let Some(kind) = names.kind(&text[name_end - len..name_end]) {
-            let (start, end) = value(text, at);
-            if is_secret(&text[start..end]) {
-                done = end;
-                found(start, end, kind);
-            }
-        }
+/// A value whose name says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// The value; empty if it is an object or array, or nothing.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) meaning: Meaning,
+}
+
+/// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far
+/// pairs have been found.
+#[inline]
+pub(crate) fn at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize, done: &mut usize) -> Option<Pair> {
+    if at < *done {
+        return None;
     }
+    // Mostly a quote is in front of it, and the name in front of that; or the name alone.
+    let near = match text[..at].last() {
+        Some(b'"') => at - 1,
+        _ => at,
+    };
+    if near > *done + 3
+        && text[near - 1].is_ascii_alphabetic()
+        && !names.may_end(&text[*done..near])
+        && text.get(at + 1) != Some(&b'/')
+    {
+        return None;
+    }
+    slowly_at(names, credentials, text, at, done)
+}
+
+fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize, done: &mut usize) -> Option<Pair> {
+    if text[at] == b':' && text.get(at + 1..at + 3) == Some(b"//") {
+        let len = userinfo_len(&text[at + 3..])?;
+        let meaning = Meaning::Secret(credentials?);
+        *done = at + 3 + len;
+        return Some(Pair { start: at + 3, end: *done, meaning });
+    }
+    let name_end = name_end(text, *done, at);
+    if !names.may_end(&text[*done..name_end]) {
+        return None;
+    }
+    let is_name = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
+    };
+    let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is_name(byte)).count();
+    let meaning = names.meaning(&text[name_end - len..name_end]).filter(|meaning| *meaning != Meaning::Harmless)?;
+    let (start, end) = value(text, at);
+    if is_secret(&text[start..end]) {
+        *done = end;
+    }
+    Some(Pair { start, end, meaning })
 }
 
 /// Where the name ends whose separator is at `at`.
@@ -132,11 +148,12 @@ mod tests {
     fn found(text: &str) -> Vec<&str> {
         let mut names = Names::new();
         for name in ["*password", "*token", "pin", "authorization"] {
-            names.add(name, Some(KindId(1)));
+            names.add(name, Meaning::Secret(KindId(1)));
         }
-        let mut values = Vec::new();
-        find(&names, Some(KindId(1)), text.as_bytes(), |start, end, _| values.push(&text[start..end]));
-        values
+        let mut done = 0;
+        let signs = text.match_indices([':', '=']).map(|(sign, _)| sign);
+        let pairs = signs.filter_map(|sign| at(&names, Some(KindId(1)), text.as_bytes(), sign, &mut done));
+        pairs.map(|pair| &text[pair.start..pair.end]).filter(|value| is_secret(value.as_bytes())).collect()
     }
 
     #[test]

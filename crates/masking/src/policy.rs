@@ -6,9 +6,10 @@ use crate::action::Action;
 use crate::detect::{Detector, Literals};
 use crate::fpe_cipher::Fpe;
 use crate::json_path::JsonPath;
-use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, Names, SSN_FIELDS};
+use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, Meaning, Names, SSN_FIELDS};
 use crate::pattern::CompiledPattern;
 use crate::token::TokenKey;
+use crate::walk::Stops;
 
 /// Shorter keys are refused.
 const MIN_KEY_BYTES: usize = 16;
@@ -134,8 +135,9 @@ pub struct Policy {
     pub(crate) fields: Names,
     /// The same of headers.
     pub(crate) headers: Names,
-    /// The names that make nine digits a social security number.
-    pub(crate) ssn_fields: Names,
+    /// Where a walk over a value stops, and a survey of a text.
+    pub(crate) stops: Stops,
+    pub(crate) survey_stops: Stops,
     pub(crate) literals: Literals,
     pub(crate) patterns: Vec<CompiledPattern>,
     /// How many of them say where a value starts or ends.
@@ -200,7 +202,7 @@ impl Policy {
             }
             let id = kind(&rule.name, rule.action);
             for (j, name) in rule.fields.iter().enumerate() {
-                if !fields.add(name, Some(id)) || !headers.add(name, Some(id)) {
+                if !fields.add(name, Meaning::Secret(id)) || !headers.add(name, Meaning::Secret(id)) {
                     problem(
                         format!("fields[{i}].fields[{j}]"),
                         format!(
@@ -211,7 +213,7 @@ impl Policy {
             }
         }
         for (i, name) in settings.not_credentials.iter().enumerate() {
-            if !fields.add(name, None) || !headers.add(name, None) {
+            if !fields.add(name, Meaning::Harmless) || !headers.add(name, Meaning::Harmless) {
                 problem(
                     format!("not_credentials[{i}]"),
                     format!("`{name}` is no field name: 1 to 64 bytes besides `-`, `_`, `.`, after an optional `*`"),
@@ -223,11 +225,11 @@ impl Policy {
             let id = kind("CREDENTIAL", settings.credentials_action);
             credentials = Some(id);
             for name in CREDENTIAL_FIELDS {
-                fields.add(name, Some(id));
-                headers.add(name, Some(id));
+                fields.add(name, Meaning::Secret(id));
+                headers.add(name, Meaning::Secret(id));
             }
             for name in CREDENTIAL_HEADERS {
-                headers.add(name, Some(id));
+                headers.add(name, Meaning::Secret(id));
             }
         }
 
@@ -239,10 +241,9 @@ impl Policy {
             }
             *slot = Some(kind(detector.name(), *action));
         }
-        let mut ssn_fields = Names::new();
         if detectors[Detector::UsSsn as usize].is_some() {
             for name in SSN_FIELDS {
-                ssn_fields.add(name, Some(KindId(0)));
+                fields.add(name, Meaning::Ssn);
             }
         }
 
@@ -270,6 +271,8 @@ impl Policy {
             return Err(InvalidSettings(problems));
         }
         let has_fields = settings.credentials || !settings.fields.is_empty();
+        let is_on = |detector: Detector| detectors[detector as usize].is_some();
+        let (stops, survey_stops) = (Stops::new(is_on, has_fields, false), Stops::new(is_on, has_fields, true));
         Ok(Self {
             has_text: !settings.detectors.is_empty() || !patterns.is_empty(),
             has_fields,
@@ -280,7 +283,8 @@ impl Policy {
             detectors,
             fields,
             headers,
-            ssn_fields,
+            stops,
+            survey_stops,
             patterns,
             paths,
             token_key: TokenKey::derive(&settings.key, "sensor masking: tokens"),

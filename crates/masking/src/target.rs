@@ -20,11 +20,7 @@ pub(crate) struct Places<'a> {
 pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut: bool) {
     engine.start();
     let hides = engine.policy.has_text && engine.policy.whole_patterns > 0;
-    if engine.survey(text, at_cut)
-        && !hides
-        && memchr::memchr2(b'%', b'+', text).is_none()
-        && !Layer::Any.has_escapes(text)
-    {
+    if engine.survey(text, at_cut) && !hides && memchr::memchr(b'+', text).is_none() {
         return;
     }
     let named = |name: &'static str| {

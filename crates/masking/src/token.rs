@@ -12,12 +12,10 @@ pub(crate) const TOKEN_BYTES: usize = 30;
 
 pub(crate) type Token = [u8; TOKEN_BYTES];
 
-/// Cached values; a power of two.
-const SLOTS: usize = 512;
-/// Longer values are hashed each time, so that the cache of a worker stays below 1 MiB.
+/// Sets of two cached values; a power of two.
+const SETS: usize = 512;
+/// Longer values are hashed each time, so that the cache of a worker stays below 2 MiB.
 const MAX_CACHED: usize = 2000;
-/// Shorter values are hashed as quickly as they are looked up.
-const MIN_CACHED: usize = 8;
 
 /// HMAC-SHA-256 with its key's state computed once.
 #[derive(Clone)]
@@ -75,30 +73,37 @@ struct Slot {
 
 impl TokenCache {
     pub(crate) fn new() -> Self {
-        Self { slots: vec![Slot { value: Vec::new(), token: [0; TOKEN_BYTES] }; SLOTS] }
+        Self { slots: vec![Slot { value: Vec::new(), token: [0; TOKEN_BYTES] }; 2 * SETS] }
     }
 
     /// The token of `value` under `key`, which must be the same at every call.
     pub(crate) fn token(&mut self, key: &TokenKey, value: &[u8]) -> Token {
-        if value.len() < MIN_CACHED || value.len() > MAX_CACHED {
+        if value.is_empty() || value.len() > MAX_CACHED {
             return key.token(value);
         }
-        let slot = &mut self.slots[slot_of(value)];
-        if slot.value != value {
-            slot.token = key.token(value);
-            slot.value.clear();
-            slot.value.extend_from_slice(value);
+        let first = 2 * set_of(value);
+        let Some([newest, older]) = self.slots.get_mut(first..first + 2) else { return key.token(value) };
+        if newest.value != value {
+            std::mem::swap(newest, older);
+            if newest.value != value {
+                newest.token = key.token(value);
+                newest.value.clear();
+                newest.value.extend_from_slice(value);
+            }
         }
-        slot.token
+        newest.token
     }
 }
 
-/// Where a value of at least eight bytes is cached. The middle and the end of tokens are what differs between them.
-fn slot_of(value: &[u8]) -> usize {
-    let word = |at: usize| value[at..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let last = value.len() - 8;
+/// Where a value is cached. The middle and the end of tokens are what differs between them.
+fn set_of(value: &[u8]) -> usize {
+    let word = |at: usize| match value[at..].first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => value[at..].iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let last = value.len().saturating_sub(8);
     let mix = word(last) ^ word(last / 2).rotate_left(21) ^ word(0).rotate_left(42) ^ value.len() as u64;
-    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize & (SLOTS - 1)
+    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize & (SETS - 1)
 }
 
 #[cfg(test)]

@@ -7,19 +7,17 @@ use crate::policy::KindId;
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 255;
 
-pub(crate) fn find(text: &[u8], kind: KindId, hits: &mut Vec<Hit>) {
-    let mut done = 0;
-    for at in memchr::memchr_iter(b'@', text) {
-        if at < done {
-            continue;
-        }
-        let start = at - local_len(&text[done..at]);
-        if let Some(len) = domain_len(&text[at + 1..])
-            && start < at
-        {
-            done = at + 1 + len;
-            hits.push(Hit::new(start, done, kind));
-        }
+/// Looks around the `@` at `at`. `done` is how far addresses have been found.
+pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
+    if at < *done {
+        return;
+    }
+    let start = at - local_len(&text[*done..at]);
+    if start < at
+        && let Some(len) = domain_len(&text[at + 1..])
+    {
+        *done = at + 1 + len;
+        hits.push(Hit::new(start, *done, kind));
     }
 }
 
@@ -61,7 +59,10 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let mut hits = Vec::new();
-        find(text.as_bytes(), KindId(0), &mut hits);
+        let mut done = 0;
+        for (sign, _) in text.match_indices('@') {
+            at(text.as_bytes(), sign, &mut done, KindId(0), &mut hits);
+        }
         hits.iter().map(|hit| String::from_utf8_lossy(&text.as_bytes()[hit.start..hit.end]).into_owned()).collect()
     }
 

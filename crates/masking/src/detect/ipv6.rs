@@ -8,33 +8,28 @@ use crate::policy::KindId;
 /// Characters of the longest spelling: seven groups of four, and an IPv4 address behind them.
 const MAX_LEN: usize = 45;
 
-pub(crate) fn find(text: &[u8], kind: KindId, hits: &mut Vec<Hit>) {
-    let mut done = 0;
-    for at in memchr::memchr_iter(b':', text) {
-        if at < done {
-            continue;
-        }
-        let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':';
-        // Only where two parts meet: in JSON most colons stand behind a quote.
-        if !text.get(at + 1).is_some_and(is_part) {
-            continue;
-        }
-        let start = at - text[done..at].iter().rev().take(MAX_LEN).take_while(|byte| is_part(byte)).count();
-        let run = text[start..].iter().take_while(|byte| is_part(byte) || **byte == b'.').count();
-        done = start + run;
-        let mut candidate = &text[start..done];
-        while let [rest @ .., b'.'] = candidate {
-            candidate = rest;
-        }
-        for (skip, trim) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-            // A colon of the sentence on either side (`ip:fe80::1`, `fe80::1: unreachable`).
-            let Some(part) = candidate.get(skip..candidate.len().saturating_sub(trim)) else { break };
-            let (from, to) = (start + skip, start + skip + part.len());
-            let sides = (skip == 0 || candidate[0] == b':') && (trim == 0 || candidate.last() == Some(&b':'));
-            if sides && starts_word(text, from) && ends_word(text, to) && is_address(part) {
-                hits.push(Hit::new(from, to, kind));
-                break;
-            }
+/// Looks around the `:` at `at`. `done` is how far has been looked.
+pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
+    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':';
+    // Only where two parts meet: in JSON most colons stand behind a quote.
+    if at < *done || !text.get(at + 1).is_some_and(is_part) {
+        return;
+    }
+    let start = at - text[*done..at].iter().rev().take(MAX_LEN).take_while(|byte| is_part(byte)).count();
+    let run = text[start..].iter().take_while(|byte| is_part(byte) || **byte == b'.').count();
+    *done = start + run;
+    let mut candidate = &text[start..*done];
+    while let [rest @ .., b'.'] = candidate {
+        candidate = rest;
+    }
+    for (skip, trim) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        // A colon of the sentence on either side (`ip:fe80::1`, `fe80::1: unreachable`).
+        let Some(part) = candidate.get(skip..candidate.len().saturating_sub(trim)) else { break };
+        let (from, to) = (start + skip, start + skip + part.len());
+        let sides = (skip == 0 || candidate[0] == b':') && (trim == 0 || candidate.last() == Some(&b':'));
+        if sides && starts_word(text, from) && ends_word(text, to) && is_address(part) {
+            hits.push(Hit::new(from, to, kind));
+            break;
         }
     }
 }
@@ -56,7 +51,10 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         let mut hits = Vec::new();
-        find(text.as_bytes(), KindId(0), &mut hits);
+        let mut done = 0;
+        for (sign, _) in text.match_indices(':') {
+            at(text.as_bytes(), sign, &mut done, KindId(0), &mut hits);
+        }
         hits.iter().map(|hit| &text[hit.start..hit.end]).collect()
     }
 

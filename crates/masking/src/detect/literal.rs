@@ -88,6 +88,8 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::ApiKey, "AGE-SECRET-KEY-1", Shape::Word(50)),
 ];
 
+/// No secret of these is shorter.
+const SHORTEST: usize = 12;
 /// How far behind an access key id its secret key is looked for.
 const AWS_NEAR: usize = 256;
 /// Characters of an AWS secret key.
@@ -137,6 +139,9 @@ impl Literals {
     }
 
     pub(crate) fn find(&self, text: &[u8], at_cut: bool, hits: &mut Vec<Hit>) {
+        if text.len() < SHORTEST && !at_cut {
+            return;
+        }
         let mut done = 0;
         let mut check = |pattern: usize, start: usize| {
             let Some((kind, len, shape)) = self.rules.get(pattern) else { return };

@@ -5,78 +5,60 @@
 use super::{Detector, Hit, ends_word, starts_word};
 use crate::policy::{KindId, Policy};
 
-pub(crate) fn find(policy: &Policy, text: &[u8], hits: &mut Vec<Hit>) {
-    let card = policy.detector(Detector::CreditCard);
-    let iban = policy.detector(Detector::Iban);
-    let ssn = policy.detector(Detector::UsSsn);
-    let phone = policy.detector(Detector::Phone);
-    let ipv4 = policy.detector(Detector::Ipv4);
-    if [card, iban, ssn, phone, ipv4].iter().all(Option::is_none) {
-        return;
+/// Looks at the run of digits that starts at `start`; where it ends. `done` is how far numbers have been found: what is
+/// within one is not looked at again.
+#[inline]
+pub(crate) fn at(policy: &Policy, text: &[u8], start: usize, done: &mut usize, hits: &mut Vec<Hit>) -> usize {
+    let end = start + digits(&text[start..]);
+    let (len, next) = (end - start, text.get(end).copied());
+    let before = if start > 0 { text[start - 1] } else { b' ' };
+    // The short runs of dates, prices and ids, which most are.
+    let may_go_on = matches!(next, Some(b' ' | b'-' | b'.')) && text.get(end + 1).is_some_and(u8::is_ascii_digit);
+    let may_be_inside = before.is_ascii_alphabetic() && len >= 2 || matches!(before, b'+' | b'(');
+    if (len >= 12 || may_go_on || may_be_inside) && start >= *done {
+        look(policy, text, (start, end), done, hits);
     }
-    let mut from = 0;
-    // How far hits reach: what is within one is not looked at again.
-    let mut done = 0;
-    while let Some(start) = next_digit(text, from) {
-        let end = start + digits(&text[start..]);
-        from = end;
-        if start < done {
-            continue;
-        }
-        let (len, next) = (end - start, text.get(end).copied());
-        let before = |n: usize| start.checked_sub(n).map(|at| text[at]);
-        let mut hit = |range: Option<(usize, usize)>, kind: Option<KindId>| {
-            if let (Some((start, end)), Some(kind)) = (range, kind) {
-                hits.push(Hit::new(start, end, kind));
-                done = end;
-                return true;
-            }
-            false
-        };
-        if len >= 12 {
-            if card.is_some() && hit(card_plain(text, start, end), card) {
-                continue;
-            }
-        } else {
-            let grouped = matches!(next, Some(b' ' | b'-')) && text.get(end + 1).is_some_and(u8::is_ascii_digit);
-            if grouped && len == 4 && card.is_some() && hit(card_grouped(text, start), card) {
-                continue;
-            }
-            if len == 3 && next == Some(b'-') && ssn.is_some() && hit(ssn_dashed(text, start), ssn) {
-                continue;
-            }
-            if len <= 3 && next == Some(b'.') && ipv4.is_some() && hit(ipv4_at(text, start), ipv4) {
-                continue;
-            }
-        }
-        if before(1).is_some_and(|byte| byte.is_ascii_alphabetic()) {
-            if len >= 2 && iban.is_some() {
-                hit(iban_at(text, start), iban);
-            }
-        } else if phone.is_some() {
-            let plus = match before(1) {
-                Some(b'+') => Some(1),
-                Some(b'(') if before(2) == Some(b'+') => Some(2),
-                _ => None,
-            };
-            if let Some(plus) = plus {
-                hit(phone_at(text, start - plus), phone);
-            }
-        }
-    }
+    end
 }
 
-/// The first digit from `from` on.
-#[inline]
-fn next_digit(text: &[u8], mut from: usize) -> Option<usize> {
-    // Blocks without any digit are passed in wide steps (the compiler makes vectors of it).
-    while let Some(block) = text.get(from..from + 16) {
-        if block.iter().fold(0_u8, |any, byte| any | u8::from(byte.wrapping_sub(b'0') < 10)) != 0 {
-            break;
+fn look(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut usize, hits: &mut Vec<Hit>) {
+    let on = |detector| policy.detector(detector);
+    let (len, next) = (end - start, text.get(end).copied());
+    let before = |n: usize| start.checked_sub(n).map(|at| text[at]);
+    let mut hit = |range: Option<(usize, usize)>, kind: KindId| {
+        if let Some((start, end)) = range {
+            hits.push(Hit::new(start, end, kind));
+            *done = end;
         }
-        from += 16;
+        range.is_some()
+    };
+    if len >= 12 {
+        if on(Detector::CreditCard).is_some_and(|kind| hit(card_plain(text, start, end), kind)) {
+            return;
+        }
+    } else if text.get(end + 1).is_some_and(u8::is_ascii_digit) {
+        let is_found = match (len, next) {
+            (4, Some(b' ' | b'-')) => on(Detector::CreditCard).is_some_and(|kind| hit(card_grouped(text, start), kind)),
+            (3, Some(b'-')) => on(Detector::UsSsn).is_some_and(|kind| hit(ssn_dashed(text, start), kind)),
+            (1..=3, Some(b'.')) => on(Detector::Ipv4).is_some_and(|kind| hit(ipv4_at(text, start), kind)),
+            _ => false,
+        };
+        if is_found {
+            return;
+        }
     }
-    text.get(from..)?.iter().position(u8::is_ascii_digit).map(|at| from + at)
+    match before(1) {
+        Some(letter) if letter.is_ascii_alphabetic() && len >= 2 => {
+            let _ = on(Detector::Iban).is_some_and(|kind| hit(iban_at(text, start), kind));
+        }
+        Some(b'+') => {
+            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone_at(text, start - 1), kind));
+        }
+        Some(b'(') if before(2) == Some(b'+') => {
+            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone_at(text, start - 2), kind));
+        }
+        _ => {}
+    }
 }
 
 fn digits(text: &[u8]) -> usize {
