@@ -153,14 +153,13 @@ impl Lexer<'_> {
     /// Where the string's content ends that starts at `from`, and whether a quote ends it.
     fn string_end(&self, mut from: usize) -> (usize, bool) {
         let text = &self.text[..self.end];
-        while let Some(at) = text.get(from..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-            let at = from + at;
-            if text[at] == b'"' {
-                return (at, true);
+        loop {
+            match text.get(from..).and_then(next_quote) {
+                None => return (self.end, false),
+                Some(len) if text[from + len] == b'"' => return (from + len, true),
+                Some(len) => from += len + 2,
             }
-            from = at + 2;
         }
-        (self.end, false)
     }
 
     fn open(&mut self, is_array: bool) {
@@ -275,6 +274,29 @@ impl Lexer<'_> {
             Value { at_cut: self.at_cut, surveyed: true, ..Value::new(start, self.end, Layer::Plain, self.location) };
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
+}
+
+/// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before
+/// the first few words.
+#[inline]
+fn next_quote(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let mut at = 0;
+    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*bytes);
+        let (quotes, backslashes) = (word ^ ONES * b'"' as u64, word ^ ONES * b'\\' as u64);
+        // The lowest bit set is exact; those above it may not be.
+        let found = (quotes.wrapping_sub(ONES) & !quotes | backslashes.wrapping_sub(ONES) & !backslashes) & HIGHS;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        if at == 64 {
+            break;
+        }
+    }
+    memchr::memchr2(b'"', b'\\', text.get(at..)?).map(|len| at + len)
 }
 
 /// The place of a value: `accounts.0.number`.

@@ -129,6 +129,11 @@ impl Layer {
             }
             return;
         }
+        // Tokens and the like.
+        if replacement.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            out.extend_from_slice(replacement);
+            return;
+        }
         for byte in replacement.iter().copied() {
             let safe = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*');
             match self {
@@ -194,7 +199,8 @@ fn json_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
 }
 
 fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
-    let name_len = text.iter().take(12).position(|byte| *byte == b';')?;
+    let is_name = text.get(1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'#');
+    let name_len = text.iter().take(if is_name { 12 } else { 0 }).position(|byte| *byte == b';')?;
     let name = &text[1..name_len];
     let one = |byte: u8| Some((name_len + 1, [byte, 0, 0, 0], 1));
     match name {

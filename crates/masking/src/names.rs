@@ -82,12 +82,20 @@ impl Names {
     /// Whether a name of the set can end as `text` does: the quick test.
     #[inline]
     pub(crate) fn may_end(&self, text: &[u8]) -> bool {
-        // Nearly always the last three bytes are letters.
-        if let Some(last) = text.last_chunk::<3>()
-            && last.iter().all(u8::is_ascii_alphabetic)
+        // Nearly always the last three bytes are letters; or two, and what is in front is no part of a name.
+        if let Some([first, second, third]) = text.last_chunk::<3>()
+            && second.is_ascii_alphabetic()
+            && third.is_ascii_alphabetic()
         {
-            let bit = bit_of(*last);
-            return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+            let tail = match first {
+                letter if letter.is_ascii_alphabetic() => Some([*first, *second, *third]),
+                b'"' | b'&' | b'?' | b',' | b'{' | b'<' | b'/' => Some([0, *second, *third]),
+                _ => None,
+            };
+            if let Some(tail) = tail {
+                let bit = bit_of(tail);
+                return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+            }
         }
         self.may_end_oddly(text)
     }

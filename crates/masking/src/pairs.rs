@@ -35,12 +35,24 @@ pub(crate) fn at(names: &Names, credentials: Option<KindId>, text: &[u8], at: us
         Some(b'"') => at - 1,
         _ => at,
     };
-    if near > *done + 3
-        && text[near - 1].is_ascii_alphabetic()
-        && !names.may_end(&text[*done..near])
-        && text.get(at + 1) != Some(&b'/')
-    {
-        return None;
+    let is_url = text.get(at + 1) == Some(&b'/');
+    match text[..near].last() {
+        Some(letter) if letter.is_ascii_alphabetic() => {
+            if !is_url && !names.may_end(&text[*done..near]) {
+                return None;
+            }
+        }
+        // A time of the day: numbers alone name nothing.
+        Some(digit) if digit.is_ascii_digit() => {
+            let run = text[*done..near].iter().rev().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+            if run == 2 && near >= *done + 4 {
+                let [before, in_front] = [text[near - 4], text[near - 3]];
+                if in_front == b':' || in_front == b' ' || in_front == b'T' && before.is_ascii_digit() {
+                    return None;
+                }
+            }
+        }
+        _ => {}
     }
     slowly_at(names, credentials, text, at, done)
 }

@@ -103,7 +103,7 @@ fn set_of(value: &[u8]) -> usize {
     };
     let last = value.len().saturating_sub(8);
     let mix = word(last) ^ word(last / 2).rotate_left(21) ^ word(0).rotate_left(42) ^ value.len() as u64;
-    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize & (SETS - 1)
+    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SETS.ilog2())) as usize
 }
 
 #[cfg(test)]

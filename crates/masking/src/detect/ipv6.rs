@@ -12,7 +12,7 @@ const MAX_LEN: usize = 45;
 pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
     let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':';
     // Only where two parts meet: in JSON most colons stand behind a quote.
-    if at < *done || !text.get(at + 1).is_some_and(is_part) {
+    if at < *done || at == 0 || !text.get(at + 1).is_some_and(is_part) || !is_part(&text[at - 1]) {
         return;
     }
     let start = at - text[*done..at].iter().rev().take(MAX_LEN).take_while(|byte| is_part(byte)).count();
@@ -21,6 +21,11 @@ pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &
     let mut candidate = &text[start..*done];
     while let [rest @ .., b'.'] = candidate {
         candidate = rest;
+    }
+    // Either all eight groups or a gap; a time of the day has neither.
+    let colons = candidate.iter().filter(|byte| **byte == b':').count();
+    if colons < 6 && memchr::memmem::find(candidate, b"::").is_none() {
+        return;
     }
     for (skip, trim) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
         // A colon of the sentence on either side (`ip:fe80::1`, `fe80::1: unreachable`).

@@ -14,7 +14,14 @@ pub(crate) fn at(policy: &Policy, text: &[u8], start: usize, done: &mut usize, h
     let before = if start > 0 { text[start - 1] } else { b' ' };
     // The short runs of dates, prices and ids, which most are.
     let may_go_on = matches!(next, Some(b' ' | b'-' | b'.')) && text.get(end + 1).is_some_and(u8::is_ascii_digit);
-    let may_be_inside = before.is_ascii_alphabetic() && len >= 2 || matches!(before, b'+' | b'(');
+    let may_be_inside = match before {
+        b'+' | b'(' => true,
+        // Two letters that are a country, with nothing in front.
+        letter if letter.is_ascii_alphabetic() => {
+            len >= 2 && start >= 2 && has_iban([text[start - 2], letter]) && starts_word(text, start - 2)
+        }
+        _ => false,
+    };
     if (len >= 12 || may_go_on || may_be_inside) && start >= *done {
         look(policy, text, (start, end), done, hits);
     }
@@ -287,6 +294,24 @@ const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"XK", 20),
     (b"YE", 30),
 ];
+
+/// For each first letter the second ones of the countries that have IBANs.
+const IBAN_COUNTRIES: [u32; 32] = {
+    let mut seconds = [0; 32];
+    let mut i = 0;
+    while i < IBAN_LENGTHS.len() {
+        let [first, second] = *IBAN_LENGTHS[i].0;
+        seconds[first as usize & 31] |= 1 << (second & 31);
+        i += 1;
+    }
+    seconds
+};
+
+/// Whether two bytes can be a country with IBANs, in either case.
+#[inline]
+fn has_iban([first, second]: [u8; 2]) -> bool {
+    first.is_ascii_alphabetic() && IBAN_COUNTRIES[usize::from(first & 31)] & 1 << (second & 31) != 0
+}
 
 /// How long an IBAN of the country is.
 pub(super) fn iban_len(country: [u8; 2]) -> Option<usize> {
