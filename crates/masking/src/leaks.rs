@@ -206,3 +206,59 @@ fn base64_at(secret: &[u8], alignment: usize) -> Vec<Vec<u8>> {
     });
     vec![own.to_vec(), url.collect()]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_found_in_every_form() {
+        let secret = "s3cr\"t /<wörd>'";
+        let leaks = Leaks::new(&["other-secret", secret]).unwrap();
+        let base64 = |front: &str| STANDARD_NO_PAD.encode(format!("{front}{secret} and more"));
+        let forms = [
+            (Form::Plain, secret.to_uppercase().replace('Ö', "ö").into_bytes()),
+            (Form::Json, serde_json::to_vec(secret).unwrap()),
+            (Form::Json, secret.replace('"', "\\\"").replace('ö', "\\u00F6").into_bytes()),
+            (Form::Percent, b"s3cr%22t%20%2F%3Cw%C3%B6rd%3E%27".to_vec()),
+            (Form::Percent, b"s3cr%22t+%2f%3cw%c3%b6rd%3e%27".to_vec()),
+            (Form::Html, "s3cr&quot;t /&lt;wörd&gt;&#39;".into()),
+            (Form::Base64, base64("").into_bytes()),
+            (Form::Base64, base64("x").into_bytes()),
+            (Form::Base64, base64("xy").replace('/', "_").replace('+', "-").into_bytes()),
+            (Form::Utf16, secret.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+            (Form::Hex, secret.bytes().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect()),
+        ];
+        for (form, text) in forms {
+            let text = [b"some text ", &text[..], b" around"].concat();
+            let found = leaks.find(&text);
+            assert!(
+                found.iter().any(|leak| leak.form == form && leak.secret == 1 && leak.in_gzip.is_none()),
+                "{form}: {found:?}"
+            );
+            assert!(found.iter().all(|leak| leak.secret == 1 && leak.offset >= 10));
+            let packed = [b"front", &gzip(&gzip(&text))[..]].concat();
+            assert!(
+                leaks.find(&packed).iter().any(|leak| leak.form == form && leak.in_gzip == Some(5)),
+                "{form} in gzip"
+            );
+            let cut = &packed[..packed.len() - 4];
+            assert!(leaks.find(cut).iter().any(|leak| leak.form == form), "{form} in cut gzip");
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_is() {
+        let leaks = Leaks::new(&["hunter22", ""]).unwrap();
+        assert_eq!(leaks.find(b"hunter2 hunter 22 \x1f\x8b\x08 and noise"), []);
+        assert!(!format!("{leaks:?}").contains("hunter"));
+    }
+}

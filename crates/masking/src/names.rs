@@ -15,10 +15,16 @@ const FILTER_BITS: usize = 1 << 15;
 
 /// A set of names, each with the kind of secret its value is.
 pub(crate) struct Names {
-    exact: HashMap<Box<[u8]>, Meaning, FixedState>,
-    /// Endings, longest first.
-    endings: Vec<(Box<[u8]>, Meaning)>,
+    /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
+    entries: HashMap<u16, Vec<Entry>, FixedState>,
     filter: Box<[u64]>,
+}
+
+struct Entry {
+    name: Box<[u8]>,
+    /// Longer names that end so are meant, too.
+    is_ending: bool,
+    meaning: Meaning,
 }
 
 /// What a name says of its value.
@@ -34,17 +40,13 @@ pub(crate) enum Meaning {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self {
-            exact: HashMap::with_hasher(FixedState::default()),
-            endings: Vec::new(),
-            filter: vec![0; FILTER_BITS / 64].into(),
-        }
+        Self { entries: HashMap::with_hasher(FixedState::default()), filter: vec![0; FILTER_BITS / 64].into() }
     }
 
     /// Adds a name, `*name` for all that end so. The first meaning of a name stays. False if nothing is left of `name`
-    /// once it is normalized.
+    /// once it is normalized, or fewer than three letters of an ending.
     pub(crate) fn add(&mut self, name: &str, meaning: Meaning) -> bool {
-        let (ending, text) = match name.strip_prefix('*') {
+        let (is_ending, text) = match name.strip_prefix('*') {
             Some(rest) => (true, rest),
             None => (false, name),
         };
@@ -58,17 +60,13 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        if ending && len < 3 {
-            // A short ending: whatever is in front of it has to pass.
-            self.filter.fill(u64::MAX);
+        if is_ending && len < 3 {
+            return false;
         }
-        if ending {
-            if !self.endings.iter().any(|(known, _)| **known == normal[..]) {
-                self.endings.push((normal.into(), meaning));
-                self.endings.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
-            }
-        } else {
-            self.exact.entry(normal.into()).or_insert(meaning);
+        let entries = self.entries.entry(bit as u16).or_default();
+        if !entries.iter().any(|known| *known.name == normal[..] && known.is_ending == is_ending) {
+            entries.push(Entry { name: normal.into(), is_ending, meaning });
+            entries.sort_by_key(|entry| (entry.is_ending, std::cmp::Reverse(entry.name.len())));
         }
         true
     }
@@ -134,10 +132,14 @@ impl Names {
             buffer[start] = byte;
         }
         let name = &buffer[start..];
-        if let Some(meaning) = self.exact.get(name) {
-            return Some(*meaning);
-        }
-        self.endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, meaning)| *meaning)
+        let mut tail = [0; 3];
+        let len = name.len().min(3);
+        tail[3 - len..].copy_from_slice(&name[name.len() - len..]);
+        let fits = |entry: &&Entry| match entry.is_ending {
+            true => name.ends_with(&entry.name),
+            false => *name == *entry.name,
+        };
+        self.entries.get(&(bit_of(tail) as u16))?.iter().find(fits).map(|entry| entry.meaning)
     }
 }
 
@@ -495,5 +497,6 @@ mod tests {
         assert_eq!(names.meaning(b"pageToken"), Some(Meaning::Secret(KindId(3))));
         assert!(!names.add("--", Meaning::Harmless));
         assert!(!names.add("*", Meaning::Harmless));
+        assert!(!names.add("*id", Meaning::Harmless));
     }
 }

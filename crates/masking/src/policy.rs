@@ -206,7 +206,7 @@ impl Policy {
                     problem(
                         format!("fields[{i}].fields[{j}]"),
                         format!(
-                            "`{name}` is no field name: 1 to 64 bytes besides `-`, `_`, `.`, after an optional `*`"
+                            "`{name}` is no field name: 1 to 64 letters besides `-`, `_`, `.`; behind a `*` at least three"
                         ),
                     );
                 }
@@ -216,7 +216,9 @@ impl Policy {
             if !fields.add(name, Meaning::Harmless) || !headers.add(name, Meaning::Harmless) {
                 problem(
                     format!("not_credentials[{i}]"),
-                    format!("`{name}` is no field name: 1 to 64 bytes besides `-`, `_`, `.`, after an optional `*`"),
+                    format!(
+                        "`{name}` is no field name: 1 to 64 letters besides `-`, `_`, `.`; behind a `*` at least three"
+                    ),
                 );
             }
         }

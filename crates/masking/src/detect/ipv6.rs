@@ -24,7 +24,7 @@ pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &
     }
     // Either all eight groups or a gap; a time of the day has neither.
     let colons = candidate.iter().filter(|byte| **byte == b':').count();
-    if colons < 6 && memchr::memmem::find(candidate, b"::").is_none() {
+    if colons < 6 && !candidate.windows(2).any(|pair| pair == b"::") {
         return;
     }
     for (skip, trim) in [(0, 0), (1, 0), (0, 1), (1, 1)] {

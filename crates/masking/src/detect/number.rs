@@ -5,10 +5,10 @@
 use super::{Detector, Hit, ends_word, starts_word};
 use crate::policy::{KindId, Policy};
 
-/// Looks at the run of digits that starts at `start`; where it ends. `done` is how far numbers have been found: what is
+/// Looks at the run of digits that starts at `start`. `done` is how far numbers have been found: what is
 /// within one is not looked at again.
 #[inline]
-pub(crate) fn at(policy: &Policy, text: &[u8], start: usize, done: &mut usize, hits: &mut Vec<Hit>) -> usize {
+pub(crate) fn at(policy: &Policy, text: &[u8], start: usize, done: &mut usize, hits: &mut Vec<Hit>) {
     let end = start + digits(&text[start..]);
     let (len, next) = (end - start, text.get(end).copied());
     let before = if start > 0 { text[start - 1] } else { b' ' };
@@ -25,7 +25,6 @@ pub(crate) fn at(policy: &Policy, text: &[u8], start: usize, done: &mut usize, h
     if (len >= 12 || may_go_on || may_be_inside) && start >= *done {
         look(policy, text, (start, end), done, hits);
     }
-    end
 }
 
 fn look(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut usize, hits: &mut Vec<Hit>) {
@@ -323,6 +322,9 @@ pub(super) fn iban_len(country: [u8; 2]) -> Option<usize> {
 /// An IBAN whose check digits are at `digits`: in one piece, or with single spaces or dashes.
 fn iban_at(text: &[u8], digits: usize) -> Option<(usize, usize)> {
     let start = digits.checked_sub(2)?;
+    if !has_iban([text[start], text[start + 1]]) {
+        return None;
+    }
     let len = iban_len([text[start], text[start + 1]])?;
     if !starts_word(text, start) {
         return None;
