@@ -37,11 +37,7 @@ pub(crate) fn at(names: &Names, credentials: Option<KindId>, text: &[u8], at: us
     };
     let is_url = text.get(at + 1) == Some(&b'/');
     match text[..near].last() {
-        Some(letter) if letter.is_ascii_alphabetic() => {
-            if !is_url && !names.may_end(&text[*done..near]) {
-                return None;
-            }
-        }
+        Some(letter) if letter.is_ascii_alphabetic() && !is_url && !names.may_end(&text[*done..near]) => return None,
         // A time of the day: numbers alone name nothing.
         Some(digit) if digit.is_ascii_digit() => {
             let run = text[*done..near].iter().rev().take(3).take_while(|byte| byte.is_ascii_digit()).count();

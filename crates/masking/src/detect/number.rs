@@ -294,6 +294,12 @@ const IBAN_LENGTHS: &[(&[u8; 2], u8)] = &[
     (b"YE", 30),
 ];
 
+/// Countries whose account numbers have no letters.
+const NUMERIC_IBANS: &[[u8; 2]] = &[
+    *b"AE", *b"AT", *b"BA", *b"BE", *b"CZ", *b"DE", *b"DK", *b"EE", *b"ES", *b"FI", *b"FO", *b"GL", *b"HR", *b"HU",
+    *b"IL", *b"IS", *b"LT", *b"ME", *b"NO", *b"PL", *b"PT", *b"RS", *b"SE", *b"SI", *b"SK", *b"TN", *b"XK",
+];
+
 /// For each first letter the second ones of the countries that have IBANs.
 const IBAN_COUNTRIES: [u32; 32] = {
     let mut seconds = [0; 32];
@@ -341,7 +347,15 @@ fn iban_at(text: &[u8], digits: usize) -> Option<(usize, usize)> {
         }
         at += 1;
     }
-    (ends_word(text, at) && is_iban(&number[..len])).then_some((start, at))
+    // Letters of one case, as they are written; text in base64 has both.
+    let spelled = &text[start..at];
+    let is_mixed = spelled.iter().any(u8::is_ascii_uppercase) && spelled.iter().any(u8::is_ascii_lowercase);
+    let digits_only = NUMERIC_IBANS.contains(&[number[0], number[1]]);
+    let fine = ends_word(text, at)
+        && !is_mixed
+        && (!digits_only || number[2..len].iter().all(u8::is_ascii_digit))
+        && is_iban(&number[..len]);
+    fine.then_some((start, at))
 }
 
 /// ISO 7064 MOD 97-10: the first four characters moved to the end, letters as two digits, remainder 1.
@@ -396,7 +410,8 @@ pub(super) fn is_ssn_area(area: &[u8]) -> bool {
 
 /// A phone number with the `+` at `start`.
 fn phone_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
-    if !starts_word(text, start) {
+    // A plus behind a bracket adds (`getTime()+604800000`).
+    if !starts_word(text, start) || start > 0 && matches!(text[start - 1], b')' | b']') {
         return None;
     }
     let mut number = [0; 15];
