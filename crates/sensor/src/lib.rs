@@ -2,8 +2,8 @@
 
 pub mod cli;
 pub mod config;
-pub mod filter;
 pub mod dispatch;
+pub mod filter;
 pub mod handler;
 pub mod interruptible;
 pub mod ledger;
