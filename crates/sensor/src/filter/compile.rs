@@ -316,11 +316,11 @@ fn ranges(
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse::<u32>().ok().filter(|number| is_number && *number <= most)
     };
-    if attribute == Attribute::Status {
-        if let [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] = text.as_bytes() {
-            let first = u32::from(class - b'0') * 100;
-            return Ok(vec![(first, first + 99)]);
-        }
+    if attribute == Attribute::Status
+        && let [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] = text.as_bytes()
+    {
+        let first = u32::from(class - b'0') * 100;
+        return Ok(vec![(first, first + 99)]);
     }
     let named: Vec<_> = names.iter().filter(|(_, name)| *name == text).map(|(number, _)| (*number, *number)).collect();
     if !named.is_empty() {

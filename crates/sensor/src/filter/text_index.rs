@@ -164,9 +164,9 @@ impl TextIndex {
     }
 }
 
-fn simulation(expression: &Hir) -> Result<meta::Regex, meta::BuildError> {
+fn simulation(expression: &Hir) -> Result<meta::Regex, Box<meta::BuildError>> {
     let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(AUTOMATON_SIZE)).onepass(false);
-    meta::Builder::new().configure(limits).build_from_hir(expression)
+    meta::Builder::new().configure(limits).build_from_hir(expression).map_err(Box::new)
 }
 
 /// Several expressions as one automaton that finds all of them in one pass.
