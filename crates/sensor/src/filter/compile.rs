@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::header_index::HeaderIndexBuilder;
-use super::rules::{Attribute, RuleIndex, Rules, Stage};
+use super::rules::Rules;
 use super::sampling::{Minutes, Sampler};
 use super::sets::{Bits, MAX_RULES};
 use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings};
 use super::spans::{Addresses, Spans};
 use super::text_index::TextIndexBuilder;
+use super::verdict::{Attribute, RuleIndex, Stage};
 use crate::normalize::parse_network;
 
 impl Rules {
