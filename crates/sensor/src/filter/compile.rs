@@ -77,6 +77,9 @@ impl Rules {
             include: of_kind(Kind::Include),
             told_by_flow: [told_by(Stage::Flow, false), told_by(Stage::Flow, true)],
             told_by_request: told_by(Stage::Request, false),
+            asked: (0_u16..)
+                .zip(&compiler.asking)
+                .fold(0, |asked, (attribute, asking)| asked | u16::from(!asking.is_empty()) << attribute),
             asking: compiler.asking,
             peers: Addresses::new(&compiler.peers),
             servers: Addresses::new(&compiler.servers),

@@ -34,6 +34,7 @@ mod sets;
 mod settings;
 mod spans;
 mod text_index;
+mod trie;
 mod verdict;
 
 pub use built_in::BuiltIn;

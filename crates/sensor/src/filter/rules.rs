@@ -30,6 +30,8 @@ pub struct Rules {
     pub(super) include: Bits,
     /// The rules that have a condition on each attribute.
     pub(super) asking: [Bits; Attribute::ALL.len()],
+    /// The attributes that any rule asks about, as bits.
+    pub(super) asked: u16,
     /// The rules that are told by the flow alone, once without and once with the client's address.
     pub(super) told_by_flow: [Bits; 2],
     pub(super) told_by_request: Bits,
@@ -183,6 +185,9 @@ impl Rules {
     /// The verdict if it cannot change any more: `left` are the rules that match or may, and those of them in `told` match.
     fn certain(&self, left: &Bits, told: &Bits) -> Option<Verdict> {
         let matching = left.and(told);
+        if matching.is_empty() && self.include.is_empty() {
+            return left.is_empty().then_some(Verdict::In(None));
+        }
         if let Some(bit) = matching.first().filter(|bit| self.ignore.contains(*bit)) {
             return Some(Verdict::Out(Cause::Rule(self.rule(bit))));
         }
@@ -305,6 +310,9 @@ impl Rules {
     /// Takes the rules away whose condition on the attribute does not hold; `find` gives those whose does.
     #[inline]
     fn narrow(&self, left: &mut Bits, attribute: Attribute, find: impl FnOnce(&mut Bits)) {
+        if self.asked >> attribute as u16 & 1 == 0 {
+            return;
+        }
         let Some(asking) = self.asking.get(attribute as usize) else { return };
         if left.meets(asking) {
             let mut found = Bits::NONE;
