@@ -85,7 +85,7 @@ fn each_refusal_has_its_status_and_names_the_place() {
             400,
             "bad_json",
             Some(1),
-            Some("request"),
+            Some("request.body"),
         ),
         ("/api-transactions", &[], batch(&[edge("a")]), 415, "wrong_type", None, None),
         ("/api-transactions", &[NDJSON], batch(&[edge("a")]), 415, "wrong_type", None, None),

@@ -59,7 +59,7 @@ fn nothing_secret_is_said() {
             batch(&[record.replace("51234", &format!("\"{payload}\""))]),
         ),
         ("/api-transactions", vec![JSON, &bearer(&token)], format!("{{\"data\":[{payload}")),
-        ("/api-transactions", vec![JSON, &bearer(&token)], batch(&[record.clone()])),
+        ("/api-transactions", vec![JSON, &bearer(&token)], batch(std::slice::from_ref(&record))),
         ("/api-transactions", vec![JSON, &bearer(&token)], batch(&[record])),
     ] {
         match send(at, "POST", path, &fields, body.as_bytes()) {
