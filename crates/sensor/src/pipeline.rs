@@ -296,7 +296,12 @@ mod tests {
             decap: decap::Config::default(),
             reassembly: reassembly::Limits::default(),
             http: http_parse::Settings::default(),
-            record: RecordOptions { sensor: String::new(), decode_limit: usize::MAX, content_limit: usize::MAX },
+            record: RecordOptions {
+                sensor: String::new(),
+                decode_limit: usize::MAX,
+                content_limit: usize::MAX,
+                shape: crate::record::Shape::Native,
+            },
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();

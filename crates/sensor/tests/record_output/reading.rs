@@ -33,8 +33,12 @@ fn every_shape_is_read_as_it_was() {
 /// One writer, one buffer, many records: none is changed by those before it.
 #[test]
 fn records_follow_one_another() {
-    let options =
-        sensor::record::RecordOptions { sensor: "edge-1".to_owned(), decode_limit: 1 << 20, content_limit: usize::MAX };
+    let options = sensor::record::RecordOptions {
+        sensor: "edge-1".to_owned(),
+        decode_limit: 1 << 20,
+        content_limit: usize::MAX,
+        shape: sensor::record::Shape::Native,
+    };
     let mut writer = sensor::record::RecordWriter::new(options);
     let (mut together, mut apart) = (Vec::new(), Vec::new());
     for (_, mut sample) in shapes() {

@@ -6,7 +6,7 @@ use decap::{Direction, Domain, Endpoint, FlowKey, Timestamp, TunnelHop, TunnelId
 use http_parse::testing::Parts;
 use http_parse::{Exchange, Flag, Flags, MessageKind, Position, Side, Version};
 use reassembly::FlowInfo;
-use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, TransactionId, Written};
+use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, Shape, TransactionId, Written};
 
 /// 2026-11-20T22:13:17Z, from `date -u`.
 pub(crate) const SECOND: u64 = 1_795_212_797_000_000_000;
@@ -75,7 +75,12 @@ impl Sample {
 
     /// The record's line, its line feed included, and what the writer said of it.
     pub(crate) fn write(&self) -> (Vec<u8>, TransactionId, Written) {
-        let options = RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20, content_limit: usize::MAX };
+        let options = RecordOptions {
+            sensor: self.sensor.clone(),
+            decode_limit: 1 << 20,
+            content_limit: usize::MAX,
+            shape: Shape::Native,
+        };
         let mut out = Vec::new();
         let (id, written) = self.write_with(&mut RecordWriter::new(options), &mut out);
         (out, id, written)
