@@ -101,4 +101,5 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!((stats.pending_messages, stats.undecided_bytes), (0, 0));
     assert_eq!(stats.paired + stats.unanswered + stats.orphans, sink.exchanges);
     assert_eq!(stats.recognized.iter().sum::<u64>(), sink.recognized);
+    assert!(sink.recognized <= 1, "a connection is given up once");
 });

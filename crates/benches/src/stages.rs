@@ -1,5 +1,6 @@
 //! Each stage alone: what it is given in the pipeline, written down beforehand, and a loop that gives it that again.
 
+use std::hint::black_box;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub fn take_apart(decap: &mut Decapsulator, packets: &[Packet]) -> u64 {
     let mut bytes = 0;
     for packet in packets {
         if let Verdict::Segment(segment) = decap.push(packet.frame()) {
+            // All of it: inlined, what nobody looks at would not be made.
+            let segment = black_box(&segment);
             bytes += segment.payload.len() as u64;
         }
     }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::flow::{Direction, FlowKey};
 use crate::fragments::{Fate, Fragments};
 use crate::frame::Frame;
+use crate::plain::{self, Plain};
 use crate::reason::SkipReason;
 use crate::rules::Rules;
 use crate::segment::Segment;
@@ -67,6 +68,8 @@ impl Decapsulator {
     }
 
     /// Takes a frame apart.
+    // Always inlined: a segment has a dozen fields, and to hand it over through memory costs as much as to find it.
+    #[inline(always)]
     pub fn push<'a>(&'a mut self, frame: Frame<'a>) -> Verdict<'a> {
         self.path.clear();
         self.fragments.advance(frame.at);
@@ -133,8 +136,19 @@ impl Decapsulator {
         self.fragments.memory()
     }
 
-    #[inline]
+    #[inline(always)]
     fn walk(&mut self, frame: &Frame<'_>) -> End {
+        if let Some(Plain { header, addresses, ip_id }) = plain::read(frame) {
+            let TcpHeader { source_port, destination_port, .. } = header;
+            let (key, direction) = FlowKey::of(addresses, source_port, destination_port, self.rules.base_domain);
+            return End::Tcp { header, key, direction, ip_id, is_joined: false };
+        }
+        self.walk_through(frame)
+    }
+
+    /// The way through any frame. Apart, so that the short one keeps its registers.
+    #[inline(never)]
+    fn walk_through(&mut self, frame: &Frame<'_>) -> End {
         let mut walk = Walk::new(frame, &self.rules, &mut self.path, &mut self.stats);
         match walk.run(frame.data) {
             Ok(Stop::Tcp) => end(&walk, frame.data, false),

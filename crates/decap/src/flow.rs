@@ -136,6 +136,14 @@ impl FlowKey {
         self.source(direction.opposite())
     }
 
+    /// A few bits that tell the keys of most connections apart, for a place in a small cache. No hash: whoever chooses the
+    /// ports chooses them.
+    #[inline]
+    #[must_use]
+    pub const fn glance(&self) -> u16 {
+        self.lower_port ^ self.upper_port.rotate_left(5) ^ (self.lower as u16) ^ (self.upper as u16)
+    }
+
     /// The address space that the endpoints belong to.
     #[must_use]
     pub const fn domain(&self) -> Domain {

@@ -26,6 +26,7 @@ mod lisp;
 mod mpls;
 mod nflog;
 mod nsh;
+mod plain;
 mod ppp;
 mod reason;
 mod rules;

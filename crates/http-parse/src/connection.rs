@@ -2,6 +2,7 @@
 
 mod body;
 mod chunked;
+mod counting;
 mod heads;
 mod hunt;
 mod pairing;
@@ -238,10 +239,12 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) {
+        // First of all: to end a side may be to read what it has left, and nothing of that may start a message that no
+        // one would end, or give the connection up again.
+        self.shunted = Some(protocol);
         self.drop_candidate(Side::Left, protocol, cx);
         self.drop_candidate(Side::Right, protocol, cx);
         self.finish(cx, sink);
-        self.shunted = Some(protocol);
         if let Some(count) = cx.stats.recognized.get_mut(protocol as usize) {
             *count += 1;
         }

@@ -2,7 +2,7 @@
 
 use crate::flags::{Flag, Flags};
 use crate::head::{FRAMING_LONG, FRAMING_SHORT};
-use crate::message::{Message, MessageKind};
+use crate::message::{FramingFields, Message, MessageKind};
 
 /// How a message's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,13 @@ fn read_fields(message: &Message) -> (Fields, Flags) {
     let mut fields = Fields::default();
     let mut codings = Codings::default();
     let mut lengths = 0;
-    if message.no_framing {
-        return (fields, flags);
+    match message.framing {
+        FramingFields::Some => {}
+        FramingFields::None => return (fields, flags),
+        FramingFields::Length(length) => {
+            fields.length = Some(length);
+            return (fields, flags);
+        }
     }
     for span in &message.headers {
         // The two lengths tell nearly every other field apart without a look at its bytes.

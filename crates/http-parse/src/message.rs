@@ -88,8 +88,8 @@ pub struct Message {
     pub(crate) index: u32,
     /// A message of the same side may have been lost between the one before and this.
     pub(crate) after_loss: bool,
-    /// None of its header fields says anything of its length.
-    pub(crate) no_framing: bool,
+    /// What its header fields say of its length.
+    pub(crate) framing: FramingFields,
     /// A request before this one that may still be answered is not waiting any more.
     pub(crate) after_hidden: bool,
     /// A request that acknowledges more than the request before it: the client has heard the server in between.
@@ -106,6 +106,18 @@ pub struct Message {
     pub(crate) hole_after: u64,
     /// The allocated bytes that the context's count holds for this message.
     pub(crate) charged: usize,
+}
+
+/// What is known of the header fields that say how long a message is, Content-Length and Transfer-Encoding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FramingFields {
+    /// There may be some: they are to be looked at.
+    #[default]
+    Some,
+    /// There are none.
+    None,
+    /// One, a Content-Length of this plain number.
+    Length(u64),
 }
 
 /// What was decided of a response's request.
@@ -259,7 +271,7 @@ impl Message {
             flags,
             index,
             after_loss,
-            no_framing,
+            framing,
             after_hidden,
             opens_turn,
             unfinished,
@@ -274,7 +286,8 @@ impl Message {
         (*method_or_reason, *target) = (Span::default(), Span::default());
         (*version, *status, *index) = (Version::default(), 0, 0);
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
-        (*no_framing, *after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false, false);
+        (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
+        *framing = FramingFields::Some;
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);
         head.clear();

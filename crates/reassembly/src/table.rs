@@ -17,6 +17,9 @@ use crate::slab::{NONE, Slab};
 /// Bits of nanoseconds in the unit by which lists are ordered: about 1.07 s.
 const UNIT_BITS: u32 = 30;
 
+/// Flows that are found without a hash. Whoever makes keys meet at one place gains nothing: they are looked up then.
+const RECENT: usize = 256;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     tag: u32,
@@ -45,8 +48,8 @@ pub(crate) struct FlowTable {
     active: List,
     closed: List,
     late: List,
-    /// The flow of the latest segment: segments come in trains.
-    latest: u32,
+    /// Flows of late, each at the place that a few bits of its key name: most segments belong to one of them.
+    recent: [u32; RECENT],
     seed: u64,
     shared_seed: Box<SharedSeed>,
 }
@@ -61,7 +64,7 @@ impl FlowTable {
             active: empty,
             closed: empty,
             late: empty,
-            latest: NONE,
+            recent: [NONE; RECENT],
             seed,
             shared_seed: Box::new(SharedSeed::from_u64(seed.rotate_left(32) ^ 0x5bd1_e995_9d1b_54a5)),
         }
@@ -70,14 +73,25 @@ impl FlowTable {
     /// The number of the flow with this key.
     #[inline]
     pub(crate) fn find(&mut self, key: &FlowKey) -> Option<u32> {
-        if self.flows.get(self.latest).is_some_and(|flow| flow.key == *key) {
-            return Some(self.latest);
+        let place = usize::from(key.glance()) % RECENT;
+        if let Some(id) = self.recent.get(place).copied()
+            && self.flows.get(id).is_some_and(|flow| flow.key == *key)
+        {
+            return Some(id);
         }
+        self.search(key, place)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, key: &FlowKey, place: usize) -> Option<u32> {
         let tag = self.tag(key);
         let flows = &self.flows;
         let is_it = |entry: &Entry| entry.tag == tag && flows.get(entry.id).is_some_and(|flow| flow.key == *key);
-        self.latest = self.entries.find(Entry::hash(tag), is_it)?.id;
-        Some(self.latest)
+        let id = self.entries.find(Entry::hash(tag), is_it)?.id;
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = id;
+        }
+        Some(id)
     }
 
     /// Adds a flow whose key is not in the table.
@@ -89,7 +103,6 @@ impl FlowTable {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.id = id;
         }
-        self.latest = id;
         self.enlist(id);
         id
     }

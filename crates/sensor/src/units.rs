@@ -112,6 +112,19 @@ impl FromStr for TimeSpan {
     }
 }
 
+impl fmt::Display for TimeSpan {
+    /// As it is written, in the largest unit that leaves nothing over; less than a millisecond is dropped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        for (scale, unit) in [(3_600_000, "h"), (60_000, "min"), (1_000, "s")] {
+            if millis >= scale && millis.is_multiple_of(scale) {
+                return write!(f, "{}{unit}", millis / scale);
+            }
+        }
+        if millis == 0 { f.write_str("0s") } else { write!(f, "{millis}ms") }
+    }
+}
+
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
 use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
-use crate::message::MessageKind;
+use crate::message::{Message, MessageKind, Version};
 use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
@@ -54,6 +54,8 @@ impl Connection {
             }
             State::UntilClose => {
                 if segment_start && self.is_overdue(side, position, bytes) {
+                    // What starts here was found by its start line alone.
+                    self.stream_mut(side).resynchronized = true;
                     self.complete(side, cx, sink);
                     return 0;
                 }
@@ -125,7 +127,8 @@ impl Connection {
         let expected = self.kind_of(side);
         let stream = self.stream_mut(side);
         let Some(message) = stream.message.as_deref_mut() else { return 0 };
-        let starts = line == 0 && message.head.len() == from as usize;
+        let ends = matches!(bytes.first(), Some(b'\r' | b'\n'));
+        let starts = line == 0 && message.head.len() == from as usize && !ends;
         if starts && segment_start && is_start(bytes, expected) {
             // Some senders forget the empty line.
             message.flags.insert(Flag::InvalidChunk);
@@ -313,7 +316,7 @@ impl Connection {
         let readable = lines > 0;
         message.head_end = message.start.offset + message.head.len() as u64;
         if !readable || parse_head(message.kind, &mut message, cx.settings().max_headers).is_err() {
-            stream.message = Some(message);
+            stream.hold(message);
             self.drop_message(side, reason, cx);
             return;
         }
@@ -347,7 +350,7 @@ impl Connection {
         }
         let stream = self.stream_mut(side);
         stream.state = State::UntilClose;
-        stream.message = Some(message);
+        stream.hold(message);
         self.cut(side, cx, sink);
     }
 
@@ -401,12 +404,14 @@ impl Connection {
     ///
     /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. But while
     /// nothing was lost and no request pipelined, the next response comes only after something more of the client: a
-    /// request that is not there yet is merely captured late.
+    /// request that is not there yet is merely captured late. Not so late that another response waits already.
     fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
         let kind = self.kind_of(side);
         if kind == Some(MessageKind::Response)
             && self.order.linked
             && !self.order.pipelined
+            && self.responses.is_empty()
+            && !self.may_hide_request(side.opposite())
             && let Some(response) = self.stream(side).reading()
             && !response.after_loss
             && response.start.acked.is_some()
@@ -420,14 +425,32 @@ impl Connection {
         cut || is_start(bytes, kind)
     }
 
+    /// Whether a request of `client` may have been lost that the next response answers.
+    fn may_hide_request(&self, client: Side) -> bool {
+        self.stream(client).lossy || self.front_request().is_some_and(|request| request.after_loss)
+    }
+
     /// Whether a response without a length is over though its connection is not: a response starts here while another
-    /// request, which the server had received, waits for it.
+    /// request, which the server had received, waits for it. Where the connection was said to end with the body, a start
+    /// line is part of it.
     fn is_overdue(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
         bytes.starts_with(b"HTTP/1.")
             && self.client == Some(side.opposite())
+            && !self.stream(side).reading().is_some_and(announces_close)
             && self.requests.get(1).is_some_and(|next| position.acked.is_some_and(|acked| acked > next.start.offset))
             && is_start(bytes, Some(MessageKind::Response))
     }
+}
+
+/// Whether the connection is to end with this response (RFC 9112, section 9.3).
+fn announces_close(response: &Message) -> bool {
+    let mut options = response.headers().filter(|header| header.name.eq_ignore_ascii_case(b"connection"));
+    let mut has = |name: &[u8]| {
+        options.any(|field| {
+            field.value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
+        })
+    };
+    if response.version() == (Version { major: 1, minor: 0 }) { !has(b"keep-alive") } else { has(b"close") }
 }
 
 /// Whether a start line of `kind` stands at the beginning of `bytes`.

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::Flag;
 use crate::framing::{Asked, Framing, frame};
-use crate::head::{find_blank_line, find_head_end, parse_head};
+use crate::head::{find_blank_line, find_head_end, parse_head, read_regular_head};
 use crate::message::{MatchState, Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::settings::BodyTypes;
@@ -25,13 +25,14 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> usize {
-        self.note_roles(side, kind, cx, sink);
+        self.note_roles(side, kind);
         let mut message = cx.take(kind, position);
         message.acked_before = self.stream(side).acked_before;
         let mut scanned = 0;
         let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
-        // The usual case: the whole head lies in one segment and is copied once.
-        let end = find_head_end(window, &mut scanned);
+        // The usual case: the whole head lies in one segment, is regular, and is copied once.
+        let regular = read_regular_head(kind, window, &mut message, cx.settings().max_headers);
+        let end = regular.or_else(|| find_head_end(window, &mut scanned));
         let used = end.unwrap_or(window.len());
         if !cx.make_head_room(&mut message, used) {
             cx.give_back(message);
@@ -39,7 +40,17 @@ impl Connection {
         }
         message.head.extend_from_slice(window.get(..used).unwrap_or_default());
         cx.stats.parsed_bytes += used as u64;
-        self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
+        if regular.is_none() {
+            self.put_head(side, message, scanned, end.is_some(), position, used, cx, sink);
+            return used;
+        }
+        self.begin_head(side, &mut message);
+        let stream = self.stream_mut(side);
+        stream.state = State::Head;
+        stream.next = position.offset + used as u64;
+        // Without the empty line, which is the last two bytes.
+        message.head_end = message.start.offset + (used as u64).saturating_sub(2);
+        self.begin_message(side, message, cx, sink);
         used
     }
 
@@ -56,7 +67,7 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> usize {
-        self.note_roles(side, kind, cx, sink);
+        self.note_roles(side, kind);
         candidate.kind = kind;
         let mut scanned = 0;
         let end = find_head_end(&candidate.head, &mut scanned);
@@ -80,6 +91,19 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) {
+        self.begin_head(side, &mut message);
+        let stream = self.stream_mut(side);
+        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
+        stream.state = State::Head;
+        stream.hold(message);
+        stream.next = position.offset + used as u64;
+        if ended {
+            self.read_head(side, cx, sink);
+        }
+    }
+
+    /// A message was found; it takes over what the side's stream noted for it.
+    fn begin_head(&mut self, side: Side, message: &mut Message) {
         self.fallback = None;
         self.left.searched = 0;
         self.right.searched = 0;
@@ -91,13 +115,6 @@ impl Connection {
         }
         if std::mem::take(&mut stream.leading) {
             message.flags.insert(Flag::LeadingEmptyLines);
-        }
-        stream.scanned = u32::try_from(scanned).unwrap_or(u32::MAX);
-        stream.state = State::Head;
-        stream.message = Some(message);
-        stream.next = position.offset + used as u64;
-        if ended {
-            self.read_head(side, cx, sink);
         }
     }
 
@@ -175,14 +192,19 @@ impl Connection {
         let parsed = parse_head(kind, &mut message, cx.settings().max_headers);
         cx.charge(&mut message);
         if parsed.is_err() {
-            stream.message = Some(message);
+            stream.hold(message);
             self.mark_loss(side, next);
             self.drop_message(side, Unparsable::MalformedHead, cx);
             // Its end is known, so the next message may stand right here.
             self.stream_mut(side).state = State::Boundary;
             return;
         }
-        match kind {
+        self.begin_message(side, message, cx, sink);
+    }
+
+    /// A message's head has been read: what comes next follows from it.
+    fn begin_message(&mut self, side: Side, message: Box<Message>, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        match message.kind {
             MessageKind::Request => self.begin_request(side, message, cx, sink),
             MessageKind::Response => self.begin_response(side, message, cx, sink),
         }
@@ -300,15 +322,17 @@ impl Connection {
             Framing::Chunked => State::Chunked(Chunked::START),
             Framing::UntilClose => State::UntilClose,
         };
-        stream.message = Some(message);
+        stream.hold(message);
     }
 
     /// A request was found for the response being read after its head: whether it has a body is known now.
     pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let asked = self.front_request().map_or(Asked::Other, Asked::by);
         let stream = self.stream_mut(side);
-        let doubtful = std::mem::take(&mut stream.doubtful);
-        let Some(message) = stream.reading_mut() else { return };
+        let doubtful = stream.doubtful;
+        let Some(message) = stream.message.as_deref_mut() else { return };
+        // A request that may yet turn out to be another's does not say that there is a body.
+        stream.doubtful &= message.match_state == MatchState::Tentative;
         if asked == Asked::Other || frame(message, asked).0 != Framing::Empty {
             return;
         }

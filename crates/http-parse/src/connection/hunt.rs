@@ -37,7 +37,16 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         let exact = self.stream(side).state == State::Boundary;
-        if self.stream(side).message.is_some() {
+        let waits = self.stream(side).message.is_some();
+        if exact
+            && !waits
+            && self.fallback.is_none()
+            && let Some(kind) = self.kind_of(side)
+            && has_usual_start(bytes, kind)
+        {
+            return self.start_message(side, kind, position, bytes, cx, sink);
+        }
+        if waits {
             return self.hunt_on(side, position, bytes, exact, cx, sink);
         }
         if !exact && !segment_start {
@@ -60,7 +69,15 @@ impl Connection {
             return space + self.hunt(side, behind, bytes.get(space..).unwrap_or_default(), true, cx, sink);
         }
         match self.judge(side, bytes, exact) {
-            Verdict::Start(kind) => self.start_message(side, kind, position, bytes, cx, sink),
+            Verdict::Start(kind) => {
+                if self.contradicts(side, kind) {
+                    self.turn_round(side, cx, sink);
+                    if self.shunted.is_some() {
+                        return 0;
+                    }
+                }
+                self.start_message(side, kind, position, bytes, cx, sink)
+            }
             Verdict::NeedMore => {
                 let mut candidate = cx.take(MessageKind::Request, position);
                 candidate.acked_before = self.stream(side).acked_before;
@@ -71,7 +88,7 @@ impl Connection {
                 }
                 candidate.head.extend_from_slice(bytes.get(..used).unwrap_or_default());
                 cx.stats.undecided_bytes += used as u64;
-                self.stream_mut(side).message = Some(candidate);
+                self.stream_mut(side).hold(candidate);
                 used
             }
             Verdict::No => self.miss(side, position, bytes, cx, sink),
@@ -100,7 +117,7 @@ impl Connection {
         if !cx.make_head_room(&mut candidate, used) {
             let start = candidate.start;
             if exact && self.fallback.is_some() {
-                self.stream_mut(side).message = Some(candidate);
+                self.stream_mut(side).hold(candidate);
                 return self.miss(side, start, &[], cx, sink);
             }
             let held = std::mem::take(&mut candidate.head);
@@ -120,6 +137,13 @@ impl Connection {
             self.judge(side, &candidate.head, exact)
         };
         match verdict {
+            Verdict::Start(kind) if self.contradicts(side, kind) => {
+                // It waits where it was until the other side is done with, and is looked at again then.
+                candidate.head.truncate(before);
+                self.stream_mut(side).hold(candidate);
+                self.turn_round(side, cx, sink);
+                0
+            }
             Verdict::Start(kind) => {
                 cx.stats.undecided_bytes -= before as u64;
                 cx.stats.parsed_bytes += before as u64;
@@ -127,13 +151,13 @@ impl Connection {
             }
             Verdict::NeedMore => {
                 cx.stats.undecided_bytes += used as u64;
-                self.stream_mut(side).message = Some(candidate);
+                self.stream_mut(side).hold(candidate);
                 used
             }
             Verdict::No => {
                 let start = candidate.start;
                 candidate.head.truncate(before);
-                self.stream_mut(side).message = Some(candidate);
+                self.stream_mut(side).hold(candidate);
                 if !(exact && self.fallback.is_some()) {
                     let candidate = self.stream_mut(side).message.take();
                     cx.stats.undecided_bytes -= before as u64;
@@ -148,7 +172,7 @@ impl Connection {
             }
             Verdict::Other(protocol, hello) => {
                 candidate.head.truncate(before);
-                self.stream_mut(side).message = Some(candidate);
+                self.stream_mut(side).hold(candidate);
                 self.shunt(protocol, hello.as_ref(), cx, sink);
                 0
             }
@@ -254,29 +278,35 @@ impl Connection {
         }
     }
 
-    /// Takes note that a message of `kind` starts on `side`. Roles that turn out to have been taken from a chance hit are
-    /// turned round; what was found under them is emitted as it is.
-    pub(super) fn note_roles(&mut self, side: Side, kind: MessageKind, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        let client = client_by(side, kind);
-        match self.client {
-            Some(known) if known == client => {
-                // Each side shows its role by itself; agreement takes the other one.
-                self.roles_agree |= kind == MessageKind::Response;
-                return;
-            }
-            Some(known) => {
-                debug_assert!(known != client);
-                let other = side.opposite();
-                self.end_side(other, cx, sink);
-                self.settle(true, cx, sink);
-                self.stream_mut(other).lose_sync();
-                self.stream_mut(side).lossy = true;
-                self.order.linked = false;
-            }
-            None => {}
+    /// Whether a message of `kind` from `side` means that the roles so far were taken from a chance hit.
+    fn contradicts(&self, side: Side, kind: MessageKind) -> bool {
+        self.client.is_some_and(|known| known != client_by(side, kind))
+    }
+
+    /// Turns the roles round, because of what starts on `side`: what was found under them is emitted as it is. What is read
+    /// of the other side on the way may give the connection up; no message may start then.
+    fn turn_round(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        let other = side.opposite();
+        let client = self.client;
+        self.end_side(other, cx, sink);
+        self.settle(true, cx, sink);
+        self.stream_mut(other).lose_sync();
+        self.stream_mut(side).lossy = true;
+        self.order.linked = false;
+        self.client = client.map(Side::opposite);
+        self.roles_agree = self.initiator == self.client;
+    }
+
+    /// Takes note that a message of `kind` starts on `side`.
+    pub(super) fn note_roles(&mut self, side: Side, kind: MessageKind) {
+        debug_assert!(self.shunted.is_none() && !self.contradicts(side, kind));
+        if self.client.is_some() {
+            // Each side shows its role by itself; agreement takes the other one.
+            self.roles_agree |= kind == MessageKind::Response;
+        } else {
+            self.client = Some(client_by(side, kind));
+            self.roles_agree = self.initiator == self.client;
         }
-        self.client = Some(client);
-        self.roles_agree = self.initiator == Some(client);
     }
 
     /// Counts bytes passed over in the search, and gives the connection up when they are too many.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::counting::{Opening, Responses};
 use super::turns::Turns;
 use crate::message::Message;
 
@@ -142,18 +143,24 @@ pub(super) struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    fn get(&self, index: usize) -> Option<&'a Message> {
+    pub(super) fn get(&self, index: usize) -> Option<&'a Message> {
         if index == self.complete.len() { self.reading } else { self.complete.get(index) }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a Message> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Message> {
         (0..=self.complete.len()).filter_map(|index| self.get(index))
     }
 }
 
 impl Order {
     /// Decides what `response` answers. `force`: nothing more will become known.
-    pub(super) fn decide(&self, response: &Message, requests: &Requests<'_>, force: bool) -> Decision {
+    pub(super) fn decide(
+        &self,
+        response: &Message,
+        requests: &Requests<'_>,
+        responses: &Responses<'_>,
+        force: bool,
+    ) -> Decision {
         let start = response.start.offset;
         // How far the client's side matters.
         let known = match (response.start.acked, requests.settled) {
@@ -181,7 +188,9 @@ impl Order {
             return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
         }
         if self.pipelined
-            && let Some(decision) = self.decide_by_turn(response, acked, requests, force)
+            && let Some(decision) = self
+                .decide_by_turn(response, acked, requests, force)
+                .or_else(|| self.decide_by_count(response, requests, responses, force))
         {
             return decision;
         }
@@ -191,12 +200,16 @@ impl Order {
         let mut candidates = 0;
         let mut latest = None;
         for (index, request) in requests.iter().take(received).enumerate() {
-            if request.start.acked.is_some_and(|acked| acked <= start) {
+            // What is not known speaks for none, but against none either.
+            if request.start.acked.is_none_or(|acked| acked <= start) {
                 candidates += 1;
                 latest = Some((index, request));
             }
         }
         let Some((index, request)) = latest else { return Decision::Unsure(0) };
+        if request.start.acked.is_none() {
+            return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
+        }
         // Only bytes that the server had received can hide the request it answered.
         let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
         if hidden_behind {
@@ -255,21 +268,10 @@ impl Order {
         if !opens {
             return None;
         }
-        let mut count: u32 = 1;
-        let mut ended = false;
-        for request in requests.iter().skip(index + 1) {
-            if request.after_loss || request.start.acked != heard {
-                ended = true;
-                break;
-            }
-            count = count.saturating_add(1);
-        }
-        if count == size {
-            Some(Decision::Pair(index))
-        } else if count < size && !ended && !requests.lossy && !force {
-            Some(Decision::Wait)
-        } else {
-            None
+        match requests.opening(index, size, force) {
+            Opening::Whole => Some(Decision::Pair(index)),
+            Opening::Unfinished => Some(Decision::Wait),
+            Opening::No => None,
         }
     }
 
@@ -284,12 +286,14 @@ impl Order {
         next_request: Option<&Message>,
         next_response: Option<&Message>,
         settled: Option<u64>,
+        force: bool,
     ) -> Option<bool> {
         let hidden_behind = response.start.acked.is_some_and(|acked| request.hole_after < acked);
         if let Some(next) = next_request {
             let heard = next.start.acked;
             let as_expected = || heard == Some(response.end);
-            let is_usual = self.turns.alternates();
+            let is_usual = self.turns.alternates() && !self.pipelined;
+            let may_be_usual = self.turns.may_alternate() && !self.pipelined && !force;
             if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
                 return Some(false);
             }
@@ -297,6 +301,10 @@ impl Order {
                 // Where a lost request shifts all that follows, the next response shows it: it has not seen this request.
                 let acked = next_response?.start.acked;
                 return Some(acked.is_none_or(|acked| acked > next.start.offset));
+            }
+            if !hidden_behind && response.complete && next.after_loss && !is_usual && may_be_usual {
+                // Whether this client waits for its responses may be seen yet.
+                return None;
             }
             return Some(match (hidden_behind, response.complete) {
                 (false, true) => (next.after_loss && is_usual) || as_expected(),

@@ -1,6 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
+use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests};
 use crate::Side;
 use crate::context::Context;
@@ -105,7 +106,9 @@ impl Connection {
             settled: stream.settled(),
             lossy: stream.lossy || stream.hidden,
         };
-        self.order.decide(response, &requests, force)
+        let server = self.stream(client.opposite());
+        let responses = Responses { complete: &self.responses, reading: server.reading(), settled: server.settled() };
+        self.order.decide(response, &requests, &responses, force)
     }
 
     /// Carries a decision out. `response` is not in the queue.
@@ -178,7 +181,7 @@ impl Connection {
                 match response.match_state {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
                     MatchState::Tentative if !self.requests.is_empty() => {
-                        match self.confirm(client, &response) {
+                        match self.confirm(client, &response, force) {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
                             // Nothing came behind it that would speak against it.
@@ -219,7 +222,7 @@ impl Connection {
                 let decision = self.decide(&response, force);
                 self.apply(decision, &mut response, cx, sink);
                 let state = response.match_state;
-                self.stream_mut(server).message = Some(response);
+                self.stream_mut(server).hold(response);
                 if state.has_request() {
                     // This may complete it, and settle again.
                     self.reframe(server, cx, sink);
@@ -272,7 +275,7 @@ impl Connection {
     }
 
     /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out.
-    fn confirm(&self, client: Side, response: &Message) -> Option<bool> {
+    fn confirm(&self, client: Side, response: &Message, force: bool) -> Option<bool> {
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
         let next_request = self.requests.get(1).or_else(|| client.reading());
         let next_response = self.responses.get(0).or_else(|| server.reading());
@@ -283,7 +286,7 @@ impl Connection {
             // More was said on the connection, so its end is not where its framing would put it, and shows nothing.
             return Some(false);
         }
-        self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled())
+        self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled(), force)
     }
 
     /// Whether the client's side lost bytes, and the server's has more behind `end`.

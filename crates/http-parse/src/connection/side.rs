@@ -91,6 +91,12 @@ impl Stream {
         }
     }
 
+    /// Takes `message` in hand: the only way there, so that none can replace another that would then be counted for ever.
+    pub(super) fn hold(&mut self, message: Box<Message>) {
+        debug_assert!(self.message.is_none(), "one message at a time");
+        self.message = Some(message);
+    }
+
     /// Whether a body is being read: the message in hand has its head.
     pub(super) const fn in_body(&self) -> bool {
         matches!(self.state, State::Length(_) | State::Chunked(_) | State::UntilClose)

@@ -8,6 +8,9 @@
 
 /// Turns that must have been seen whole, of the same size, before anything is concluded.
 const ENOUGH: u8 = 2;
+/// Turns of one request and one response that must have been seen whole before a client counts as one that waits. A client
+/// that has little to ask for does so now and then.
+const USUAL: u8 = 3;
 
 /// What is known of a client's turns. A turn is a run of requests that acknowledge the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +23,8 @@ pub(super) struct Turns {
     longest: u32,
     /// Turns of the first one's size of which everything was seen: so many requests, and as many responses.
     seen: u8,
-    /// A turn of one request and one response was seen whole.
-    alternates: bool,
+    /// Turns of one request and one response that were seen whole.
+    alternations: u8,
     /// A request was sent while responses to requests of an earlier turn were still to come.
     broken: bool,
     /// The turn being sent began where a turn begins, and nothing of it was lost so far.
@@ -43,9 +46,20 @@ impl Turns {
         if self.seen >= ENOUGH && !self.broken && alike { Some(self.first) } else { None }
     }
 
-    /// Whether the client has been seen to wait for a response before its next request.
+    /// Whether there is a size, or may yet be.
+    pub(super) const fn may_tell(&self) -> bool {
+        let alike = self.in_first || (self.longest == self.first && self.first > 1);
+        alike && !self.broken
+    }
+
+    /// Whether the client has been seen to wait for each response before its next request.
     pub(super) const fn alternates(&self) -> bool {
-        (self.alternates || self.first == 1) && !self.broken
+        self.alternations >= USUAL && self.may_alternate()
+    }
+
+    /// Whether nothing speaks against that yet.
+    pub(super) const fn may_alternate(&self) -> bool {
+        self.longest <= 1 && !self.broken
     }
 
     /// A request was sent that acknowledges up to `heard`. `opens`: it is known to open a turn; `lost`: requests may have
@@ -79,7 +93,7 @@ impl Turns {
             return;
         }
         // Lost requests of the same turn would have had responses, too.
-        self.alternates |= self.responses == 1;
+        self.alternations = self.alternations.saturating_add(u8::from(self.responses == 1));
         if self.whole && self.responses != self.sent {
             self.broken = true;
         } else if self.whole && self.sent == self.first {

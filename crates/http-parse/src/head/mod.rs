@@ -1,17 +1,19 @@
 //! Heads: where they end, what they say, and whether bytes look like the start of one (RFC 9112, sections 2 to 5).
 //!
-//! A head is read once, after its end was found, and never copied: names and values are spans of the raw bytes.
-//! `httparse` in its strict configuration reads nearly all of them; what it refuses goes through [`lines`], which reads
-//! what can be read, keeps every line, and names each oddity. Both read the same head the same way.
+//! A head is read once and never copied: names and values are spans of the raw bytes. [`regular`] reads nearly all of
+//! them right where they lie in a segment. The others are gathered until their end is found; then `httparse` in its strict
+//! configuration reads them, and what it refuses goes through [`lines`], which reads what can be read, keeps every line,
+//! and names each oddity. All three read the same head the same way.
 
 mod end;
 mod lines;
+mod regular;
 mod start;
 
 use std::mem::MaybeUninit;
 
 use crate::flags::{Flag, Flags};
-use crate::message::{HeaderSpan, Message, MessageKind, Span, Version};
+use crate::message::{FramingFields, HeaderSpan, Message, MessageKind, Span, Version};
 
 pub(crate) use end::{find_blank_line, find_head_end};
 pub(crate) use start::{StartLine, looks_like_start};
@@ -42,8 +44,23 @@ struct Fields<'m> {
     flags: Flags,
     hosts: usize,
     max: usize,
-    /// No name is as long as one of those that framing looks for.
-    no_framing: bool,
+    /// What is known of the fields that framing looks for.
+    framing: FramingFields,
+}
+
+/// Reads the head that `bytes` begin with, if it is regular and whole, into `message`, whose head buffer is empty; the
+/// bytes of it, as many as returned, have yet to be put there. `None`: [`parse_head`] has to read it, once it is gathered.
+pub(crate) fn read_regular_head(
+    kind: MessageKind,
+    bytes: &[u8],
+    message: &mut Message,
+    max_headers: usize,
+) -> Option<usize> {
+    let mut fields = Fields::new(&mut message.headers, max_headers);
+    let (start, len) = regular::read_head(kind, bytes, &mut fields)?;
+    let (flags, framing) = (fields.flags, fields.framing);
+    message.put_start(kind, start, flags, framing);
+    Some(len)
 }
 
 /// Reads the head in `message.head`, which ends with its empty line or is cut short, and fills in the start line, the
@@ -54,43 +71,55 @@ struct Fields<'m> {
 /// [`MalformedHead`] if the start line is none, or is cut: the message has no fields then.
 pub(crate) fn parse_head(kind: MessageKind, message: &mut Message, max_headers: usize) -> Result<(), MalformedHead> {
     message.kind = kind;
-    message.headers.clear();
-    let mut fields =
-        Fields { spans: &mut message.headers, flags: Flags::NONE, hosts: 0, max: max_headers, no_framing: false };
+    let mut fields = Fields::new(&mut message.headers, max_headers);
     let start = match read_strictly(kind, &message.head, &mut fields) {
         Some(start) => Some(start),
         None => {
-            fields.spans.clear();
-            fields.hosts = 0;
-            (fields.flags, fields.no_framing) = (Flags::NONE, false);
+            fields = Fields::new(&mut message.headers, max_headers);
             lines::read_head(kind, &message.head, &mut fields)
         }
     };
-    let (flags, no_framing) = (fields.flags, fields.no_framing);
-    message.no_framing = no_framing;
-    let start = start.ok_or(MalformedHead);
-    if start.is_err() {
-        message.headers.clear();
+    let (flags, framing) = (fields.flags, fields.framing);
+    match start {
+        Some(start) => {
+            message.put_start(kind, start, flags, framing);
+            Ok(())
+        }
+        None => {
+            message.headers.clear();
+            Err(MalformedHead)
+        }
     }
-    let Start { text, target, version, status } = start?;
-    message.method_or_reason = text;
-    message.target = target;
-    message.version = version;
-    message.status = status;
-    message.flags = message.flags.union(flags);
-    Ok(())
 }
 
 /// Reads the trailer fields that were appended to `message.head` at `from`.
 pub(crate) fn parse_trailers(message: &mut Message, from: usize, max_headers: usize) {
     message.trailers.clear();
-    let mut fields =
-        Fields { spans: &mut message.trailers, flags: Flags::NONE, hosts: 0, max: max_headers, no_framing: false };
+    let mut fields = Fields::new(&mut message.trailers, max_headers);
     lines::read_fields(&message.head, from, &mut fields);
     message.flags = message.flags.union(fields.flags);
 }
 
-impl Fields<'_> {
+impl Message {
+    fn put_start(&mut self, kind: MessageKind, start: Start, flags: Flags, framing: FramingFields) {
+        let Start { text, target, version, status } = start;
+        self.kind = kind;
+        self.method_or_reason = text;
+        self.target = target;
+        self.version = version;
+        self.status = status;
+        self.flags = self.flags.union(flags);
+        self.framing = framing;
+    }
+}
+
+impl<'m> Fields<'m> {
+    /// Before the first field; the table is emptied.
+    fn new(spans: &'m mut Vec<HeaderSpan>, max: usize) -> Self {
+        spans.clear();
+        Self { spans, flags: Flags::NONE, hosts: 0, max, framing: FramingFields::Some }
+    }
+
     /// Notes what only the whole head tells.
     fn conclude(&mut self, kind: MessageKind, version: Version, complete: bool) {
         if kind == MessageKind::Response {
@@ -132,7 +161,7 @@ fn read_strictly(kind: MessageKind, head: &[u8], fields: &mut Fields<'_>) -> Opt
     // httparse takes LF for CRLF: every line's end is looked at, through the start of the line behind it.
     let mut all_crlf = head.ends_with(b"\r\n\r\n");
     fields.spans.reserve(headers.len());
-    fields.no_framing = true;
+    fields.framing = FramingFields::None;
     for header in &*headers {
         let name = span_of(head, header.name.as_bytes())?;
         let value = span_of(head, header.value)?;
@@ -140,7 +169,7 @@ fn read_strictly(kind: MessageKind, head: &[u8], fields: &mut Fields<'_>) -> Opt
         all_crlf &= at.checked_sub(2).and_then(|before| head.get(before..at)) == Some(b"\r\n");
         match header.name.len() {
             4 => fields.hosts += usize::from(header.name.eq_ignore_ascii_case("host")),
-            FRAMING_SHORT | FRAMING_LONG => fields.no_framing = false,
+            FRAMING_SHORT | FRAMING_LONG => fields.framing = FramingFields::Some,
             _ => {}
         }
         fields.spans.push(HeaderSpan { name, value });

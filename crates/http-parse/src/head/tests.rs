@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::framing::{Asked, frame};
 
 fn message(head: &[u8]) -> Message {
     Message { head: head.to_vec(), head_end: head.len() as u64, ..Message::default() }
@@ -112,7 +113,7 @@ fn read(
     head: &[u8],
 ) -> Option<Reading> {
     let mut spans = Vec::new();
-    let mut fields = Fields { spans: &mut spans, flags: Flags::NONE, hosts: 0, max: 512, no_framing: false };
+    let mut fields = Fields::new(&mut spans, 512);
     let mut start = reader(kind, head, &mut fields)?;
     let flags = fields.flags;
     let slice = |span: Span| head[span.start as usize..span.end as usize].to_vec();
@@ -122,7 +123,37 @@ fn read(
     Some((start, spans.iter().map(|field| (slice(field.name), slice(field.value))).collect(), flags))
 }
 
+/// What the reader of regular heads makes of bytes that begin with a head: how long it is and what the message became.
+fn read_regularly(kind: MessageKind, bytes: &[u8]) -> Option<(usize, Message)> {
+    let mut message = message(b"");
+    let len = read_regular_head(kind, bytes, &mut message, 512)?;
+    message.head = bytes[..len].to_vec();
+    message.head_end = len as u64;
+    Some((len, message))
+}
+
+/// Holds the reader of regular heads to what the others say of the same bytes. Whether it read the head.
+fn agree_on_regular(kind: MessageKind, bytes: &[u8]) -> bool {
+    let Some((len, regular)) = read_regularly(kind, bytes) else { return false };
+    assert_eq!(find_head_end(bytes, &mut 0), Some(len), "{}", bytes.escape_ascii());
+    assert!(read(read_strictly, kind, &bytes[..len]).is_some(), "httparse refuses {}", bytes.escape_ascii());
+    let mut other = message(&bytes[..len]);
+    parse_head(kind, &mut other, 512).unwrap();
+    let told = |message: &Message| {
+        let Message { kind, version, status, flags, head_end, .. } = *message;
+        let fields: Vec<_> = message.headers().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
+        let start = [message.method(), message.target(), message.reason()].map(<[u8]>::to_vec);
+        (kind, version, status, flags, head_end, fields, start)
+    };
+    assert_eq!(told(&regular), told(&other), "{}", bytes.escape_ascii());
+    for asked in [Asked::Other, Asked::Head] {
+        assert_eq!(frame(&regular, asked), frame(&other, asked), "{}", bytes.escape_ascii());
+    }
+    true
+}
+
 fn agree(kind: MessageKind, head: &[u8]) -> bool {
+    agree_on_regular(kind, head);
     let strict = read(read_strictly, kind, head);
     if strict.is_some() {
         assert_eq!(strict, read(lines::read_head, kind, head), "{}", head.escape_ascii());
@@ -147,7 +178,57 @@ fn head_of_the_grammar() -> impl Strategy<Value = (MessageKind, String)> {
     )
 }
 
+/// Heads as nearly all are, short and long, and what follows them.
+fn usual_head() -> impl Strategy<Value = (MessageKind, String, String)> {
+    let start = prop_oneof![
+        "[A-Z]{1,9} /[!-~]{0,90} HTTP/1[.][01]".prop_map(|line| (MessageKind::Request, line)),
+        "HTTP/1[.][01] [0-9]{3}( [ -~]{0,12})?".prop_map(|line| (MessageKind::Response, line)),
+    ];
+    let field = prop_oneof![
+        4 => "[a-zA-Z0-9_-]{1,40}: {0,2}[ -~]{0,150}",
+        1 => "(Host|host):[a-z.]{0,9}",
+        1 => "[Cc]ontent-[Ll]ength: ([0-9]{1,21}|[0-9, +x]{0,4})",
+        1 => "[Tt]ransfer-[Ee]ncoding: ?(chunked|gzip|gzip, chunked)?",
+    ];
+    (start, prop::collection::vec(field, 0..12), "[ -~\r\n]{0,90}").prop_map(|((kind, start), fields, rest)| {
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        (kind, format!("{start}\r\n{fields}\r\n"), rest)
+    })
+}
+
 proptest! {
+    #[test]
+    fn usual_heads_are_regular_and_read_as_httparse_reads_them((kind, head, rest) in usual_head()) {
+        let all = [&head[..], &rest[..]].concat();
+        prop_assert!(agree_on_regular(kind, all.as_bytes()), "not regular: {head:?}");
+        prop_assert!(!agree_on_regular(kind, &all.as_bytes()[..head.len() - 1]), "the head is not whole");
+        let mut message = message(b"");
+        let fields = head.lines().count() - 2;
+        let max = fields.saturating_sub(1);
+        let read = read_regular_head(kind, all.as_bytes(), &mut message, max);
+        prop_assert_eq!(read.is_some(), fields <= max, "more fields than are kept are not its to choose from");
+    }
+
+    #[test]
+    fn damaged_usual_heads_are_read_as_httparse_reads_them(
+        (kind, head, rest) in usual_head(),
+        damage in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), prop::sample::select(&b"\r\n \t:\0\x7f\x80\xff"[..])]),
+            1..4,
+        ),
+        removed in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = [&head[..], &rest[..]].concat().into_bytes();
+        for (index, byte) in damage {
+            let at = index.index(head.len());
+            bytes[at] = byte;
+        }
+        if let Some(index) = removed {
+            bytes.remove(index.index(head.len()));
+        }
+        agree_on_regular(kind, &bytes);
+    }
+
     #[test]
     fn lenient_reader_agrees_with_httparse((kind, head) in head_of_the_grammar()) {
         prop_assert!(agree(kind, head.as_bytes()), "httparse refuses {head:?}");
@@ -183,6 +264,36 @@ proptest! {
             }
         }
         looks_like_start(&bytes);
+    }
+}
+
+#[test]
+fn names_of_regular_heads_have_two_symbols() {
+    for byte in 0..=255_u8 {
+        for before in 0..70 {
+            let line = [&b"GET / HTTP/1.1\r\nHost: h\r\n"[..], &vec![b'n'; before], &[byte], b"n: v\r\n\r\n"].concat();
+            let is_name = byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || (byte == b':' && before > 0);
+            assert_eq!(agree_on_regular(MessageKind::Request, &line), is_name, "{byte} behind {before}");
+            let line = [&b"GET / HTTP/1.1\r\nHost: h\r\nn: v"[..], &vec![b'v'; before], &[byte], b"\r\n\r\n"].concat();
+            let is_value = byte.is_ascii_graphic() || byte == b' ';
+            assert_eq!(agree_on_regular(MessageKind::Request, &line), is_value, "{byte} behind {before}");
+        }
+    }
+}
+
+#[test]
+fn controls_are_seen_in_heads_of_any_length() {
+    let fields = b"Name: value of a field\r\n".repeat(900);
+    let head = [&b"GET / HTTP/1.1\r\nHost: h\r\n"[..], &fields, b"\r\n"].concat();
+    let mut spans = Vec::new();
+    let len = |head: &[u8], spans: &mut _| {
+        regular::read_head(MessageKind::Request, head, &mut Fields::new(spans, 1000)).map(|(_, len)| len)
+    };
+    assert_eq!(len(&head, &mut spans), Some(head.len()));
+    for at in (50..head.len()).step_by(2_000) {
+        let mut head = head.clone();
+        head[at] = 1;
+        assert_eq!(len(&head, &mut spans), None, "a control at {at}");
     }
 }
 

@@ -204,6 +204,7 @@ pub fn run(initiator: Option<Side>, ops: &[Op], settings: &Settings) -> Outcome 
     let stats = cx.stats().clone();
     assert_eq!(stats.pending_messages, 0, "{stats:?}");
     assert_eq!(stats.undecided_bytes, 0, "{stats:?}");
+    assert!(sink.recognized.len() <= 1, "{:?}", sink.recognized);
     assert_eq!(stats.paired + stats.unanswered + stats.orphans, sink.records.len() as u64);
     Outcome { records: sink.records, recognized: sink.recognized, stats, wants }
 }

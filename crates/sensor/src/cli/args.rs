@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Read capture files and write the HTTP transactions in them, one JSON object a line.
     Replay(Box<ReplayArgs>),
+    /// Check a configuration, show what is in force, print an example.
+    Config(ConfigArgs),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -85,6 +87,50 @@ pub struct ReplayArgs {
     #[arg(short, long)]
     pub quiet: bool,
 }
+
+/// What `config` was given: one thing to do.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = CONFIG_EXAMPLES)]
+#[group(required = true, multiple = false)]
+pub struct ConfigArgs {
+    /// Print a file to start from: every key, with its meaning and default.
+    #[arg(long)]
+    pub example: bool,
+
+    /// Print the JSON Schema of the file.
+    #[arg(long)]
+    pub schema: bool,
+
+    /// Print what is in force (--config FILE and the environment), and where each value came from.
+    #[arg(long)]
+    pub print: bool,
+
+    /// Say all that is wrong with this file and what it includes, without the environment, and do nothing else.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub check: Option<PathBuf>,
+
+    /// Print docs/configuration.md.
+    #[arg(long, hide = true)]
+    pub page: bool,
+
+    /// The file that --print reads; none: the defaults and the environment.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "file", requires = "print")]
+    pub config: Option<PathBuf>,
+}
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  Write a file to start from:
+      sensor config --example > sensor.toml
+  Check it:
+      sensor config --check sensor.toml
+  See what is in force, from the file and the environment:
+      SENSOR_MEMORY=2GiB sensor config --print --config sensor.toml
+
+Exit status:
+  0   done; the file is right
+  1   the output could not be written
+  2   the file is wrong, or cannot be read";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -13,10 +13,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{Cli, Command, ReplayArgs};
+pub use args::{Cli, Command, ConfigArgs, ReplayArgs};
 pub use plan::{Plan, UsageError};
 
-use crate::config::LedgerFormat;
+use crate::config::{self, LedgerFormat, Loaded};
 use crate::outlet::OutputFailure;
 use crate::progress::Progress;
 use crate::replay::{Failure, Outcome, ReplayError};
@@ -49,6 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match cli.command {
         Command::Replay(args) => replay(*args),
+        Command::Config(args) => configuration(&args),
         Command::Completions { shell } => print(&{
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);
@@ -67,6 +68,9 @@ fn replay(args: ReplayArgs) -> u8 {
         }
     };
     start_logging(plan.quiet);
+    for note in &plan.notes {
+        tracing::warn!("{note}");
+    }
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -114,6 +118,36 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
         return exit::DEFECT;
     }
     if outcome.was_interrupted { exit::INTERRUPTED } else { failed }
+}
+
+fn configuration(args: &ConfigArgs) -> u8 {
+    if args.example {
+        return print(config::example().as_bytes());
+    }
+    if args.schema {
+        return print(format!("{:#}\n", config::schema()).as_bytes());
+    }
+    if args.page {
+        return print(config::page().as_bytes());
+    }
+    let loaded = match &args.check {
+        Some(file) => Loaded::read_with(Some(file), []),
+        None => Loaded::read(args.config.as_deref()),
+    };
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            say(format_args!("error: {error}\n"));
+            return exit::USAGE;
+        }
+    };
+    for note in &loaded.notes {
+        say(format_args!("warning: {note}\n"));
+    }
+    match &args.check {
+        Some(file) => print(format!("{}: nothing is wrong\n", file.display()).as_bytes()),
+        None => print(loaded.print().as_bytes()),
+    }
 }
 
 fn man(command: Option<&str>) -> u8 {

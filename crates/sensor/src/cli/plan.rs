@@ -10,19 +10,15 @@ use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
 use crate::cli::exit;
-use crate::config::{ConfigError, ConfigFile, LedgerFormat, MediaTypes};
+use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
 use crate::record::{RecordOptions, Shape};
 use crate::replay::Replay;
 use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
-use crate::units::{ByteSize, TimeSpan};
+use crate::units::ByteSize;
 
-/// Memory where nobody said anything.
-const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
-/// The sensor's name where nobody said anything.
-const DEFAULT_NAME: &str = "sensor";
 /// How many times its captured length a body may decode to, where nobody said anything: text packs about that well.
 const DECODED_FACTOR: usize = 4;
 
@@ -37,6 +33,8 @@ pub struct Plan {
     writes_to_stdout: bool,
     /// What was odd about the inputs, to be said once there is a log.
     pub(super) warnings: Vec<Warning>,
+    /// What is odd about the configuration.
+    pub(super) notes: Vec<String>,
     /// How to print the ledger.
     pub(super) ledger: Option<LedgerFormat>,
     /// Whether to print errors only.
@@ -114,12 +112,12 @@ impl Plan {
     /// # Errors
     /// With what is wrong.
     pub fn resolve(args: ReplayArgs) -> Result<Self, UsageError> {
-        let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+        let Loaded { config: file, notes, .. } = Loaded::read(args.config.as_deref())?;
         let workers = match args.workers.or(file.workers).unwrap_or(1) {
             0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
             workers => workers,
         };
-        let memory = args.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
+        let memory = args.memory.unwrap_or(file.memory);
         let settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
         check_body_limits(&settings, file.bodies.decoded_limit, memory)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
@@ -151,8 +149,9 @@ impl Plan {
             output,
             writes_to_stdout: path.is_none(),
             warnings,
+            notes,
             ledger: args.ledger.or(file.ledger),
-            quiet: args.quiet || file.quiet.unwrap_or(false),
+            quiet: args.quiet || file.quiet,
         })
     }
 
@@ -168,22 +167,20 @@ impl Plan {
     }
 }
 
-fn settings(args: &ReplayArgs, file: &ConfigFile) -> Result<Settings, UsageError> {
-    let mut http = http_parse::Settings::default();
-    set(&mut http.body_limit, args.body_limit.or(file.bodies.limit).map(ByteSize::as_usize));
-    let types = match &args.body_types {
-        Some(list) => Some(MediaTypes::try_from(list.clone()).map_err(UsageError::BodyTypes)?),
-        None => file.bodies.types.clone(),
+fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
+    let types = args.body_types.as_ref().unwrap_or(&file.bodies.types);
+    let http = http_parse::Settings {
+        body_limit: args.body_limit.unwrap_or(file.bodies.limit).as_usize(),
+        body_types: MediaTypes::try_from(types.clone()).map_err(UsageError::BodyTypes)?.0,
+        max_head: file.http.max_head.as_usize(),
+        max_headers: file.http.max_headers,
+        max_pending: file.http.max_pending,
+        max_detect: file.http.max_detect.as_usize(),
+        max_resync: file.http.max_resync.0,
+        ..http_parse::Settings::default()
     };
-    set(&mut http.body_types, types.map(|types| types.0));
-    set(&mut http.max_head, file.http.max_head.map(ByteSize::as_usize));
-    set(&mut http.max_headers, file.http.max_headers);
-    set(&mut http.max_pending, file.http.max_pending);
-    set(&mut http.max_detect, file.http.max_detect.map(ByteSize::as_usize));
-    set(&mut http.max_resync, file.http.max_resync.map(|size| size.0));
-
     let record = RecordOptions {
-        sensor: args.sensor.clone().or_else(|| file.sensor.clone()).unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        sensor: args.sensor.as_ref().unwrap_or(&file.sensor).clone(),
         decode_limit: file
             .bodies
             .decoded_limit
@@ -213,37 +210,34 @@ fn check_body_limits(settings: &Settings, decoded: Option<ByteSize>, memory: Byt
 }
 
 fn decap_config(file: &crate::config::Decap) -> decap::Config {
-    let file = file.clone();
-    let mut config = decap::Config { aliases: file.aliases.pairs(), ..decap::Config::default() };
-    set(&mut config.max_depth, file.max_depth);
-    set(&mut config.vxlan_ports, file.vxlan_ports);
-    set(&mut config.vxlan_gpe_ports, file.vxlan_gpe_ports);
-    set(&mut config.geneve_ports, file.geneve_ports);
-    set(&mut config.gtpu_ports, file.gtpu_ports);
-    set(&mut config.teredo_ports, file.teredo_ports);
-    set(&mut config.lisp_ports, file.lisp_ports);
-    set(&mut config.mpls_in_udp_ports, file.mpls_in_udp_ports);
-    set(&mut config.separate_virtual_networks, file.separate_virtual_networks);
-    set(&mut config.separate_vlans, file.separate_vlans);
-    set(&mut config.fragment_timeout, file.fragment_timeout.map(|TimeSpan(time)| time));
-    config
+    let given = file.clone();
+    decap::Config {
+        max_depth: given.max_depth,
+        vxlan_ports: given.vxlan_ports,
+        vxlan_gpe_ports: given.vxlan_gpe_ports,
+        geneve_ports: given.geneve_ports,
+        gtpu_ports: given.gtpu_ports,
+        teredo_ports: given.teredo_ports,
+        lisp_ports: given.lisp_ports,
+        mpls_in_udp_ports: given.mpls_in_udp_ports,
+        separate_virtual_networks: given.separate_virtual_networks,
+        separate_vlans: given.separate_vlans,
+        aliases: file.alias_pairs(),
+        fragment_timeout: given.fragment_timeout,
+        ..decap::Config::default()
+    }
 }
 
 fn limits(file: &crate::config::Reassembly) -> reassembly::Limits {
-    let mut limits = reassembly::Limits::default();
-    set(&mut limits.acknowledged_hole, file.acknowledged_hole.map(|TimeSpan(time)| time));
-    set(&mut limits.hole, file.hole.map(|TimeSpan(time)| time));
-    set(&mut limits.idle, file.idle.map(|TimeSpan(time)| time));
-    set(&mut limits.idle_without_payload, file.idle_without_payload.map(|TimeSpan(time)| time));
-    set(&mut limits.linger, file.linger.map(|TimeSpan(time)| time));
-    set(&mut limits.max_held_per_direction, file.max_held_per_direction.map(ByteSize::as_usize));
-    set(&mut limits.max_ranges_per_direction, file.max_ranges_per_direction);
-    limits
-}
-
-fn set<T>(setting: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *setting = value;
+    reassembly::Limits {
+        acknowledged_hole: file.acknowledged_hole,
+        hole: file.hole,
+        idle: file.idle,
+        idle_without_payload: file.idle_without_payload,
+        linger: file.linger,
+        max_held_per_direction: file.max_held_per_direction.as_usize(),
+        max_ranges_per_direction: file.max_ranges_per_direction,
+        ..reassembly::Limits::default()
     }
 }
 

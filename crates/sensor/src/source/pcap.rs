@@ -63,7 +63,7 @@ impl Pcap {
     }
 
     /// Consumes the next record.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&self, window: &mut Window) -> Result<Step, Fault> {
         let available = window.available();
         if let Some(header) = available.first_chunk::<16>() {
@@ -85,6 +85,7 @@ impl Pcap {
 
     /// The record at the front is not complete, or is none.
     #[cold]
+    #[inline(never)]
     fn next_slow(&self, window: &mut Window) -> Result<Step, Fault> {
         if window.fill(self.record_header)? == Fill::Short {
             return Ok(end(window));

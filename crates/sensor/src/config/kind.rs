@@ -1,0 +1,538 @@
+//! Kinds of values: how each is read, what it may be, and how it is written.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::describe::{Shape, join};
+use super::problem::Problems;
+use super::section::{Defaulted, Optional, Required};
+use super::suggest::nearest;
+use super::tree::{Lines, Node, Value, shortened};
+use crate::units::{ByteSize, TimeSpan};
+
+/// A kind of value.
+pub(super) trait Kind: Sized {
+    type Value: Clone;
+
+    fn shape(&self) -> Shape;
+    /// The value, or nothing and at least one problem.
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Self::Value>;
+    /// As TOML that is read back as the same.
+    fn show(&self, value: &Self::Value) -> String;
+
+    /// With a default.
+    fn or(self, default: impl Into<Self::Value>) -> Defaulted<Self> {
+        Defaulted(self, default.into())
+    }
+
+    /// May be left out; the example is shown where the user looks.
+    fn optional(self, example: impl Into<Self::Value>) -> Optional<Self> {
+        Optional(self, example.into())
+    }
+
+    /// Has to be there where its section is.
+    fn required(self, example: impl Into<Self::Value>) -> Required<Self> {
+        Required(self, example.into())
+    }
+}
+
+fn refuse(kind: &impl Kind, node: &Node, key: &str, problems: &mut Problems) {
+    problems.value(node, key, format!("allowed: {}", kind.shape().words()));
+}
+
+/// A text as TOML, on one line.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Yes or no.
+pub(super) struct Flag;
+
+pub(super) fn flag() -> Flag {
+    Flag
+}
+
+impl Kind for Flag {
+    type Value = bool;
+
+    fn shape(&self) -> Shape {
+        Shape::Flag
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<bool> {
+        let value = node.as_bool();
+        if value.is_none() {
+            refuse(self, node, key, problems);
+        }
+        value
+    }
+
+    fn show(&self, value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+/// A whole number.
+pub(super) struct Whole<T> {
+    least: i64,
+    most: i64,
+    convert: fn(i64) -> Option<T>,
+}
+
+/// A whole number in a range, which must lie within the type's.
+pub(super) fn whole<T: TryFrom<i64>>(range: RangeInclusive<i64>) -> Whole<T> {
+    Whole { least: *range.start(), most: *range.end(), convert: |number| T::try_from(number).ok() }
+}
+
+impl<T: Copy + Display> Kind for Whole<T> {
+    type Value = T;
+
+    fn shape(&self) -> Shape {
+        Shape::Whole { least: self.least, most: self.most }
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<T> {
+        let number = node.as_integer().filter(|number| (self.least..=self.most).contains(number));
+        let value = number.and_then(self.convert);
+        if value.is_none() {
+            refuse(self, node, key, problems);
+        }
+        value
+    }
+
+    fn show(&self, value: &T) -> String {
+        value.to_string()
+    }
+}
+
+/// A share: above 0, up to 1.
+pub(super) struct Ratio;
+
+pub(super) fn ratio() -> Ratio {
+    Ratio
+}
+
+impl Kind for Ratio {
+    type Value = f64;
+
+    fn shape(&self) -> Shape {
+        Shape::Ratio
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<f64> {
+        let value = node.as_number().filter(|number| *number > 0.0 && *number <= 1.0);
+        if value.is_none() {
+            refuse(self, node, key, problems);
+        }
+        value
+    }
+
+    fn show(&self, value: &f64) -> String {
+        toml::Value::Float(*value).to_string()
+    }
+}
+
+/// A number of bytes.
+pub(super) struct Size {
+    least: ByteSize,
+    most: ByteSize,
+}
+
+pub(super) fn size(range: RangeInclusive<ByteSize>) -> Size {
+    Size { least: *range.start(), most: *range.end() }
+}
+
+impl Kind for Size {
+    type Value = ByteSize;
+
+    fn shape(&self) -> Shape {
+        Shape::Size { least: self.least, most: self.most }
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<ByteSize> {
+        let size = match &node.value {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok().map(ByteSize),
+            Value::String(text) | Value::Raw(text) => text.parse().ok(),
+            _ => None,
+        };
+        let size = size.filter(|size| (self.least..=self.most).contains(size));
+        if size.is_none() {
+            refuse(self, node, key, problems);
+        }
+        size
+    }
+
+    fn show(&self, value: &ByteSize) -> String {
+        if value.0 < 1_024 && value.0 > 0 { value.to_string() } else { quoted(&value.to_string()) }
+    }
+}
+
+/// A stretch of time.
+pub(super) struct Time {
+    least: Duration,
+    most: Duration,
+}
+
+pub(super) fn time(range: RangeInclusive<Duration>) -> Time {
+    Time { least: *range.start(), most: *range.end() }
+}
+
+impl Kind for Time {
+    type Value = Duration;
+
+    fn shape(&self) -> Shape {
+        Shape::Time { least: self.least, most: self.most }
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Duration> {
+        let span = node.as_str().and_then(|text| text.parse().ok()).map(|TimeSpan(span)| span);
+        let span = span.filter(|span| (self.least..=self.most).contains(span));
+        if span.is_none() {
+            refuse(self, node, key, problems);
+        }
+        span
+    }
+
+    fn show(&self, value: &Duration) -> String {
+        quoted(&TimeSpan(*value).to_string())
+    }
+}
+
+/// A text that stands for something.
+pub(super) struct Parsed<T> {
+    form: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+    show: fn(&T) -> String,
+    /// Whether a text that is refused may hold a secret, and is not shown.
+    is_private: fn(&str) -> bool,
+    /// The advice where there is no text at all.
+    otherwise: Option<&'static str>,
+}
+
+impl<T> Parsed<T> {
+    /// With advice of its own for what is no text.
+    pub(super) fn otherwise(mut self, advice: &'static str) -> Self {
+        self.otherwise = Some(advice);
+        self
+    }
+
+    /// What is refused is not shown where this says so: it may be the secret itself.
+    pub(super) fn private(mut self, is_private: fn(&str) -> bool) -> Self {
+        self.is_private = is_private;
+        self
+    }
+}
+
+/// A text of a form, in words; what `parse` refuses comes with its advice.
+pub(super) fn parsed<T: Display>(form: &'static str, parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
+    Parsed { form, parse, show: |value| quoted(&value.to_string()), is_private: |_| false, otherwise: None }
+}
+
+impl<T: Clone> Kind for Parsed<T> {
+    type Value = T;
+
+    fn shape(&self) -> Shape {
+        Shape::Text(self.form)
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<T> {
+        match node.as_str().map(self.parse) {
+            Some(Ok(value)) => return Some(value),
+            Some(Err(advice)) if node.as_str().is_some_and(self.is_private) => {
+                problems.at(&node.place, key, "found a value that is not shown", advice);
+            }
+            Some(Err(advice)) => problems.value(node, key, advice),
+            None => match self.otherwise {
+                Some(advice) => problems.value(node, key, advice),
+                None => refuse(self, node, key, problems),
+            },
+        }
+        None
+    }
+
+    fn show(&self, value: &T) -> String {
+        (self.show)(value)
+    }
+}
+
+/// Any text that says something.
+pub(super) fn text() -> Parsed<String> {
+    parsed("a text that is not empty", |text| match text.trim() {
+        "" => Err("it is empty: say something, or leave the key out".to_owned()),
+        _ if text.contains(char::is_control) => {
+            Err("control characters are not allowed: write it on one line".to_owned())
+        }
+        _ => Ok(text.to_owned()),
+    })
+}
+
+/// Any text at all.
+pub(super) fn free_text() -> Parsed<String> {
+    parsed("a text", |text| Ok(text.to_owned()))
+}
+
+/// The name of a file or folder.
+pub(super) fn path() -> Parsed<PathBuf> {
+    Parsed {
+        form: "the path of a file or folder",
+        parse: |text| match text {
+            "" => Err("it is empty: write a path, or leave the key out".to_owned()),
+            _ if text.contains("-----BEGIN") || text.contains(['\n', '\0']) => {
+                Err("allowed: the path of a file, not what is in it".to_owned())
+            }
+            _ => Ok(PathBuf::from(text)),
+        },
+        // A path from a document is UTF-8, as the document is.
+        show: |path| quoted(&path.to_string_lossy()),
+        is_private: |_| false,
+        otherwise: None,
+    }
+}
+
+/// An address to listen on.
+pub(super) fn socket_address() -> Parsed<SocketAddr> {
+    parsed("an IP address and a port, as in \"127.0.0.1:9600\" or \"[::1]:9600\"", |text| {
+        text.parse().map_err(|_| {
+            "allowed: an IP address and a port, as in \"127.0.0.1:9600\", \"0.0.0.0:4789\" or \"[::1]:9600\"".to_owned()
+        })
+    })
+}
+
+/// Something that is one of a few names.
+pub(super) trait Choices: Copy + PartialEq + 'static {
+    /// Each with its name.
+    const ALL: &'static [Self];
+    const NAMES: &'static [&'static str];
+
+    fn name(self) -> &'static str;
+}
+
+/// One of a few names.
+pub(super) struct Choice<T>(std::marker::PhantomData<T>);
+
+pub(super) fn choice<T: Choices>() -> Choice<T> {
+    Choice(std::marker::PhantomData)
+}
+
+impl<T: Choices> Kind for Choice<T> {
+    type Value = T;
+
+    fn shape(&self) -> Shape {
+        Shape::Choice(T::NAMES)
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<T> {
+        let found = node.as_str().and_then(|text| T::ALL.iter().copied().find(|choice| choice.name() == text));
+        if found.is_none() {
+            let meant = node.as_str().and_then(|text| nearest(text, T::NAMES.iter().copied()));
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
+            problems.value(node, key, format!("allowed: {}{meant}", self.shape().words()));
+        }
+        found
+    }
+
+    fn show(&self, value: &T) -> String {
+        quoted(value.name())
+    }
+}
+
+/// Declares an enum whose variants are chosen by name.
+macro_rules! choices {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $( $(#[$variant_meta:meta])* $variant:ident = $text:literal, )* }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $( $(#[$variant_meta])* $variant, )* }
+
+        impl $name {
+            /// The name, as it is written.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text, )* }
+            }
+        }
+
+        impl $crate::config::kind::Choices for $name {
+            const ALL: &'static [Self] = &[$( Self::$variant, )*];
+            const NAMES: &'static [&'static str] = &[$( $text, )*];
+
+            fn name(self) -> &'static str {
+                self.as_str()
+            }
+        }
+    };
+}
+pub(super) use choices;
+
+/// Any number of one kind.
+pub(super) struct List<K> {
+    of: K,
+}
+
+pub(super) fn list<K: Kind>(of: K) -> List<K> {
+    List { of }
+}
+
+impl<K: Kind> Kind for List<K> {
+    type Value = Vec<K::Value>;
+
+    fn shape(&self) -> Shape {
+        Shape::List { of: Box::new(self.of.shape()) }
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Self::Value> {
+        let parsed;
+        let items = match &node.value {
+            Value::List(items) => items,
+            Value::Raw(text) => {
+                parsed = listed(text, node);
+                &parsed
+            }
+            _ => {
+                refuse(self, node, key, problems);
+                return None;
+            }
+        };
+        // Every item is looked at, whatever is wrong with those before it.
+        let values: Vec<_> = items.iter().map(|item| self.of.read(item, key, problems)).collect();
+        values.into_iter().collect()
+    }
+
+    fn show(&self, value: &Self::Value) -> String {
+        let items: Vec<_> = value.iter().map(|item| self.of.show(item)).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+/// The items of a variable's text: a TOML list, or texts with commas between them.
+fn listed(text: &str, node: &Node) -> Vec<Node> {
+    if text.trim_start().starts_with('[') {
+        let document = format!("list = {text}");
+        if let Ok(table) = toml::de::DeTable::parse(&document) {
+            let lines = Lines::of(&document);
+            let mut table = super::tree::table(table.into_inner(), &node.place, &lines);
+            if let Some(Node { value: Value::List(mut items), .. }) = table.remove("list") {
+                items.iter_mut().for_each(|item| item.place = node.place.clone());
+                return items;
+            }
+        }
+    }
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| Node { place: node.place.clone(), value: Value::Raw(item.to_owned()) }).collect()
+}
+
+/// Names of the writer's own, each with a value.
+pub(super) struct Map<K, V> {
+    keys: &'static str,
+    parse_key: fn(&str) -> Result<K, String>,
+    show_key: fn(&K) -> String,
+    of: V,
+}
+
+pub(super) fn map<K: Ord + Display, V: Kind>(
+    keys: &'static str,
+    parse_key: fn(&str) -> Result<K, String>,
+    of: V,
+) -> Map<K, V> {
+    Map { keys, parse_key, show_key: |key| quoted_key(&key.to_string()), of }
+}
+
+/// A key as TOML.
+fn quoted_key(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if is_bare { key.to_owned() } else { quoted(key) }
+}
+
+impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
+    type Value = BTreeMap<K, V::Value>;
+
+    fn shape(&self) -> Shape {
+        Shape::Map { keys: self.keys, of: Box::new(self.of.shape()) }
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Self::Value> {
+        let Some(table) = node.as_table() else {
+            refuse(self, node, key, problems);
+            return None;
+        };
+        let before = problems.count();
+        let mut values = BTreeMap::new();
+        for (written, node) in table {
+            let path = join(key, &shortened(written));
+            let value = self.of.read(node, &path, problems);
+            match (self.parse_key)(written) {
+                Ok(name) if values.contains_key(&name) => {
+                    let found = format!("the key `{}` means another one that is there", shortened(written));
+                    problems.at(&node.place, &path, found, "keep one of the two");
+                }
+                Ok(name) => values.extend(value.map(|value| (name, value))),
+                Err(advice) => {
+                    problems.at(&node.place, &path, format!("found the key `{}`", shortened(written)), advice)
+                }
+            }
+        }
+        (problems.count() == before).then_some(values)
+    }
+
+    fn show(&self, value: &Self::Value) -> String {
+        if value.is_empty() {
+            return "{}".to_owned();
+        }
+        let entries: Vec<_> =
+            value.iter().map(|(key, value)| format!("{} = {}", (self.show_key)(key), self.of.show(value))).collect();
+        format!("{{ {} }}", entries.join(", "))
+    }
+}
+
+/// Sizes and times for the declarations of sections.
+pub(super) const fn bytes(count: u64) -> ByteSize {
+    ByteSize(count)
+}
+
+pub(super) const fn kib(count: u64) -> ByteSize {
+    ByteSize(count << 10)
+}
+
+pub(super) const fn mib(count: u64) -> ByteSize {
+    ByteSize(count << 20)
+}
+
+pub(super) const fn gib(count: u64) -> ByteSize {
+    ByteSize(count << 30)
+}
+
+pub(super) const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+pub(super) const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(super) const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 3_600)
+}
+
+/// Any size, and any time that can be written.
+pub(super) fn any_size() -> Size {
+    size(bytes(0)..=bytes(u64::MAX))
+}
+
+pub(super) fn any_time() -> Time {
+    time(Duration::ZERO..=hours(366 * 24))
+}

@@ -1,0 +1,151 @@
+//! The configuration: one TOML file for every command, the folder it may include, and the environment.
+//!
+//! Each section is declared once, in [`sections`], and the declaration is what checks, describes, documents and prints it.
+//! Sources become a tree in which every value keeps its place ([`tree`]), the tree becomes a checked [`Config`], and every
+//! problem on the way is collected: there is a [`Config`] only where there is none.
+//!
+//! No secret is ever a value of it: files, variables and credentials are named, and read by whoever needs them.
+
+mod describe;
+mod effective;
+mod example;
+mod gather;
+mod kind;
+mod page;
+mod place;
+mod problem;
+mod schema;
+mod section;
+mod sections;
+mod suggest;
+mod tree;
+mod value;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+pub use place::{Origin, Place};
+pub use problem::{ConfigError, Problem};
+pub use sections::*;
+pub use value::{HeaderTest, MaskAction, MediaTypes, Network, NumberRange, Pattern};
+
+use describe::Outline;
+use effective::Effective;
+use gather::Gathered;
+use section::{Section as _, read_section};
+
+/// A configuration that was read and checked, and what there is to say about it.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What is allowed and yet worth a warning.
+    pub notes: Vec<String>,
+    effective: Effective,
+}
+
+impl Loaded {
+    /// Reads a file, what it includes, and this process's environment over both; without a file, the environment alone.
+    ///
+    /// # Errors
+    /// With all that is wrong, by file and line.
+    pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::read_with(file, std::env::vars_os())
+    }
+
+    /// The same with another environment.
+    ///
+    /// # Errors
+    /// As [`Loaded::read`].
+    pub fn read_with(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut gathered = Gathered::default();
+        if let Some(file) = file {
+            gathered.add_file(file);
+        }
+        Self::check(gathered, environment)
+    }
+
+    /// Reads the text of a file that goes by this name. It can include nothing.
+    ///
+    /// # Errors
+    /// As [`Loaded::read`].
+    pub fn parse(text: &str, name: &Path) -> Result<Self, ConfigError> {
+        let mut gathered = Gathered::default();
+        let place = gathered.source(Origin::File(name.to_owned()));
+        gathered.start = Some(place.clone());
+        gathered.add_text(text, &place, None);
+        Self::check(gathered, [])
+    }
+
+    fn check(
+        mut gathered: Gathered,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let outline = outline();
+        gathered.add_environment(&outline, environment);
+        let unread = gathered.problems.len();
+        let place = gathered.start.clone().unwrap_or_else(Place::nowhere);
+        let table = std::mem::take(&mut gathered.table);
+        let (config, effective) =
+            read_section::<Config>(&table, place, String::new(), &mut gathered.problems, &mut gathered.notes);
+        gathered.drop_consequences(unread);
+        if gathered.problems.is_empty() {
+            return Ok(Self { config, notes: gathered.notes, effective });
+        }
+        Err(gathered.problems.into_error())
+    }
+
+    /// What is in force, as TOML, each value with where it came from.
+    #[must_use]
+    pub fn print(&self) -> String {
+        self.effective.to_string()
+    }
+
+    /// What differs between this configuration, which is in force, and another one.
+    #[must_use]
+    pub fn changes(&self, next: &Self) -> Vec<Change> {
+        let (old, new) = (self.effective.flat(), next.effective.flat());
+        let mut changes: Vec<_> = new
+            .iter()
+            .filter(|(key, (text, _))| old.get(*key).is_none_or(|(before, _)| before != text))
+            .chain(old.iter().filter(|(key, _)| !new.contains_key(*key)))
+            .map(|(key, (_, is_live))| Change { key: key.clone(), is_live: *is_live })
+            .collect();
+        changes.sort();
+        changes
+    }
+}
+
+/// A setting with a new value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Its path, as in `upload.batch.records` or `capture[0].interface`.
+    pub key: String,
+    /// Whether a running sensor takes it; else it waits for the next start.
+    pub is_live: bool,
+}
+
+fn outline() -> Outline {
+    Config::outline()
+}
+
+/// A file to start from: every key with what it means, set to its default, or commented out where it has none.
+#[must_use]
+pub fn example() -> String {
+    example::text(&outline())
+}
+
+/// The JSON Schema of a file.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schema::document(&outline())
+}
+
+/// The page that documents the file: docs/configuration.md.
+#[must_use]
+pub fn page() -> String {
+    page::text(&outline())
+}

@@ -1,0 +1,139 @@
+//! `[[capture]]`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use decap::{Config as Tunnels, MAX_HOPS};
+
+use super::decap::{check_ports, ports};
+use super::prelude::*;
+
+choices! {
+    /// What the datagrams of a UDP listener carry.
+    pub enum Encapsulation {
+        /// VXLAN (RFC 7348).
+        Vxlan = "vxlan",
+        /// VXLAN with the generic protocol extension.
+        VxlanGpe = "vxlan-gpe",
+        /// Geneve (RFC 8926).
+        Geneve = "geneve",
+        /// GTP-U.
+        GtpU = "gtp-u",
+    }
+}
+
+section! {
+    Restart;
+    /// A source of frames, live: an interface, or a UDP port that a mirror sends to. A breakout tap is two of them, one for
+    /// each direction.
+    pub struct Capture {
+        /// What it is called in logs, metrics and records. Default: the interface, or the address.
+        pub name: Option<String> = text().optional("mirror"),
+        /// The interface to capture on: a name, "any", or a pattern as in "eth*" for all that match.
+        pub interface: Option<String> = interface().optional("eth1"),
+        /// The address and port to receive a tunnel's datagrams on, without any privilege. Needs `encapsulation`; excludes
+        /// `interface`.
+        pub listen: Option<SocketAddr> = socket_address().optional(([0, 0, 0, 0], 4_789)).alternative(),
+        /// What the datagrams carry: "vxlan", "vxlan-gpe", "geneve" or "gtp-u". With `listen` only.
+        pub encapsulation: Option<Encapsulation> = choice().optional(Encapsulation::Vxlan).alternative(),
+        /// Sockets on the port, each with a thread of its own, between which the kernel spreads the senders. With `listen`
+        /// only. Default: 1.
+        pub threads: Option<u16> = whole(1..=64).optional(2_u16).alternative(),
+        /// Whether to see frames that are for other hosts, as those of a mirror are.
+        pub promiscuous: bool = flag().or(true),
+        /// What the kernel holds for the sensor while it is busy: the ring of an interface, the socket's buffer.
+        pub ring: ByteSize = size(mib(1)..=gib(4)).or(mib(64)),
+        /// Only frames that match this pcap filter expression, as they are on the wire. Default: all. With `interface` only.
+        pub filter: Option<String> = text().optional("udp port 4789"),
+        /// Whether a source that is missing ends the start; else it is waited for.
+        pub required: bool = flag().or(false),
+        /// Whether the ports of UDP tunnels are held by a socket that drops all, so that the host does not answer a mirror
+        /// with "port unreachable".
+        pub hold_port: bool = flag().or(true),
+        /// Settings of [decap] that are other ones for this source.
+        pub decap: CaptureDecap = table(),
+    }
+    refuse {
+        "snaplen" => "frames are always captured whole: take it out",
+        "device" => "it is called `interface`",
+    }
+    check(this, reader) {
+        match (reader.has("interface"), reader.has("listen")) {
+            (true, true) => reader.fault("listen", "a source is an interface or a UDP listener: write a [[capture]] for each"),
+            (false, false) => reader.absence("interface", "set `interface` (to capture on one) or `listen` (to receive a tunnel's datagrams)"),
+            (false, true) => {
+                if !reader.has("encapsulation") {
+                    reader.absence("encapsulation", "`listen` needs it: \"vxlan\", \"vxlan-gpe\", \"geneve\" or \"gtp-u\"");
+                }
+                if reader.has("filter") {
+                    reader.fault("filter", "a BPF filter goes with `interface`, not with `listen`");
+                }
+                if this.listen.is_some_and(|address| address.port() == 0) {
+                    reader.fault("listen", "allowed: the port that the mirror sends to, such as 4789");
+                }
+            }
+            (true, false) => {
+                for key in ["encapsulation", "threads"] {
+                    if reader.has(key) {
+                        reader.fault(key, "this goes with `listen`, not with `interface`, where tunnels are told by [decap]");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An interface, or several by a pattern.
+fn interface() -> Parsed<String> {
+    parsed("the name of an interface, \"any\", or a pattern as in \"eth*\"", |name| {
+        let is_name = |b: u8| b.is_ascii_graphic() && b != b'/';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_name) {
+            return Err("allowed: the name of an interface, \"any\", or a pattern as in \"eth*\"; `sensor interfaces` lists them".to_owned());
+        }
+        Ok(name.to_owned())
+    })
+}
+
+section! {
+    Restart;
+    /// Settings of [decap] that are other ones for this source. What is left out is as there.
+    pub struct CaptureDecap {
+        /// See [decap].
+        pub max_depth: Option<usize> = whole(0..=MAX_HOPS as i64).optional(Tunnels::default().max_depth),
+        /// See [decap].
+        pub vxlan_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().vxlan_ports),
+        /// See [decap].
+        pub vxlan_gpe_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().vxlan_gpe_ports),
+        /// See [decap].
+        pub geneve_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().geneve_ports),
+        /// See [decap].
+        pub gtpu_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().gtpu_ports),
+        /// See [decap].
+        pub teredo_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().teredo_ports),
+        /// See [decap].
+        pub lisp_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().lisp_ports),
+        /// See [decap].
+        pub mpls_in_udp_ports: Option<Vec<u16>> = ports().optional(Tunnels::default().mpls_in_udp_ports),
+        /// See [decap].
+        pub separate_virtual_networks: Option<bool> = flag().optional(true),
+        /// See [decap].
+        pub separate_vlans: Option<bool> = flag().optional(false),
+        /// See [decap].
+        pub fragment_timeout: Option<Duration> = any_time().optional(Tunnels::default().fragment_timeout),
+    }
+    check(this, reader) {
+        let lists: Vec<(&'static str, &[u16])> = [
+            ("vxlan_ports", &this.vxlan_ports),
+            ("vxlan_gpe_ports", &this.vxlan_gpe_ports),
+            ("geneve_ports", &this.geneve_ports),
+            ("gtpu_ports", &this.gtpu_ports),
+            ("teredo_ports", &this.teredo_ports),
+            ("lisp_ports", &this.lisp_ports),
+            ("mpls_in_udp_ports", &this.mpls_in_udp_ports),
+        ]
+        .into_iter()
+        .filter_map(|(name, ports)| Some((name, ports.as_deref()?)))
+        .collect();
+        check_ports(&lists, reader);
+    }
+}

@@ -1,0 +1,156 @@
+//! `[filters]`
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::prelude::*;
+use crate::config::value::ports as port_ranges;
+use crate::config::value::{
+    HeaderTest, HeaderTests, Network, NumberRange, Pattern, media_type, network, pattern, statuses, virtual_networks,
+    vlans,
+};
+
+choices! {
+    /// What a rule does with the transactions that it is true of. `ignore` and `allow` win over everything, then
+    /// `exclude`, then `include`.
+    pub enum RuleKind {
+        /// Not recorded, whatever others say.
+        Ignore = "ignore",
+        /// Recorded, whatever others say.
+        Allow = "allow",
+        /// Not recorded.
+        Exclude = "exclude",
+        /// Recorded; where there is any such rule, what none of them is true of is not.
+        Include = "include",
+    }
+}
+
+choices! {
+    /// Rules that come with the program.
+    pub enum RuleSet {
+        /// Images, fonts, style sheets, scripts.
+        StaticAssets = "static_assets",
+        /// Probes of load balancers and orchestrators.
+        HealthChecks = "health_checks",
+        /// Probes of service meshes.
+        MeshProbes = "mesh_probes",
+        /// Copies that a mesh sends to hosts called `…-shadow`.
+        ShadowTraffic = "shadow_traffic",
+    }
+}
+
+section! {
+    Live;
+    /// Which transactions are recorded. `filter`, above all sections, is about frames; these rules are about what was found
+    /// in them.
+    pub struct Filters {
+        /// Sets of rules that come with the program and leave out what is seldom wanted: "static_assets", "health_checks",
+        /// "mesh_probes", "shadow_traffic".
+        pub sets: Vec<RuleSet> = list(choice()).or([]),
+        /// Rules, any number of them.
+        pub rule: Vec<Rule> = tables(),
+    }
+    check(this, reader) {
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        for (index, rule) in this.rule.iter().enumerate() {
+            match names.get(rule.name.as_str()) {
+                Some(first) => {
+                    let place = reader.place_in("rule", *first, "name");
+                    reader.fault_in("rule", index, "name", format!("{place} has a rule of this name: give each its own"));
+                }
+                None => {
+                    names.insert(&rule.name, index);
+                }
+            }
+        }
+    }
+}
+
+section! {
+    Live;
+    /// A rule. It is true of a transaction of which each of its conditions is; a condition with a list, of which one item is.
+    /// Texts are compared as they are, or as "glob:…" or "regex:…" say.
+    pub struct Rule {
+        /// What it is called in the ledger.
+        pub name: String = text().required("partners"),
+        /// "ignore" and "allow" win over everything, then "exclude", then "include". Where there is an "include", what none
+        /// is true of is left out.
+        pub kind: RuleKind = choice().required(RuleKind::Include),
+        /// The host, without its port.
+        pub host: Vec<Pattern> = list(pattern()).or([]),
+        /// The path, without its query.
+        pub path: Vec<Pattern> = list(pattern()).or([]),
+        /// The method, such as ["GET", "HEAD"].
+        pub method: Vec<String> = list(method()).or([]),
+        /// The status of the response: codes, ranges and classes, such as [404, "500-503", "2xx"].
+        pub status: Vec<NumberRange> = list(statuses()).or([]),
+        /// The media type of the request or of the response, such as ["image/*"].
+        pub content_type: Vec<String> = list(media_type()).or([]),
+        /// The client's address, such as ["10.0.0.0/8"].
+        pub client: Vec<Network> = list(network()).or([]),
+        /// The server's address.
+        pub server: Vec<Network> = list(network()).or([]),
+        /// The server's port: ports and ranges, such as [8080, "9000-9099"].
+        pub port: Vec<NumberRange> = list(port_ranges()).or([]),
+        /// The virtual network (VNI, GRE key) of any tunnel around it.
+        pub vni: Vec<NumberRange> = list(virtual_networks()).or([]),
+        /// The VLAN.
+        pub vlan: Vec<NumberRange> = list(vlans()).or([]),
+        /// Request headers, by name: true (it is there), false (it is not), or what a value is like. All of them have to
+        /// hold: { x-debug = true, user-agent = "glob:kube-probe/*" }.
+        pub header: BTreeMap<String, HeaderTest> = map("the name of a header", header_name, HeaderTests).or([]),
+        /// Record only some of the transactions that it is true of.
+        pub sample: Option<Sample> = optional_table(),
+    }
+    check(this, reader) {
+        let has_condition = ["host", "path", "method", "status", "content_type", "client", "server", "port", "vni", "vlan", "header"]
+            .iter()
+            .any(|key| reader.has(key));
+        let leaves_out = matches!(this.kind, RuleKind::Ignore | RuleKind::Exclude);
+        if leaves_out && !has_condition && reader.has("kind") {
+            reader.fault("kind", "it has no condition and would leave out everything: add one, such as path = [\"/health\"]");
+        }
+        if leaves_out && reader.has("sample") {
+            reader.fault("sample", "a sample is taken of what is recorded: it goes with kind \"include\" or \"allow\"");
+        }
+    }
+}
+
+fn method() -> Parsed<String> {
+    parsed("a method, as in \"GET\"", |text| {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        match text {
+            "" => Err("it is empty: write a method, as in \"GET\"".to_owned()),
+            _ if !text.bytes().all(is_token) => Err("allowed: a method, as in \"GET\"".to_owned()),
+            _ if text.bytes().any(|b| b.is_ascii_lowercase()) => {
+                Err(format!("methods are told apart by case; did you mean \"{}\"?", text.to_ascii_uppercase()))
+            }
+            _ => Ok(text.to_owned()),
+        }
+    })
+}
+
+fn header_name(name: &str) -> Result<String, String> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err("allowed as key: the name of a header, as in x-debug".to_owned());
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+section! {
+    Live;
+    /// How many are recorded of the transactions that a rule is true of. Records carry how many they stand for.
+    pub struct Sample {
+        /// The share that is recorded, chosen by the transaction's id: the same ones whenever they are seen.
+        pub rate: Option<f64> = ratio().optional(0.1),
+        /// The first so many of each endpoint template in each minute. Excludes `rate`.
+        pub first_per_minute: Option<u32> = whole(1..=1_000_000).optional(10_u32).alternative(),
+    }
+    check(this, reader) {
+        match (reader.has("rate"), reader.has("first_per_minute")) {
+            (true, true) => reader.fault("first_per_minute", "a sample is by `rate` or by `first_per_minute`: take one out"),
+            (false, false) => reader.absence("rate", "set `rate` or `first_per_minute`"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! What values of the sections mean beyond a number or a name: networks, patterns, ranges, media types, actions.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use globset::GlobBuilder;
+use http_parse::BodyTypes;
+use regex::RegexBuilder;
+
+use super::describe::Shape;
+use super::kind::{Kind, Parsed, parsed, quoted};
+use super::problem::Problems;
+use super::tree::{Node, Value};
+
+/// The most memory that a compiled pattern may take, and the longest that is looked at.
+const PATTERN_BYTES: usize = 1 << 20;
+const LONGEST_PATTERN: usize = 4_096;
+
+/// Addresses that share their first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The first of them.
+    pub address: IpAddr,
+    /// How many bits they share: at most 32 of an IPv4, 128 of an IPv6 address.
+    pub prefix: u8,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+pub(super) fn network() -> Parsed<Network> {
+    const FORM: &str = "a network or address, as in \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.7\"";
+    parsed(FORM, |text| {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| format!("allowed: {FORM}"))?;
+        let (bits, width) = match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let is_digits = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let prefix = match prefix {
+            None => width,
+            Some(prefix) => match Some(prefix).filter(is_digits).and_then(|prefix| prefix.parse().ok()) {
+                Some(prefix) if prefix <= width => prefix,
+                _ => return Err(format!("allowed behind the slash: a prefix length, 0 to {width}")),
+            },
+        };
+        let kept = bits & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+        if kept != bits {
+            let address = match address {
+                IpAddr::V4(_) => IpAddr::V4(u32::try_from(kept >> 96).unwrap_or(0).into()),
+                IpAddr::V6(_) => IpAddr::V6(kept.into()),
+            };
+            let network = Network { address, prefix };
+            return Err(format!("the address has bits beyond the prefix; did you mean \"{network}\"?"));
+        }
+        Ok(Network { address, prefix })
+    })
+}
+
+/// How a text is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// As it is.
+    Exact(String),
+    /// `*` for any run of characters, `?` for one, `[a-z]` for one of several, `{a,b}` for alternatives. As a whole.
+    Glob(String),
+    /// A regular expression, of linear time; anywhere, unless it is anchored.
+    Regex(String),
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) if has_form(text) || has_wildcard(text) => write!(f, "exact:{text}"),
+            Self::Exact(text) => f.write_str(text),
+            Self::Glob(text) => write!(f, "glob:{text}"),
+            Self::Regex(text) => write!(f, "regex:{text}"),
+        }
+    }
+}
+
+fn has_form(text: &str) -> bool {
+    ["exact:", "glob:", "regex:"].iter().any(|form| text.starts_with(form))
+}
+
+fn has_wildcard(text: &str) -> bool {
+    text.contains(['*', '?'])
+}
+
+pub(super) fn pattern() -> Parsed<Pattern> {
+    parsed("a text, or \"glob:…\" or \"regex:…\"", |text| {
+        if text.len() > LONGEST_PATTERN {
+            return Err(format!("allowed: a pattern of at most {LONGEST_PATTERN} bytes"));
+        }
+        if let Some(glob) = text.strip_prefix("glob:") {
+            return match GlobBuilder::new(glob).build() {
+                Ok(_) if glob.is_empty() => Err("it is empty: write what to look for behind glob:".to_owned()),
+                Ok(_) => Ok(Pattern::Glob(glob.to_owned())),
+                Err(error) => Err(format!(
+                    "this is no glob: {}; allowed: *, ?, [a-z] and {{a,b}}, each as itself behind \\",
+                    error.kind()
+                )),
+            };
+        }
+        if let Some(expression) = text.strip_prefix("regex:") {
+            return check_regex(expression).map(|()| Pattern::Regex(expression.to_owned()));
+        }
+        if let Some(exact) = text.strip_prefix("exact:") {
+            return Ok(Pattern::Exact(exact.to_owned()));
+        }
+        if text.is_empty() {
+            return Err("it is empty: write what to look for, or leave the key out".to_owned());
+        }
+        if has_wildcard(text) {
+            return Err(format!("a wildcard needs its form: write \"glob:{text}\", or \"exact:{text}\" for itself"));
+        }
+        Ok(Pattern::Exact(text.to_owned()))
+    })
+}
+
+fn check_regex(expression: &str) -> Result<(), String> {
+    if expression.is_empty() {
+        return Err("it is empty: write what to look for".to_owned());
+    }
+    if expression.len() > LONGEST_PATTERN {
+        return Err(format!("allowed: a pattern of at most {LONGEST_PATTERN} bytes"));
+    }
+    match RegexBuilder::new(expression).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build() {
+        Ok(_) => Ok(()),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            Err("the expression needs more than 1 MiB: use smaller repetitions, or several expressions".to_owned())
+        }
+        Err(error) => {
+            // The error draws the expression over several lines; its last says what is wrong.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim();
+            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+            Err(format!("this is no regular expression: {reason}; look-around and back references are not known"))
+        }
+    }
+}
+
+/// A regular expression, without a form before it.
+pub(super) fn regex() -> Parsed<String> {
+    parsed("a regular expression", |text| check_regex(text).map(|()| text.to_owned()))
+}
+
+/// Numbers from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl NumberRange {
+    /// One number.
+    #[must_use]
+    pub const fn one(number: u32) -> Self {
+        Self { first: number, last: number }
+    }
+}
+
+/// A number, a range of them as `"8000-8099"`, or where that is usual a class as `"5xx"`.
+pub(super) struct Numbers {
+    least: u32,
+    most: u32,
+    has_classes: bool,
+    form: &'static str,
+}
+
+pub(super) fn ports() -> Numbers {
+    Numbers { least: 1, most: 65_535, has_classes: false, form: "a port, 1 to 65535, or a range, as in \"8000-8099\"" }
+}
+
+pub(super) fn statuses() -> Numbers {
+    let form = "a status code, 100 to 599, a range, as in \"200-299\", or a class, as in \"5xx\"";
+    Numbers { least: 100, most: 599, has_classes: true, form }
+}
+
+pub(super) fn vlans() -> Numbers {
+    Numbers { least: 0, most: 4_095, has_classes: false, form: "a VLAN, 0 to 4095, or a range, as in \"100-199\"" }
+}
+
+pub(super) fn virtual_networks() -> Numbers {
+    let form = "a virtual network id, 0 to 4294967295, or a range, as in \"4000-4999\"";
+    Numbers { least: 0, most: u32::MAX, has_classes: false, form }
+}
+
+impl Numbers {
+    fn parse(&self, text: &str) -> Option<NumberRange> {
+        let text = text.trim();
+        if let Some(class) = text.strip_suffix("xx").filter(|_| self.has_classes) {
+            let class: u32 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+            return Some(NumberRange { first: class * 100, last: class * 100 + 99 });
+        }
+        let number = |text: &str| text.trim().parse::<u32>().ok();
+        match text.split_once('-') {
+            None => number(text).map(NumberRange::one),
+            Some((first, last)) => Some(NumberRange { first: number(first)?, last: number(last)? }),
+        }
+    }
+}
+
+impl Kind for Numbers {
+    type Value = NumberRange;
+
+    fn shape(&self) -> Shape {
+        let whole = Shape::Whole { least: self.least.into(), most: self.most.into() };
+        Shape::Either(vec![whole, Shape::Text(self.form)])
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<NumberRange> {
+        let range = match &node.value {
+            Value::Integer(number) => u32::try_from(*number).ok().map(NumberRange::one),
+            Value::String(text) | Value::Raw(text) => self.parse(text),
+            _ => None,
+        };
+        let range =
+            range.filter(|range| self.least <= range.first && range.first <= range.last && range.last <= self.most);
+        if range.is_none() {
+            problems.value(node, key, format!("allowed: {}", self.form));
+        }
+        range
+    }
+
+    fn show(&self, value: &NumberRange) -> String {
+        if value.first == value.last {
+            value.first.to_string()
+        } else {
+            quoted(&format!("{}-{}", value.first, value.last))
+        }
+    }
+}
+
+/// What a header is looked at for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderTest {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// One of its values is like this.
+    Like(Pattern),
+}
+
+/// `true`, `false` or a pattern.
+pub(super) struct HeaderTests;
+
+impl Kind for HeaderTests {
+    type Value = HeaderTest;
+
+    fn shape(&self) -> Shape {
+        Shape::Either(vec![Shape::Flag, pattern().shape()])
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<HeaderTest> {
+        match &node.value {
+            Value::Boolean(is_present) => Some(if *is_present { HeaderTest::Present } else { HeaderTest::Absent }),
+            Value::String(_) | Value::Raw(_) => pattern().read(node, key, problems).map(HeaderTest::Like),
+            _ => {
+                let advice = "allowed: true (it is there), false (it is not), or a text, \"glob:…\" or \"regex:…\" for its value";
+                problems.value(node, key, advice);
+                None
+            }
+        }
+    }
+
+    fn show(&self, value: &HeaderTest) -> String {
+        match value {
+            HeaderTest::Present => "true".to_owned(),
+            HeaderTest::Absent => "false".to_owned(),
+            HeaderTest::Like(like) => pattern().show(like),
+        }
+    }
+}
+
+/// What is done to a value that is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskAction {
+    /// It is replaced by a fixed text.
+    Redact,
+    /// All but its last characters are replaced.
+    KeepLast(u8),
+    /// It becomes a keyed-hash token: the same for the same value, and nobody can tell which.
+    Hash,
+    /// It is encrypted with its format preserved (NIST SP 800-38G FF1), by the operator's key.
+    Fpe,
+    /// The whole body that it is in is left out.
+    DropBody,
+}
+
+impl fmt::Display for MaskAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redact => f.write_str("redact"),
+            Self::KeepLast(count) => write!(f, "keep_last={count}"),
+            Self::Hash => f.write_str("hash"),
+            Self::Fpe => f.write_str("fpe"),
+            Self::DropBody => f.write_str("drop_body"),
+        }
+    }
+}
+
+/// What is done to a value that is found, by name; `keep_last` with its number of characters.
+pub(super) struct Actions;
+
+impl Actions {
+    const FORM: &'static str = "\"redact\", \"keep_last=4\" (1 to 16), \"hash\", \"fpe\" or \"drop_body\"";
+
+    fn keep_last(count: i64) -> Option<MaskAction> {
+        u8::try_from(count).ok().filter(|count| (1..=16).contains(count)).map(MaskAction::KeepLast)
+    }
+}
+
+impl Kind for Actions {
+    type Value = MaskAction;
+
+    fn shape(&self) -> Shape {
+        Shape::Text(Self::FORM)
+    }
+
+    fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<MaskAction> {
+        let action = node.as_str().and_then(|text| match text.trim() {
+            "redact" => Some(MaskAction::Redact),
+            "hash" => Some(MaskAction::Hash),
+            "fpe" => Some(MaskAction::Fpe),
+            "drop_body" => Some(MaskAction::DropBody),
+            text => {
+                let (name, count) = text.split_once('=')?;
+                let count = count.trim().parse().ok()?;
+                (name.trim() == "keep_last").then(|| Self::keep_last(count)).flatten()
+            }
+        });
+        if action.is_none() {
+            problems.value(node, key, format!("allowed: {}", Self::FORM));
+        }
+        action
+    }
+
+    fn show(&self, value: &MaskAction) -> String {
+        quoted(&value.to_string())
+    }
+}
+
+/// Media types: `type/subtype`, `type/*`, `+suffix`; or `all`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaTypes(pub BodyTypes);
+
+impl TryFrom<Vec<String>> for MediaTypes {
+    type Error = String;
+
+    fn try_from(list: Vec<String>) -> Result<Self, String> {
+        let mut types = Vec::with_capacity(list.len());
+        for entry in list {
+            let entry = parse_media_type(&entry).map_err(|advice| format!("`{entry}` is no media type: {advice}"))?;
+            if entry == "all" || entry == "*/*" {
+                return Ok(Self(BodyTypes::All));
+            }
+            types.push(entry);
+        }
+        Ok(Self(BodyTypes::Only(types)))
+    }
+}
+
+/// One of [`MediaTypes`], in lower case.
+pub(super) fn media_type() -> Parsed<String> {
+    parsed("a media type, as in \"application/json\", \"text/*\", \"+json\" or \"all\"", |text| parse_media_type(text))
+}
+
+fn parse_media_type(text: &str) -> Result<String, String> {
+    let text = text.trim().to_ascii_lowercase();
+    if text == "all" || text == "*/*" || is_media_type(&text) {
+        return Ok(text);
+    }
+    Err("write type/subtype (application/json), type/* (text/*), +suffix (+json), or all".to_owned())
+}
+
+/// Whether it is `type/subtype`, `type/*` or `+suffix`.
+fn is_media_type(text: &str) -> bool {
+    let is_token =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    match (text.strip_prefix('+'), text.split_once('/')) {
+        (Some(suffix), None) => is_token(suffix),
+        (None, Some((kind, subtype))) => is_token(kind) && (subtype == "*" || is_token(subtype)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::place::Place;
+
+    fn read<K: Kind>(kind: &K, text: &str) -> Result<K::Value, String> {
+        let node = Node { place: Place::nowhere(), value: Value::Raw(text.to_owned()) };
+        let mut problems = Problems::default();
+        kind.read(&node, "key", &mut problems).ok_or_else(|| problems.into_error().to_string())
+    }
+
+    #[test]
+    fn media_types() {
+        let types =
+            |list: &[&str]| MediaTypes::try_from(list.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>());
+        assert_eq!(types(&["all"]), Ok(MediaTypes(BodyTypes::All)));
+        assert_eq!(
+            types(&["Application/JSON", "text/*", "+xml"]),
+            Ok(MediaTypes(BodyTypes::Only(vec!["application/json".into(), "text/*".into(), "+xml".into()])))
+        );
+        for wrong in ["", "json", "a/b/c", "/", "text/", "te xt/*", "+"] {
+            assert!(types(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.7/32", "::/0", "2001:db8::/32", "::1/128"] {
+            assert_eq!(read(&network(), text).unwrap().to_string(), text);
+        }
+        assert_eq!(read(&network(), "192.0.2.7").unwrap().to_string(), "192.0.2.7/32");
+        for (text, advice) in [
+            ("10.1.2.3/8", "\"10.0.0.0/8\""),
+            ("2001:db8::1/32", "\"2001:db8::/32\""),
+            ("10.0.0.0/33", "0 to 32"),
+            ("::/129", "0 to 128"),
+            ("10.0.0.0/+8", "0 to 32"),
+            ("10.0.0.0/", "0 to 32"),
+            ("10.0.0", "10.0.0.0/8"),
+            ("", "10.0.0.0/8"),
+        ] {
+            let fault = read(&network(), text).unwrap_err();
+            assert!(fault.contains(advice), "{fault}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_written_as_they_are_read() {
+        for text in ["a.example", "glob:*.example.com", "regex:^/v[0-9]+/", "exact:*", "exact:glob:x"] {
+            assert_eq!(read(&pattern(), text).unwrap().to_string(), text);
+        }
+        for (text, advice) in [
+            ("", "empty"),
+            ("*.example.com", "glob:*.example.com"),
+            ("glob:[a", "no glob"),
+            ("regex:(", "no regular expression"),
+            ("regex:(?=x)", "look-around"),
+            ("regex:(a{1000}){1000}", "1 MiB"),
+        ] {
+            let fault = read(&pattern(), text).unwrap_err();
+            assert!(fault.contains(advice), "{fault}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let range = |first, last| Ok(NumberRange { first, last });
+        assert_eq!(read(&statuses(), "5xx"), range(500, 599));
+        assert_eq!(read(&statuses(), "204"), range(204, 204));
+        assert_eq!(read(&ports(), "8000-8099"), range(8_000, 8_099));
+        for text in ["99", "600", "6xx", "xx", "300-200", "a-b", "-5", ""] {
+            assert!(read(&statuses(), text).is_err(), "{text}");
+        }
+        assert!(read(&ports(), "0").is_err() && read(&ports(), "5xx").is_err());
+    }
+
+    #[test]
+    fn actions() {
+        for (text, action) in [
+            ("redact", MaskAction::Redact),
+            ("keep_last=4", MaskAction::KeepLast(4)),
+            ("keep_last = 4", MaskAction::KeepLast(4)),
+            ("hash", MaskAction::Hash),
+            ("fpe", MaskAction::Fpe),
+            ("drop_body", MaskAction::DropBody),
+        ] {
+            assert_eq!(read(&Actions, text), Ok(action));
+        }
+        for text in ["", "keep_last", "keep_last=0", "keep_last=17", "keep=4", "mask"] {
+            assert!(read(&Actions, text).is_err(), "{text}");
+        }
+    }
+}

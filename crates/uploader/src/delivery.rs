@@ -1,0 +1,519 @@
+//! When to send what: pure retry state. It sends nothing, starts nothing and reads no clock; time is an argument.
+//!
+//! What is sent is known by a key whose order is the order of age. The caller shows the oldest key that this state has
+//! not seen yet and is told to send it, to send one that waits for its next attempt, or to wait.
+//!
+//! # Invariants
+//!
+//! - *No loss*: a key that was taken is in flight or waits, until its answer is final.
+//! - *Order of age*: of all that may be sent now, the oldest is.
+//! - *Bounded*: never more than `in_flight` at once, and never more than [`Delivery::open_limit`] keys held.
+//! - *No storm*: while the platform is down one request at a time probes it, at growing distances. When it answers, the
+//!   number in flight doubles with each success, and what waited because of the outage goes in order of age.
+//!
+//! Delays are drawn evenly from zero to a bound that doubles with each failure ("full jitter"), so that many sensors do
+//! not come back in step; a small floor keeps an unlucky draw from becoming a burst.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::outcome::{Outcome, RetryReason};
+use crate::settings::RetrySettings;
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next<K> {
+    /// Send this; it counts as in flight from now on.
+    Send(K),
+    /// Nothing until this time, or until an answer comes or something new is there.
+    Wait(Option<Instant>),
+}
+
+/// What an answer means for its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Done: the receiver has it.
+    Accepted,
+    /// It will be sent again, and waits in here.
+    Again(Option<RetryReason>),
+    /// Too large: the caller divides it and hands the parts to [`Delivery::add`], or gives it up.
+    Split,
+    /// Done: refused for good.
+    Rejected,
+}
+
+pub(crate) struct Delivery<K> {
+    settings: RetrySettings,
+    random: StdRng,
+    in_flight: BTreeMap<K, Tries>,
+    waiting: BTreeMap<K, Waiting>,
+    platform: Platform<K>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    failures: u32,
+    /// A 401 was answered with a fresh token already.
+    refreshed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    tries: Tries,
+    /// `None`: at once.
+    not_before: Option<Instant>,
+    /// It waits because the platform was down, not for a fault of its own.
+    outage: bool,
+}
+
+impl Waiting {
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|not_before| not_before <= now)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Platform<K> {
+    Up {
+        /// How many may be in flight: doubles with each success.
+        window: usize,
+        /// Failures since the last answer.
+        failures: usize,
+    },
+    Down {
+        /// Probes that failed.
+        probes: u32,
+        until: Instant,
+        probe: Option<K>,
+    },
+}
+
+impl<K: Ord + Copy> Delivery<K> {
+    pub(crate) fn new(settings: RetrySettings, seed: u64) -> Self {
+        Self {
+            settings,
+            random: StdRng::seed_from_u64(seed),
+            in_flight: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            platform: Platform::Up { window: settings.in_flight, failures: 0 },
+        }
+    }
+
+    /// Keys held at most before new ones are left where they are: one that fails for a reason of its own must not hold up
+    /// the others, but many that wait are no reason to take more. Parts of split keys may come on top.
+    pub(crate) fn open_limit(&self) -> usize {
+        self.settings.in_flight * 16
+    }
+
+    /// What to do at `now`, when `oldest` is the oldest key that this does not hold.
+    pub(crate) fn next(&mut self, now: Instant, oldest: Option<K>) -> Next<K> {
+        match self.platform {
+            Platform::Up { window, .. } if self.in_flight.len() >= window => return Next::Wait(None),
+            Platform::Down { probe: Some(_), .. } => return Next::Wait(None),
+            Platform::Down { .. } if self.in_flight.len() >= self.settings.in_flight => return Next::Wait(None),
+            Platform::Down { until, .. } if now < until => return Next::Wait(Some(until)),
+            _ => {}
+        }
+        let due = self.waiting.iter().find(|(_, waiting)| waiting.is_due(now)).map(|(key, _)| *key);
+        let room = self.waiting.len() + self.in_flight.len() < self.open_limit();
+        let key = match (due, oldest.filter(|_| room)) {
+            (Some(due), Some(oldest)) => due.min(oldest),
+            (Some(key), None) | (None, Some(key)) => key,
+            (None, None) => return Next::Wait(self.waiting.values().filter_map(|waiting| waiting.not_before).min()),
+        };
+        let tries = self.waiting.remove(&key).map(|waiting| waiting.tries).unwrap_or_default();
+        self.in_flight.insert(key, tries);
+        if let Platform::Down { probe, .. } = &mut self.platform {
+            *probe = Some(key);
+        }
+        Next::Send(key)
+    }
+
+    /// Takes the answer for `key`, which is in flight.
+    pub(crate) fn answer(&mut self, key: K, outcome: &Outcome, now: Instant) -> Verdict {
+        let Some(mut tries) = self.in_flight.remove(&key) else {
+            debug_assert!(false, "an answer for what was not sent");
+            return Verdict::Again(None);
+        };
+        match outcome {
+            Outcome::Accepted => {
+                self.succeed();
+                Verdict::Accepted
+            }
+            Outcome::Reject { .. } => {
+                self.succeed();
+                Verdict::Rejected
+            }
+            Outcome::Split => {
+                self.succeed();
+                Verdict::Split
+            }
+            Outcome::Refresh if !tries.refreshed => {
+                tries.refreshed = true;
+                self.release_probe(key, now);
+                self.waiting.insert(key, Waiting { tries, not_before: None, outage: false });
+                Verdict::Again(None)
+            }
+            Outcome::Refresh => self.fail(key, tries, RetryReason::Unauthorized, None, now),
+            Outcome::Retry { reason, after } => self.fail(key, tries, *reason, *after, now),
+        }
+    }
+
+    /// Adds a key of the caller's own making: a part of a split one.
+    pub(crate) fn add(&mut self, key: K) {
+        self.waiting.insert(key, Waiting { tries: Tries::default(), not_before: None, outage: false });
+    }
+
+    /// Gives a key in flight another name in the same place of the order.
+    pub(crate) fn rename(&mut self, from: K, to: K) {
+        if let Some(tries) = self.in_flight.remove(&from) {
+            self.in_flight.insert(to, tries);
+        }
+        if let Platform::Down { probe, .. } = &mut self.platform
+            && probe.is_some_and(|probe| probe == from)
+        {
+            *probe = Some(to);
+        }
+    }
+
+    /// Forgets `key`: it was dropped elsewhere.
+    pub(crate) fn forget(&mut self, key: K, now: Instant) {
+        self.waiting.remove(&key);
+        self.in_flight.remove(&key);
+        self.release_probe(key, now);
+    }
+
+    /// How often `key`, which waits, has failed.
+    pub(crate) fn failures(&self, key: K) -> u32 {
+        self.waiting.get(&key).map_or(0, |waiting| waiting.tries.failures)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether only probes are made.
+    pub(crate) fn is_down(&self) -> bool {
+        matches!(self.platform, Platform::Down { .. })
+    }
+
+    /// The platform answered as a platform does.
+    fn succeed(&mut self) {
+        match &mut self.platform {
+            Platform::Up { window, failures } => {
+                *window = window.saturating_mul(2).min(self.settings.in_flight);
+                *failures = 0;
+            }
+            Platform::Down { .. } => {
+                self.platform = Platform::Up { window: 2.min(self.settings.in_flight), failures: 0 };
+                for waiting in self.waiting.values_mut().filter(|waiting| waiting.outage) {
+                    waiting.not_before = None;
+                    waiting.outage = false;
+                    waiting.tries.failures = 0;
+                }
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        key: K,
+        mut tries: Tries,
+        reason: RetryReason,
+        after: Option<Duration>,
+        now: Instant,
+    ) -> Verdict {
+        tries.failures = tries.failures.saturating_add(1);
+        tries.refreshed = false;
+        let after = after.map(|after| after.min(self.settings.retry_after_cap));
+        let own = self.delay(tries.failures).max(after.unwrap_or_default());
+        let mut outage = reason.concerns_all();
+        match self.platform {
+            Platform::Up { window, failures } => {
+                // Whatever the reason: when as many as may be in flight fail in a row, it is not the batches.
+                outage |= failures + 1 >= self.settings.in_flight.max(2);
+                self.platform = if outage {
+                    let until = now + self.delay(1).max(after.unwrap_or_default());
+                    Platform::Down { probes: 1, until, probe: None }
+                } else {
+                    Platform::Up { window, failures: failures + 1 }
+                };
+            }
+            Platform::Down { probes, until, probe } => {
+                outage = true;
+                let asked = now + after.unwrap_or_default();
+                self.platform = if probe.is_some_and(|probe| probe == key) {
+                    let probes = probes.saturating_add(1);
+                    Platform::Down { probes, until: asked.max(now + self.delay(probes)), probe: None }
+                } else {
+                    // One that was sent before the others failed: it says nothing new.
+                    Platform::Down { probes, until: until.max(asked), probe }
+                };
+            }
+        }
+        self.waiting.insert(key, Waiting { tries, not_before: Some(now + own), outage });
+        Verdict::Again(Some(reason))
+    }
+
+    /// A probe that ended without saying anything about the platform.
+    fn release_probe(&mut self, key: K, now: Instant) {
+        if let Platform::Down { probe, until, .. } = &mut self.platform
+            && probe.is_some_and(|probe| probe == key)
+        {
+            *probe = None;
+            *until = (*until).min(now);
+        }
+    }
+
+    /// A random delay for the `failures`-th failure.
+    fn delay(&mut self, failures: u32) -> Duration {
+        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let bound = self.settings.backoff_base.saturating_mul(factor).min(self.settings.backoff_cap);
+        let floor = self.settings.backoff_base / 10;
+        bound.mul_f64(self.random.random::<f64>()).max(floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outcome::Answer;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn settings(in_flight: usize) -> RetrySettings {
+        RetrySettings { in_flight, ..RetrySettings::default() }
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            6 => Just(Outcome::Accepted),
+            3 => proptest::sample::select(RetryReason::ALL).prop_map(Outcome::retry),
+            1 => (0u64..2000).prop_map(|seconds| Outcome::Retry {
+                reason: RetryReason::TooManyRequests,
+                after: Some(Duration::from_secs(seconds)),
+            }),
+            1 => Just(Outcome::Refresh),
+            1 => Just(Outcome::Reject { status: 400, answer: Answer::default() }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// With any answers in any order: everything taken is decided in the end, nothing twice at once, never more than
+        /// `in_flight`, bounded state, and what is sent is older than everything else that could have been.
+        #[test]
+        fn all_is_decided_in_order_within_bounds(
+            outcomes in proptest::collection::vec((outcome(), any::<proptest::sample::Index>(), 0u64..3000), 1..120),
+            in_flight in 1usize..6,
+            count in 1u64..60,
+            seed in any::<u64>(),
+        ) {
+            let mut now = Instant::now();
+            let mut delivery = Delivery::new(settings(in_flight), seed);
+            let mut unseen: BTreeSet<u64> = (0..count).collect();
+            let mut sent: Vec<u64> = Vec::new();
+            let mut decided = BTreeSet::new();
+            let mut last_index = outcomes[0].1;
+            let mut outcomes = outcomes.into_iter();
+            for round in 0.. {
+                prop_assert!(round < 20_000, "delivery does not end");
+                let oldest = unseen.first().copied();
+                let due: Option<u64> = delivery.waiting.iter().find(|(_, w)| w.is_due(now)).map(|(k, _)| *k);
+                match delivery.next(now, oldest) {
+                    Next::Send(key) => {
+                        prop_assert!(!sent.contains(&key));
+                        prop_assert!(due.is_none_or(|due| key <= due));
+                        if unseen.remove(&key) {
+                            prop_assert_eq!(Some(key), oldest);
+                        }
+                        sent.push(key);
+                        prop_assert!(sent.len() <= in_flight);
+                        prop_assert!(delivery.waiting.len() + delivery.in_flight.len() <= delivery.open_limit());
+                    }
+                    Next::Wait(until) => {
+                        if sent.is_empty() {
+                            match until {
+                                Some(until) => {
+                                    prop_assert!(until > now, "asked to wait for what is due");
+                                    prop_assert!(until - now <= settings(1).retry_after_cap);
+                                    now = until;
+                                }
+                                None => {
+                                    // Nothing held, nothing unseen: the end.
+                                    prop_assert!(delivery.is_empty() && unseen.is_empty());
+                                    break;
+                                }
+                            }
+                            continue;
+                        }
+                        let (outcome, which, millis) = outcomes.next().unwrap_or((Outcome::Accepted, last_index, 1));
+                        last_index = which;
+                        now += Duration::from_millis(millis);
+                        let key = sent.remove(which.index(sent.len()));
+                        match delivery.answer(key, &outcome, now) {
+                            Verdict::Accepted | Verdict::Rejected => {
+                                prop_assert!(decided.insert(key));
+                            }
+                            Verdict::Again(_) => prop_assert!(delivery.waiting.contains_key(&key)),
+                            Verdict::Split => prop_assert!(false, "nothing was too large"),
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(decided.len() as u64, count);
+        }
+
+        /// While nothing gets through, requests are few: one at a time, and after the first minutes about two a minute.
+        #[test]
+        fn an_outage_is_probed_by_few_requests(seed in any::<u64>(), reason in proptest::sample::select(RetryReason::ALL)) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut delivery = Delivery::new(settings(4), seed);
+            let mut next_unseen = 0u64;
+            let mut requests = 0;
+            let hour = start + Duration::from_secs(3600);
+            while now < hour {
+                match delivery.next(now, Some(next_unseen)) {
+                    Next::Send(key) => {
+                        next_unseen = next_unseen.max(key + 1);
+                        requests += 1;
+                        now += Duration::from_millis(1);
+                        delivery.answer(key, &Outcome::retry(reason), now);
+                        if requests > 8 {
+                            prop_assert!(delivery.is_down());
+                        }
+                    }
+                    Next::Wait(until) => now = until.expect("nothing is in flight"),
+                }
+            }
+            // The mean delay is half the cap of a minute.
+            prop_assert!((60..=260).contains(&requests), "{requests} requests in an hour");
+        }
+
+        /// After an outage everything goes in order of age, and the first requests do not come all at once.
+        #[test]
+        fn recovery_is_in_order_and_ramps_up(seed in any::<u64>(), failures in 1usize..40) {
+            let mut now = Instant::now();
+            let mut delivery = Delivery::new(settings(4), seed);
+            let mut next_unseen = 0u64;
+            for _ in 0..failures {
+                let key = loop {
+                    match delivery.next(now, Some(next_unseen)) {
+                        Next::Send(key) => break key,
+                        Next::Wait(until) => now = until.unwrap(),
+                    }
+                };
+                next_unseen = next_unseen.max(key + 1);
+                delivery.answer(key, &Outcome::retry(RetryReason::Connect), now);
+            }
+            // Up again.
+            let probe = loop {
+                match delivery.next(now, Some(next_unseen)) {
+                    Next::Send(key) => break key,
+                    Next::Wait(until) => now = until.unwrap(),
+                }
+            };
+            next_unseen = next_unseen.max(probe + 1);
+            delivery.answer(probe, &Outcome::Accepted, now);
+            prop_assert!(!delivery.is_down());
+            let mut sent = Vec::new();
+            while let Next::Send(key) = delivery.next(now, Some(next_unseen)) {
+                next_unseen = next_unseen.max(key + 1);
+                sent.push(key);
+            }
+            prop_assert_eq!(sent.len(), 2, "two at first");
+            delivery.answer(sent[0], &Outcome::Accepted, now);
+            let mut more = Vec::new();
+            while let Next::Send(key) = delivery.next(now, Some(next_unseen)) {
+                next_unseen = next_unseen.max(key + 1);
+                more.push(key);
+            }
+            prop_assert_eq!(more.len(), 3, "then four");
+            sent.extend(more);
+            prop_assert!(sent.is_sorted(), "{:?}", sent);
+            let expected: Vec<u64> = (0..).filter(|key| *key != probe).take(sent.len()).collect();
+            prop_assert_eq!(sent, expected);
+        }
+    }
+
+    #[test]
+    fn an_expired_token_is_refreshed_once_and_then_patience_helps() {
+        let now = Instant::now();
+        let mut delivery = Delivery::new(settings(4), 1);
+        assert_eq!(delivery.next(now, Some(1)), Next::Send(1));
+        assert_eq!(delivery.answer(1, &Outcome::Refresh, now), Verdict::Again(None));
+        assert_eq!(delivery.next(now, None), Next::Send(1));
+        assert_eq!(delivery.answer(1, &Outcome::Refresh, now), Verdict::Again(Some(RetryReason::Unauthorized)));
+        assert!(delivery.is_down());
+        let Next::Wait(Some(until)) = delivery.next(now, Some(2)) else { panic!("must wait") };
+        let Next::Send(key) = delivery.next(until + 60 * SECOND, Some(2)) else { panic!("must probe") };
+        // The probe may have its token refreshed, too, and stays the only one meanwhile.
+        assert_eq!(delivery.answer(key, &Outcome::Refresh, until + 60 * SECOND), Verdict::Again(None));
+        assert!(matches!(delivery.next(until + 60 * SECOND, Some(2)), Next::Send(_)));
+        assert_eq!(delivery.next(until + 60 * SECOND, Some(2)), Next::Wait(None));
+    }
+
+    #[test]
+    fn the_receivers_wish_is_honoured_and_cut() {
+        let now = Instant::now();
+        for (asked, granted) in [(30, 30), (100_000, 900)] {
+            let mut delivery = Delivery::new(settings(4), 1);
+            assert_eq!(delivery.next(now, Some(1)), Next::Send(1));
+            let after = Some(Duration::from_secs(asked));
+            delivery.answer(1, &Outcome::Retry { reason: RetryReason::TooManyRequests, after }, now);
+            assert_eq!(delivery.next(now, Some(2)), Next::Wait(Some(now + Duration::from_secs(granted))));
+        }
+    }
+
+    #[test]
+    fn a_batch_that_always_fails_does_not_hold_up_the_others() {
+        let mut now = Instant::now();
+        let mut delivery = Delivery::new(settings(4), 3);
+        let (mut unseen, mut accepted, mut poison) = (0u64, 0, 0);
+        for _ in 0..1000 {
+            match delivery.next(now, Some(unseen)) {
+                Next::Send(key) => {
+                    unseen = unseen.max(key + 1);
+                    now += Duration::from_millis(10);
+                    let outcome = if key == 0 {
+                        poison += 1;
+                        Outcome::retry(RetryReason::ServerError)
+                    } else {
+                        accepted += 1;
+                        Outcome::Accepted
+                    };
+                    delivery.answer(key, &outcome, now);
+                }
+                Next::Wait(until) => now = until.unwrap(),
+            }
+        }
+        assert!(accepted > 980 && poison > 2 && !delivery.is_down(), "{accepted} {poison}");
+    }
+
+    #[test]
+    fn parts_go_before_what_is_younger() {
+        let now = Instant::now();
+        let mut delivery = Delivery::new(settings(1), 1);
+        assert_eq!(delivery.next(now, Some((1, 0))), Next::Send((1, 0)));
+        assert_eq!(delivery.answer((1, 0), &Outcome::Split, now), Verdict::Split);
+        delivery.add((1, 5));
+        delivery.add((1, 0));
+        assert_eq!(delivery.next(now, Some((2, 0))), Next::Send((1, 0)));
+        delivery.forget((1, 0), now);
+        assert_eq!(delivery.next(now, Some((2, 0))), Next::Send((1, 5)));
+    }
+}

@@ -1,0 +1,397 @@
+//! Delivery at work: joins the pure [`Delivery`] state, the [`Store`] and a [`Transport`], on the runtime's thread.
+//!
+//! A batch under way is a task: load, send, settle. What a task touches is the batch's own; everything shared is decided
+//! here, between tasks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::delivery::{Delivery, Next, Verdict};
+use crate::outcome::{Answer, Outcome, RetryReason};
+use crate::sealed::SealedBatch;
+use crate::seldom::Seldom;
+use crate::settings::RetrySettings;
+use crate::spool::Number;
+use crate::stats::{Fate, Stats, add};
+use crate::store::{LoadError, Store};
+use crate::transport::Transport;
+
+/// A spool file that the disk cannot read is given up after so many attempts.
+const LOCAL_TRIES: u32 = 6;
+
+/// A record is made smaller at most so often before it is given up.
+const SHRINK_TRIES: u8 = 8;
+
+/// Makes a record smaller that alone is too large for the platform; knows what records are.
+pub trait Shrink: Send + Sync + 'static {
+    /// A smaller record with the same id, or `None` if this one cannot be made smaller.
+    fn shrink(&self, record: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Running,
+    /// Everything is in the store; deliver what is possible until then.
+    Draining(Instant),
+}
+
+pub(crate) struct Driver<T> {
+    pub(crate) store: Arc<Store>,
+    pub(crate) transport: Arc<T>,
+    pub(crate) shrink: Option<Arc<dyn Shrink>>,
+    pub(crate) settings: RetrySettings,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stage: watch::Receiver<Stage>,
+}
+
+/// Records `from..to` of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Part {
+    number: Number,
+    from: u32,
+    to: u32,
+}
+
+/// How a task ended.
+enum Done {
+    /// The batch is not there any more.
+    Gone,
+    /// The answer; what it means for the records has been done already where it is final.
+    Answered(Outcome),
+    /// A single record was too large and has been made smaller.
+    Smaller(Box<SealedBatch>),
+    /// A single record was too large, cannot be made smaller, and has been rejected.
+    TooLarge,
+}
+
+/// The tasks of the parts under way.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<Done>,
+    parts: HashMap<tokio::task::Id, Part>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, part: Part, work: impl Future<Output = Done> + Send + 'static) {
+        let id = self.running.spawn(work).id();
+        self.parts.insert(id, part);
+    }
+
+    /// The next task that ends; `None` if there is none. A transport that panics costs its part an attempt.
+    async fn next(&mut self) -> Option<(Part, Done)> {
+        let (id, done) = match self.running.join_next_with_id().await? {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Done::Answered(Outcome::retry(RetryReason::Local))),
+        };
+        self.parts.remove(&id).map(|part| (part, done))
+    }
+}
+
+/// What a part's task works with.
+struct Work<T> {
+    store: Arc<Store>,
+    transport: Arc<T>,
+    shrink: Option<Arc<dyn Shrink>>,
+    stats: Arc<Stats>,
+    part: Part,
+    /// What the part has been made into, if it has.
+    smaller: Option<SealedBatch>,
+    may_shrink: bool,
+}
+
+impl<T: Transport> Driver<T> {
+    /// Delivers until the stage is draining and nothing is left, or its deadline has come.
+    pub(crate) async fn run(mut self) {
+        let transport = Arc::clone(&self.transport);
+        let stats = Arc::clone(&self.stats);
+        tokio::select! {
+            () = self.deliver() => {}
+            () = async { transport.attend(stats).await; std::future::pending::<()>().await } => {}
+        }
+    }
+
+    async fn deliver(&mut self) {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        let mut delivery = Delivery::new(self.settings, seed);
+        let mut smaller: HashMap<Part, (SealedBatch, u8)> = HashMap::new();
+        let mut tasks = Tasks::default();
+        let log = Logs::default();
+        let mut was_down = false;
+        loop {
+            let now = Instant::now();
+            let stage = *self.stage.borrow_and_update();
+            if let Stage::Draining(deadline) = stage
+                && (now >= deadline || (delivery.is_empty() && self.store.is_empty()))
+            {
+                return;
+            }
+            let until = self.start_due(&mut delivery, &mut tasks, &mut smaller, now);
+            self.stats.in_flight.store(delivery.in_flight() as u64, Ordering::Relaxed);
+            let deadline = if let Stage::Draining(deadline) = stage { Some(deadline) } else { None };
+            let wake = [until, deadline].into_iter().flatten().min();
+            let pause = async {
+                match wake {
+                    Some(wake) => tokio::time::sleep_until(wake.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some((part, done)) = tasks.next() => {
+                    self.store.release(part.number);
+                    self.take(&mut delivery, &mut smaller, part, done, &log);
+                    if delivery.is_down() != was_down {
+                        was_down = !was_down;
+                        self.stats.set_platform_down(was_down);
+                        if !was_down {
+                            tracing::info!("the platform takes batches again");
+                        }
+                    }
+                }
+                () = self.store.news.notified() => {}
+                _ = self.stage.changed() => {}
+                () = pause => {}
+            }
+        }
+    }
+
+    /// Starts whatever may be sent now. Returns when to look again.
+    fn start_due(
+        &self,
+        delivery: &mut Delivery<Part>,
+        tasks: &mut Tasks,
+        smaller: &mut HashMap<Part, (SealedBatch, u8)>,
+        now: Instant,
+    ) -> Option<Instant> {
+        loop {
+            // A part's end is not needed to order by age, so it is filled in when its batch is taken.
+            let oldest = self.store.oldest().map(|number| Part { number, from: 0, to: 0 });
+            match delivery.next(now, oldest) {
+                Next::Wait(until) => return until,
+                Next::Send(part) => {
+                    let Some(records) = self.store.lease(part.number) else {
+                        delivery.forget(part, now); // Dropped for room meanwhile.
+                        smaller.remove(&part);
+                        continue;
+                    };
+                    let mut part = part;
+                    if part.to == 0 {
+                        let unseen = part;
+                        part.to = records;
+                        delivery.rename(unseen, part);
+                    }
+                    let found = smaller.get(&part);
+                    let work = Work {
+                        store: Arc::clone(&self.store),
+                        transport: Arc::clone(&self.transport),
+                        shrink: self.shrink.clone(),
+                        stats: Arc::clone(&self.stats),
+                        part,
+                        smaller: found.map(|(batch, _)| batch.clone()),
+                        may_shrink: found.is_none_or(|(_, tries)| *tries < SHRINK_TRIES),
+                    };
+                    tasks.spawn(part, work.run());
+                }
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        delivery: &mut Delivery<Part>,
+        smaller: &mut HashMap<Part, (SealedBatch, u8)>,
+        part: Part,
+        done: Done,
+        log: &Logs,
+    ) {
+        let now = Instant::now();
+        let outcome = match done {
+            Done::Gone => {
+                smaller.remove(&part);
+                delivery.forget(part, now);
+                return;
+            }
+            Done::Smaller(batch) => {
+                delivery.answer(part, &Outcome::Split, now);
+                smaller
+                    .entry(part)
+                    .and_modify(|(held, tries)| (*held, *tries) = ((*batch).clone(), *tries + 1))
+                    .or_insert((*batch, 1));
+                delivery.add(part);
+                return;
+            }
+            Done::TooLarge => {
+                smaller.remove(&part);
+                delivery.answer(part, &Outcome::Split, now);
+                return;
+            }
+            Done::Answered(outcome) => outcome,
+        };
+        let was_down = delivery.is_down();
+        match delivery.answer(part, &outcome, now) {
+            Verdict::Accepted => {
+                smaller.remove(&part);
+            }
+            Verdict::Rejected => {
+                smaller.remove(&part);
+                if let (Outcome::Reject { status, .. }, Some(left_out)) = (&outcome, log.rejected.admit(now)) {
+                    let kept = if self.store.keeps_rejected() {
+                        "it is kept in dead-letter/ with the answer"
+                    } else {
+                        "without a spool folder it is not kept"
+                    };
+                    tracing::warn!(
+                        status,
+                        records = part.to - part.from,
+                        left_out,
+                        "the platform refused a batch; {kept}"
+                    );
+                }
+            }
+            Verdict::Split => {
+                add(&self.stats.batches_split, 1);
+                let middle = part.from + (part.to - part.from) / 2;
+                delivery.add(Part { to: middle, ..part });
+                delivery.add(Part { from: middle, ..part });
+                if let Some(left_out) = log.split.admit(now) {
+                    tracing::warn!(
+                        records = part.to - part.from,
+                        left_out,
+                        "a batch is too large for the platform and is sent in halves; make batches smaller"
+                    );
+                }
+            }
+            Verdict::Again(None) => {}
+            Verdict::Again(Some(reason)) => {
+                self.stats.retry(reason);
+                if reason == RetryReason::Local
+                    && delivery.failures(part) >= LOCAL_TRIES
+                    && self.store.held(part.number).is_none()
+                {
+                    delivery.forget(part, now);
+                    let (store, number) = (Arc::clone(&self.store), part.number);
+                    spawn_blocking(move || store.give_up(number));
+                    return;
+                }
+                let admitted = if delivery.is_down() && !was_down { Some(0) } else { log.retries.admit(now) };
+                if let Some(left_out) = admitted {
+                    let status = if delivery.is_down() {
+                        "batches wait until the platform answers"
+                    } else {
+                        "a batch is tried again"
+                    };
+                    tracing::warn!(
+                        reason = reason.name(),
+                        advice = reason.advice(),
+                        left_out,
+                        "delivery failed; {status}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl<T: Transport> Work<T> {
+    async fn run(self) -> Done {
+        let batch = match self.load().await {
+            Ok(batch) => batch,
+            Err(LoadError::Gone) => return Done::Gone,
+            Err(LoadError::Disk) => return Done::Answered(Outcome::retry(RetryReason::Local)),
+        };
+        add(&self.stats.batches_sent, 1);
+        add(&self.stats.bytes_sent, batch.body().len() as u64);
+        let outcome = self.transport.send(&batch).await;
+        match outcome {
+            Outcome::Accepted => {
+                add(&self.stats.batches_accepted, 1);
+                add(&self.stats.bytes_accepted, batch.body().len() as u64);
+                self.settle(Fate::Accepted, None).await;
+            }
+            Outcome::Reject { status, ref answer } => {
+                self.reject(batch, status, answer.clone()).await;
+            }
+            Outcome::Split if batch.records() == 1 => {
+                if let Some(smaller) = self.shrink(&batch).await {
+                    add(&self.stats.records_shrunk, 1);
+                    return Done::Smaller(Box::new(smaller));
+                }
+                self.reject(batch, 413, Answer(b"a single record is too large for the platform".to_vec())).await;
+                return Done::TooLarge;
+            }
+            Outcome::Split | Outcome::Retry { .. } | Outcome::Refresh => {}
+        }
+        Done::Answered(outcome)
+    }
+
+    async fn load(&self) -> Result<SealedBatch, LoadError> {
+        if let Some(smaller) = &self.smaller {
+            return Ok(smaller.clone());
+        }
+        let Part { number, from, to } = self.part;
+        if let Some(batch) = self.store.held(number)
+            && from == 0
+            && to as usize == batch.records()
+        {
+            return Ok(batch);
+        }
+        let store = Arc::clone(&self.store);
+        let loaded = spawn_blocking(move || {
+            let batch = store.load(number)?;
+            batch.part(from as usize, to as usize).map_err(|error| {
+                // The checksum was right, so this is what was written: nothing will make it readable.
+                tracing::error!(number = number.0, %error, "a batch cannot be divided; it is set aside");
+                store.give_up(number);
+                LoadError::Gone
+            })
+        });
+        loaded.await.unwrap_or(Err(LoadError::Disk))
+    }
+
+    async fn shrink(&self, batch: &SealedBatch) -> Option<SealedBatch> {
+        let shrink = self.shrink.clone().filter(|_| self.may_shrink)?;
+        let batch = batch.clone();
+        let smaller = spawn_blocking(move || {
+            let plain = batch.plain().ok()?;
+            let record = plain.get(batch.span(0)?)?;
+            let smaller = shrink.shrink(record).filter(|smaller| smaller.len() < record.len())?;
+            batch.replaced(&smaller).ok()
+        });
+        smaller.await.ok().flatten()
+    }
+
+    async fn reject(&self, batch: SealedBatch, status: u16, answer: Answer) {
+        add(&self.stats.batches_rejected, 1);
+        self.settle(Fate::Rejected, Some((batch, status, answer))).await;
+    }
+
+    async fn settle(&self, fate: Fate, buried: Option<(SealedBatch, u16, Answer)>) {
+        let (store, Part { number, from, to }) = (Arc::clone(&self.store), self.part);
+        let done = spawn_blocking(move || {
+            if let Some((batch, status, answer)) = buried {
+                store.bury(number, from, &batch, status, &answer);
+            }
+            store.settle(number, to - from, fate);
+        });
+        // It cannot be taken back: it runs to its end even if nobody waits.
+        let _ = done.await;
+    }
+}
+
+struct Logs {
+    retries: Seldom,
+    rejected: Seldom,
+    split: Seldom,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { retries: Seldom::new(minute), rejected: Seldom::new(minute / 6), split: Seldom::new(minute) }
+    }
+}

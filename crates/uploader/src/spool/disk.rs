@@ -1,0 +1,97 @@
+//! The file system as the spool uses it: few operations, so that tests can put a failing one in its place.
+
+use std::any::Any;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// What the spool asks of a file system.
+pub(crate) trait Disk: Send + Sync + 'static {
+    /// Makes `folder`, and what is above it, if it is not there; it is on the disk afterwards.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Keeps every other process out of `folder` until the result is dropped; `WouldBlock` if one is in it.
+    fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+    /// The files in `folder` with their lengths. Names that are not UTF-8 are none of ours.
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>>;
+    /// Writes a new file, in place of one of that name; with `sync` it is on the disk afterwards.
+    fn write(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()>;
+    /// Reads a file of at most `most` bytes.
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    /// Renames within the spool.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Has the folder's entries on the disk.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// The real one.
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        // Records are other people's traffic: nobody else reads them.
+        let absent: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // A file that is synced is lost all the same with a folder whose own entry is not.
+        for made in absent {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            self.sync_folder(above)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
+                found.push((name, metadata.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        if sync { file.sync_all() } else { Ok(()) }
+    }
+
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if length > most {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any spool file"));
+        }
+        let mut bytes = Vec::with_capacity(length as usize + 1);
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}

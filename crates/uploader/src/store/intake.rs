@@ -1,0 +1,289 @@
+//! The way into the store, and what goes when there is no room.
+
+use std::io;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::{Entry, Inner, Store};
+use crate::sealed::SealedBatch;
+use crate::spool::{Number, format};
+use crate::stats::{DropReason, Fate, Place};
+
+/// Files in a spool at most, however small: each takes an entry in memory and a name in the folder.
+const MAX_FILES: usize = 500_000;
+
+/// How many of the oldest files are given up for one write on a full disk, before it is put off.
+const DISK_FULL_ROUNDS: usize = 4;
+
+/// Batches written late at once.
+const RESPOOL_BATCHES: usize = 8;
+
+/// A batch on its way into the store.
+pub(crate) struct Arrival {
+    pub(crate) batch: SealedBatch,
+    /// Whether its sender would rather wait than see something dropped.
+    pub(crate) patient: bool,
+}
+
+struct Reserved {
+    number: Number,
+    batch: SealedBatch,
+    bytes: u64,
+    patient: bool,
+}
+
+impl Store {
+    /// Takes batches in. Returns when each is on the disk (where there is a spool that works), in memory, or dropped.
+    pub(crate) fn put(&self, arrivals: Vec<Arrival>) {
+        let mut reserved = Vec::with_capacity(arrivals.len());
+        for Arrival { batch, patient } in arrivals {
+            if self.spool.is_none() {
+                let number = self.lock().next_number();
+                self.keep_in_memory(number, batch, patient);
+                continue;
+            }
+            let bytes = format::file_len(&batch);
+            if bytes > self.spool_most {
+                self.stats.settle(batch.records() as u64, Place::Memory, Fate::Dropped(DropReason::TooLarge));
+                continue;
+            }
+            if patient && !self.has_room(bytes) {
+                // Those before it must be deliverable, or the room would never come.
+                self.write(std::mem::take(&mut reserved));
+                self.wait_for(|inner| self.fits(inner, bytes));
+            }
+            let mut place = self.reserve(bytes);
+            if place.is_none() && !reserved.is_empty() {
+                // Those before it are the oldest that could go.
+                self.write(std::mem::take(&mut reserved));
+                place = self.reserve(bytes);
+            }
+            match place {
+                Some(number) => reserved.push(Reserved { number, batch, bytes, patient }),
+                // All that fills the spool is under way: there will be room shortly.
+                None => {
+                    let number = self.lock().next_number();
+                    self.keep_in_memory(number, batch, patient);
+                }
+            }
+        }
+        self.write(reserved);
+    }
+
+    /// Writes what could not be written when it came. For a thread that may block.
+    pub(crate) fn tend(&self) {
+        let Some(spool) = &self.spool else { return };
+        loop {
+            let mut late = Vec::new();
+            {
+                let mut inner = self.lock();
+                let numbers: Vec<Number> = inner.unspooled.iter().copied().take(RESPOOL_BATCHES).collect();
+                for number in numbers {
+                    let Some(held) = inner.entries.get(&number).and_then(|entry| entry.held.as_deref()) else {
+                        continue;
+                    };
+                    let (batch, bytes) = (held.clone(), format::file_len(held));
+                    if self.fits(&inner, bytes) {
+                        inner.spool_bytes += bytes;
+                        late.push(Reserved { number, batch, bytes, patient: false });
+                    }
+                }
+            }
+            if late.is_empty() {
+                return;
+            }
+            let results = spool.write(&late.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
+            let mut gone = Vec::new();
+            let mut failed = None;
+            let mut inner = self.lock();
+            for (one, result) in late.into_iter().zip(results) {
+                match (result, inner.entries.get_mut(&one.number)) {
+                    (Ok(()), Some(entry)) => {
+                        entry.file_bytes = one.bytes;
+                        self.stats.spooled(entry.remaining.into());
+                        inner.unspooled.remove(&one.number);
+                        inner.cached.insert(one.number);
+                    }
+                    (Ok(()), None) => {
+                        inner.spool_bytes -= one.bytes;
+                        gone.push((one.number, one.batch.records() as u32));
+                    }
+                    (Err(error), _) => {
+                        inner.spool_bytes -= one.bytes;
+                        failed = Some(error);
+                    }
+                }
+            }
+            self.publish(&inner);
+            drop(inner);
+            for (number, records) in gone {
+                self.remove_file(number, records);
+            }
+            if let Some(error) = failed {
+                self.report(&error, "spool write failed; batches wait in memory");
+                return;
+            }
+        }
+    }
+
+    fn fits(&self, inner: &Inner, bytes: u64) -> bool {
+        inner.spool_bytes + bytes <= self.spool_most && inner.entries.len() < MAX_FILES
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.fits(&self.lock(), bytes)
+    }
+
+    /// Waits until `enough` or the deadline.
+    fn wait_for(&self, enough: impl Fn(&Inner) -> bool) {
+        let mut inner = self.lock();
+        while !enough(&inner) {
+            let timeout = match inner.deadline {
+                // Looks again now and then, so that a missed call costs no more than that.
+                None => Duration::from_secs(1),
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            };
+            if timeout.is_zero() {
+                return;
+            }
+            inner = self.room.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Room in the spool for a file, at the cost of the oldest if need be; `None` if everything in it is under way.
+    fn reserve(&self, bytes: u64) -> Option<Number> {
+        let mut inner = self.lock();
+        let mut victims = Vec::new();
+        while !self.fits(&inner, bytes) {
+            let Some(victim) = self.drop_oldest(&mut inner, Place::Spool, DropReason::SpoolFull) else { break };
+            victims.push(victim);
+        }
+        let number = self.fits(&inner, bytes).then(|| {
+            inner.spool_bytes += bytes;
+            inner.next_number()
+        });
+        self.publish(&inner);
+        drop(inner);
+        for (number, records) in victims {
+            self.remove_file(number, records);
+        }
+        number
+    }
+
+    /// Writes reserved batches and makes them known; those that cannot be written stay in memory.
+    fn write(&self, mut reserved: Vec<Reserved>) {
+        let Some(spool) = &self.spool else { return };
+        for round in 0.. {
+            if reserved.is_empty() {
+                return;
+            }
+            let results = spool.write(&reserved.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
+            let mut failed = Vec::new();
+            let mut last_error = None;
+            let mut inner = self.lock();
+            for (one, result) in reserved.into_iter().zip(results) {
+                match result {
+                    Ok(()) => self.known(&mut inner, one),
+                    Err(error) => {
+                        last_error = Some(error);
+                        failed.push(one);
+                    }
+                }
+            }
+            self.publish(&inner);
+            drop(inner);
+            self.news.notify_one();
+            let Some(error) = last_error else { return };
+            self.report(&error, "spool write failed");
+            let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            if full && round < DISK_FULL_ROUNDS && self.make_room_on_disk(failed.iter().map(|one| one.bytes).sum()) {
+                reserved = failed;
+                continue;
+            }
+            self.lock().spool_bytes -= failed.iter().map(|one| one.bytes).sum::<u64>();
+            for one in failed {
+                self.keep_in_memory(one.number, one.batch, one.patient);
+            }
+            return;
+        }
+    }
+
+    /// A batch that is on the disk: delivery may have it.
+    fn known(&self, inner: &mut Inner, one: Reserved) {
+        let records = one.batch.records() as u32;
+        self.stats.spooled(records.into());
+        let cost = one.batch.cost();
+        let held = (inner.memory_bytes + cost <= self.memory_most).then(|| Box::new(one.batch));
+        if held.is_some() {
+            inner.memory_bytes += cost;
+            inner.cached.insert(one.number);
+        }
+        inner.entries.insert(one.number, Entry { records, remaining: records, leases: 0, file_bytes: one.bytes, held });
+        inner.waiting.insert(one.number);
+    }
+
+    /// Gives up the oldest files for `bytes` on a disk that is full. False if there is none to give up.
+    fn make_room_on_disk(&self, bytes: u64) -> bool {
+        let (mut freed, mut victims) = (0, Vec::new());
+        let mut inner = self.lock();
+        while freed < bytes {
+            let before = inner.spool_bytes;
+            let Some(victim) = self.drop_oldest(&mut inner, Place::Spool, DropReason::DiskFull) else { break };
+            freed += before - inner.spool_bytes;
+            victims.push(victim);
+        }
+        drop(inner);
+        for (number, records) in &victims {
+            self.remove_file(*number, *records);
+        }
+        !victims.is_empty()
+    }
+
+    /// Keeps a batch in memory only, at the cost of the oldest of its kind if need be.
+    fn keep_in_memory(&self, number: Number, batch: SealedBatch, patient: bool) {
+        let cost = batch.cost();
+        let records = batch.records() as u32;
+        if patient && self.spool.is_none() {
+            self.wait_for(|inner| inner.memory_bytes + cost <= self.memory_most);
+        }
+        let mut inner = self.lock();
+        while inner.memory_bytes + cost > self.memory_most {
+            // Bodies that are on the disk, too, go first; the youngest, for they are needed last.
+            if let Some(cached) = inner.cached.pop_last() {
+                inner.let_go(cached);
+            } else if self.drop_oldest(&mut inner, Place::Memory, DropReason::MemoryFull).is_none() {
+                self.stats.settle(records.into(), Place::Memory, Fate::Dropped(DropReason::MemoryFull));
+                self.report_drop(records.into(), DropReason::MemoryFull);
+                return;
+            }
+        }
+        inner.memory_bytes += cost;
+        if self.spool.is_some() {
+            inner.unspooled.insert(number);
+        }
+        let held = Some(Box::new(batch));
+        inner.entries.insert(number, Entry { records, remaining: records, leases: 0, file_bytes: 0, held });
+        inner.waiting.insert(number);
+        self.publish(&inner);
+        drop(inner);
+        self.news.notify_one();
+    }
+
+    /// Drops the oldest batch in `place` that is not under way. Returns its file's name, for removal without the lock.
+    fn drop_oldest(&self, inner: &mut Inner, place: Place, reason: DropReason) -> Option<(Number, u32)> {
+        let spooled = |number: &&Number| !inner.unspooled.contains(number);
+        let candidates = match place {
+            Place::Spool => [inner.waiting.iter().find(spooled), inner.idle.iter().find(spooled)],
+            Place::Memory if self.spool.is_some() => {
+                let free = |number: &&Number| inner.waiting.contains(number) || inner.idle.contains(number);
+                [inner.unspooled.iter().find(free), None]
+            }
+            Place::Memory => [inner.waiting.first(), inner.idle.first()],
+        };
+        let number = candidates.into_iter().flatten().min().copied()?;
+        let entry = inner.remove(number)?;
+        self.stats.settle(entry.remaining.into(), entry.place(), Fate::Dropped(reason));
+        self.report_drop(entry.remaining.into(), reason);
+        Some((number, entry.records))
+    }
+}

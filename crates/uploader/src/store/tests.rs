@@ -1,0 +1,364 @@
+//! The store against a model, on a disk that fails.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::intake::Arrival;
+use super::*;
+use crate::batch::RecordId;
+use crate::envelope::Envelope;
+use crate::sealed::tests::{contents, sealed};
+use crate::settings::{Coding, SpoolSettings, SpoolSync};
+use crate::spool::disk::Disk;
+use crate::spool::format;
+use crate::spool::simulated::SimulatedDisk;
+
+const FOLDER: &str = "/spool";
+
+fn batch(first: u128, records: usize, length: usize) -> SealedBatch {
+    let records: Vec<Vec<u8>> = (0..records).map(|number| vec![b'a' + (number % 26) as u8; length]).collect();
+    sealed(first, &records, Coding::Identity, &Envelope::lines())
+}
+
+fn open(disk: &SimulatedDisk, bytes: u64, memory: u64, sync: SpoolSync) -> (Store, Arc<Stats>) {
+    let settings = SpoolSettings { bytes, sync, ..SpoolSettings::new(FOLDER) };
+    let (spool, found) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+    let stats = Arc::new(Stats::default());
+    (Store::new(Some((spool, found, bytes)), memory, Arc::clone(&stats)), stats)
+}
+
+fn in_memory(memory: u64) -> (Store, Arc<Stats>) {
+    let stats = Arc::new(Stats::default());
+    (Store::new(None, memory, Arc::clone(&stats)), stats)
+}
+
+fn put(store: &Store, batches: Vec<SealedBatch>) {
+    for batch in &batches {
+        store.stats.take(batch.records() as u64);
+    }
+    store.put(batches.into_iter().map(|batch| Arrival { batch, patient: false }).collect());
+}
+
+/// What is on the disk as far as the store says, with what it must hold.
+fn on_disk(store: &Store) -> BTreeSet<Number> {
+    store.lock().entries.iter().filter(|(_, entry)| entry.file_bytes > 0).map(|(number, _)| *number).collect()
+}
+
+fn consistent(store: &Store) {
+    let inner = store.lock();
+    let line = store.stats.records();
+    assert!(line.adds_up(), "{line:?}");
+    let (mut memory, mut files, mut bytes, mut waiting) = (0, 0, [0, 0], 0);
+    for (number, entry) in &inner.entries {
+        match entry.place() {
+            Place::Memory => memory += u64::from(entry.remaining),
+            Place::Spool => files += u64::from(entry.remaining),
+        }
+        bytes[0] += entry.held.as_ref().map_or(0, |held| held.cost());
+        bytes[1] += entry.file_bytes;
+        let places = [inner.waiting.contains(number), inner.idle.contains(number), entry.leases > 0];
+        assert_eq!(places.into_iter().filter(|place| *place).count(), 1, "{places:?}");
+        waiting += usize::from(inner.waiting.contains(number));
+        assert_eq!(inner.cached.contains(number), entry.held.is_some() && entry.file_bytes > 0);
+    }
+    assert_eq!((line.waiting_memory, line.waiting_spool), (memory, files));
+    assert_eq!((inner.memory_bytes, inner.spool_bytes), (bytes[0], bytes[1]));
+    assert_eq!(waiting, inner.waiting.len());
+    assert!(inner.memory_bytes <= store.memory_most);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(Vec<(usize, usize)>),
+    /// Lease the oldest and accept all of it.
+    Accept,
+    /// Lease the oldest and settle only some of it.
+    AcceptSome(usize),
+    Lease,
+    Tend,
+    Fail(u64, u64, bool),
+    Capacity(Option<u64>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => proptest::collection::vec((1usize..6, 0usize..60), 1..4).prop_map(Step::Put),
+        3 => Just(Step::Accept),
+        1 => (1usize..4).prop_map(Step::AcceptSome),
+        1 => Just(Step::Lease),
+        2 => Just(Step::Tend),
+        1 => (0u64..4, 1u64..12, any::<bool>()).prop_map(|(first, count, full)| Step::Fail(first, first + count, full)),
+        1 => proptest::option::of(400u64..3000).prop_map(Step::Capacity),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever happens to disk and process, and when: what the store said is on the disk is found after a restart
+    /// exactly as it was written, unless its fate was settled; nothing damaged is ever taken for a batch; every
+    /// record has one fate; memory and spool stay within their sizes.
+    #[test]
+    fn what_was_spooled_survives(
+        sessions in proptest::collection::vec(
+            (proptest::collection::vec(step(), 1..25), proptest::option::of(1u64..80), any::<bool>(), any::<u64>()),
+            1..4,
+        ),
+        spool_most in 600u64..4000,
+        memory_most in 400u64..3000,
+        durable in any::<bool>(),
+    ) {
+        let sync = if durable { SpoolSync::Batch } else { SpoolSync::None };
+        let disk = SimulatedDisk::default();
+        let mut next_id = 0u128;
+        let mut written: BTreeMap<RecordId, Vec<(RecordId, Vec<u8>)>> = BTreeMap::new();
+        let mut expected: BTreeMap<Number, Vec<(RecordId, Vec<u8>)>> = BTreeMap::new();
+        for (steps, kill_after, power_lost, seed) in sessions {
+            // Without syncs, a power loss may take anything.
+            let power_lost = power_lost && durable;
+            let (store, stats) = open(&disk, spool_most, memory_most, sync);
+            // Files whose removal a power loss undid are over the size until room is needed.
+            let most = stats.spool_bytes().max(spool_most);
+            let found: Vec<Number> = store.lock().entries.keys().copied().collect();
+            prop_assert_eq!(stats.records().recovered > 0, !found.is_empty());
+            for number in expected.keys() {
+                prop_assert!(found.contains(number), "a spooled batch is gone");
+            }
+            for number in found {
+                let read = contents(&store.load(number).expect("nothing is damaged"));
+                if let Some(expected) = expected.get(&number) {
+                    prop_assert_eq!(expected, &read);
+                }
+                // Others are known, too: settled, or written when the process died.
+                prop_assert_eq!(&written[&read[0].0], &read);
+            }
+            prop_assert_eq!(stats.records().dropped_total(), 0);
+            if let Some(after) = kill_after {
+                disk.kill_after(after);
+            }
+            let mut leased = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Put(sizes) => {
+                        let batches: Vec<_> = sizes.into_iter().map(|(records, length)| {
+                            let batch = batch(next_id, records, length);
+                            next_id += 100;
+                            written.insert(batch.ids().next().unwrap(), contents(&batch));
+                            batch
+                        }).collect();
+                        put(&store, batches);
+                    }
+                    Step::Accept | Step::AcceptSome(_) | Step::Lease => {
+                        let Some(number) = store.oldest() else { continue };
+                        let Some(records) = store.lease(number) else { continue };
+                        let loaded = store.load(number);
+                        if let Ok(batch) = &loaded {
+                            prop_assert_eq!(&written[&batch.ids().next().unwrap()], &contents(batch));
+                        }
+                        match step {
+                            Step::Accept => store.settle(number, records, Fate::Accepted),
+                            Step::AcceptSome(some) if some < records as usize => {
+                                store.settle(number, some as u32, Fate::Accepted);
+                                leased.push((number, records - some as u32));
+                            }
+                            // Every second one failed, and waits for its next attempt: it may be dropped.
+                            _ if leased.len() % 2 == 1 => store.release(number),
+                            _ => leased.push((number, records)),
+                        }
+                    }
+                    Step::Tend => store.tend(),
+                    Step::Fail(first, last, full) => {
+                        let kind = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::TimedOut };
+                        disk.fail(first, last, kind);
+                    }
+                    Step::Capacity(bytes) => disk.set_capacity(bytes),
+                }
+                consistent(&store);
+                prop_assert!(stats.spool_bytes() <= most);
+            }
+            for (number, records) in leased.into_iter().skip(1) {
+                store.settle(number, records, Fate::Rejected);
+            }
+            consistent(&store);
+            expected.clear();
+            for number in on_disk(&store) {
+                let inner = store.lock();
+                let entry = &inner.entries[&number];
+                if let Some(held) = &entry.held {
+                    expected.insert(number, contents(held));
+                } else {
+                    drop(inner);
+                    if let Ok(read) = store.load(number) {
+                        expected.insert(number, contents(&read));
+                    }
+                }
+            }
+            drop(store);
+            disk.restart(power_lost, seed);
+            disk.set_capacity(None);
+        }
+    }
+
+    /// Without a spool: bounded, in order, and every record has one fate.
+    #[test]
+    fn memory_is_bounded(
+        steps in proptest::collection::vec(step(), 1..60),
+        memory_most in 400u64..3000,
+    ) {
+        let (store, stats) = in_memory(memory_most);
+        let mut next_id = 0;
+        let mut last = None;
+        for step in steps {
+            match step {
+                Step::Put(sizes) => put(&store, sizes.into_iter().map(|(records, length)| {
+                    next_id += 100;
+                    batch(next_id, records, length)
+                }).collect()),
+                Step::Accept | Step::AcceptSome(_) => {
+                    let Some(number) = store.oldest() else { continue };
+                    prop_assert!(last.is_none_or(|last| number > last));
+                    last = Some(number);
+                    let records = store.lease(number).unwrap();
+                    prop_assert!(store.load(number).is_ok());
+                    store.settle(number, records, Fate::Accepted);
+                }
+                Step::Lease | Step::Tend | Step::Fail(..) | Step::Capacity(_) => store.tend(),
+            }
+            consistent(&store);
+        }
+        store.finish();
+        consistent(&store);
+        prop_assert_eq!(stats.records().waiting(), 0);
+    }
+}
+
+#[test]
+fn the_oldest_go_when_the_spool_is_full() {
+    let disk = SimulatedDisk::default();
+    let one = format::file_len(&batch(0, 2, 50));
+    let (store, stats) = open(&disk, 3 * one, 1 << 20, SpoolSync::Batch);
+    for first in 0..5 {
+        put(&store, vec![batch(first * 10, 2, 50)]);
+    }
+    consistent(&store);
+    assert_eq!(stats.records().dropped(DropReason::SpoolFull), 4);
+    let left = contents(&store.load(store.oldest().unwrap()).unwrap());
+    assert_eq!(left[0].0, RecordId(20u128.to_be_bytes()));
+    assert_eq!(disk.files().len(), 3);
+    // One under way is not dropped, whatever its age; one that only waits for its next attempt is.
+    let oldest = store.oldest().unwrap();
+    assert_eq!(store.lease(oldest), Some(2));
+    for first in 5..9 {
+        put(&store, vec![batch(first * 10, 2, 50)]);
+    }
+    assert!(store.load(oldest).is_ok());
+    store.release(oldest);
+    put(&store, vec![batch(90, 2, 50)]);
+    assert_eq!(store.load(oldest).unwrap_err(), LoadError::Gone);
+    assert_eq!(store.lease(oldest), None);
+    consistent(&store);
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_and_recovers_by_itself() {
+    let disk = SimulatedDisk::default();
+    let one = format::file_len(&batch(0, 2, 50));
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    disk.set_capacity(Some(3 * one + one / 2));
+    for first in 0..6 {
+        put(&store, vec![batch(first * 10, 2, 50)]);
+        consistent(&store);
+    }
+    assert_eq!(stats.records().dropped(DropReason::DiskFull), 6);
+    assert_eq!(stats.records().waiting_spool, 6);
+    assert!(stats.spool_errors() >= 3);
+    assert!(disk.files().iter().all(|path| path.extension().is_some_and(|extension| extension == "batch")));
+    // Somebody else fills what is left: batches wait in memory, and are written once there is room.
+    disk.set_capacity(Some(0));
+    put(&store, vec![batch(100, 2, 50)]);
+    consistent(&store);
+    let line = stats.records();
+    assert_eq!((line.waiting_memory, line.waiting_spool), (2, 0));
+    disk.set_capacity(None);
+    store.tend();
+    consistent(&store);
+    let line = stats.records();
+    assert_eq!((line.waiting_memory, line.waiting_spool), (0, 2));
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_counted_once() {
+    let disk = SimulatedDisk::default();
+    let (store, _) = open(&disk, 1 << 20, 0, SpoolSync::Batch);
+    put(&store, vec![batch(0, 3, 50), batch(10, 2, 50)]);
+    drop(store);
+    let path = disk.files()[0].clone();
+    disk.damage(&path);
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    let oldest = store.oldest().unwrap();
+    store.lease(oldest);
+    assert_eq!(store.load(oldest).unwrap_err(), LoadError::Gone);
+    assert_eq!(store.load(oldest).unwrap_err(), LoadError::Gone);
+    consistent(&store);
+    assert_eq!(stats.records().dropped(DropReason::Corrupt), 3);
+    assert!(disk.files().contains(&Path::new(FOLDER).join("corrupt").join(path.file_name().unwrap())));
+    drop(store);
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    assert_eq!(stats.records().recovered, 2);
+    assert!(store.load(store.oldest().unwrap()).is_ok());
+}
+
+/// Found by the model: what a restart finds may have been renamed without the folder having been synced.
+#[test]
+fn what_a_restart_finds_survives_the_next_power_loss() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::default();
+        let (store, _) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+        disk.kill_after(2); // During the rename.
+        put(&store, vec![batch(0, 3, 50)]);
+        assert_eq!(store.stats.records().waiting_memory, 3);
+        drop(store);
+        disk.restart(false, seed);
+        let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+        assert_eq!(stats.records().recovered, 3);
+        drop(store);
+        disk.restart(true, seed);
+        let (_, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+        assert_eq!(stats.records().recovered, 3);
+    }
+}
+
+#[test]
+fn a_vanished_file_is_counted() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 0, SpoolSync::Batch);
+    put(&store, vec![batch(0, 3, 50)]);
+    disk.remove(&disk.files()[0]).unwrap();
+    assert_eq!(store.load(store.oldest().unwrap()).unwrap_err(), LoadError::Gone);
+    consistent(&store);
+    assert_eq!(stats.records().dropped(DropReason::Missing), 3);
+}
+
+#[test]
+fn the_patient_wait_for_room_and_the_end_does_not() {
+    let (store, stats) = in_memory(batch(0, 2, 50).cost());
+    put(&store, vec![batch(0, 2, 50)]);
+    let first = store.oldest().unwrap();
+    store.lease(first);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            store.stats.take(2);
+            store.put(vec![Arrival { batch: batch(10, 2, 50), patient: true }]);
+        });
+        store.settle(first, 2, Fate::Accepted);
+        waiting.join().unwrap();
+    });
+    consistent(&store);
+    assert_eq!((stats.records().waiting_memory, stats.records().dropped_total()), (2, 0));
+    store.close(Instant::now());
+    store.stats.take(2);
+    store.put(vec![Arrival { batch: batch(20, 2, 50), patient: true }]);
+    consistent(&store);
+    assert_eq!(stats.records().dropped(DropReason::MemoryFull), 2);
+}

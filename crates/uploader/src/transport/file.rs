@@ -1,0 +1,274 @@
+//! A file, one record a line, rotated by size and age.
+//!
+//! A batch is written whole or taken back: after a failed write the file is cut to where it stood, so that it always ends
+//! with a whole line. A file found with half a line at its end (after a crash) is cut likewise.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Transport, TransportError};
+use crate::outcome::{Outcome, RetryReason};
+use crate::sealed::{SealError, SealedBatch};
+use crate::seldom::Seldom;
+use crate::settings::FileSettings;
+
+/// Appends records to a file.
+pub struct FileTransport {
+    inner: Arc<Mutex<Rotating>>,
+    log: Arc<Seldom>,
+}
+
+impl FileTransport {
+    /// Opens the file, or makes it (mode 0600); its folder must exist.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened for writing.
+    pub fn open(settings: FileSettings) -> Result<Self, TransportError> {
+        let path = settings.path.clone();
+        let rotating = Rotating::open(settings).map_err(|error| TransportError::File {
+            what: "cannot write to",
+            path,
+            error,
+            advice: "check that the folder exists and may be written to",
+        })?;
+        Ok(Self { inner: Arc::new(Mutex::new(rotating)), log: Arc::new(Seldom::new(Duration::from_secs(30))) })
+    }
+}
+
+impl Transport for FileTransport {
+    async fn send(&self, batch: &SealedBatch) -> Outcome {
+        let (batch, inner, log) = (batch.clone(), Arc::clone(&self.inner), Arc::clone(&self.log));
+        let written = tokio::task::spawn_blocking(move || {
+            let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = inner.append(&batch, Instant::now());
+            if let Err(error) = &written
+                && let Some(left_out) = log.admit(Instant::now())
+            {
+                let path = inner.settings.path.display();
+                tracing::warn!(%path, %error, left_out, "records could not be written; check the disk's space");
+            }
+            written
+        });
+        match written.await {
+            Ok(Ok(())) => Outcome::Accepted,
+            _ => Outcome::retry(RetryReason::Local),
+        }
+    }
+}
+
+impl std::fmt::Debug for FileTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileTransport").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Rotating {
+    fn drop(&mut self) {
+        let _ = self.file.sync_all();
+    }
+}
+
+struct Rotating {
+    settings: FileSettings,
+    file: File,
+    length: u64,
+    opened: Instant,
+    lines: Vec<u8>,
+}
+
+impl Rotating {
+    fn open(settings: FileSettings) -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&settings.path)?;
+        let length = whole_lines(&mut file)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Self { settings, file, length, opened: Instant::now(), lines: Vec::new() })
+    }
+
+    fn append(&mut self, batch: &SealedBatch, now: Instant) -> io::Result<()> {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        let done = write_lines(batch, &mut lines).and_then(|()| {
+            let too_large = self.length + lines.len() as u64 > self.settings.rotate_bytes;
+            let too_old = self.settings.rotate_age.is_some_and(|age| now.saturating_duration_since(self.opened) >= age);
+            if self.length > 0 && (too_large || too_old) {
+                self.rotate(now)?;
+            }
+            self.file.write_all(&lines)
+        });
+        match done {
+            Ok(()) => self.length += lines.len() as u64,
+            Err(_) => {
+                // Half a batch must not stay: it will be written again.
+                let _ = self.file.set_len(self.length);
+                let _ = self.file.seek(SeekFrom::Start(self.length));
+            }
+        }
+        // A buffer that one large batch made large is not kept.
+        if lines.capacity() <= 4 << 20 {
+            self.lines = lines;
+        }
+        done
+    }
+
+    fn rotate(&mut self, now: Instant) -> io::Result<()> {
+        self.file.sync_all()?;
+        let path = self.settings.path.clone();
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        // Two rotations within a millisecond must not overwrite each other.
+        let target = (0..1000)
+            .map(|more| with_suffix(&path, &format!(".{}", stamp + more)))
+            .find(|target| !target.exists())
+            .ok_or(io::ErrorKind::AlreadyExists)?;
+        std::fs::rename(&path, target)?;
+        self.file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        self.length = 0;
+        self.opened = now;
+        if let Some(folder) = path.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder)?.sync_all()?;
+            self.remove_oldest(folder)?;
+        }
+        Ok(())
+    }
+
+    fn remove_oldest(&self, folder: &Path) -> io::Result<()> {
+        let (Some(keep), Some(name)) = (self.settings.keep, self.settings.path.file_name()) else { return Ok(()) };
+        let prefix = format!("{}.", name.to_string_lossy());
+        let mut rotated: Vec<(u128, PathBuf)> = std::fs::read_dir(folder)?
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let stamp = entry.file_name().to_str()?.strip_prefix(&prefix)?.parse().ok()?;
+                Some((stamp, entry.path()))
+            })
+            .collect();
+        rotated.sort();
+        let surplus = rotated.len().saturating_sub(keep);
+        rotated.into_iter().take(surplus).try_for_each(|(_, path)| std::fs::remove_file(path))
+    }
+}
+
+/// The records of `batch`, each with a line feed behind it, whatever envelope it has.
+pub(super) fn write_lines(batch: &SealedBatch, lines: &mut Vec<u8>) -> io::Result<()> {
+    let damaged = |error: SealError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let plain = batch.plain().map_err(damaged)?;
+    lines.reserve(plain.len() + batch.records());
+    for number in 0..batch.records() {
+        let record = batch.span(number).and_then(|span| plain.get(span)).ok_or_else(|| damaged(SealError::Damaged))?;
+        lines.extend_from_slice(record);
+        lines.push(b'\n');
+    }
+    Ok(())
+}
+
+/// Where the last whole line ends.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; 64 << 10];
+    while end > 0 {
+        let length = (end.min(block.len() as u64)) as usize;
+        let start = end - length as u64;
+        file.seek(SeekFrom::Start(start))?;
+        let block = block.get_mut(..length).unwrap_or_default();
+        file.read_exact(block)?;
+        if let Some(at) = block.iter().rposition(|&byte| byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::Envelope;
+    use crate::sealed::tests::sealed;
+    use crate::settings::Coding;
+
+    fn batch(number: usize) -> SealedBatch {
+        let records = vec![format!("{{\"n\":{number}}}").into_bytes(), b"{}".to_vec()];
+        sealed(number as u128, &records, Coding::Gzip, &Envelope::edge_batch())
+    }
+
+    fn all_lines(folder: &Path) -> (usize, Vec<String>) {
+        let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // The current file has no number behind its name and comes last.
+        paths.sort_by_key(|path| (path.extension().is_some_and(|extension| extension == "ndjson"), path.clone()));
+        let text: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        (paths.len(), text.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn rotates_by_size_with_whole_batches_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(folder.path().join("out.ndjson")) };
+        let mut rotating = Rotating::open(settings.clone()).unwrap();
+        for number in 0..10 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        let (files, lines) = all_lines(folder.path());
+        assert_eq!(files, 4, "three batches of 11 bytes a file");
+        let expected: Vec<String> = (0..10).flat_map(|number| [format!("{{\"n\":{number}}}"), "{}".into()]).collect();
+        assert_eq!(lines, expected);
+        drop(rotating);
+        let mut rotating = Rotating::open(FileSettings { keep: Some(1), ..settings }).unwrap();
+        for number in 10..14 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        assert_eq!(all_lines(folder.path()).0, 2);
+    }
+
+    #[test]
+    fn rotates_by_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let age = Duration::from_secs(60);
+        let settings = FileSettings { rotate_age: Some(age), ..FileSettings::new(folder.path().join("out.ndjson")) };
+        let mut rotating = Rotating::open(settings).unwrap();
+        let start = rotating.opened;
+        rotating.append(&batch(0), start).unwrap();
+        rotating.append(&batch(1), start + age / 2).unwrap();
+        assert_eq!(all_lines(folder.path()).0, 1);
+        rotating.append(&batch(2), start + age).unwrap();
+        assert_eq!(all_lines(folder.path()).0, 2);
+        rotating.append(&batch(3), start + age + age / 2).unwrap();
+        assert_eq!(all_lines(folder.path()).0, 2);
+    }
+
+    #[test]
+    fn half_a_line_left_by_a_crash_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let long = "x".repeat(200_000);
+        for (found, kept) in [(format!("{{}}\n{long}"), "{}\n"), (long.clone(), ""), ("{}\n".into(), "{}\n")] {
+            std::fs::write(&path, found).unwrap();
+            let mut rotating = Rotating::open(FileSettings::new(&path)).unwrap();
+            rotating.append(&batch(7), Instant::now()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}{{\"n\":7}}\n{{}}\n"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_a_retry_and_leaves_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(FileTransport::open(FileSettings::new(folder.path().join("absent/out.ndjson"))).is_err());
+        let settings = FileSettings { rotate_bytes: 1 << 30, ..FileSettings::new("/dev/full") };
+        if Path::new("/dev/full").exists()
+            && let Ok(transport) = FileTransport::open(settings)
+        {
+            assert_eq!(transport.send(&batch(0)).await, Outcome::retry(RetryReason::Local));
+        }
+    }
+}

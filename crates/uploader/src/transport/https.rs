@@ -1,0 +1,388 @@
+//! HTTPS to the platform.
+//!
+//! A peer (the platform, and the token endpoint beside it) has a client of its own: TLS settings, a connection pool, a
+//! proxy. When its certificate files change, the whole client is replaced: connections under way finish on the old one,
+//! every new one uses the new pair. Swapping the certificate inside the old client would not do, because a resumed TLS
+//! session keeps the identity that it was begun with.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
+use super::answer::{ANSWER_BYTES, classify, describe, failure};
+use super::certificate::{Fingerprint, TlsError};
+use super::oauth::OAuth;
+use super::proxy::proxy_for;
+use super::{Transport, TransportError, tls};
+use crate::outcome::{Outcome, RetryReason};
+use crate::sealed::SealedBatch;
+use crate::seldom::Seldom;
+use crate::settings::{AnswerRule, HttpsSettings, TlsSettings};
+use crate::stats::{Stats, add};
+
+/// From how long before a certificate's end there are warnings.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
+
+/// How often there are.
+const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// A connection on which the peer acknowledges nothing for so long is given up.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// Posts batches to the platform.
+pub struct HttpsTransport {
+    platform: Peer,
+    token_endpoint: Option<Peer>,
+    oauth: Option<OAuth>,
+    answer: AnswerRule,
+    reload: tokio::sync::Notify,
+    log: Seldom,
+    /// The latest failure in words.
+    last_failure: ArcSwapOption<String>,
+}
+
+impl HttpsTransport {
+    /// Reads certificates and sets up the clients. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the settings contradict themselves, or certificates, keys or authorities cannot be used. An expired client
+    /// certificate is no error here: the sensor must be able to start, spool, and wait for a new one.
+    pub fn new(settings: &HttpsSettings) -> Result<Self, TransportError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(TransportError::Settings(problems));
+        }
+        let platform = Peer::new("platform", &settings.url, settings.tls.clone(), settings)?;
+        let (mut token_endpoint, mut oauth) = (None, None);
+        if let Some(wanted) = &settings.oauth {
+            // A secret that cannot be read now would not stop the sensor, but the operator wants to know at once.
+            wanted.client_secret.read()?;
+            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), settings)?;
+            oauth = Some(OAuth::new(wanted.clone(), peer.url.clone(), Arc::clone(&peer.client)));
+            token_endpoint = Some(peer);
+        }
+        Ok(Self {
+            platform,
+            token_endpoint,
+            oauth,
+            answer: settings.answer,
+            reload: tokio::sync::Notify::new(),
+            log: Seldom::new(Duration::from_secs(60)),
+            last_failure: ArcSwapOption::empty(),
+        })
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        std::iter::once(&self.platform).chain(&self.token_endpoint)
+    }
+
+    /// Fetches a token, for [`super::check()`].
+    pub(super) async fn try_token(&self) -> Result<(), String> {
+        match &self.oauth {
+            Some(oauth) => oauth.token().await.map(|_| ()).map_err(|error| error.what),
+            None => Ok(()),
+        }
+    }
+
+    /// Posts a body, for [`super::check()`]. With a failure comes what exactly went wrong, where that is known.
+    pub(super) async fn try_post(&self, body: bytes::Bytes, content_type: &str) -> (Outcome, Option<String>) {
+        let outcome = self.post(body, content_type, None).await;
+        (outcome, self.last_failure.swap(None).map(|what| (*what).clone()))
+    }
+
+    async fn post(&self, body: bytes::Bytes, content_type: &str, encoding: Option<&'static str>) -> Outcome {
+        let token = match &self.oauth {
+            None => None,
+            Some(oauth) => match oauth.token().await {
+                Ok(token) => Some(token),
+                Err(error) => {
+                    self.explain(&error.what);
+                    return Outcome::Retry { reason: RetryReason::Token, after: Some(error.after) };
+                }
+            },
+        };
+        let mut request = self.platform.client.load().post(self.platform.url.clone());
+        if let Ok(content_type) = HeaderValue::from_str(content_type) {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        if let Some(encoding) = encoding {
+            request = request.header(CONTENT_ENCODING, encoding);
+        }
+        if let Some(token) = &token {
+            request = request.header(AUTHORIZATION, token.header.clone());
+        }
+        let mut response = match request.body(body).send().await {
+            Ok(response) => response,
+            Err(error) => return self.failed(error),
+        };
+        let status = response.status().as_u16();
+        let mut answer = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = ANSWER_BYTES.saturating_sub(answer.len());
+                    answer.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if room <= chunk.len() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                // Whether the platform took it is not known; any other status says enough by itself.
+                Err(error) if (200..300).contains(&status) => return self.failed(error),
+                Err(_) => break,
+            }
+        }
+        if let Some(token) = &token {
+            if status == 401
+                && let Some(oauth) = &self.oauth
+            {
+                oauth.expire(token);
+            }
+            if token.is_in(&answer) {
+                answer = b"(the answer repeated the token and is not kept)".to_vec();
+            }
+        }
+        let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+        classify(status, retry_after, &answer, self.answer, SystemTime::now())
+    }
+
+    fn failed(&self, error: reqwest::Error) -> Outcome {
+        let reason = failure(&error);
+        self.explain(&describe(error));
+        Outcome::retry(reason)
+    }
+
+    /// What exactly went wrong, now and then: the retry itself is logged by whoever decides on it.
+    fn explain(&self, what: &str) {
+        if let Some(left_out) = self.log.admit(std::time::Instant::now()) {
+            tracing::warn!(host = self.platform.host, error = what, left_out, "a request to the platform failed");
+        }
+        self.last_failure.store(Some(Arc::new(what.to_owned())));
+    }
+
+    fn note_expiry(&self, stats: &Stats) {
+        stats.set_certificate_expiry(self.peers().filter_map(Peer::expiry).min());
+    }
+}
+
+impl Transport for HttpsTransport {
+    async fn send(&self, batch: &SealedBatch) -> Outcome {
+        self.post(batch.body().clone(), batch.content_type(), batch.coding().content_encoding()).await
+    }
+
+    async fn attend(&self, stats: Arc<Stats>) {
+        if let Some(oauth) = &self.oauth {
+            oauth.count_in(Arc::clone(&stats));
+        }
+        self.note_expiry(&stats);
+        let interval = self.peers().map(|peer| peer.tls.reload_interval).min().unwrap_or(Duration::from_secs(5));
+        loop {
+            for peer in self.peers() {
+                peer.warn_of_expiry();
+            }
+            let forced = tokio::select! {
+                () = tokio::time::sleep(interval) => false,
+                () = self.reload.notified() => true,
+            };
+            for peer in self.peers() {
+                match peer.refresh(forced) {
+                    None => {}
+                    Some(Ok(())) => {
+                        add(&stats.reloads, 1);
+                        tracing::info!(peer = peer.name, "certificates were loaded anew");
+                    }
+                    Some(Err(error)) => {
+                        add(&stats.reload_errors, 1);
+                        tracing::error!(
+                            peer = peer.name, %error,
+                            "new certificates cannot be used; the old ones stay in use"
+                        );
+                    }
+                }
+            }
+            self.note_expiry(&stats);
+        }
+    }
+
+    fn reload(&self) {
+        self.reload.notify_one();
+    }
+}
+
+impl std::fmt::Debug for HttpsTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpsTransport").field("host", &self.platform.host).finish_non_exhaustive()
+    }
+}
+
+/// One that is talked to, and the client for it.
+struct Peer {
+    name: &'static str,
+    host: String,
+    /// What is asked for; its host is the server name where that is set and no proxy has to resolve it.
+    url: Url,
+    tls: TlsSettings,
+    settings: HttpsSettings,
+    client: Arc<ArcSwap<reqwest::Client>>,
+    seen: Mutex<Fingerprint>,
+    /// Seconds since 1970; 0: no certificate.
+    expiry: AtomicI64,
+    expiry_log: Seldom,
+}
+
+impl Peer {
+    fn new(name: &'static str, url: &str, tls: TlsSettings, settings: &HttpsSettings) -> Result<Self, TransportError> {
+        let url = Url::parse(url).map_err(|_| TransportError::Settings(vec![format!("{name}: is not an address")]))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let seen = Mutex::new(Fingerprint::new(&tls));
+        let built = build(&url, &tls, settings)?;
+        Ok(Self {
+            name,
+            host,
+            url: built.url,
+            tls,
+            settings: HttpsSettings { url: url.into(), ..settings.clone() },
+            client: Arc::new(ArcSwap::from_pointee(built.client)),
+            seen,
+            expiry: AtomicI64::new(built.expiry.unwrap_or(0)),
+            expiry_log: Seldom::new(EXPIRY_WARNING_INTERVAL),
+        })
+    }
+
+    /// Looks whether the files have changed, and if so (or if `forced`) replaces the client. A pair that cannot be used
+    /// or has expired changes nothing.
+    fn refresh(&self, forced: bool) -> Option<Result<(), TransportError>> {
+        let changed = self.seen.lock().unwrap_or_else(PoisonError::into_inner).changed(&self.tls);
+        if !changed && !forced {
+            return None;
+        }
+        Some(self.rebuild())
+    }
+
+    fn rebuild(&self) -> Result<(), TransportError> {
+        let url = Url::parse(&self.settings.url)
+            .map_err(|_| TransportError::Settings(vec![format!("{}: is not an address", self.name)]))?;
+        let built = build(&url, &self.tls, &self.settings)?;
+        if let (Some(files), Some(expiry)) = (&self.tls.identity, built.expiry)
+            && expiry <= unix_now()
+        {
+            return Err(TlsError::Expired { path: files.certificate.clone() }.into());
+        }
+        self.client.store(Arc::new(built.client));
+        self.expiry.store(built.expiry.unwrap_or(0), Ordering::Relaxed);
+        self.expiry_log.reset();
+        Ok(())
+    }
+
+    fn expiry(&self) -> Option<i64> {
+        Some(self.expiry.load(Ordering::Relaxed)).filter(|&expiry| expiry != 0)
+    }
+
+    fn warn_of_expiry(&self) {
+        let (Some(expiry), Some(files)) = (self.expiry(), &self.tls.identity) else { return };
+        let left = expiry - unix_now();
+        if left > EXPIRY_WARNING.as_secs() as i64 || self.expiry_log.admit(std::time::Instant::now()).is_none() {
+            return;
+        }
+        let (peer, file) = (self.name, files.certificate.display());
+        if left <= 0 {
+            tracing::error!(peer, %file, "the client certificate has expired; put a new one in its place");
+        } else {
+            let days = left / 86_400;
+            tracing::warn!(peer, %file, days, "the client certificate expires soon; put a new one in its place");
+        }
+    }
+}
+
+struct Built {
+    client: reqwest::Client,
+    url: Url,
+    expiry: Option<i64>,
+}
+
+fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built, TransportError> {
+    let proxy = proxy_for(&settings.proxy, url);
+    let mut url = url.clone();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.timeout)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .tcp_keepalive(Duration::from_secs(60))
+        // A connection that a firewall has forgotten must not be used for ever: with HTTP/2 all requests share one.
+        .tcp_user_timeout(DEAD_AFTER)
+        .http2_keep_alive_interval(DEAD_AFTER / 2)
+        .http2_keep_alive_timeout(DEAD_AFTER / 2)
+        .tcp_nodelay(true);
+    let mut checked_name = None;
+    if let Some(server_name) = tls.server_name.as_deref() {
+        let is_address = server_name.parse::<std::net::IpAddr>().is_ok();
+        if proxy.is_none() && !is_address {
+            // Asked for in SNI and Host, checked in the certificate; only the way there is the address's own.
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            url.set_host(Some(server_name))
+                .map_err(|_| TransportError::Settings(vec!["tls.server_name: is not a host name".to_owned()]))?;
+            builder = builder.dns_resolver(Arc::new(ResolveInstead { host }));
+        } else {
+            // A proxy must get the address's own name, and an address is connected to as it is.
+            checked_name = Some(server_name);
+        }
+    }
+    if let Some(proxy) = proxy {
+        let mut through =
+            reqwest::Proxy::all(proxy.uri().to_string()).map_err(|error| TransportError::Client(describe(error)))?;
+        if let Some(auth) = proxy.basic_auth() {
+            let mut auth = auth.clone();
+            auth.set_sensitive(true);
+            through = through.custom_http_auth(auth);
+        }
+        builder = builder.proxy(through);
+    }
+    let mut expiry = None;
+    if url.scheme() == "https" {
+        let configured = tls::configure(tls, settings.http, checked_name)?;
+        expiry = configured.expiry;
+        builder = builder.tls_backend_preconfigured(configured.config);
+    } else {
+        // Loopback only. reqwest wants a TLS configuration all the same; this one trusts nobody.
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Rustls)?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        builder = builder.tls_backend_preconfigured(config);
+    }
+    if settings.http == crate::settings::HttpVersions::Http1 {
+        builder = builder.http1_only();
+    }
+    let client = builder.build().map_err(|error| TransportError::Client(describe(error)))?;
+    Ok(Built { client, url, expiry })
+}
+
+/// Looks up the address's own host, whatever name is asked for.
+struct ResolveInstead {
+    host: String,
+}
+
+impl reqwest::dns::Resolve for ResolveInstead {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let host = self.host.clone();
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
+        })
+    }
+}
+
+pub(super) fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}

@@ -1,0 +1,357 @@
+//! The uploader at large: an intake, sealing threads, and a thread that delivers.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use tokio::sync::watch;
+
+use crate::batch::Batch;
+use crate::batcher::Batcher;
+use crate::driver::{Driver, Shrink, Stage};
+use crate::sealed::SealedBatch;
+use crate::seldom::Seldom;
+use crate::settings::{Coding, Destination, Settings};
+use crate::spool::disk::RealDisk;
+use crate::spool::{Spool, SpoolError};
+use crate::stats::{DropReason, Fate, Place, RecordsLine, Stats, add};
+use crate::store::{Arrival, Store};
+use crate::transport::{FileTransport, HttpsTransport, NullTransport, StdoutTransport, Transport, TransportError};
+
+/// Batches that are made durable together at most: one sync of the folder for all of them.
+const GROUP_BATCHES: usize = 8;
+
+/// Bytes of such a group: what is on its way to the disk is in memory twice over.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// How often a sealing thread that has nothing to do looks after what could not be written.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A running uploader. Dropping it drains it without waiting for the platform.
+pub struct Uploader {
+    settings: Settings,
+    gate: Arc<Gate>,
+    store: Arc<Store>,
+    stats: Arc<Stats>,
+    reload: Box<dyn Fn() + Send + Sync>,
+    stage: watch::Sender<Stage>,
+    sealing: Vec<JoinHandle<()>>,
+    delivery: Option<JoinHandle<()>>,
+}
+
+/// Why an uploader could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings cannot be used; all problems at once.
+    #[error("{}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The transport cannot be set up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A thread or the runtime could not be started.
+    #[error("the uploader's threads cannot be started: {0}; check the limits on processes and open files")]
+    Thread(std::io::Error),
+}
+
+/// How an uploader ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// The records line at the end. What still waits is in the spool and will be sent after the next start.
+    pub records: RecordsLine,
+    /// Whether nothing waits any more.
+    pub complete: bool,
+}
+
+impl Uploader {
+    /// Starts an uploader with a transport of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// If the settings contradict themselves, or the spool or the threads cannot be had.
+    pub fn start(settings: Settings, transport: impl Transport) -> Result<Self, StartError> {
+        Self::start_with(settings, transport, None)
+    }
+
+    /// As [`Uploader::start`], with a way to make records smaller that alone are too large for the platform.
+    ///
+    /// # Errors
+    ///
+    /// As [`Uploader::start`].
+    pub fn start_with<T: Transport>(
+        settings: Settings,
+        transport: T,
+        shrink: Option<Arc<dyn Shrink>>,
+    ) -> Result<Self, StartError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Settings(problems));
+        }
+        let stats = Arc::new(Stats::default());
+        let spool = match &settings.spool {
+            None => None,
+            Some(spool) => {
+                let (open, found) = Spool::open(spool, Arc::new(RealDisk))?;
+                if !found.is_empty() {
+                    let records: u64 = found.iter().map(|found| u64::from(found.records)).sum();
+                    tracing::info!(batches = found.len(), records, "found batches in the spool; they are sent first");
+                }
+                Some((open, found, spool.bytes))
+            }
+        };
+        let store = Arc::new(Store::new(spool, settings.memory_bytes, Arc::clone(&stats)));
+        let (sender, receiver) = crossbeam_channel::bounded(settings.queue_batches);
+        let gate = Arc::new(Gate {
+            sender: RwLock::new(Some(sender)),
+            stats: Arc::clone(&stats),
+            log: Seldom::new(Duration::from_secs(10)),
+        });
+        let (stage, stage_receiver) = watch::channel(Stage::Running);
+        let transport = Arc::new(transport);
+        let reload = {
+            let transport = Arc::clone(&transport);
+            Box::new(move || transport.reload())
+        };
+        let driver = Driver {
+            store: Arc::clone(&store),
+            transport,
+            shrink,
+            settings: settings.retry,
+            stats: Arc::clone(&stats),
+            stage: stage_receiver,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        // From here on a failure drops `uploader`, which ends what has been started.
+        let mut uploader = Self { settings, gate, store, stats, reload, stage, sealing: Vec::new(), delivery: None };
+        uploader.delivery = Some(
+            thread("deliver", move || {
+                runtime.block_on(driver.run());
+                // A file being read or removed is waited for; a name being resolved is not.
+                runtime.shutdown_timeout(Duration::from_secs(5));
+            })
+            .map_err(StartError::Thread)?,
+        );
+        for _ in 0..uploader.settings.sealing_threads {
+            let sealing = Sealing {
+                receiver: receiver.clone(),
+                store: Arc::clone(&uploader.store),
+                coding: uploader.settings.coding,
+                stats: Arc::clone(&uploader.stats),
+            };
+            uploader.sealing.push(thread("seal", move || sealing.run()).map_err(StartError::Thread)?);
+        }
+        Ok(uploader)
+    }
+
+    /// Starts an uploader to one of the transports of this crate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Uploader::start`], or if the transport cannot be set up.
+    pub fn start_to(
+        settings: Settings,
+        destination: &Destination,
+        shrink: Option<Arc<dyn Shrink>>,
+    ) -> Result<Self, StartError> {
+        match destination {
+            Destination::Https(https) => Self::start_with(settings, HttpsTransport::new(https)?, shrink),
+            Destination::File(file) => Self::start_with(settings, FileTransport::open(file.clone())?, shrink),
+            Destination::Stdout => Self::start_with(settings, StdoutTransport, shrink),
+            Destination::Null => Self::start_with(settings, NullTransport, shrink),
+        }
+    }
+
+    /// A batcher as the settings want it; each worker has its own.
+    #[must_use]
+    pub fn batcher(&self) -> Batcher {
+        Batcher::new(self.settings.batch, &self.settings.envelope)
+    }
+
+    /// A way in for batches; each worker has its own.
+    #[must_use]
+    pub fn intake(&self) -> Intake {
+        Intake { gate: Arc::clone(&self.gate) }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Reads certificates and authorities again, as on SIGHUP. Returns at once; the log says what came of it.
+    pub fn reload(&self) {
+        (self.reload)();
+    }
+
+    /// Ends: takes no more batches, seals and stores what was taken, and delivers what is possible within `patience`.
+    /// What is left stays in the spool; without one it is dropped, and counted.
+    pub fn drain(mut self, patience: Duration) -> DrainReport {
+        self.end(patience);
+        let records = self.stats.records();
+        DrainReport { records, complete: records.waiting() == 0 }
+    }
+
+    fn end(&mut self, patience: Duration) {
+        let Some(delivery) = self.delivery.take() else { return };
+        let deadline = Instant::now() + patience.min(Duration::from_secs(86_400 * 365));
+        self.store.close(deadline);
+        self.gate.close();
+        for thread in self.sealing.drain(..) {
+            let _ = thread.join();
+        }
+        let _ = self.stage.send(Stage::Draining(deadline));
+        let _ = delivery.join();
+        self.store.finish();
+    }
+}
+
+impl Drop for Uploader {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+impl std::fmt::Debug for Uploader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uploader").field("records", &self.stats.records()).finish_non_exhaustive()
+    }
+}
+
+/// The way in. Clones lead to the same uploader.
+#[derive(Clone)]
+pub struct Intake {
+    gate: Arc<Gate>,
+}
+
+impl Intake {
+    /// Hands a batch over, and waits while the uploader is behind: for sources that can wait. With a spool, or memory,
+    /// that is full, it waits for the platform rather than drop what is older.
+    ///
+    /// # Errors
+    ///
+    /// The batch, if the uploader has ended; its records are counted as dropped.
+    pub fn submit(&self, batch: Batch) -> Result<(), Batch> {
+        self.gate.pass(batch, true)
+    }
+
+    /// Hands a batch over if there is room, and never waits: for live capture.
+    ///
+    /// # Errors
+    ///
+    /// The batch, if there is no room or the uploader has ended; its records are counted as dropped.
+    pub fn offer(&self, batch: Batch) -> Result<(), Batch> {
+        self.gate.pass(batch, false)
+    }
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+struct Gate {
+    sender: RwLock<Option<Sender<Taken>>>,
+    stats: Arc<Stats>,
+    log: Seldom,
+}
+
+struct Taken {
+    batch: Batch,
+    patient: bool,
+}
+
+impl Gate {
+    fn pass(&self, batch: Batch, patient: bool) -> Result<(), Batch> {
+        let records = batch.records.len() as u64;
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = &*sender else {
+            self.stats.refuse(records, DropReason::Shutdown);
+            return Err(batch);
+        };
+        // Counted before it can be settled on the other side.
+        self.stats.take(records);
+        let taken = Taken { batch, patient };
+        let (reason, refused) = if patient {
+            match sender.send(taken) {
+                Ok(()) => return Ok(()),
+                Err(error) => (DropReason::Shutdown, error.0),
+            }
+        } else {
+            match sender.try_send(taken) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(taken)) => (DropReason::QueueFull, taken),
+                Err(TrySendError::Disconnected(taken)) => (DropReason::Shutdown, taken),
+            }
+        };
+        self.stats.settle(records, Place::Memory, Fate::Dropped(reason));
+        if let Some(left_out) = self.log.admit(Instant::now()) {
+            tracing::warn!(reason = reason.name(), records, left_out, "a batch was refused; sealing is behind");
+        }
+        Err(refused.batch)
+    }
+
+    /// Nothing passes any more; what has passed is still taken.
+    fn close(&self) {
+        self.sender.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// One sealing thread.
+struct Sealing {
+    receiver: Receiver<Taken>,
+    store: Arc<Store>,
+    coding: Coding,
+    stats: Arc<Stats>,
+}
+
+impl Sealing {
+    /// Seals until the gate is closed and everything that passed it is in the store.
+    fn run(self) {
+        loop {
+            let first = match self.receiver.recv_timeout(TEND_INTERVAL) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.store.tend();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut bytes = first.batch.buffer.bytes.len();
+            let mut group = vec![first];
+            while group.len() < GROUP_BATCHES && bytes < GROUP_BYTES {
+                let Ok(next) = self.receiver.try_recv() else { break };
+                bytes += next.batch.buffer.bytes.len();
+                group.push(next);
+            }
+            let arrivals = group.into_iter().filter_map(|taken| self.seal(taken)).collect();
+            self.store.put(arrivals);
+            self.store.tend();
+        }
+    }
+
+    fn seal(&self, Taken { batch, patient }: Taken) -> Option<Arrival> {
+        let (records, plain) = (batch.records.len() as u64, batch.buffer.bytes.len() as u64);
+        match SealedBatch::seal(batch, self.coding) {
+            Ok(batch) => {
+                add(&self.stats.batches_sealed, 1);
+                add(&self.stats.bytes_plain, plain);
+                add(&self.stats.bytes_sealed, batch.body().len() as u64);
+                Some(Arrival { batch, patient })
+            }
+            Err(error) => {
+                tracing::warn!(records, bytes = plain, %error, "a batch cannot be sealed; its records are dropped");
+                self.stats.settle(records, Place::Memory, Fate::Dropped(DropReason::TooLarge));
+                None
+            }
+        }
+    }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
