@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! frames         = segments + joined + held + filtered + unsupported + skipped{reason}
+//! segments       = reassembled + dropped{reason}
 //! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
 //! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
 //! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
@@ -20,6 +21,7 @@ use http_parse::{Protocol, Unparsable};
 use reassembly::DropReason;
 use serde_json::{Map, Value, json};
 
+use crate::dispatch::Refused;
 use crate::pipeline::LaneReport;
 
 /// Counts of a whole run, over all workers.
@@ -31,6 +33,8 @@ pub struct Ledger {
     pub decap: decap::Stats,
     /// Payload bytes that decapsulation gave.
     pub segment_payload_bytes: u64,
+    /// What no worker could take; nothing where reading waits for the workers.
+    pub refused: Refused,
     /// What reassembly counted.
     pub reassembly: reassembly::Stats,
     /// What HTTP parsing counted.
@@ -131,7 +135,7 @@ impl Ledger {
     /// Every line, in the order of the stages.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let Self { captures, decap, reassembly, http, .. } = self;
+        let Self { captures, decap, reassembly, http, refused, .. } = self;
         vec![
             Line {
                 name: "frames",
@@ -143,6 +147,14 @@ impl Ledger {
                     Fate::new("filtered", captures.filtered),
                     Fate::new("unsupported", captures.unsupported),
                     Fate::by_reason("skipped", SkipReason::ALL.iter().map(|reason| reason.name()), &decap.skipped),
+                ],
+            },
+            Line {
+                name: "segments",
+                total: decap.segments,
+                fates: vec![
+                    Fate::new("reassembled", reassembly.segments),
+                    Fate::by_reason("dropped", ["queue_full"].into_iter(), &[refused.segments]),
                 ],
             },
             Line {
@@ -203,11 +215,10 @@ impl Ledger {
                 taken: ("frames decapsulated", decap.frames),
             },
             Joint {
-                given: ("segments from decapsulation", decap.segments),
-                taken: ("segments reassembled", reassembly.segments),
-            },
-            Joint {
-                given: ("payload bytes from decapsulation", self.segment_payload_bytes),
+                given: (
+                    "payload bytes from decapsulation, less those dropped",
+                    self.segment_payload_bytes.saturating_sub(self.refused.payload_bytes),
+                ),
                 taken: ("payload bytes reassembled", reassembly.payload_bytes),
             },
             Joint {
@@ -343,6 +354,21 @@ impl Fate {
         let reasons: Vec<_> = names.zip(counts.iter().copied()).collect();
         Self { name, count: reasons.iter().map(|(_, count)| count).sum(), reasons }
     }
+}
+
+/// Adds every count of a source's decapsulation.
+pub(crate) fn add_decap(sum: &mut decap::Stats, source: &decap::Stats) {
+    sum.frames += source.frames;
+    sum.bytes += source.bytes;
+    sum.segments += source.segments;
+    sum.joined += source.joined;
+    sum.held += source.held;
+    add_each(&mut sum.skipped, &source.skipped);
+    sum.truncated_frames += source.truncated_frames;
+    sum.missing_bytes += source.missing_bytes;
+    add_each(&mut sum.tunnels, &source.tunnels);
+    sum.vlan_tagged += source.vlan_tagged;
+    sum.datagrams += source.datagrams;
 }
 
 /// Adds every count of a worker. A field forgotten here shows as a line that does not add up, with several workers.

@@ -26,6 +26,10 @@ pub trait Outlet {
     /// Takes the records. `Break` says that nothing further will be taken.
     fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()>;
 
+    /// Time has passed, with or without records: hands on what has waited long enough. Called several times a second where
+    /// records come from a live source.
+    fn pulse(&mut self) {}
+
     /// There are no more: hands on what is held.
     fn flush(&mut self) {}
 }

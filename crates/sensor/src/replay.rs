@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::dispatch::WhenFull;
 use crate::interruptible::Interruptible;
 use crate::ledger::{Captures, Ledger};
 use crate::outlet::{Output, OutputFailure};
@@ -121,7 +122,7 @@ impl Replay {
         } else {
             // Reading and the pipeline share this thread; what ids cost goes to another.
             let (sealing, queue) =
-                Sealing::start(output, 1).map_err(|source| ReplayError::Threads { workers, source })?;
+                Sealing::start(output, 1, WhenFull::Wait).map_err(|source| ReplayError::Threads { workers, source })?;
             let mut pipeline = Pipeline::inline(&settings, queue);
             reading.feed(&inputs, &mut pipeline);
             pipeline.finish();

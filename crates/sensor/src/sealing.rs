@@ -2,7 +2,7 @@
 //! them to an outlet.
 //!
 //! Records of one worker come out in the order in which they were written; those of several are interleaved by the buffer.
-//! A full queue blocks the worker: a file waits.
+//! A full queue blocks the worker, as a file can wait; or, live, the buffer is dropped and counted.
 //!
 //! Memory: for each worker the buffer it fills, two that wait, and beside those one in work, each of [`CHUNK`] and its last
 //! record, and the heads of the records in it; all of them are reused, but for what is beyond [`KEPT`].
@@ -11,17 +11,23 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
+use crate::dispatch::WhenFull;
 use crate::outlet::{Handoff, KEPT, Outlet, empty_buffer};
 use crate::record::Unsealed;
 use crate::workers::WorkerFailed;
 
 /// Buffers that may wait, for each worker.
 const QUEUED: usize = 2;
+/// The same where a full queue drops: a stalled disk is to be bridged, for about 2 MiB of records a worker.
+const QUEUED_LIVE: usize = 16;
+/// How often an outlet is told that time has passed.
+const PULSE: Duration = Duration::from_millis(200);
 
 /// The thread, as whoever started it holds it.
 #[derive(Debug)]
@@ -35,16 +41,23 @@ impl<O: Outlet + Send + 'static> Sealing<O> {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(outlet: O, workers: usize) -> std::io::Result<(Self, Queue)> {
+    pub fn start(outlet: O, workers: usize, when_full: WhenFull) -> std::io::Result<(Self, Queue)> {
         let workers = workers.max(1);
-        let (sender, waiting) = bounded(workers * QUEUED);
-        let (give_back, reusable) = bounded(workers * (QUEUED + 1) + 1);
+        let queued = match when_full {
+            WhenFull::Wait => QUEUED,
+            WhenFull::Drop => QUEUED_LIVE,
+        };
+        let (sender, waiting) = bounded(workers * queued);
+        let (give_back, reusable) = bounded(workers * (queued + 1) + 1);
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&is_stopped);
         let thread = thread::Builder::new()
             .name("sealing".to_owned())
             .spawn(move || seal(outlet, &waiting, &give_back, &stop))?;
-        Ok((Self { thread, is_stopped: Arc::clone(&is_stopped) }, Queue { sender, reusable, is_stopped }))
+        Ok((
+            Self { thread, is_stopped: Arc::clone(&is_stopped) },
+            Queue { sender, reusable, when_full, refused: Arc::default(), is_stopped },
+        ))
     }
 
     /// Waits until everything handed on is sealed and taken. Every [`Queue`] must be gone by then.
@@ -63,6 +76,12 @@ impl<O> Sealing<O> {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
+    /// The flag that says that nothing further is taken.
+    #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stopped)
+    }
+
     /// Takes nothing further; what is handed on from now on is dropped.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
@@ -70,7 +89,15 @@ impl<O> Sealing<O> {
 }
 
 fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Sender<Unsealed>, stop: &AtomicBool) -> O {
-    for mut records in waiting {
+    loop {
+        let mut records = match waiting.recv_timeout(PULSE) {
+            Ok(records) => records,
+            Err(RecvTimeoutError::Timeout) => {
+                outlet.pulse();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // Once the outlet takes no more, nothing is worth the work; but workers must find the queue empty to get on.
         if !stop.load(Ordering::Relaxed) && outlet.accept(&records.seal()).is_break() {
             stop.store(true, Ordering::Relaxed);
@@ -78,6 +105,7 @@ fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Send
         records.clear(KEPT);
         // There is room for every buffer that was ever made; a buffer that finds none is freed.
         let _ = give_back.try_send(records);
+        outlet.pulse();
     }
     outlet.flush();
     outlet
@@ -88,14 +116,38 @@ fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Send
 pub struct Queue {
     sender: Sender<Unsealed>,
     reusable: Receiver<Unsealed>,
+    when_full: WhenFull,
+    /// Records dropped because the queue was full, over all clones.
+    refused: Arc<AtomicU64>,
     is_stopped: Arc<AtomicBool>,
+}
+
+impl Queue {
+    /// Records dropped because the queue was full: of this queue and its clones.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
 }
 
 impl Handoff for Queue {
     fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
         let next = self.reusable.try_recv().unwrap_or_else(|_| empty_buffer());
         let full = std::mem::replace(records, next);
-        if self.sender.send(full).is_err() || self.is_stopped.load(Ordering::Relaxed) {
+        let is_gone = match self.when_full {
+            WhenFull::Wait => self.sender.send(full).is_err(),
+            WhenFull::Drop => match self.sender.try_send(full) {
+                Ok(()) => false,
+                Err(TrySendError::Full(mut full)) => {
+                    self.refused.fetch_add(full.count() as u64, Ordering::Relaxed);
+                    full.clear(KEPT);
+                    *records = full;
+                    false
+                }
+                Err(TrySendError::Disconnected(_)) => true,
+            },
+        };
+        if is_gone || self.is_stopped.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -145,7 +197,7 @@ mod tests {
     #[test]
     fn records_come_out_sealed_and_in_order() {
         let (sealing, mut queue) =
-            Sealing::start(Few { left: usize::MAX, taken: Vec::new(), is_flushed: false }, 1).unwrap();
+            Sealing::start(Few { left: usize::MAX, taken: Vec::new(), is_flushed: false }, 1, WhenFull::Wait).unwrap();
         for number in 0..500 {
             let mut records = buffer(number);
             assert!(queue.hand_on(&mut records).is_continue());
@@ -165,7 +217,8 @@ mod tests {
 
     #[test]
     fn an_outlet_that_takes_no_more_stops_the_workers_and_blocks_none() {
-        let (sealing, queue) = Sealing::start(Few { left: 3, taken: Vec::new(), is_flushed: false }, 2).unwrap();
+        let (sealing, queue) =
+            Sealing::start(Few { left: 3, taken: Vec::new(), is_flushed: false }, 2, WhenFull::Wait).unwrap();
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 let mut queue = queue.clone();
@@ -184,7 +237,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told() {
-        let (sealing, mut queue) = Sealing::start(Output::create(Path::new("/dev/full")).unwrap(), 1).unwrap();
+        let (sealing, mut queue) =
+            Sealing::start(Output::create(Path::new("/dev/full")).unwrap(), 1, WhenFull::Wait).unwrap();
         while queue.hand_on(&mut buffer(1)).is_continue() {}
         drop(queue);
         assert!(matches!(sealing.finish().unwrap().take_failure(), Some(OutputFailure::Failed { .. })));
@@ -192,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_outlet_that_panics_is_a_failure_and_not_a_hang() {
-        let (sealing, mut queue) = Sealing::start(Few { left: 0, taken: Vec::new(), is_flushed: false }, 1).unwrap();
+        let (sealing, mut queue) =
+            Sealing::start(Few { left: 0, taken: Vec::new(), is_flushed: false }, 1, WhenFull::Wait).unwrap();
         while queue.hand_on(&mut buffer(1)).is_continue() {}
         drop(queue);
         assert_eq!(sealing.finish().unwrap_err(), WorkerFailed);

@@ -1,140 +1,27 @@
-//! Several workers: the reading thread decapsulates and hands copied segments on, in batches, by flow.
+//! Several workers for a replay: the reading thread decapsulates and hands copied segments on, in batches, by flow.
 //!
-//! A flow always goes to the same worker, both directions alike, and each worker sees its segments and the ticks in the
-//! order in which they were read; so the set of records does not depend on the number of workers. A full channel blocks:
-//! replay loses nothing, it waits.
+//! Each worker sees its segments and the ticks in the order in which they were read; so the set of records does not depend
+//! on the number of workers. A full channel blocks: replay loses nothing, it waits.
 //!
 //! Memory: a worker has at most 4 batches waiting, one in work and one being filled, each 256 KiB of
 //! payload and its headers; all of them are reused.
 
 use std::thread::{self, JoinHandle};
 
-use std::hash::BuildHasher;
+use decap::{Segment, Timestamp};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use decap::{Direction, FlowKey, Segment, SeqNum, TcpFlags, Timestamp, TunnelPath};
-use foldhash::quality::FixedState;
-
+use crate::dispatch::{Dispatcher, Inbox, WhenFull};
 use crate::outlet::Outlet;
 use crate::pipeline::{Lane, LaneReport, Segments, Settings};
 use crate::sealing::{Queue, Sealing};
 
 /// Batches that may wait for a worker.
 const QUEUED: usize = 4;
-/// Payload bytes at which a batch is full.
-const BATCH_BYTES: usize = 256 << 10;
-/// Segments at which a batch is full.
-const BATCH_SEGMENTS: usize = 1_024;
-/// Distinct tunnel paths at which a batch is full: they are large, and a hostile capture may change them every frame.
-const BATCH_PATHS: usize = 128;
-/// How many of a batch's latest paths a segment's path is compared with.
-const RECENT_PATHS: usize = 4;
-
-/// Copied segments on their way to a worker.
-#[derive(Debug, Default)]
-struct Batch {
-    headers: Vec<Header>,
-    /// All payloads, one after the other.
-    bytes: Vec<u8>,
-    paths: Vec<TunnelPath>,
-    /// Packet time has passed, after all segments of the batch.
-    tick: Option<Timestamp>,
-}
-
-/// A segment without its payload and path, which lie in the batch.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    at: Timestamp,
-    key: FlowKey,
-    direction: Direction,
-    seq: SeqNum,
-    ack: SeqNum,
-    flags: TcpFlags,
-    window: u16,
-    ip_id: u16,
-    payload_end: u32,
-    missing: u32,
-    path: u32,
-}
-
-impl Batch {
-    fn push(&mut self, segment: &Segment<'_>) {
-        let recent = self.paths.len().saturating_sub(RECENT_PATHS);
-        let path = match self.paths[recent..].iter().position(|path| path == segment.path) {
-            Some(place) => recent + place,
-            None => {
-                self.paths.push(segment.path.clone());
-                self.paths.len() - 1
-            }
-        };
-        self.bytes.extend_from_slice(segment.payload);
-        self.headers.push(Header {
-            at: segment.at,
-            key: segment.key,
-            direction: segment.direction,
-            seq: segment.seq,
-            ack: segment.ack,
-            flags: segment.flags,
-            window: segment.window,
-            ip_id: segment.ip_id,
-            // A batch holds less than BATCH_BYTES and one payload of a datagram: far below 4 GiB.
-            payload_end: self.bytes.len() as u32,
-            missing: segment.missing,
-            path: path as u32,
-        });
-    }
-
-    fn is_full(&self) -> bool {
-        self.headers.len() >= BATCH_SEGMENTS || self.bytes.len() >= BATCH_BYTES || self.paths.len() >= BATCH_PATHS
-    }
-
-    fn replay(&self, lane: &mut impl Segments) {
-        let mut start = 0;
-        for header in &self.headers {
-            let end = header.payload_end as usize;
-            lane.push(&Segment {
-                at: header.at,
-                key: header.key,
-                direction: header.direction,
-                seq: header.seq,
-                ack: header.ack,
-                flags: header.flags,
-                window: header.window,
-                ip_id: header.ip_id,
-                payload: &self.bytes[start..end],
-                missing: header.missing,
-                path: &self.paths[header.path as usize],
-            });
-            start = end;
-        }
-        if let Some(now) = self.tick {
-            lane.tick(now);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.headers.clear();
-        self.bytes.clear();
-        self.paths.clear();
-        self.tick = None;
-    }
-}
-
-/// The worker, of `workers`, that a flow belongs to. The same for both directions, in every process and on every run:
-/// whoever replays one capture twice finds the same flows together.
-#[must_use]
-pub fn worker_of(key: &FlowKey, workers: usize) -> usize {
-    let hash = FixedState::with_seed(0).hash_one(key);
-    // The upper bits of the product spread evenly over any number of workers, without a division.
-    ((u128::from(hash) * workers as u128) >> 64) as usize
-}
 
 /// Spreads segments over worker threads, and gathers their records on a sealing thread.
 #[derive(Debug)]
 pub struct Workers<O> {
-    senders: Vec<Sender<Batch>>,
-    filling: Vec<Batch>,
-    emptied: Receiver<Batch>,
+    dispatcher: Dispatcher,
     threads: Vec<JoinHandle<LaneReport>>,
     sealing: Sealing<O>,
 }
@@ -151,22 +38,19 @@ impl<O: Outlet + Send + 'static> Workers<O> {
     /// When the system gives no threads.
     pub fn start(settings: &Settings, count: usize, outlet: O) -> std::io::Result<Self> {
         let count = count.max(1);
-        let (give_back, emptied) = bounded(count * (QUEUED + 2));
-        let (sealing, queue) = Sealing::start(outlet, count)?;
-        let mut senders = Vec::with_capacity(count);
-        let mut threads = Vec::with_capacity(count);
-        for number in 0..count {
-            let (sender, batches) = bounded::<Batch>(QUEUED);
-            let (settings, queue, give_back) = (settings.clone(), queue.clone(), give_back.clone());
-            threads.push(
+        let (sealing, queue) = Sealing::start(outlet, count, WhenFull::Wait)?;
+        let (dispatcher, inboxes) = Dispatcher::new(count, QUEUED, WhenFull::Wait, sealing.stop_flag());
+        let threads = inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(number, inbox)| {
+                let (settings, queue) = (settings.clone(), queue.clone());
                 thread::Builder::new()
                     .name(format!("worker-{number}"))
-                    .spawn(move || work(Lane::new(&settings, queue), &batches, &give_back))?,
-            );
-            senders.push(sender);
-        }
-        let filling = (0..count).map(|_| Batch::default()).collect();
-        Ok(Self { senders, filling, emptied, threads, sealing })
+                    .spawn(move || work(Lane::new(&settings, queue), &inbox))
+            })
+            .collect::<std::io::Result<_>>()?;
+        Ok(Self { dispatcher, threads, sealing })
     }
 
     /// Waits until everything is worked off and written.
@@ -174,11 +58,9 @@ impl<O: Outlet + Send + 'static> Workers<O> {
     /// # Errors
     /// When a thread failed.
     pub fn finish(mut self) -> Result<(Vec<LaneReport>, O), WorkerFailed> {
-        for worker in 0..self.senders.len() {
-            self.send(worker);
-        }
+        self.dispatcher.flush();
         // Closed channels are how the threads learn that there is no more, first the workers, then the sealing one.
-        self.senders.clear();
+        drop(self.dispatcher);
         let reports = self.threads.into_iter().map(JoinHandle::join).collect::<Result<Vec<_>, _>>();
         let outlet = self.sealing.finish();
         match (reports, outlet) {
@@ -188,167 +70,29 @@ impl<O: Outlet + Send + 'static> Workers<O> {
     }
 }
 
-impl<O> Workers<O> {
-    fn send(&mut self, worker: usize) {
-        let next = self.emptied.try_recv().unwrap_or_default();
-        let batch = std::mem::replace(&mut self.filling[worker], next);
-        if self.senders[worker].send(batch).is_err() {
-            // The worker is gone; `finish` says so. Until then nothing further is worth reading.
-            self.sealing.stop();
-        }
-    }
-}
-
 impl<O> Segments for Workers<O> {
     fn push(&mut self, segment: &Segment<'_>) {
-        let worker = worker_of(&segment.key, self.senders.len());
-        let batch = &mut self.filling[worker];
-        batch.push(segment);
-        if batch.is_full() {
-            self.send(worker);
-        }
+        self.dispatcher.push(segment);
     }
 
     fn tick(&mut self, now: Timestamp) {
-        for worker in 0..self.senders.len() {
-            self.filling[worker].tick = Some(now);
-            self.send(worker);
-        }
+        self.dispatcher.tick(now);
     }
 
     fn is_stopped(&self) -> bool {
-        self.sealing.is_stopped()
+        self.dispatcher.is_stopped()
     }
 }
 
-fn work(mut lane: Lane<Queue>, batches: &Receiver<Batch>, give_back: &Sender<Batch>) -> LaneReport {
-    for mut batch in batches {
+fn work(mut lane: Lane<Queue>, inbox: &Inbox) -> LaneReport {
+    for mut batch in &inbox.batches {
         // With the output gone nothing is worth the work, but the channel must drain so that the reader gets on.
         if !lane.is_stopped() {
             batch.replay(&mut lane);
         }
         batch.clear();
-        // The channel has room for every batch there is; a batch that finds none is freed.
-        let _ = give_back.try_send(batch);
+        let _ = inbox.give_back.try_send(batch);
     }
     lane.finish();
     lane.report()
-}
-
-#[cfg(test)]
-mod tests {
-    use decap::{Domain, Endpoint};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn endpoint(ip: u32, port: u16) -> Endpoint {
-        Endpoint { ip: std::net::Ipv4Addr::from(ip).into(), port }
-    }
-
-    /// Keeps owned copies of what it is given.
-    #[derive(Default)]
-    struct Collected {
-        segments: Vec<(FlowKey, u32, Vec<u8>, TunnelPath)>,
-        ticks: Vec<(usize, Timestamp)>,
-    }
-
-    impl Segments for Collected {
-        fn push(&mut self, segment: &Segment<'_>) {
-            self.segments.push((segment.key, segment.seq.0, segment.payload.to_vec(), segment.path.clone()));
-        }
-
-        fn tick(&mut self, now: Timestamp) {
-            self.ticks.push((self.segments.len(), now));
-        }
-
-        fn is_stopped(&self) -> bool {
-            false
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_batch_gives_back_what_was_put_in(
-            segments in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40), 0_u16..6), 0..60),
-        ) {
-            let mut batch = Batch::default();
-            let mut expected = Collected::default();
-            for (n, (port, payload, vlan)) in segments.iter().enumerate() {
-                let (key, direction) = FlowKey::new(endpoint(1, *port), endpoint(2, 80), Domain::GLOBAL);
-                let mut path = TunnelPath::default();
-                path.vlans.push(*vlan);
-                let segment = Segment {
-                    at: Timestamp::from_nanos(n as u64),
-                    key,
-                    direction,
-                    seq: SeqNum(n as u32),
-                    ack: SeqNum(0),
-                    flags: TcpFlags(TcpFlags::ACK),
-                    window: 1,
-                    ip_id: 2,
-                    payload,
-                    missing: 0,
-                    path: &path,
-                };
-                batch.push(&segment);
-                expected.push(&segment);
-            }
-            batch.tick = Some(Timestamp::from_nanos(7));
-            expected.tick(Timestamp::from_nanos(7));
-            let mut given_back = Collected::default();
-            batch.replay(&mut given_back);
-            prop_assert_eq!(&given_back.segments, &expected.segments);
-            prop_assert_eq!(&given_back.ticks, &expected.ticks);
-            batch.clear();
-            let mut nothing = Collected::default();
-            batch.replay(&mut nothing);
-            prop_assert!(nothing.segments.is_empty() && nothing.ticks.is_empty());
-        }
-
-        #[test]
-        fn both_directions_go_to_one_worker(a: u32, b: u32, port: u16, workers in 1_usize..64) {
-            let (client, server) = (endpoint(a, port), endpoint(b, 80));
-            let (there, _) = FlowKey::new(client, server, Domain::GLOBAL);
-            let (back, _) = FlowKey::new(server, client, Domain::GLOBAL);
-            prop_assert_eq!(worker_of(&there, workers), worker_of(&back, workers));
-            prop_assert!(worker_of(&there, workers) < workers);
-        }
-    }
-
-    #[test]
-    fn flows_spread_evenly() {
-        let mut loads = [0_u32; 7];
-        for n in 0..7_000 {
-            let (key, _) = FlowKey::new(endpoint(0x0a00_0001, 1_024 + n), endpoint(0x0a00_0002, 80), Domain::GLOBAL);
-            loads[worker_of(&key, loads.len())] += 1;
-        }
-        assert!(loads.iter().all(|load| (850..1_150).contains(load)), "{loads:?}");
-    }
-
-    #[test]
-    fn hostile_paths_fill_a_batch() {
-        let (key, direction) = FlowKey::new(endpoint(1, 2), endpoint(3, 4), Domain::GLOBAL);
-        let mut batch = Batch::default();
-        let mut pushed = 0;
-        while !batch.is_full() {
-            let mut path = TunnelPath::default();
-            path.vlans.push(pushed);
-            pushed += 1;
-            batch.push(&Segment {
-                at: Timestamp::ZERO,
-                key,
-                direction,
-                seq: SeqNum(0),
-                ack: SeqNum(0),
-                flags: TcpFlags(0),
-                window: 0,
-                ip_id: 0,
-                payload: &[],
-                missing: 0,
-                path: &path,
-            });
-        }
-        assert_eq!(usize::from(pushed), BATCH_PATHS);
-    }
 }

@@ -113,19 +113,19 @@ impl Default for RetrySettings {
     }
 }
 
-/// What `Uploader` needs beside a transport.
+/// What [`crate::Uploader`] needs beside a transport.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// When a batch is closed. For `Uploader::batcher`.
+    /// When a batch is closed. For [`crate::Uploader::batcher`].
     pub batch: BatchLimits,
-    /// What stands around and between the records. For `Uploader::batcher`.
+    /// What stands around and between the records. For [`crate::Uploader::batcher`].
     pub envelope: Envelope,
     /// How bodies are compressed.
     pub coding: Coding,
     /// Threads that compress, checksum and write. More than one only helps with compression.
     pub sealing_threads: usize,
-    /// Batches that may wait to be sealed. A full queue blocks `Intake::submit` and refuses
-    /// `Intake::offer`.
+    /// Batches that may wait to be sealed. A full queue blocks [`crate::Intake::submit`] and refuses
+    /// [`crate::Intake::offer`].
     pub queue_batches: usize,
     /// Bytes of sealed batches kept in memory. With a spool they save reading back; without one, they are all there is.
     pub memory_bytes: u64,

@@ -30,6 +30,8 @@ pub(crate) use self::intake::Arrival;
 
 pub(crate) struct Store {
     inner: Mutex<Inner>,
+    /// Held by the one thread that writes late batches.
+    tending: Mutex<()>,
     /// Told whenever room is made.
     room: Condvar,
     /// Told whenever there is something new to deliver.
@@ -118,6 +120,7 @@ impl Store {
         };
         let store = Self {
             inner: Mutex::new(inner),
+            tending: Mutex::default(),
             room: Condvar::new(),
             news: tokio::sync::Notify::new(),
             spool,

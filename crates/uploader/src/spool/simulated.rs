@@ -33,6 +33,8 @@ struct State {
     failing: Option<(std::ops::Range<u64>, io::ErrorKind)>,
     /// Bytes that fit.
     capacity: Option<u64>,
+    /// Writes take a while, so that threads meet.
+    slow: bool,
 }
 
 #[derive(Default)]
@@ -86,6 +88,10 @@ impl SimulatedDisk {
 
     pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().unwrap().capacity = bytes;
+    }
+
+    pub(crate) fn set_slow(&self) {
+        self.0.lock().unwrap().slow = true;
     }
 
     pub(crate) fn files(&self) -> Vec<PathBuf> {
@@ -173,6 +179,10 @@ impl Disk for SimulatedDisk {
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
+        let slow = self.0.lock().unwrap().slow;
+        if slow {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
         let mut state = self.0.lock().unwrap();
         let dies = state.begin();
         let mut bytes = parts.concat();

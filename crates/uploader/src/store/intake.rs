@@ -1,7 +1,7 @@
 //! The way into the store, and what goes when there is no room.
 
 use std::io;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::{Entry, Inner, Store};
@@ -73,6 +73,11 @@ impl Store {
     /// Writes what could not be written when it came. For a thread that may block.
     pub(crate) fn tend(&self) {
         let Some(spool) = &self.spool else { return };
+        let _alone = match self.tending.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return, // Another thread is at it.
+        };
         loop {
             let mut late = Vec::new();
             {

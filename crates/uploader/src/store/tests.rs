@@ -362,3 +362,29 @@ fn the_patient_wait_for_room_and_the_end_does_not() {
     consistent(&store);
     assert_eq!(stats.records().dropped(DropReason::MemoryFull), 2);
 }
+
+/// Two sealing threads once wrote the same late batch, and counted it twice.
+#[test]
+fn what_is_written_late_is_written_once_by_however_many_threads() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    disk.set_slow();
+    for round in 0..5 {
+        disk.set_capacity(Some(0));
+        for first in 0..20 {
+            put(&store, vec![batch(round * 1000 + first * 10, 2, 50)]);
+        }
+        disk.set_capacity(None);
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| store.tend()))));
+        store.tend();
+        consistent(&store);
+        assert_eq!(stats.records().waiting_memory, 0);
+        while let Some(number) = store.oldest() {
+            let records = store.lease(number).unwrap();
+            assert_eq!(store.load(number).unwrap().records(), records as usize);
+            store.settle(number, records, Fate::Accepted);
+        }
+    }
+    assert_eq!(stats.records().accepted, 200);
+    assert_eq!(disk.files(), Vec::<std::path::PathBuf>::new());
+}

@@ -1,0 +1,250 @@
+//! Secrets that a literal announces: JSON Web Tokens, AWS keys, vendors' keys, PEM blocks of private keys.
+//!
+//! One pass of a vectorized search for all literals; then a look at what follows.
+
+use aho_corasick::packed;
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::{Detector, Hit, starts_word};
+use crate::policy::KindId;
+
+/// What has to follow a literal.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// `eyJ`: two to five parts of base64url.
+    Jwt,
+    /// Exactly so many upper-case letters and digits; secret keys may stand near.
+    AwsId(usize),
+    /// At least so many letters, digits, `_` and `-`.
+    Word(usize),
+    /// The same, with `.`, `/`, `+`, `=`, `:` too.
+    Wide(usize),
+    /// At least so many hexadecimal digits.
+    Hex(usize),
+    /// `-----BEGIN`: a PEM block, if of a private key.
+    Pem,
+}
+
+const LITERALS: &[(Detector, &str, Shape)] = &[
+    (Detector::Jwt, "eyJ", Shape::Jwt),
+    (Detector::PrivateKey, "-----BEGIN", Shape::Pem),
+    (Detector::AwsKey, "AKIA", Shape::AwsId(16)),
+    (Detector::AwsKey, "ASIA", Shape::AwsId(16)),
+    (Detector::AwsKey, "ABIA", Shape::AwsId(16)),
+    (Detector::AwsKey, "ACCA", Shape::AwsId(16)),
+    (Detector::AwsKey, "AROA", Shape::AwsId(16)),
+    (Detector::AwsKey, "AIDA", Shape::AwsId(16)),
+    // GitHub, GitLab.
+    (Detector::ApiKey, "ghp_", Shape::Word(36)),
+    (Detector::ApiKey, "gho_", Shape::Word(36)),
+    (Detector::ApiKey, "ghu_", Shape::Word(36)),
+    (Detector::ApiKey, "ghs_", Shape::Word(36)),
+    (Detector::ApiKey, "ghr_", Shape::Word(36)),
+    (Detector::ApiKey, "github_pat_", Shape::Word(22)),
+    (Detector::ApiKey, "glpat-", Shape::Word(20)),
+    (Detector::ApiKey, "glptt-", Shape::Word(20)),
+    (Detector::ApiKey, "gldt-", Shape::Word(20)),
+    // Slack.
+    (Detector::ApiKey, "xoxb-", Shape::Word(10)),
+    (Detector::ApiKey, "xoxp-", Shape::Word(10)),
+    (Detector::ApiKey, "xoxa-", Shape::Word(10)),
+    (Detector::ApiKey, "xoxr-", Shape::Word(10)),
+    (Detector::ApiKey, "xoxs-", Shape::Word(10)),
+    (Detector::ApiKey, "xapp-", Shape::Word(10)),
+    (Detector::ApiKey, "hooks.slack.com/services/", Shape::Wide(20)),
+    // Stripe, Square, PayPal's Braintree.
+    (Detector::ApiKey, "sk_live_", Shape::Word(16)),
+    (Detector::ApiKey, "sk_test_", Shape::Word(16)),
+    (Detector::ApiKey, "rk_live_", Shape::Word(16)),
+    (Detector::ApiKey, "rk_test_", Shape::Word(16)),
+    (Detector::ApiKey, "whsec_", Shape::Wide(20)),
+    (Detector::ApiKey, "sq0atp-", Shape::Word(22)),
+    (Detector::ApiKey, "sq0csp-", Shape::Word(22)),
+    (Detector::ApiKey, "access_token$production$", Shape::Word(16)),
+    // Google.
+    (Detector::ApiKey, "AIza", Shape::Word(35)),
+    (Detector::ApiKey, "ya29.", Shape::Wide(20)),
+    (Detector::ApiKey, "GOCSPX-", Shape::Word(20)),
+    // Model vendors.
+    (Detector::ApiKey, "sk-ant-", Shape::Word(20)),
+    (Detector::ApiKey, "sk-proj-", Shape::Word(20)),
+    (Detector::ApiKey, "sk-svcacct-", Shape::Word(20)),
+    (Detector::ApiKey, "hf_", Shape::Word(30)),
+    // Registries and hosts.
+    (Detector::ApiKey, "npm_", Shape::Word(36)),
+    (Detector::ApiKey, "pypi-", Shape::Word(50)),
+    (Detector::ApiKey, "dckr_pat_", Shape::Word(20)),
+    (Detector::ApiKey, "dop_v1_", Shape::Hex(64)),
+    (Detector::ApiKey, "doo_v1_", Shape::Hex(64)),
+    (Detector::ApiKey, "shpat_", Shape::Hex(32)),
+    (Detector::ApiKey, "shpss_", Shape::Hex(32)),
+    (Detector::ApiKey, "shpca_", Shape::Hex(32)),
+    (Detector::ApiKey, "SG.", Shape::Wide(40)),
+    (Detector::ApiKey, "hvs.", Shape::Word(24)),
+    (Detector::ApiKey, "glsa_", Shape::Word(32)),
+    (Detector::ApiKey, "lin_api_", Shape::Word(32)),
+    (Detector::ApiKey, "dapi", Shape::Hex(32)),
+    (Detector::ApiKey, "AccountKey=", Shape::Wide(40)),
+    (Detector::ApiKey, "AGE-SECRET-KEY-1", Shape::Word(50)),
+];
+
+/// No secret of these is shorter.
+const SHORTEST: usize = 12;
+/// How far behind an access key id its secret key is looked for.
+const AWS_NEAR: usize = 256;
+/// Characters of an AWS secret key.
+const AWS_SECRET: usize = 40;
+/// How far behind `-----BEGIN` the label of a PEM block ends.
+const PEM_LABEL: usize = 64;
+
+/// The literals of the detectors that are on.
+pub(crate) struct Literals {
+    search: Search,
+    rules: Vec<(KindId, usize, Shape)>,
+}
+
+enum Search {
+    Nothing,
+    Packed(packed::Searcher),
+    /// Where the processor has no vectors to search with.
+    Automaton(AhoCorasick),
+}
+
+impl Literals {
+    pub(crate) fn new(detectors: &[Option<KindId>; Detector::ALL.len()]) -> Self {
+        let (mut texts, mut rules) = (Vec::new(), Vec::new());
+        for (detector, text, shape) in LITERALS {
+            if let Some(kind) = detectors[*detector as usize] {
+                texts.push(*text);
+                rules.push((kind, text.len(), *shape));
+            }
+        }
+        let automaton = |texts: &[&str]| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(texts)
+                .map_or(Search::Nothing, Search::Automaton)
+        };
+        let search = if texts.is_empty() {
+            Search::Nothing
+        } else {
+            packed::Config::new()
+                .match_kind(packed::MatchKind::LeftmostFirst)
+                .builder()
+                .extend(&texts)
+                .build()
+                .map_or_else(|| automaton(&texts), Search::Packed)
+        };
+        Self { search, rules }
+    }
+
+    pub(crate) fn find(&self, text: &[u8], at_cut: bool, hits: &mut Vec<Hit>) {
+        if text.len() < SHORTEST && !at_cut {
+            return;
+        }
+        let mut done = 0;
+        let mut check = |pattern: usize, start: usize| {
+            let Some((kind, len, shape)) = self.rules.get(pattern) else { return };
+            if start < done || !starts_word(text, start) {
+                return;
+            }
+            if let Some(end) = shape.end(text, start, start + len, at_cut) {
+                done = end;
+                hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, *kind) });
+                if let Shape::AwsId(_) = shape {
+                    secrets_near(text, end, *kind, hits);
+                }
+            }
+        };
+        match &self.search {
+            Search::Nothing => {}
+            Search::Packed(search) => {
+                search.find_iter(text).for_each(|found| check(found.pattern().as_usize(), found.start()));
+            }
+            Search::Automaton(search) => {
+                search.find_iter(text).for_each(|found| check(found.pattern().as_usize(), found.start()));
+            }
+        }
+    }
+}
+
+impl Shape {
+    /// Where the secret ends that starts at `start` and whose literal ends at `from`. What reaches a cut may be too
+    /// short.
+    fn end(self, text: &[u8], start: usize, from: usize, at_cut: bool) -> Option<usize> {
+        let run = |is: fn(u8) -> bool| from + text[from..].iter().take_while(|byte| is(**byte)).count();
+        let cut = |end: usize| at_cut && end == text.len();
+        let at_least = |end: usize, len: usize| (end - from >= len || cut(end)).then_some(end);
+        match self {
+            Self::Jwt => jwt_end(text, start, at_cut),
+            Self::AwsId(len) => {
+                let end = run(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+                let exact = end - from == len && !text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric());
+                (exact || end - from < len && cut(end)).then_some(end)
+            }
+            Self::Word(len) => at_least(run(is_word), len),
+            Self::Wide(len) => {
+                at_least(run(|byte| is_word(byte) || matches!(byte, b'.' | b'/' | b'+' | b'=' | b':')), len)
+            }
+            Self::Hex(len) => at_least(run(|byte| byte.is_ascii_hexdigit()), len),
+            Self::Pem => pem_end(text, from, at_cut),
+        }
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+fn jwt_end(text: &[u8], start: usize, at_cut: bool) -> Option<usize> {
+    let part = |from: usize| text[from..].iter().take_while(|byte| is_word(**byte)).count();
+    let head = part(start);
+    let mut end = start + head;
+    let mut parts = 1;
+    while parts < 5 && text.get(end) == Some(&b'.') {
+        let len = part(end + 1);
+        // An unsigned token ends with a dot, an encrypted one may lack the key.
+        if len == 0 && parts == 1 && end + 1 < text.len() {
+            break;
+        }
+        parts += 1;
+        end += 1 + len;
+    }
+    let cut = at_cut && end == text.len();
+    (cut || head >= 10 && parts >= 2).then_some(end)
+}
+
+fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
+    let label = text[from..].get(..PEM_LABEL).unwrap_or(&text[from..]);
+    let Some(label_end) = memchr::memmem::find(label, b"-----") else {
+        return (at_cut && from + label.len() == text.len()).then_some(text.len());
+    };
+    memchr::memmem::find(&label[..label_end], b"PRIVATE KEY")?;
+    let body = from + label_end + 5;
+    // Without its end the block reaches to the end of the text.
+    let Some(footer) = memchr::memmem::find(&text[body..], b"-----END") else { return Some(text.len()) };
+    let footer = body + footer + 8;
+    let tail = text[footer..].get(..PEM_LABEL).unwrap_or(&text[footer..]);
+    Some(memchr::memmem::find(tail, b"-----").map_or(footer + tail.len().min(PEM_LABEL), |at| footer + at + 5))
+}
+
+/// Secret keys behind an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
+fn secrets_near(text: &[u8], from: usize, kind: KindId, hits: &mut Vec<Hit>) {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
+    let limit = text.len().min(from + AWS_NEAR);
+    let mut at = from;
+    while at < limit {
+        let len = text[at..].iter().take(AWS_SECRET + 1).take_while(|byte| is_part(**byte)).count();
+        let run = &text[at..at + len];
+        let mixed = run.iter().any(u8::is_ascii_uppercase)
+            && run.iter().any(u8::is_ascii_lowercase)
+            && run.iter().any(u8::is_ascii_digit);
+        if len == AWS_SECRET && mixed {
+            hits.push(Hit::new(at, at + len, kind));
+        }
+        at += len.max(1);
+        if len > AWS_SECRET {
+            at += text[at..limit.max(at)].iter().take_while(|byte| is_part(**byte)).count();
+        }
+    }
+}

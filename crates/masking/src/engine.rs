@@ -1,0 +1,454 @@
+//! What all kinds of text share: finding secrets in one value, and collecting what replaces them.
+//!
+//! The readers of bodies, headers and targets cut a text into values and hand each over once, in order. A value is
+//! decoded where it has escapes, looked through, and each secret becomes an edit of the original text. At the end the
+//! edits are applied in one copy. Nothing is allocated for a text without secrets.
+
+use std::sync::Arc;
+
+use regex_automata::meta;
+
+use crate::action::Action;
+use crate::detect::{self, Detector, Hit};
+use crate::finding::{FindingList, Location};
+use crate::layer::{Layer, View};
+use crate::pairs;
+use crate::policy::{KindId, Policy};
+use crate::token::TokenCache;
+use crate::walk::{Notes, walk};
+
+/// What replaces a redacted value. Of letters only, so that it can stand in every syntax.
+pub(crate) const REDACTED: &[u8] = b"REDACTED";
+/// How many texts within texts are decoded (percent-encoded JSON in a string of JSON is two).
+const MAX_NESTING: usize = 3;
+/// One value within a text.
+pub(crate) struct Value {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) layer: Layer,
+    pub(crate) location: Location,
+    /// Its field's name says what it is: all of it is the secret.
+    pub(crate) forced: Option<KindId>,
+    /// Its field's name says that nine digits are a social security number.
+    pub(crate) may_be_ssn: bool,
+    /// It is a number of JSON: what replaces it is a number or a string in quotes.
+    pub(crate) is_number: bool,
+    /// It is the name of something: names stay distinct, so they are hashed rather than redacted.
+    pub(crate) is_name: bool,
+    /// The text is cut at the value's end.
+    pub(crate) at_cut: bool,
+    /// A survey of the whole text has been made ([`Engine::survey`]), so values it saw nothing in need no look.
+    pub(crate) surveyed: bool,
+}
+
+impl Value {
+    pub(crate) fn new(start: usize, end: usize, layer: Layer, location: Location) -> Self {
+        Self {
+            start,
+            end,
+            layer,
+            location,
+            forced: None,
+            may_be_ssn: false,
+            is_number: false,
+            is_name: false,
+            at_cut: false,
+            surveyed: false,
+        }
+    }
+}
+
+/// Part of the original that is to be replaced.
+#[derive(Debug, Clone, Copy)]
+struct Edit {
+    start: usize,
+    end: usize,
+    /// The replacement, in the arena.
+    from: usize,
+    to: usize,
+}
+
+/// A hit, in the coordinates of the original.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    end: usize,
+    /// 0 for the original, `n` for view `n - 1`.
+    level: usize,
+    hit: Hit,
+}
+
+pub(crate) struct Engine {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) findings: FindingList,
+    cache: TokenCache,
+    regex_caches: Vec<meta::Cache>,
+    edits: Vec<Edit>,
+    arena: Vec<u8>,
+    out: Vec<u8>,
+    hits: Vec<Hit>,
+    places: Vec<Place>,
+    plain: Vec<u8>,
+    views: [View; MAX_NESTING + 1],
+    /// What a survey saw; and how far values have come in it.
+    notes: Notes,
+    seen_next: usize,
+    /// A secret whose action is to drop the body was found.
+    pub(crate) drop: bool,
+}
+
+impl Engine {
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        let regex_caches = policy.patterns.iter().map(|pattern| pattern.regex.create_cache()).collect();
+        Self {
+            policy,
+            findings: FindingList::default(),
+            cache: TokenCache::new(),
+            regex_caches,
+            edits: Vec::new(),
+            arena: Vec::new(),
+            out: Vec::new(),
+            hits: Vec::new(),
+            places: Vec::new(),
+            plain: Vec::new(),
+            views: Default::default(),
+            notes: Notes::default(),
+            seen_next: 0,
+            drop: false,
+        }
+    }
+
+    /// A new text: no edits yet.
+    pub(crate) fn start(&mut self) {
+        self.edits.clear();
+        self.arena.clear();
+        self.notes.seen.clear();
+        self.seen_next = 0;
+        self.drop = false;
+    }
+
+    pub(crate) fn has_edits(&self) -> bool {
+        !self.edits.is_empty()
+    }
+
+    /// The text with its edits applied.
+    pub(crate) fn finish(&mut self, text: &[u8]) -> &[u8] {
+        self.out.clear();
+        let mut at = 0;
+        for edit in &self.edits {
+            self.out.extend_from_slice(&text[at..edit.start]);
+            self.out.extend_from_slice(&self.arena[edit.from..edit.to]);
+            at = edit.end;
+        }
+        self.out.extend_from_slice(&text[at..]);
+        &self.out
+    }
+
+    pub(crate) fn token(&mut self, value: &[u8]) -> crate::token::Token {
+        self.cache.token(&self.policy.token_key, value)
+    }
+
+    /// Looks over a whole text of many values, so that [`Engine::value`] can pass over those in which nothing was seen.
+    /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
+    pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
+        let mut hits = std::mem::take(&mut self.hits);
+        let mut notes = std::mem::take(&mut self.notes);
+        hits.clear();
+        notes.seen.clear();
+        (notes.has_names, notes.has_escapes) = (false, false);
+        self.scan(text, at_cut, Some(&mut notes), &mut hits);
+        notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
+        notes.seen.sort_unstable();
+        // Merged, so that their ends are in order, too.
+        notes.seen.dedup_by(|next, kept| {
+            let joins = next.0 < kept.1;
+            kept.1 = if joins { kept.1.max(next.1) } else { kept.1 };
+            joins
+        });
+        self.seen_next = 0;
+        (self.hits, self.notes) = (hits, notes);
+        self.notes.seen.is_empty() && !self.notes.has_names
+    }
+
+    /// Whether the survey saw names of fields that make secrets of their values; or escapes, which may hide some.
+    pub(crate) fn names_matter(&self) -> bool {
+        self.notes.has_names || self.notes.has_escapes
+    }
+
+    /// What kind of secret comes first in a text that is decoded from another and replaced as a whole.
+    pub(crate) fn first_kind(&mut self, text: &[u8], at_cut: bool) -> Option<KindId> {
+        let mut hits = std::mem::take(&mut self.hits);
+        hits.clear();
+        self.scan(text, at_cut, None, &mut hits);
+        let first = hits.iter().min_by_key(|hit| (hit.start, hit.kind)).map(|hit| hit.kind);
+        self.hits = hits;
+        first
+    }
+
+    /// Whether the survey saw something in the range. Ranges come in order.
+    fn was_seen(&mut self, start: usize, end: usize) -> bool {
+        while self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.1 <= start) {
+            self.seen_next += 1;
+        }
+        self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.0 < end)
+    }
+
+    /// Looks through one value; true if anything in it is replaced. `field` appends the value's name to a finding.
+    pub(crate) fn value(&mut self, text: &[u8], value: &Value, field: &dyn Fn(&mut String)) -> bool {
+        let raw = &text[value.start..value.end];
+        if raw.is_empty() {
+            return false;
+        }
+        if let Some(kind) = value.forced {
+            return self.whole(text, value, kind, field);
+        }
+        if value.surveyed && !value.may_be_ssn && self.policy.whole_patterns == 0 {
+            let has_blanks = value.layer == Layer::Percent { plus: true } && raw.contains(&b'+');
+            if !self.was_seen(value.start, value.end) && !has_blanks {
+                return false;
+            }
+        }
+        let mut views = std::mem::take(&mut self.views);
+        let mut hits = std::mem::take(&mut self.hits);
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        let mut level = 0;
+        let is_decoded = value.layer.has_escapes(raw);
+        if is_decoded {
+            value.layer.decode(raw, |i| (value.start + i) as u32, &mut views[0]);
+            level = 1;
+        }
+        loop {
+            let seen = if level == 0 { raw } else { &views[level - 1].text };
+            hits.clear();
+            self.scan(seen, value.at_cut, None, &mut hits);
+            if value.may_be_ssn
+                && let Some(kind) = self.policy.detector(Detector::UsSsn)
+                && detect::is_ssn(seen.trim_ascii())
+            {
+                hits.push(Hit::new(0, seen.len(), kind));
+            }
+            for hit in &hits {
+                let (start, end) = match level {
+                    0 => (value.start + hit.start, value.start + hit.end),
+                    _ => views[level - 1].source(hit.start, hit.end),
+                };
+                places.push(Place { start, end, level, hit: *hit });
+            }
+            if level > MAX_NESTING || !Layer::Any.has_escapes(seen) {
+                break;
+            }
+            let (before, after) = views.split_at_mut(level);
+            let Some(next) = after.first_mut() else { break };
+            match before.last() {
+                None => Layer::Any.decode(raw, |i| (value.start + i) as u32, next),
+                Some(view) => Layer::Any.decode(&view.text, |i| view.origin[i], next),
+            }
+            level += 1;
+        }
+        let found = self.replace(text, value, is_decoded, &views, &mut places, field);
+        (self.views, self.hits, self.places) = (views, hits, places);
+        found
+    }
+
+    /// Replaces a value that is a secret as a whole.
+    fn whole(&mut self, text: &[u8], value: &Value, kind: KindId, field: &dyn Fn(&mut String)) -> bool {
+        let raw = &text[value.start..value.end];
+        let hit = Hit { partial: value.at_cut, ..Hit::new(0, raw.len(), kind) };
+        if value.layer.has_escapes(raw) {
+            let mut views = std::mem::take(&mut self.views);
+            value.layer.decode(raw, |i| (value.start + i) as u32, &mut views[0]);
+            let seen = &views[0].text;
+            let found =
+                pairs::is_secret(seen) && self.edit(value, (value.start, value.end), seen, value.layer, &hit, field);
+            self.views = views;
+            found
+        } else {
+            pairs::is_secret(raw) && self.edit(value, (value.start, value.end), raw, value.layer, &hit, field)
+        }
+    }
+
+    /// Replaces what was found, each byte once: of hits that overlap the first and longest counts, and what another
+    /// adds to it is redacted with it.
+    fn replace(
+        &mut self,
+        text: &[u8],
+        value: &Value,
+        is_decoded: bool,
+        views: &[View],
+        places: &mut [Place],
+        field: &dyn Fn(&mut String),
+    ) -> bool {
+        places.sort_unstable_by_key(|place| (place.start, std::cmp::Reverse(place.end), place.level, place.hit.kind));
+        let mut next = 0;
+        while let Some(first) = places.get(next).copied() {
+            let mut end = first.end;
+            next += 1;
+            while let Some(other) = places.get(next).filter(|other| other.start < end || other.start == first.start) {
+                end = end.max(other.end);
+                next += 1;
+            }
+            let (mut hit, mut place) = (first.hit, (first.start, end));
+            if value.is_number {
+                place = (value.start, value.end);
+            }
+            let layer = match first.level {
+                0 => value.layer,
+                1 if is_decoded => value.layer,
+                _ => Layer::Any,
+            };
+            let secret = if place != (first.start, first.end) {
+                // Of a number or of several hits, as it stands in the text.
+                hit.partial |= !value.is_number;
+                &text[place.0..place.1]
+            } else if first.level == 0 {
+                &text[first.start..first.end]
+            } else {
+                &views[first.level - 1].text[first.hit.start..first.hit.end]
+            };
+            self.edit(value, place, secret, layer, &hit, field);
+            if value.is_number {
+                break;
+            }
+        }
+        !places.is_empty()
+    }
+
+    /// Adds one edit and its finding.
+    fn edit(
+        &mut self,
+        value: &Value,
+        place: (usize, usize),
+        secret: &[u8],
+        layer: Layer,
+        hit: &Hit,
+        field: &dyn Fn(&mut String),
+    ) -> bool {
+        let wanted = match self.policy.action(hit.kind) {
+            Action::DropBody if value.location.is_body() && !hit.quiet => {
+                self.drop = true;
+                Action::DropBody
+            }
+            Action::DropBody => Action::Redact,
+            // Of part of a value other digits would be the last, and another number its cipher.
+            Action::KeepLast(_) | Action::Fpe if hit.partial => Action::Redact,
+            _ if hit.quiet => Action::Redact,
+            Action::Redact | Action::KeepLast(_) if value.is_name => Action::Hash,
+            action => action,
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let action = match wanted {
+            Action::Redact | Action::DropBody => {
+                plain.extend_from_slice(REDACTED);
+                wanted
+            }
+            Action::KeepLast(keep) => {
+                keep_last(secret, usize::from(keep), &mut plain);
+                wanted
+            }
+            Action::Fpe if self.policy.fpe.encrypt(secret, value.is_number, &mut plain) => wanted,
+            Action::Hash | Action::Fpe => {
+                plain.extend_from_slice(&self.token(secret));
+                Action::Hash
+            }
+        };
+        let from = self.arena.len();
+        let quoted = value.is_number && !is_json_number(&plain);
+        self.arena.extend(quoted.then_some(b'"'));
+        layer.encode(&plain, &mut self.arena);
+        self.arena.extend(quoted.then_some(b'"'));
+        self.plain = plain;
+        self.edits.push(Edit { start: place.0, end: place.1, from, to: self.arena.len() });
+        if !hit.quiet {
+            self.findings.found += 1;
+            if self.findings.has_room() {
+                let within = (place.0 - value.start, place.1 - value.start);
+                self.findings.push(hit.kind.0, value.location, action, within, field);
+            }
+        }
+        true
+    }
+
+    /// Everything that is looked for in a text, appended to `hits` in no particular order. A survey, which takes notes,
+    /// leaves out own regexes that say where a value starts or ends.
+    fn scan(&mut self, text: &[u8], at_cut: bool, notes: Option<&mut Notes>, hits: &mut Vec<Hit>) {
+        let policy = &*self.policy;
+        let is_survey = notes.is_some();
+        walk(policy, text, notes, hits);
+        if at_cut {
+            for hit in hits.iter_mut() {
+                hit.partial |= hit.end == text.len();
+            }
+        }
+        if !policy.has_text {
+            return;
+        }
+        policy.literals.find(text, at_cut, hits);
+        if at_cut {
+            detect::tail::find(policy, text, hits);
+        }
+        for (pattern, cache) in policy.patterns.iter().zip(&mut self.regex_caches) {
+            if !(is_survey && pattern.is_whole) {
+                pattern.find(text, cache, hits);
+            }
+            if at_cut && let Some(start) = pattern.tail(text) {
+                hits.push(Hit { partial: true, quiet: true, ..Hit::new(start, text.len(), pattern.kind) });
+            }
+        }
+    }
+}
+
+/// Letters and digits become `*` but for the last `keep`, or half of them if that is fewer. Other printable ASCII stays.
+fn keep_last(secret: &[u8], keep: usize, out: &mut Vec<u8>) {
+    let is_counted = |byte: &u8| byte.is_ascii_alphanumeric();
+    let count = secret.iter().filter(|byte| is_counted(byte)).count();
+    let mut hidden = count - keep.min(count / 2);
+    for byte in secret.iter().copied() {
+        match byte {
+            // Of a character of several bytes only the first counts.
+            0x80..0xc0 => {}
+            b' ' | b'-' | b'.' | b'_' | b'/' | b':' | b'@' | b'+' | b'(' | b')' => out.push(byte),
+            _ if is_counted(&byte) && hidden == 0 => out.push(byte),
+            _ => {
+                hidden -= usize::from(is_counted(&byte));
+                out.push(b'*');
+            }
+        }
+    }
+}
+
+/// Whether text is an integer of JSON, as far as replacements go.
+fn is_json_number(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || digits[0] != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_characters_stay() {
+        let kept = |text: &str, keep| {
+            let mut out = Vec::new();
+            keep_last(text.as_bytes(), keep, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(kept("4111-1111-1111-1234", 4), "****-****-****-1234");
+        assert_eq!(kept("1234", 4), "**34");
+        assert_eq!(kept("a", 4), "*");
+        assert_eq!(kept("grün\"<x>", 2), "***n**x*");
+        assert_eq!(kept("", 4), "");
+    }
+
+    #[test]
+    fn numbers_are_told() {
+        for text in ["0", "12", "-5"] {
+            assert!(is_json_number(text.as_bytes()));
+        }
+        for text in ["", "-", "012", "REDACTED", "1 2", "**12"] {
+            assert!(!is_json_number(text.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! JSON, and lines of it: every key, string and number is looked at, at any depth.
+//!
+//! A lexer without recursion: it knows where it is by a stack of at most [`MAX_DEPTH`] levels; deeper values are masked
+//! all the same, only that findings and paths do not see the levels beyond. What stops being JSON is text from there on.
+
+use crate::engine::{Engine, Value};
+use crate::finding::Location;
+use crate::form::{named, push_name};
+use crate::json_path::Level;
+use crate::layer::{Layer, View};
+use crate::policy::KindId;
+
+/// Levels whose keys and indices are kept.
+const MAX_DEPTH: usize = 128;
+
+/// The reader's memory, kept from body to body.
+#[derive(Default)]
+pub(crate) struct Reader {
+    levels: Vec<Nesting>,
+    scratch: View,
+    /// Decoded keys of the levels, for paths.
+    keys: Vec<u8>,
+}
+
+/// An object or array that is open.
+#[derive(Debug, Clone, Copy, Default)]
+struct Nesting {
+    is_array: bool,
+    /// Of an array: which element comes.
+    index: u32,
+    /// Of an object: its latest key, and what that says of its value.
+    key: (usize, usize),
+    key_is_hidden: bool,
+    key_rule: Option<KindId>,
+    key_is_ssn: bool,
+    /// All within is a secret of this kind.
+    forced: Option<KindId>,
+    /// Nine digits within are a social security number.
+    may_be_ssn: bool,
+}
+
+/// What the latest token allows to come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// A value; after an opening bracket or a comma also a closing bracket or a key.
+    Value { or_key: bool },
+    /// A colon.
+    Colon,
+    /// A comma or a closing bracket; at the top also another value.
+    Separator,
+}
+
+struct Lexer<'a> {
+    engine: &'a mut Engine,
+    reader: &'a mut Reader,
+    text: &'a [u8],
+    end: usize,
+    location: Location,
+    at_cut: bool,
+    /// Levels beyond the stack.
+    beyond: usize,
+}
+
+/// Masks `text[start..end]`. A survey of the text has to have been made.
+pub(crate) fn mask(
+    engine: &mut Engine,
+    reader: &mut Reader,
+    text: &[u8],
+    (start, end): (usize, usize),
+    location: Location,
+    at_cut: bool,
+) {
+    reader.levels.clear();
+    Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
+}
+
+impl Lexer<'_> {
+    fn run(&mut self, mut at: usize) {
+        let mut next = Next::Value { or_key: false };
+        loop {
+            at +=
+                self.text[at..self.end].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+            if at >= self.end {
+                return;
+            }
+            let is_top = self.reader.levels.is_empty();
+            let can_be_value = matches!(next, Next::Value { .. }) || is_top && next == Next::Separator;
+            let start = at;
+            match self.text[at] {
+                b'"' if can_be_value => {
+                    let content = at + 1;
+                    let (content_end, is_closed) = self.string_end(content);
+                    at = content_end + usize::from(is_closed);
+                    let behind =
+                        at + self.text[at..self.end].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                    if self.text[..self.end].get(behind) == Some(&b':') && next == (Next::Value { or_key: true }) {
+                        self.key(content, content_end);
+                        next = Next::Colon;
+                        continue;
+                    }
+                    self.scalar(content, content_end, Layer::Json, !is_closed);
+                    next = Next::Separator;
+                    continue;
+                }
+                open @ (b'{' | b'[') if can_be_value => {
+                    self.open(open == b'[');
+                    at += 1;
+                    next = Next::Value { or_key: true };
+                    continue;
+                }
+                b'}' | b']' if next != Next::Colon && !is_top => {
+                    self.close();
+                    at += 1;
+                    next = Next::Separator;
+                    continue;
+                }
+                b',' if next == Next::Separator && !is_top => {
+                    at += 1;
+                    if let Some(level) = self.reader.levels.last_mut().filter(|_| self.beyond == 0) {
+                        level.index = level.index.saturating_add(1);
+                    }
+                    next = Next::Value { or_key: true };
+                    continue;
+                }
+                b':' if next == Next::Colon => {
+                    at += 1;
+                    next = Next::Value { or_key: false };
+                    continue;
+                }
+                b'-' | b'0'..=b'9' | b't' | b'f' | b'n' if can_be_value => {
+                    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+                    at += self.text[at..self.end].iter().take_while(|byte| is_part(byte)).count();
+                    let word = &self.text[start..at];
+                    let is_number = !word.iter().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E'));
+                    if is_number {
+                        self.scalar(start, at, Layer::Plain, at == self.end);
+                        next = Next::Separator;
+                        continue;
+                    }
+                    if matches!(word, b"true" | b"false" | b"null") {
+                        next = Next::Separator;
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            // Not JSON, from here on.
+            self.rest(start);
+            return;
+        }
+    }
+
+    /// Where the string's content ends that starts at `from`, and whether a quote ends it.
+    fn string_end(&self, mut from: usize) -> (usize, bool) {
+        let text = &self.text[..self.end];
+        loop {
+            match text.get(from..).and_then(next_quote) {
+                None => return (self.end, false),
+                Some(len) if text[from + len] == b'"' => return (from + len, true),
+                Some(len) => from += len + 2,
+            }
+        }
+    }
+
+    fn open(&mut self, is_array: bool) {
+        let (forced, may_be_ssn) = self.rules();
+        if self.reader.levels.len() < MAX_DEPTH {
+            self.reader.levels.push(Nesting { is_array, forced, may_be_ssn, ..Nesting::default() });
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    fn close(&mut self) {
+        if self.beyond > 0 {
+            self.beyond -= 1;
+        } else {
+            self.reader.levels.pop();
+        }
+    }
+
+    /// What the place of a value says of it.
+    fn rules(&mut self) -> (Option<KindId>, bool) {
+        let Some(level) = self.reader.levels.last() else { return (None, false) };
+        let forced = match level.is_array {
+            _ if level.forced.is_some() => level.forced,
+            true => None,
+            false => level.key_rule,
+        };
+        let may_be_ssn = level.may_be_ssn || !level.is_array && level.key_is_ssn;
+        (forced.or_else(|| self.path_rule()), may_be_ssn)
+    }
+
+    fn path_rule(&mut self) -> Option<KindId> {
+        if self.engine.policy.paths.is_empty() || self.beyond > 0 {
+            return None;
+        }
+        let levels = &self.reader.levels;
+        let level_of = |i: usize| {
+            let level: &Nesting = &levels[i];
+            if level.is_array { Level::Index(level.index) } else { Level::Key(&self.text[level.key.0..level.key.1]) }
+        };
+        let last = levels.len().checked_sub(1)?;
+        let policy = &self.engine.policy;
+        let plain = levels.iter().all(|level| !self.text[level.key.0..level.key.1].contains(&b'\\'));
+        if plain {
+            let mut rules = policy.paths.iter();
+            return rules
+                .find(|(path, _)| path.may_end(level_of(last)) && path.matches(levels.len(), level_of))
+                .map(|(_, kind)| *kind);
+        }
+        // Rarely: keys with escapes are decoded first.
+        self.reader.keys.clear();
+        let mut ranges = Vec::with_capacity(levels.len());
+        for level in levels {
+            let from = self.reader.keys.len();
+            Layer::Json.decode(&self.text[level.key.0..level.key.1], |i| i as u32, &mut self.reader.scratch);
+            self.reader.keys.extend_from_slice(&self.reader.scratch.text);
+            ranges.push(from..self.reader.keys.len());
+        }
+        let keys = &self.reader.keys;
+        let level_of = |i: usize| {
+            if levels[i].is_array { Level::Index(levels[i].index) } else { Level::Key(&keys[ranges[i].clone()]) }
+        };
+        let mut rules = policy.paths.iter();
+        rules
+            .find(|(path, _)| path.may_end(level_of(last)) && path.matches(levels.len(), level_of))
+            .map(|(_, kind)| *kind)
+    }
+
+    /// A key: its own text is looked at as a value's is.
+    fn key(&mut self, start: usize, end: usize) {
+        let mut value = Value::new(start, end, Layer::Json, self.location);
+        value.surveyed = true;
+        value.is_name = true;
+        let levels = &self.reader.levels;
+        let outer = levels.len().saturating_sub(1);
+        let is_hidden = self.engine.value(self.text, &value, &|field| push_path(field, &levels[..outer], self.text));
+        let (key_rule, key_is_ssn) = match self.engine.names_matter() {
+            true => named(self.engine, &self.text[start..end], Layer::Json, &mut self.reader.scratch),
+            false => (None, false),
+        };
+        if let Some(level) = self.reader.levels.last_mut() {
+            // Beyond the stack the deepest level stands for all.
+            *level = Nesting {
+                key: (start, end),
+                key_is_hidden: is_hidden,
+                key_rule,
+                key_is_ssn,
+                is_array: false,
+                ..*level
+            };
+        }
+    }
+
+    /// A string's content or a number.
+    fn scalar(&mut self, start: usize, end: usize, layer: Layer, is_open: bool) {
+        let (forced, may_be_ssn) = self.rules();
+        let levels = &self.reader.levels;
+        let value = Value {
+            forced,
+            may_be_ssn,
+            is_number: layer == Layer::Plain,
+            at_cut: self.at_cut && is_open,
+            surveyed: true,
+            ..Value::new(start, end, layer, self.location)
+        };
+        self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
+    }
+
+    fn rest(&mut self, start: usize) {
+        let levels = &self.reader.levels;
+        let value =
+            Value { at_cut: self.at_cut, surveyed: true, ..Value::new(start, self.end, Layer::Plain, self.location) };
+        self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
+    }
+}
+
+/// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before
+/// the first few words.
+#[inline]
+fn next_quote(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let mut at = 0;
+    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*bytes);
+        let (quotes, backslashes) = (word ^ (ONES * b'"' as u64), word ^ (ONES * b'\\' as u64));
+        // The lowest bit set is exact; those above it may not be.
+        let found = (quotes.wrapping_sub(ONES) & !quotes | backslashes.wrapping_sub(ONES) & !backslashes) & HIGHS;
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        if at == 64 {
+            break;
+        }
+    }
+    memchr::memchr2(b'"', b'\\', text.get(at..)?).map(|len| at + len)
+}
+
+/// The place of a value: `accounts.0.number`.
+fn push_path(field: &mut String, levels: &[Nesting], text: &[u8]) {
+    let from = field.len();
+    for (i, level) in levels.iter().enumerate() {
+        if i > 0 {
+            field.push('.');
+        }
+        if level.is_array {
+            field.push_str(&level.index.to_string());
+        } else {
+            push_name(field, &text[level.key.0..level.key.1], level.key_is_hidden);
+        }
+        if field.len() - from > crate::finding::MAX_FIELD_BYTES {
+            break;
+        }
+    }
+}

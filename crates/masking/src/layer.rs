@@ -1,0 +1,272 @@
+//! Escapes: what a text says, decoded for looking, and how a replacement is written back.
+//!
+//! Decoding keeps, for each byte, where it came from. So only what is replaced changes; every other byte of the original
+//! stays as it was written.
+
+/// How a text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// As it is.
+    Plain,
+    /// A JSON string, between its quotes.
+    Json,
+    /// Percent-encoded; the flag says whether `+` is a space, as in forms and queries.
+    Percent { plus: bool },
+    /// XML character data or an attribute's value.
+    Xml,
+    /// A character of ASCII every so many bytes, with zeros between: UTF-16 or UTF-32 within binary data.
+    Wide { stride: u8 },
+    /// Any of the escapes above, where it is not known which apply: a text within a text.
+    Any,
+}
+
+/// A decoded text and where each byte of it came from.
+#[derive(Default)]
+pub(crate) struct View {
+    pub(crate) text: Vec<u8>,
+    /// For each byte its first source byte; and one more for the end.
+    pub(crate) origin: Vec<u32>,
+    /// A character ends a byte behind its start, whatever its distance from the next.
+    is_wide: bool,
+}
+
+/// The place in the source of a decoded range.
+impl View {
+    pub(crate) fn source(&self, start: usize, end: usize) -> (usize, usize) {
+        let at = |i: usize| self.origin.get(i).or(self.origin.last()).map_or(0, |at| *at as usize);
+        match self.is_wide && end > start {
+            true => (at(start), at(end - 1) + 1),
+            false => (at(start), at(end)),
+        }
+    }
+}
+
+impl Layer {
+    /// Whether `text` holds anything that this layer might decode.
+    pub(crate) fn has_escapes(self, text: &[u8]) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Wide { .. } => true,
+            Self::Json => memchr::memchr(b'\\', text).is_some(),
+            Self::Percent { plus: false } => memchr::memchr(b'%', text).is_some(),
+            Self::Percent { plus: true } => memchr::memchr2(b'%', b'+', text).is_some(),
+            Self::Xml => memchr::memchr(b'&', text).is_some(),
+            Self::Any => {
+                let mut from = 0;
+                while let Some(at) = text.get(from..).and_then(|rest| memchr::memchr3(b'%', b'\\', b'&', rest)) {
+                    from += at + 1;
+                    if self.escape(&text[from - 1..]).is_some() {
+                        return true;
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// Decodes `text` into `view`. `origin(i)` says where byte `i` of the text came from, `origin(len)` where it ends.
+    pub(crate) fn decode(self, text: &[u8], origin: impl Fn(usize) -> u32, view: &mut View) {
+        view.text.clear();
+        view.origin.clear();
+        view.is_wide = false;
+        if let Self::Wide { stride } = self {
+            view.is_wide = true;
+            view.text.extend(text.iter().step_by(usize::from(stride)));
+            view.origin.extend((0..text.len()).step_by(usize::from(stride)).map(&origin));
+            view.origin.push(origin(text.len()));
+            return;
+        }
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            let plain = match self {
+                Self::Plain | Self::Wide { .. } => None,
+                Self::Json => memchr::memchr(b'\\', rest),
+                Self::Percent { plus: false } => memchr::memchr(b'%', rest),
+                Self::Percent { plus: true } => memchr::memchr2(b'%', b'+', rest),
+                Self::Xml => memchr::memchr(b'&', rest),
+                Self::Any => memchr::memchr3(b'%', b'\\', b'&', rest),
+            }
+            .unwrap_or(rest.len());
+            view.text.extend_from_slice(&rest[..plain]);
+            view.origin.extend((at..at + plain).map(&origin));
+            at += plain;
+            let Some(&byte) = text.get(at) else { break };
+            let (len, bytes, count) = self.escape(&text[at..]).unwrap_or((1, [byte, 0, 0, 0], 1));
+            for decoded in &bytes[..count] {
+                view.text.push(*decoded);
+                view.origin.push(origin(at));
+            }
+            at += len;
+        }
+        view.origin.push(origin(text.len()));
+    }
+
+    /// The escape that `text` starts with: its length, what it stands for, and the length of that.
+    #[inline]
+    pub(crate) fn escape(self, text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+        match (self, *text.first()?) {
+            (Self::Json | Self::Any, b'\\') => json_escape(text),
+            (Self::Percent { plus: true }, b'+') => Some((1, [b' ', 0, 0, 0], 1)),
+            (Self::Percent { .. } | Self::Any, b'%') => {
+                let byte = hex(*text.get(1)?)? << 4 | hex(*text.get(2)?)?;
+                Some((3, [byte as u8, 0, 0, 0], 1))
+            }
+            (Self::Xml | Self::Any, b'&') => xml_entity(text),
+            _ => None,
+        }
+    }
+
+    /// Writes a replacement, which is ASCII, so that it reads as itself in this layer.
+    pub(crate) fn encode(self, replacement: &[u8], out: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        if let Self::Wide { stride } = self {
+            for (i, byte) in replacement.iter().enumerate() {
+                if i > 0 {
+                    out.extend(std::iter::repeat_n(0, usize::from(stride) - 1));
+                }
+                out.push(*byte);
+            }
+            return;
+        }
+        // Tokens and the like.
+        if replacement.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            out.extend_from_slice(replacement);
+            return;
+        }
+        for byte in replacement.iter().copied() {
+            let safe = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'*');
+            match self {
+                _ if safe => out.push(byte),
+                Self::Plain => out.push(if byte.is_ascii_control() && byte != b'\t' { b'*' } else { byte }),
+                Self::Json => match byte {
+                    b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                    0..0x20 | 0x7f.. => out.push(b'*'),
+                    _ => out.push(byte),
+                },
+                Self::Percent { .. } => {
+                    out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+                }
+                Self::Xml => match byte {
+                    b'<' => out.extend_from_slice(b"&lt;"),
+                    b'>' => out.extend_from_slice(b"&gt;"),
+                    b'&' => out.extend_from_slice(b"&amp;"),
+                    b'"' => out.extend_from_slice(b"&quot;"),
+                    b'\'' => out.extend_from_slice(b"&apos;"),
+                    0..0x20 | 0x7f.. => out.push(b'*'),
+                    _ => out.push(byte),
+                },
+                // Not known how it would have to be written.
+                Self::Any | Self::Wide { .. } => out.push(b'*'),
+            }
+        }
+    }
+}
+
+fn hex(byte: u8) -> Option<u32> {
+    char::from(byte).to_digit(16)
+}
+
+fn hex4(text: &[u8]) -> Option<u32> {
+    text.get(..4)?.iter().try_fold(0, |sum, byte| Some(sum << 4 | hex(*byte)?))
+}
+
+fn json_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+    let one = |byte: u8| Some((2, [byte, 0, 0, 0], 1));
+    match *text.get(1)? {
+        b'n' => one(b'\n'),
+        b't' => one(b'\t'),
+        b'r' => one(b'\r'),
+        b'b' => one(8),
+        b'f' => one(12),
+        byte @ (b'"' | b'\\' | b'/' | b'\'') => one(byte),
+        b'u' => {
+            let unit = hex4(text.get(2..)?)?;
+            if (0xd800..0xdc00).contains(&unit)
+                && text.get(6..8) == Some(b"\\u")
+                && let Some(low @ 0xdc00..0xe000) = text.get(8..).and_then(hex4)
+            {
+                return Some(utf8(12, 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)));
+            }
+            Some(utf8(6, unit))
+        }
+        b'x' => {
+            let unit = hex(*text.get(2)?)? << 4 | hex(*text.get(3)?)?;
+            Some(utf8(4, unit))
+        }
+        _ => None,
+    }
+}
+
+fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+    let is_name = text.get(1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'#');
+    let name_len = text.iter().take(if is_name { 12 } else { 0 }).position(|byte| *byte == b';')?;
+    let name = &text[1..name_len];
+    let one = |byte: u8| Some((name_len + 1, [byte, 0, 0, 0], 1));
+    match name {
+        b"lt" => one(b'<'),
+        b"gt" => one(b'>'),
+        b"amp" => one(b'&'),
+        b"quot" => one(b'"'),
+        b"apos" => one(b'\''),
+        b"nbsp" => one(b' '),
+        b"commat" => one(b'@'),
+        b"period" => one(b'.'),
+        b"colon" => one(b':'),
+        b"hyphen" | b"dash" => one(b'-'),
+        b"plus" => one(b'+'),
+        b"equals" => one(b'='),
+        b"sol" => one(b'/'),
+        b"lowbar" => one(b'_'),
+        [b'#', b'x' | b'X', digits @ ..] if !digits.is_empty() => {
+            let code = digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(16)?.checked_add(hex(*byte)?))?;
+            Some(utf8(name_len + 1, code))
+        }
+        [b'#', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            let code =
+                digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(10)?.checked_add(u32::from(byte - b'0')))?;
+            Some(utf8(name_len + 1, code))
+        }
+        _ => None,
+    }
+}
+
+/// A code point, or the replacement character for what is none.
+fn utf8(len: usize, code: u32) -> (usize, [u8; 4], usize) {
+    let mut bytes = [0; 4];
+    let count = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut bytes).len();
+    (len, bytes, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(layer: Layer, text: &str) -> String {
+        let mut view = View::default();
+        layer.decode(text.as_bytes(), |i| i as u32, &mut view);
+        assert_eq!(view.origin.len(), view.text.len() + 1);
+        assert!(view.origin.is_sorted());
+        String::from_utf8(view.text).unwrap()
+    }
+
+    #[test]
+    fn escapes_are_decoded() {
+        assert_eq!(decoded(Layer::Json, r#"a\u0031\"\/\n\ud83d\ude00\ud800x\q\"#), "a1\"/\n😀\u{fffd}x\\q\\");
+        assert_eq!(decoded(Layer::Percent { plus: false }, "a%20b+%zz%4"), "a b+%zz%4");
+        assert_eq!(decoded(Layer::Percent { plus: true }, "a%2Bb+c"), "a+b c");
+        assert_eq!(decoded(Layer::Xml, "&lt;&#49;&#x32;&amp;&nope;&&#xfffffffff;"), "<12&&nope;&&#xfffffffff;");
+        assert_eq!(decoded(Layer::Any, r"%41\u0042&#67;"), "ABC");
+        assert_eq!(decoded(Layer::Plain, r"%41"), "%41");
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself() {
+        let text = "a b-*\"\\<>&'@:/%+=_~";
+        for layer in [Layer::Json, Layer::Percent { plus: false }, Layer::Percent { plus: true }, Layer::Xml] {
+            let mut out = Vec::new();
+            layer.encode(text.as_bytes(), &mut out);
+            assert_eq!(decoded(layer, std::str::from_utf8(&out).unwrap()), text);
+        }
+    }
+}

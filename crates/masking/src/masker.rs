@@ -1,0 +1,215 @@
+//! The masker: one for each worker, one call for each value of a transaction.
+
+use std::sync::Arc;
+
+use crate::body::{self, Readers};
+use crate::charset;
+use crate::engine::{Engine, Value};
+use crate::finding::{Finding, Location, Side};
+use crate::form::push_name;
+use crate::header::{self, Class};
+use crate::layer::Layer;
+use crate::media::MediaType;
+use crate::policy::Policy;
+use crate::target::{self, Places};
+
+/// Header names whose class is kept; a power of two.
+const CLASSES: usize = 256;
+/// Longer names are looked up each time.
+const MAX_NAME: usize = 48;
+/// Longer values are not remembered.
+const MAX_CLEAN: usize = 512;
+
+/// A value after masking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Masked<'a> {
+    /// Nothing in it is a secret: it stays as it is.
+    Kept,
+    /// What stands in its place.
+    Replaced(&'a [u8]),
+}
+
+impl<'a> Masked<'a> {
+    /// The bytes to go on with.
+    pub fn or(self, original: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Kept => original,
+            Self::Replaced(bytes) => bytes,
+        }
+    }
+}
+
+/// A body after masking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskedBody<'a> {
+    /// Nothing in it is a secret: it stays as it is.
+    Kept,
+    /// What stands in its place, in the charset of the original.
+    Replaced(&'a [u8]),
+    /// A rule says that nothing of it may be kept.
+    Dropped,
+}
+
+/// Masks the values of transactions, one after the other. It owns its buffers: on values without secrets nothing is
+/// allocated once they have grown.
+///
+/// Given the same policy, the result depends on the value and what it is called alone.
+pub struct Masker {
+    engine: Engine,
+    readers: Readers,
+    decoded: String,
+    encoded: Vec<u8>,
+    classes: Vec<ClassSlot>,
+}
+
+#[derive(Clone)]
+struct ClassSlot {
+    name: [u8; MAX_NAME],
+    /// 0 for an empty slot.
+    len: u8,
+    class: Class,
+    /// The latest value of this header in which nothing was found: clients send the same ones again and again.
+    clean: Vec<u8>,
+}
+
+impl Masker {
+    /// A masker with its own buffers.
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self {
+            engine: Engine::new(policy),
+            readers: Readers::default(),
+            decoded: String::new(),
+            encoded: Vec::new(),
+            classes: vec![ClassSlot { name: [0; MAX_NAME], len: 0, class: Class::Skipped, clean: Vec::new() }; CLASSES],
+        }
+    }
+
+    /// A new record: the findings of the last one are forgotten.
+    pub fn begin(&mut self) {
+        self.engine.findings.clear();
+    }
+
+    /// Masks the value of the header `name`.
+    pub fn header(&mut self, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
+        let Self { engine, classes, .. } = self;
+        let Some(slot) = slot(classes, &engine.policy, name) else {
+            header::mask(engine, Class::of(&engine.policy, name), side, name, value);
+            return self.masked(value);
+        };
+        if slot.class == Class::Skipped || !slot.clean.is_empty() && slot.clean == value {
+            return Masked::Kept;
+        }
+        header::mask(engine, slot.class, side, name, value);
+        if !engine.has_edits() && value.len() <= MAX_CLEAN {
+            slot.clean.clear();
+            slot.clean.extend_from_slice(value);
+        }
+        self.masked(value)
+    }
+
+    /// Masks a request target, in any form: `/path?query`, `https://user@host/path`, `host:port`, `*`.
+    pub fn target(&mut self, target: &[u8]) -> Masked<'_> {
+        if self.engine.policy.is_off() {
+            return Masked::Kept;
+        }
+        let places = Places {
+            userinfo: Location::RequestUserinfo,
+            path: Location::RequestPath,
+            query: Location::RequestQuery,
+            prefix: b"",
+        };
+        target::mask(&mut self.engine, target, places, false);
+        self.masked(target)
+    }
+
+    /// Masks any other text of a transaction. `field` is its name in findings; it says nothing of the value.
+    pub fn text(&mut self, location: Location, field: &str, text: &[u8]) -> Masked<'_> {
+        self.engine.start();
+        let value = Value::new(0, text.len(), Layer::Plain, location);
+        self.engine.value(text, &value, &|name| push_name(name, field.as_bytes(), false));
+        self.masked(text)
+    }
+
+    /// Masks a body. `bytes` are without content codings and chunks; `is_cut` says that they are not all of it: then
+    /// what could be the beginning of a secret at their end is masked, too.
+    ///
+    /// The result is at most 32 times as long as the body.
+    pub fn body(&mut self, side: Side, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_> {
+        if bytes.is_empty() || self.engine.policy.is_off() {
+            return MaskedBody::Kept;
+        }
+        let location = Location::body(side);
+        let media = MediaType::parse(content_type.unwrap_or_default());
+        let Self { engine, readers, decoded, encoded, .. } = self;
+        let mut foreign = charset::foreign(media.charset, bytes);
+        if let Some(encoding) = foreign {
+            charset::decode(encoding, bytes, decoded);
+            let before = engine.findings.mark();
+            body::mask(engine, readers, decoded.as_bytes(), &media, location, is_cut);
+            // Perhaps it is in another charset than it says: then its bytes may tell.
+            if !engine.has_edits() && !engine.drop {
+                engine.findings.rewind(before);
+                foreign = None;
+            }
+        }
+        let text = match foreign {
+            Some(_) => decoded.as_bytes(),
+            None => {
+                body::mask(engine, readers, bytes, &media, location, is_cut);
+                bytes
+            }
+        };
+        if engine.drop {
+            return MaskedBody::Dropped;
+        }
+        if !engine.has_edits() {
+            return MaskedBody::Kept;
+        }
+        let out = engine.finish(text);
+        match foreign {
+            Some(encoding) => {
+                charset::encode(encoding, &String::from_utf8_lossy(out), encoded);
+                MaskedBody::Replaced(encoded)
+            }
+            None => MaskedBody::Replaced(out),
+        }
+    }
+
+    /// What was found since [`Masker::begin`]: the first [`MAX_FINDINGS`](crate::MAX_FINDINGS).
+    pub fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        self.engine.findings.iter(|kind| self.engine.policy.kind_name(kind))
+    }
+
+    /// How many findings [`Masker::findings`] lists.
+    pub fn listed(&self) -> usize {
+        self.engine.findings.len()
+    }
+
+    /// How many secrets were found since [`Masker::begin`]. Each of them was replaced, or the body dropped.
+    pub fn found(&self) -> u64 {
+        self.engine.findings.found
+    }
+
+    fn masked(&mut self, value: &[u8]) -> Masked<'_> {
+        if self.engine.has_edits() { Masked::Replaced(self.engine.finish(value)) } else { Masked::Kept }
+    }
+}
+
+/// What is known of a header: a transaction has a dozen, and they are the same ones again and again. `None` for names
+/// that are too long to be kept.
+fn slot<'a>(slots: &'a mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<&'a mut ClassSlot> {
+    let (first, last) = (name.first()?, name.last()?);
+    if name.len() > MAX_NAME {
+        return None;
+    }
+    let middle = name[name.len() / 2];
+    let mix = usize::from(*first) ^ usize::from(*last) << 3 ^ usize::from(middle) << 1 ^ name.len() << 4;
+    let slot = &mut slots[mix & (CLASSES - 1)];
+    if usize::from(slot.len) != name.len() || slot.name[..name.len()] != *name {
+        slot.class = Class::of(policy, name);
+        slot.name[..name.len()].copy_from_slice(name);
+        slot.len = name.len() as u8;
+        slot.clean.clear();
+    }
+    Some(slot)
+}

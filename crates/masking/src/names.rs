@@ -1,0 +1,502 @@
+//! Names of fields and headers, compared without regard to case, `-`, `_`, `.`, spaces, brackets and trailing digits.
+//!
+//! A name is asked for at every field of every body, so most are dismissed by their last three letters, which a filter
+//! of a few bits knows; only the rest are normalized and looked up.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::policy::KindId;
+
+/// Longer names are not looked up whole, but by their last so many letters.
+const MAX_NAME: usize = 64;
+/// Bits of the filter over a name's last three letters.
+const FILTER_BITS: usize = 1 << 15;
+
+/// A set of names, each with the kind of secret its value is.
+pub(crate) struct Names {
+    /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
+    entries: HashMap<u16, Vec<Entry>, FixedState>,
+    filter: Box<[u64]>,
+}
+
+struct Entry {
+    name: Box<[u8]>,
+    /// Longer names that end so are meant, too.
+    is_ending: bool,
+    meaning: Meaning,
+}
+
+/// What a name says of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// It is a secret.
+    Secret(KindId),
+    /// If it is nine digits, they are a social security number.
+    Ssn,
+    /// It is not a secret, although the name looks so.
+    Harmless,
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self { entries: HashMap::with_hasher(FixedState::default()), filter: vec![0; FILTER_BITS / 64].into() }
+    }
+
+    /// Adds a name, `*name` for all that end so. The first meaning of a name stays. False if nothing is left of `name`
+    /// once it is normalized, or fewer than three letters of an ending.
+    pub(crate) fn add(&mut self, name: &str, meaning: Meaning) -> bool {
+        let (is_ending, text) = match name.strip_prefix('*') {
+            Some(rest) => (true, rest),
+            None => (false, name),
+        };
+        let mut normal: Vec<u8> = text.bytes().filter_map(normal).collect();
+        normal.truncate(normal.len() - normal.iter().rev().take_while(|byte| byte.is_ascii_digit()).count());
+        if normal.is_empty() || normal.len() > MAX_NAME {
+            return false;
+        }
+        let mut tail = [0; 3];
+        let len = normal.len().min(3);
+        tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
+        let bit = bit_of(tail);
+        self.filter[bit / 64] |= 1 << (bit % 64);
+        if is_ending && len < 3 {
+            return false;
+        }
+        let entries = self.entries.entry(bit as u16).or_default();
+        if !entries.iter().any(|known| *known.name == normal[..] && known.is_ending == is_ending) {
+            entries.push(Entry { name: normal.into(), is_ending, meaning });
+            entries.sort_by_key(|entry| (entry.is_ending, std::cmp::Reverse(entry.name.len())));
+        }
+        true
+    }
+
+    /// What the name of a field says of its value.
+    #[inline]
+    pub(crate) fn meaning(&self, name: &[u8]) -> Option<Meaning> {
+        if self.may_end(name) { self.look_up(name) } else { None }
+    }
+
+    /// Whether a name of the set can end as `text` does: the quick test.
+    #[inline]
+    pub(crate) fn may_end(&self, text: &[u8]) -> bool {
+        // Nearly always the last three bytes are letters; or two, and what is in front is no part of a name.
+        if let Some([first, second, third]) = text.last_chunk::<3>()
+            && second.is_ascii_alphabetic()
+            && third.is_ascii_alphabetic()
+        {
+            let tail = match first {
+                letter if letter.is_ascii_alphabetic() => Some([*first, *second, *third]),
+                b'"' | b'&' | b'?' | b',' | b'{' | b'<' | b'/' => Some([0, *second, *third]),
+                _ => None,
+            };
+            if let Some(tail) = tail {
+                let bit = bit_of(tail);
+                return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+            }
+        }
+        self.may_end_oddly(text)
+    }
+
+    fn may_end_oddly(&self, text: &[u8]) -> bool {
+        let mut tail = [0; 3];
+        let mut filled = 3;
+        for byte in text.iter().rev().take(MAX_NAME) {
+            if let Some(normal) = normal(*byte) {
+                if filled == 3 && normal.is_ascii_digit() {
+                    continue;
+                }
+                filled -= 1;
+                tail[filled] = normal;
+                if filled == 0 {
+                    break;
+                }
+            }
+        }
+        // What is in front of a short name in a text is not part of it: it may be a short one, too.
+        (filled..3).any(|from| {
+            let mut tail = tail;
+            tail[..from].fill(0);
+            let bit = bit_of(tail);
+            self.filter[bit / 64] & (1 << (bit % 64)) != 0
+        })
+    }
+
+    #[cold]
+    fn look_up(&self, name: &[u8]) -> Option<Meaning> {
+        let mut buffer = [0; MAX_NAME];
+        let mut start = MAX_NAME;
+        let backwards = name.iter().rev().filter_map(|byte| normal(*byte));
+        for byte in backwards.skip_while(u8::is_ascii_digit).take(MAX_NAME) {
+            start -= 1;
+            buffer[start] = byte;
+        }
+        let name = &buffer[start..];
+        let mut tail = [0; 3];
+        let len = name.len().min(3);
+        tail[3 - len..].copy_from_slice(&name[name.len() - len..]);
+        let fits = |entry: &&Entry| match entry.is_ending {
+            true => name.ends_with(&entry.name),
+            false => *name == *entry.name,
+        };
+        self.entries.get(&(bit_of(tail) as u16))?.iter().find(fits).map(|entry| entry.meaning)
+    }
+}
+
+/// Five bits of each of the last three letters, in either case.
+fn bit_of(tail: [u8; 3]) -> usize {
+    let [a, b, c] = tail.map(|byte| usize::from(byte & 31));
+    a << 10 | b << 5 | c
+}
+
+/// What a byte of a name counts as: nothing, or its lower case.
+#[inline]
+fn normal(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte | 0x20),
+        b'-' | b'_' | b'.' | b' ' | b'[' | b']' | b'$' | b'@' => None,
+        _ => Some(byte),
+    }
+}
+
+/// Headers whose whole value is a credential, besides those that every field name makes one.
+pub(crate) const CREDENTIAL_HEADERS: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "authentication-info",
+    "proxy-authentication-info",
+    "x-authorization",
+    "x-original-authorization",
+    "x-forwarded-authorization",
+    "x-serverless-authorization",
+    "x-amzn-remapped-authorization",
+    "x-ms-authorization-auxiliary",
+    "x-auth",
+    "x-auth-key",
+    "x-auth-secret",
+    "x-auth-email",
+    "x-auth-user",
+    "x-auth-password",
+    "x-identity",
+    "x-user-token",
+    "x-session",
+    "x-session-id",
+    "x-sessionid",
+    "x-forwarded-access-token",
+    "x-forwarded-client-cert",
+    "x-client-cert",
+    "x-ssl-client-cert",
+    "client-cert",
+    "client-cert-chain",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amzn-oidc-data",
+    "x-amzn-oidc-identity",
+    "x-goog-api-key",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-authenticated-user-id",
+    "x-endpoint-api-userinfo",
+    "x-ms-client-principal",
+    "x-ms-encryption-key",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-goog-encryption-key",
+    "x-functions-key",
+    "x-master-key",
+    "x-zumo-auth",
+    "ocp-apim-subscription-key",
+    "x-rapidapi-key",
+    "x-mashape-key",
+    "x-apikey",
+    "api-key",
+    "x-api-secret",
+    "x-app-key",
+    "x-application-key",
+    "x-client-key",
+    "x-access-key",
+    "x-secret-key",
+    "x-parse-rest-api-key",
+    "x-parse-master-key",
+    "x-parse-session-token",
+    "x-algolia-api-key",
+    "x-elastic-api-key",
+    "x-datadog-key",
+    "dd-api-key",
+    "dd-application-key",
+    "x-newrelic-license-key",
+    "x-insert-key",
+    "x-query-key",
+    "x-honeycomb-team",
+    "x-figma-token",
+    "x-shopify-storefront-access-token",
+    "x-slack-signature",
+    "x-hub-signature",
+    "x-hub-signature-256",
+    "x-line-signature",
+    "x-twilio-signature",
+    "stripe-signature",
+    "x-telegram-bot-api-secret-token",
+    "x-gitlab-token",
+    "private-token",
+    "job-token",
+    "deploy-token",
+    "circle-token",
+    "x-jfrog-art-api",
+    "x-consul-token",
+    "x-nomad-token",
+    "x-vault-token",
+    "x-kong-admin-token",
+    "kong-admin-token",
+    "x-csrf",
+    "x-xsrf",
+    "x-csrftoken",
+    "x-csrf-token",
+    "x-xsrf-token",
+    "dpop",
+    "cf-access-jwt-assertion",
+    "cf-access-client-id",
+    "cf-access-client-secret",
+    "x-pomerium-jwt-assertion",
+    "x-jwt",
+    "x-jwt-assertion",
+    "x-id-token",
+    "x-okta-user-token",
+    "x-otp",
+    "x-github-otp",
+    "x-signature",
+    "x-hmac",
+    "x-hmac-signature",
+    "x-wsse",
+    "x-original-cookie",
+    "set-cookie2",
+    "cookie2",
+];
+
+/// Field names (of query, form, JSON, XML, multipart and cookies) whose value is a credential. `*` means: ends so.
+pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
+    "*password",
+    "*passwd",
+    "*passphrase",
+    "*passcode",
+    "*pass_word",
+    "pass",
+    "*_userpass",
+    "*dbpass",
+    "*pwd",
+    "pw",
+    "pword",
+    "*password_confirmation",
+    "*password_confirm",
+    "*password_again",
+    "*password_repeat",
+    "*password_hash",
+    "*password_digest",
+    "*password_salt",
+    "*password_plain",
+    "*passwort",
+    "kennwort",
+    "contrasena",
+    "mot_de_passe",
+    "motdepasse",
+    "senha",
+    "*secret",
+    "*secret_key",
+    "*secret_access_key",
+    "*secret_token",
+    "*secret_string",
+    "*secret_id",
+    "*client_secret",
+    "*secret_value",
+    "*token",
+    "*token_secret",
+    "*access_token",
+    "*refresh_token",
+    "*id_token",
+    "*auth_token",
+    "*csrf",
+    "*xsrf",
+    "csrfmiddlewaretoken",
+    "authenticity_token",
+    "__RequestVerificationToken",
+    "jwt",
+    "*jwt_token",
+    "bearer",
+    "*api_key",
+    "*access_key",
+    "*access_key_id",
+    "*private_key",
+    "*signing_key",
+    "*encryption_key",
+    "*session_key",
+    "*shared_key",
+    "*master_key",
+    "*license_key",
+    "*account_key",
+    "*auth_key",
+    "*subscription_key",
+    "*consumer_key",
+    "*ssh_key",
+    "*connection_string",
+    "authorization",
+    "proxy_authorization",
+    "auth",
+    "authentication",
+    "cookie",
+    "set-cookie",
+    "*credential",
+    "*credentials",
+    "creds",
+    "session",
+    "*session_id",
+    "sid",
+    "phpsessid",
+    "jsessionid",
+    "aspsessionid",
+    "connect.sid",
+    "assertion",
+    "client_assertion",
+    "saml_response",
+    "saml_request",
+    "saml_assertion",
+    "code_verifier",
+    "device_code",
+    "signature",
+    "sig",
+    "hmac",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-goog-signature",
+    "x-goog-credential",
+    "otp",
+    "*otp_code",
+    "totp",
+    "hotp",
+    "*one_time_password",
+    "*mfa_code",
+    "*two_factor_code",
+    "*verification_code",
+    "*recovery_code",
+    "*backup_code",
+    "*security_code",
+    "*security_answer",
+    "*secret_answer",
+    "pin",
+    "*pin_code",
+    "*card_pin",
+    "cvv",
+    "cvc",
+    "csc",
+    "*card_cvv",
+    "*card_cvc",
+    "*cvv_code",
+    "*cvc_code",
+    "*cvv2",
+    "*cvc2",
+    "seed_phrase",
+    "*mnemonic",
+];
+
+/// Field names whose value of nine digits is a US social security number.
+pub(crate) const SSN_FIELDS: &[&str] = &[
+    "*ssn",
+    "*social_security",
+    "*social_security_number",
+    "*social_security_no",
+    "*social_security_num",
+    "*socsec",
+    "*ssn_number",
+    "*tax_id",
+    "*taxpayer_id",
+    "*itin",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Names {
+        let mut names = Names::new();
+        for name in CREDENTIAL_FIELDS.iter().chain(CREDENTIAL_HEADERS) {
+            assert!(names.add(name, Meaning::Secret(KindId(0))), "{name}");
+        }
+        names
+    }
+
+    #[test]
+    fn case_and_separators_do_not_matter() {
+        let names = credentials();
+        for name in [
+            "password",
+            "Password",
+            "PASS-WORD",
+            "new_password",
+            "newPassword2",
+            "user.password",
+            "user[password]",
+            "x-api-key",
+            "apiKey",
+            "API_KEY",
+            "accessToken",
+            "X-Amz-Security-Token",
+            "client-secret",
+            "pin",
+            "cvv",
+            "CVV2",
+            "aws_secret_access_key",
+            "SecretAccessKey",
+            "__csrf",
+            "pw",
+            "PW",
+            "AspSessionId",
+        ] {
+            assert!(names.meaning(name.as_bytes()).is_some(), "{name}");
+        }
+        let long = format!("{}password", "x".repeat(1000));
+        assert!(names.meaning(long.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn other_names_are_left_alone() {
+        let names = credentials();
+        for name in [
+            "",
+            "_",
+            "id",
+            "name",
+            "compass",
+            "passenger",
+            "spin",
+            "shipping",
+            "host",
+            "connection",
+            "content-type",
+            "monkey",
+            "key",
+            "signatures",
+            "tokens_used",
+            "author",
+            "accept",
+            "user-agent",
+            "tokenize",
+            "secretary",
+            "2",
+            "-2",
+            "etag",
+        ] {
+            assert!(names.meaning(name.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn exceptions_come_first() {
+        let mut names = Names::new();
+        assert!(names.add("next_page_token", Meaning::Harmless));
+        assert!(names.add("*token", Meaning::Secret(KindId(3))));
+        assert_eq!(names.meaning(b"nextPageToken"), Some(Meaning::Harmless));
+        assert_eq!(names.meaning(b"pageToken"), Some(Meaning::Secret(KindId(3))));
+        assert!(!names.add("--", Meaning::Harmless));
+        assert!(!names.add("*", Meaning::Harmless));
+        assert!(!names.add("*id", Meaning::Harmless));
+    }
+}

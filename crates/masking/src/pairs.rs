@@ -1,0 +1,188 @@
+//! `name=value` and `name: value` in any text: logs, JSON within strings, URLs within values, what no parser understood.
+//!
+//! Also the user information of URLs (`scheme://user:password@host`).
+
+use crate::names::{Meaning, Names};
+use crate::policy::KindId;
+
+/// The longest name looked at.
+const MAX_NAME: usize = 64;
+/// Blanks allowed around the separator.
+const MAX_BLANKS: usize = 16;
+/// Quotes and backslashes allowed around the separator.
+const MAX_QUOTES: usize = 8;
+/// The longest user information of a URL.
+const MAX_USERINFO: usize = 512;
+
+/// A value whose name says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// The value; empty if it is an object or array, or nothing.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) meaning: Meaning,
+}
+
+/// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far
+/// pairs have been found.
+#[inline]
+pub(crate) fn at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize, done: &mut usize) -> Option<Pair> {
+    if at < *done {
+        return None;
+    }
+    // Mostly a quote is in front of it, and the name in front of that; or the name alone.
+    let near = match text[..at].last() {
+        Some(b'"') => at - 1,
+        _ => at,
+    };
+    let is_url = text.get(at + 1) == Some(&b'/');
+    match text[..near].last() {
+        Some(letter) if letter.is_ascii_alphabetic() && !is_url && !names.may_end(&text[*done..near]) => return None,
+        // A time of the day: numbers alone name nothing.
+        Some(digit) if digit.is_ascii_digit() => {
+            let run = text[*done..near].iter().rev().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+            if run == 2 && near >= *done + 4 {
+                let [before, in_front] = [text[near - 4], text[near - 3]];
+                if in_front == b':' || in_front == b' ' || in_front == b'T' && before.is_ascii_digit() {
+                    return None;
+                }
+            }
+        }
+        _ => {}
+    }
+    slowly_at(names, credentials, text, at, done)
+}
+
+fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize, done: &mut usize) -> Option<Pair> {
+    if text[at] == b':' && text.get(at + 1..at + 3) == Some(b"//") {
+        let len = userinfo_len(&text[at + 3..])?;
+        let meaning = Meaning::Secret(credentials?);
+        *done = at + 3 + len;
+        return Some(Pair { start: at + 3, end: *done, meaning });
+    }
+    let name_end = name_end(text, *done, at);
+    if !names.may_end(&text[*done..name_end]) {
+        return None;
+    }
+    let is_name = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
+    };
+    let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is_name(byte)).count();
+    let meaning = names.meaning(&text[name_end - len..name_end]).filter(|meaning| *meaning != Meaning::Harmless)?;
+    let (start, end) = value(text, at);
+    if is_secret(&text[start..end]) {
+        *done = end;
+    }
+    Some(Pair { start, end, meaning })
+}
+
+/// Where the name ends whose separator is at `at`.
+fn name_end(text: &[u8], floor: usize, at: usize) -> usize {
+    let mut end = at;
+    let mut back = |most: usize, is: fn(u8) -> bool| {
+        for _ in 0..most {
+            if end <= floor || !is(text[end - 1]) {
+                break;
+            }
+            end -= 1;
+        }
+    };
+    back(MAX_BLANKS, |byte| byte.is_ascii_whitespace());
+    back(MAX_QUOTES, |byte| matches!(byte, b'"' | b'\'' | b'\\' | b'`'));
+    end
+}
+
+/// The value behind the separator at `at`.
+fn value(text: &[u8], at: usize) -> (usize, usize) {
+    let mut start = at + 1;
+    let mut skip = |most: usize, is: fn(u8) -> bool| {
+        let count = text[start..].iter().take(most).take_while(|byte| is(**byte)).count();
+        start += count;
+        count
+    };
+    // `:=`, `=>`, `==`.
+    skip(2, |byte| matches!(byte, b'=' | b'>' | b':'));
+    let blanks = skip(MAX_BLANKS, |byte| byte.is_ascii_whitespace());
+    let escapes = skip(MAX_QUOTES, |byte| byte == b'\\');
+    let rest = &text[start..];
+    match rest.first() {
+        Some(quote @ (b'"' | b'\'' | b'`')) => (start + 1, start + 1 + quoted_len(&rest[1..], *quote, escapes > 0)),
+        // Brackets hold values of their own.
+        Some(b'{' | b'[') => (start, start),
+        _ => {
+            let header_like = text[at] == b':' && blanks > 0;
+            let ends = |byte: u8| {
+                matches!(byte, b'\r' | b'\n' | b'"' | b'<' | b'>' | b',' | b'}' | b']' | 0)
+                    || !header_like && matches!(byte, b' ' | b'\t' | b'&' | b';' | b'\'' | b')' | b'\\' | b'#')
+            };
+            (start, start + rest.iter().position(|byte| ends(*byte)).unwrap_or(rest.len()))
+        }
+    }
+}
+
+/// How long a quoted text is. Within a text that is itself escaped, the first such quote ends it, with the backslashes
+/// in front of it.
+fn quoted_len(text: &[u8], quote: u8, is_escaped: bool) -> usize {
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| memchr::memchr2(quote, b'\\', rest)) {
+        let at = from + at;
+        if text[at] == quote || is_escaped {
+            return at;
+        }
+        from = at + 2;
+    }
+    text.len()
+}
+
+/// Whether there is anything to hide.
+pub(crate) fn is_secret(value: &[u8]) -> bool {
+    !matches!(value.trim_ascii(), b"" | b"null" | b"true" | b"false" | b"None" | b"undefined")
+}
+
+/// How long the user information is that a URL's authority starts with.
+pub(crate) fn userinfo_len(authority: &[u8]) -> Option<usize> {
+    let window = authority.get(..MAX_USERINFO).unwrap_or(authority);
+    let ends = |byte: &u8| {
+        matches!(byte, b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b'\\') || byte.is_ascii_whitespace()
+    };
+    let end = window.iter().position(ends).unwrap_or(window.len());
+    memchr::memrchr(b'@', &window[..end]).filter(|len| *len > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<&str> {
+        let mut names = Names::new();
+        for name in ["*password", "*token", "pin", "authorization"] {
+            names.add(name, Meaning::Secret(KindId(1)));
+        }
+        let mut done = 0;
+        let signs = text.match_indices([':', '=']).map(|(sign, _)| sign);
+        let pairs = signs.filter_map(|sign| at(&names, Some(KindId(1)), text.as_bytes(), sign, &mut done));
+        pairs.map(|pair| &text[pair.start..pair.end]).filter(|value| is_secret(value.as_bytes())).collect()
+    }
+
+    #[test]
+    fn values_are_found_by_their_names() {
+        assert_eq!(found("user=a password=b c"), ["b"]);
+        assert_eq!(found("password: correct horse\nx"), ["correct horse"]);
+        assert_eq!(found(r#"{"newPassword": "a\"b", "pin":1234}"#), [r#"a\"b"#, "1234"]);
+        assert_eq!(found(r#"{\"password\":\"secret\",\"x\":1}"#), ["secret"]);
+        assert_eq!(found("https://h/?token=abc&x=1#f"), ["abc"]);
+        assert_eq!(found("Authorization: Bearer xyz\r\nA: b"), ["Bearer xyz"]);
+        assert_eq!(found("postgres://me:hunter2@db/x"), ["me:hunter2"]);
+        assert_eq!(found("password => 'x y'"), ["x y"]);
+        assert_eq!(found("password='unclosed"), ["unclosed"]);
+    }
+
+    #[test]
+    fn others_are_left_alone() {
+        for text in
+            ["password=", "password: null", "spin=1", "http://h/a@b", "x:y=z", "password", "=", ":", "token: {}"]
+        {
+            assert!(found(text).is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Hostile content: nothing panics, time is linear, memory and output are bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::*;
+use masking::{Action, Detector, MAX_FINDINGS, Masked, MaskedBody, PathRule, Pattern, Settings, Side};
+use proptest::prelude::*;
+
+const TYPES: &[&str] = &[
+    "application/json",
+    "text/xml",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=b",
+    "text/plain",
+    "application/json; charset=utf-16",
+    "text/plain; charset=shift_jis",
+    "text/plain; charset=iso-2022-jp",
+    "application/octet-stream",
+    "",
+];
+
+fn everything(action: Action) -> Settings {
+    let mut settings = all(action);
+    settings.patterns.push(Pattern { name: "BOMB".into(), regex: ".*[^A-Z]|[A-Z]{2}".into(), action });
+    settings.patterns.push(Pattern { name: "WHOLE".into(), regex: "^[0-9]{5}$".into(), action });
+    for path in ["$.a[*].b", "$..c..d", "$.*.*"] {
+        settings.paths.push(PathRule { name: "PATH".into(), path: path.into(), action });
+    }
+    settings
+}
+
+/// Masks a body under every content type; the longest output.
+fn longest(settings: &Settings, bytes: &[u8]) -> usize {
+    let mut masker = masker(settings);
+    let mut longest = 0;
+    for content_type in TYPES {
+        for cut in [false, true] {
+            masker.begin();
+            if let MaskedBody::Replaced(out) = masker.body(Side::Request, Some(content_type.as_bytes()), bytes, cut) {
+                longest = longest.max(out.len());
+            }
+            assert!(masker.findings().count() <= MAX_FINDINGS && masker.findings().count() == masker.listed());
+            assert!(masker.found() >= masker.listed() as u64);
+            assert!(masker.findings().all(|finding| finding.field.len() <= 256));
+        }
+    }
+    longest
+}
+
+/// The work for an input twice as long is about twice as much. Counted in output and by the test's own end: a quadratic
+/// reader would take hours for these.
+#[test]
+fn pathological_bodies_end() {
+    let n = 100_000;
+    let settings = all(Action::Hash);
+    let bodies: Vec<Vec<u8>> = vec![
+        b"[".repeat(n),
+        b"{\"a\":".repeat(n / 5),
+        [b"[".repeat(n / 2), b"]".repeat(n / 2)].concat(),
+        b"\"".repeat(n),
+        b"\\".repeat(n),
+        b"\"\\u".repeat(n / 3),
+        b"\\u0031".repeat(n / 6),
+        b"%25".repeat(n / 3),
+        b"&amp;".repeat(n / 5),
+        b"<a>".repeat(n / 3),
+        b"<".repeat(n),
+        b"<a b=".repeat(n / 5),
+        b"<!--".repeat(n / 4),
+        b"</a".repeat(n / 3),
+        b"--b\r\n".repeat(n / 5),
+        b"--b\r\n\r\n--".repeat(n / 9),
+        b"a=".repeat(n / 2),
+        b"password=".repeat(n / 9),
+        b"password:\"".repeat(n / 10),
+        b"@".repeat(n),
+        b"a@".repeat(n / 2),
+        b"a@a.".repeat(n / 4),
+        b":".repeat(n),
+        b"a:".repeat(n / 2),
+        b"::1 ".repeat(n / 4),
+        b"1".repeat(n),
+        b"1 ".repeat(n / 2),
+        b"1111-".repeat(n / 5),
+        b"4111 1111 1111 1111 ".repeat(n / 20),
+        b"DE89".repeat(n / 4),
+        b"+1 ".repeat(n / 3),
+        b"1.".repeat(n / 2),
+        b"eyJ".repeat(n / 3),
+        b"eyJhbGciOiJ.eyJ.".repeat(n / 16),
+        b"AKIA".repeat(n / 4),
+        b"AKIAAAAAAAAAAAAAAAAA ".repeat(n / 21),
+        b"-----BEGIN".repeat(n / 10),
+        b"-----BEGIN PRIVATE KEY-----".repeat(n / 27),
+        b"\0".repeat(n),
+        b"a\0".repeat(n / 2),
+        b"\0a".repeat(n / 2),
+        b"a\0\0\0".repeat(n / 4),
+        b"://a@".repeat(n / 5),
+        b"\xff\xfe".repeat(n / 2),
+        b"\x1b$B".repeat(n / 3),
+        b"\x81".repeat(n),
+        b"{\"a\":1}\n".repeat(n / 8),
+        b" ".repeat(n),
+    ];
+    for body in bodies {
+        let out = longest(&settings, &body);
+        assert!(out <= 32 * body.len(), "{:?}: {out}", String::from_utf8_lossy(&body[..10]));
+    }
+}
+
+#[test]
+fn secrets_below_a_hundred_thousand_levels_are_masked() {
+    let deep = format!(
+        "{}{{\"password\":\"hunter22\",\"c\":\"4111 1111 1111 1111\"}}{}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let mut masker = masker(&all(Action::Redact));
+    let MaskedBody::Replaced(out) = masker.body(Side::Request, Some(b"application/json"), deep.as_bytes(), false)
+    else {
+        panic!()
+    };
+    let out = String::from_utf8_lossy(out);
+    assert!(!out.contains("hunter22") && !out.contains("4111"));
+    assert_eq!(out.matches(']').count(), 100_000);
+}
+
+#[test]
+fn expressions_made_to_be_slow_end() {
+    let mut settings = everything(Action::Redact);
+    settings.patterns.push(Pattern { name: "X".into(), regex: "(a+)+b|(x*x*)*y".into(), action: Action::Redact });
+    for body in [vec![b'a'; 20_000], vec![b'A'; 20_000], vec![b'x'; 20_000], b"aA1 ".repeat(5_000)] {
+        assert!(longest(&settings, &body) <= 32 * body.len());
+    }
+}
+
+/// Containers under a secret's name are masked whole, however the survey got to know of them.
+#[test]
+fn containers_under_a_secret_name() {
+    let mut masker = credentials();
+    for text in [
+        r#"{"password":["one-secret",{"deep":"two-secret"}],"x":1}"#,
+        r#"{"secret" : {"a":12345678,"b":["three-secret"]}}"#,
+        r#"{"p\u0061ssword":{"a":"one-secret"}}"#,
+        "<a><password><b>one-secret</b></password></a>",
+        "<input value=\"one-secret\" name='password'/>",
+        "<entry key='api_key'>one-secret</entry>",
+    ] {
+        let MaskedBody::Replaced(out) = masker.body(Side::Request, None, text.as_bytes(), false) else {
+            panic!("{text}")
+        };
+        let out = String::from_utf8_lossy(out);
+        assert!(!out.contains("-secret") && !out.contains("12345678"), "{out}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn anything_is_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400), name in ".{0,20}") {
+        let settings = everything(Action::Fpe);
+        prop_assert!(longest(&settings, &bytes) <= 64 * bytes.len().max(8));
+        let mut masker = masker(&settings);
+        let _ = masker.header(Side::Request, name.as_bytes(), &bytes).or(&bytes).len();
+        let _ = masker.header(Side::Request, b"cookie", &bytes).or(&bytes).len();
+        let _ = masker.header(Side::Response, b"set-cookie", &bytes).or(&bytes).len();
+        let _ = masker.header(Side::Response, b"authorization", &bytes).or(&bytes).len();
+        let _ = masker.header(Side::Response, b"location", &bytes).or(&bytes).len();
+        let _ = masker.target(&bytes).or(&bytes).len();
+    }
+
+    #[test]
+    fn anything_that_looks_like_structure_is_survived(
+        parts in proptest::collection::vec(proptest::sample::select(vec![
+            "{", "}", "[", "]", "\"", ":", ",", "\\", "\\u00", "31", "password", "<", ">", "/", "!--", "-->", "<![CDATA[", "&", ";", "#x3", "=",
+            "%", "4", "+", "@", ".", "a", "4111 1111 1111 1111", "eyJhbGciOiJIUzI1NiJ9.eyJ", "\r\n", "--b", "\0", "é", " ", "-----BEGIN PRIVATE KEY-----",
+            "null", "1e5", "::", "fe80", "DE89370400440532013000", "123-45-6789", "x@y.zz", "ssn", "?", "'",
+        ]), 0..60),
+        cut in any::<bool>(),
+    ) {
+        let text = parts.concat();
+        for action in [Action::Redact, Action::KeepLast(4), Action::Fpe] {
+            let mut masker = masker(&everything(action));
+            for content_type in TYPES {
+                let body = masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), cut);
+                if let MaskedBody::Replaced(out) = body {
+                    prop_assert!(memchr::memmem::find(out, b"4111 1111 1111 1111").is_none(), "{}", String::from_utf8_lossy(out));
+                } else if text.contains(" 4111 1111 1111 1111 ") {
+                    prop_assert!(false, "kept: {text}");
+                }
+            }
+            let target = masker.target(text.as_bytes());
+            prop_assert!(!matches!(target, Masked::Kept) || !text.contains("/4111 1111 1111 1111/"));
+        }
+    }
+}
+
+/// Nothing is allocated for records without secrets once the buffers have grown.
+#[test]
+fn clean_values_allocate_nothing() {
+    let settings = Settings {
+        detectors: Detector::ALL.into_iter().map(|detector| (detector, Action::Hash)).collect(),
+        ..all(Action::Hash)
+    };
+    let mut masker = masker(&settings);
+    let json = format!("[{}]", "{\"id\":4711,\"at\":\"2026-11-21T01:07:53Z\",\"remark\":\"caf\\u00e9 50% \\\"off\\\"\",\"url\":\"https://h/a%20b\"},".repeat(50) + "1");
+    let xml = "<a><b c=\"1\">x &amp; y</b></a>".repeat(50);
+    let mut record = |i: u32| {
+        masker.begin();
+        for (name, value) in
+            [("host", "api.example.org"), ("user-agent", "curl/8"), ("accept", "*/*"), ("x-any", "one two")]
+        {
+            assert_eq!(masker.header(Side::Request, name.as_bytes(), value.as_bytes()), Masked::Kept);
+        }
+        assert_eq!(masker.target(b"/v1/orders/4711?page=2&q=a%20b+c"), Masked::Kept);
+        assert_eq!(masker.body(Side::Request, Some(b"application/json"), json.as_bytes(), false), MaskedBody::Kept);
+        assert_eq!(masker.body(Side::Request, Some(b"text/xml"), xml.as_bytes(), false), MaskedBody::Kept);
+        assert_eq!(
+            masker.body(Side::Request, Some(b"application/x-www-form-urlencoded"), b"a=b+c&d=%20", false),
+            MaskedBody::Kept
+        );
+        assert_eq!(masker.body(Side::Response, None, &i.to_be_bytes(), false), MaskedBody::Kept);
+    };
+    record(1);
+    record(2);
+    let counted = allocation_counter::measure(|| record(3));
+    assert_eq!(counted.count_total, 0, "allocations");
+}

@@ -1,0 +1,384 @@
+//! From a reading thread to the workers: copied segments, in batches, by flow.
+//!
+//! A flow always goes to the same worker, both directions alike, and a worker sees what one reading thread gave it in the
+//! order in which it was read. Batches are reused.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use decap::{Direction, FlowKey, Segment, SeqNum, TcpFlags, Timestamp, TunnelPath};
+use foldhash::quality::FixedState;
+
+use crate::pipeline::Segments;
+
+/// Payload bytes at which a batch is full.
+const BATCH_BYTES: usize = 256 << 10;
+/// Segments at which a batch is full.
+const BATCH_SEGMENTS: usize = 1_024;
+/// Distinct tunnel paths at which a batch is full: they are large, and a hostile capture may change them every frame.
+const BATCH_PATHS: usize = 128;
+/// How many of a batch's latest paths a segment's path is compared with.
+const RECENT_PATHS: usize = 4;
+
+/// Copied segments on their way to a worker.
+#[derive(Debug, Default)]
+pub struct Batch {
+    headers: Vec<Header>,
+    /// All payloads, one after the other.
+    bytes: Vec<u8>,
+    paths: Vec<TunnelPath>,
+    /// Packet time has passed, after all segments of the batch.
+    tick: Option<Timestamp>,
+}
+
+/// A segment without its payload and path, which lie in the batch.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    at: Timestamp,
+    key: FlowKey,
+    direction: Direction,
+    seq: SeqNum,
+    ack: SeqNum,
+    flags: TcpFlags,
+    window: u16,
+    ip_id: u16,
+    payload_end: u32,
+    missing: u32,
+    path: u32,
+}
+
+impl Batch {
+    fn push(&mut self, segment: &Segment<'_>) {
+        let recent = self.paths.len().saturating_sub(RECENT_PATHS);
+        let path = match self.paths[recent..].iter().position(|path| path == segment.path) {
+            Some(place) => recent + place,
+            None => {
+                self.paths.push(segment.path.clone());
+                self.paths.len() - 1
+            }
+        };
+        self.bytes.extend_from_slice(segment.payload);
+        self.headers.push(Header {
+            at: segment.at,
+            key: segment.key,
+            direction: segment.direction,
+            seq: segment.seq,
+            ack: segment.ack,
+            flags: segment.flags,
+            window: segment.window,
+            ip_id: segment.ip_id,
+            // A batch holds less than BATCH_BYTES and one payload of a datagram: far below 4 GiB.
+            payload_end: self.bytes.len() as u32,
+            missing: segment.missing,
+            path: path as u32,
+        });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.tick.is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.headers.len() >= BATCH_SEGMENTS || self.bytes.len() >= BATCH_BYTES || self.paths.len() >= BATCH_PATHS
+    }
+
+    /// Gives the segments on, and then the tick.
+    pub(crate) fn replay(&self, lane: &mut impl Segments) {
+        let mut start = 0;
+        for header in &self.headers {
+            let end = header.payload_end as usize;
+            lane.push(&Segment {
+                at: header.at,
+                key: header.key,
+                direction: header.direction,
+                seq: header.seq,
+                ack: header.ack,
+                flags: header.flags,
+                window: header.window,
+                ip_id: header.ip_id,
+                payload: &self.bytes[start..end],
+                missing: header.missing,
+                path: &self.paths[header.path as usize],
+            });
+            start = end;
+        }
+        if let Some(now) = self.tick {
+            lane.tick(now);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.headers.clear();
+        self.bytes.clear();
+        self.paths.clear();
+        self.tick = None;
+    }
+}
+
+/// The worker, of `workers`, that a flow belongs to. The same for both directions, in every process and on every run:
+/// whoever replays one capture twice finds the same flows together.
+#[must_use]
+pub fn worker_of(key: &FlowKey, workers: usize) -> usize {
+    let hash = FixedState::with_seed(0).hash_one(key);
+    // The upper bits of the product spread evenly over any number of workers, without a division.
+    ((u128::from(hash) * workers as u128) >> 64) as usize
+}
+
+/// What a reading thread does when a worker cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It waits: a file can.
+    Wait,
+    /// It drops the batch and counts it: a mirror cannot wait, and what the kernel would drop instead has no name.
+    Drop,
+}
+
+/// Segments that no worker could take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub segments: u64,
+    /// Their captured payload bytes.
+    pub payload_bytes: u64,
+}
+
+/// A reading thread's way to the workers.
+#[derive(Debug)]
+pub struct Dispatcher {
+    senders: Vec<Sender<Batch>>,
+    filling: Vec<Batch>,
+    emptied: Receiver<Batch>,
+    /// An empty batch that was taken and not needed.
+    spare: Option<Batch>,
+    when_full: WhenFull,
+    is_stopped: Arc<AtomicBool>,
+    refused: Refused,
+}
+
+/// A worker's end.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    /// What is to be worked off; closed when every dispatcher is gone.
+    pub batches: Receiver<Batch>,
+    /// Where emptied batches go. A batch that finds no room is freed.
+    pub give_back: Sender<Batch>,
+}
+
+impl Dispatcher {
+    /// A dispatcher to `workers` workers (at least 1), of whose batches `queued` may wait for each; and the workers' ends.
+    /// With `is_stopped` set nothing further is of use.
+    #[must_use]
+    pub fn new(workers: usize, queued: usize, when_full: WhenFull, is_stopped: Arc<AtomicBool>) -> (Self, Vec<Inbox>) {
+        let workers = workers.max(1);
+        let (give_back, emptied) = bounded(workers * (queued + 2));
+        let (senders, inboxes) = (0..workers)
+            .map(|_| {
+                let (sender, batches) = bounded(queued);
+                (sender, Inbox { batches, give_back: give_back.clone() })
+            })
+            .unzip();
+        (Self::with(senders, emptied, when_full, is_stopped), inboxes)
+    }
+
+    fn with(
+        senders: Vec<Sender<Batch>>,
+        emptied: Receiver<Batch>,
+        when_full: WhenFull,
+        is_stopped: Arc<AtomicBool>,
+    ) -> Self {
+        let filling = senders.iter().map(|_| Batch::default()).collect();
+        Self { senders, filling, emptied, spare: None, when_full, is_stopped, refused: Refused::default() }
+    }
+
+    /// Another thread's way to the same workers, with counts of its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::with(self.senders.clone(), self.emptied.clone(), self.when_full, Arc::clone(&self.is_stopped))
+    }
+
+    /// Hands on what is gathered so far.
+    pub fn flush(&mut self) {
+        for worker in 0..self.senders.len() {
+            if !self.filling[worker].is_empty() {
+                self.send(worker);
+            }
+        }
+    }
+
+    /// Hands on what is gathered, waiting for the workers if need be: reading is over.
+    pub fn finish(&mut self) {
+        self.when_full = WhenFull::Wait;
+        self.flush();
+    }
+
+    /// What no worker could take.
+    #[must_use]
+    pub const fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    fn send(&mut self, worker: usize) {
+        let next = self.spare.take().or_else(|| self.emptied.try_recv().ok()).unwrap_or_default();
+        let batch = std::mem::replace(&mut self.filling[worker], next);
+        let is_gone = match self.when_full {
+            WhenFull::Wait => self.senders[worker].send(batch).is_err(),
+            WhenFull::Drop => match self.senders[worker].try_send(batch) {
+                Ok(()) => false,
+                Err(TrySendError::Full(mut batch)) => {
+                    self.refused.segments += batch.headers.len() as u64;
+                    self.refused.payload_bytes += batch.bytes.len() as u64;
+                    batch.clear();
+                    self.spare = Some(batch);
+                    false
+                }
+                Err(TrySendError::Disconnected(_)) => true,
+            },
+        };
+        if is_gone {
+            // The worker is gone; whoever joins it says so. Until then nothing further is worth reading.
+            self.is_stopped.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Segments for Dispatcher {
+    fn push(&mut self, segment: &Segment<'_>) {
+        let worker = worker_of(&segment.key, self.senders.len());
+        let batch = &mut self.filling[worker];
+        batch.push(segment);
+        if batch.is_full() {
+            self.send(worker);
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        for worker in 0..self.senders.len() {
+            self.filling[worker].tick = Some(now);
+            self.send(worker);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decap::{Domain, Endpoint};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoint(ip: u32, port: u16) -> Endpoint {
+        Endpoint { ip: std::net::Ipv4Addr::from(ip).into(), port }
+    }
+
+    /// Keeps owned copies of what it is given.
+    #[derive(Default)]
+    struct Collected {
+        segments: Vec<(FlowKey, u32, Vec<u8>, TunnelPath)>,
+        ticks: Vec<(usize, Timestamp)>,
+    }
+
+    impl Segments for Collected {
+        fn push(&mut self, segment: &Segment<'_>) {
+            self.segments.push((segment.key, segment.seq.0, segment.payload.to_vec(), segment.path.clone()));
+        }
+
+        fn tick(&mut self, now: Timestamp) {
+            self.ticks.push((self.segments.len(), now));
+        }
+
+        fn is_stopped(&self) -> bool {
+            false
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_gives_back_what_was_put_in(
+            segments in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40), 0_u16..6), 0..60),
+        ) {
+            let mut batch = Batch::default();
+            let mut expected = Collected::default();
+            for (n, (port, payload, vlan)) in segments.iter().enumerate() {
+                let (key, direction) = FlowKey::new(endpoint(1, *port), endpoint(2, 80), Domain::GLOBAL);
+                let mut path = TunnelPath::default();
+                path.vlans.push(*vlan);
+                let segment = Segment {
+                    at: Timestamp::from_nanos(n as u64),
+                    key,
+                    direction,
+                    seq: SeqNum(n as u32),
+                    ack: SeqNum(0),
+                    flags: TcpFlags(TcpFlags::ACK),
+                    window: 1,
+                    ip_id: 2,
+                    payload,
+                    missing: 0,
+                    path: &path,
+                };
+                batch.push(&segment);
+                expected.push(&segment);
+            }
+            batch.tick = Some(Timestamp::from_nanos(7));
+            expected.tick(Timestamp::from_nanos(7));
+            let mut given_back = Collected::default();
+            batch.replay(&mut given_back);
+            prop_assert_eq!(&given_back.segments, &expected.segments);
+            prop_assert_eq!(&given_back.ticks, &expected.ticks);
+            batch.clear();
+            let mut nothing = Collected::default();
+            batch.replay(&mut nothing);
+            prop_assert!(nothing.segments.is_empty() && nothing.ticks.is_empty());
+        }
+
+        #[test]
+        fn both_directions_go_to_one_worker(a: u32, b: u32, port: u16, workers in 1_usize..64) {
+            let (client, server) = (endpoint(a, port), endpoint(b, 80));
+            let (there, _) = FlowKey::new(client, server, Domain::GLOBAL);
+            let (back, _) = FlowKey::new(server, client, Domain::GLOBAL);
+            prop_assert_eq!(worker_of(&there, workers), worker_of(&back, workers));
+            prop_assert!(worker_of(&there, workers) < workers);
+        }
+    }
+
+    #[test]
+    fn flows_spread_evenly() {
+        let mut loads = [0_u32; 7];
+        for n in 0..7_000 {
+            let (key, _) = FlowKey::new(endpoint(0x0a00_0001, 1_024 + n), endpoint(0x0a00_0002, 80), Domain::GLOBAL);
+            loads[worker_of(&key, loads.len())] += 1;
+        }
+        assert!(loads.iter().all(|load| (850..1_150).contains(load)), "{loads:?}");
+    }
+
+    #[test]
+    fn hostile_paths_fill_a_batch() {
+        let (key, direction) = FlowKey::new(endpoint(1, 2), endpoint(3, 4), Domain::GLOBAL);
+        let mut batch = Batch::default();
+        let mut pushed = 0;
+        while !batch.is_full() {
+            let mut path = TunnelPath::default();
+            path.vlans.push(pushed);
+            pushed += 1;
+            batch.push(&Segment {
+                at: Timestamp::ZERO,
+                key,
+                direction,
+                seq: SeqNum(0),
+                ack: SeqNum(0),
+                flags: TcpFlags(0),
+                window: 0,
+                ip_id: 0,
+                payload: &[],
+                missing: 0,
+                path: &path,
+            });
+        }
+        assert_eq!(usize::from(pushed), BATCH_PATHS);
+    }
+}

@@ -1,0 +1,167 @@
+//! Conditions on header fields: all names and values of a message's fields, gone through once.
+
+use std::collections::BTreeMap;
+
+use super::facts::Fields;
+use super::sets::{Bits, MAX_RULES};
+use super::settings::{HeaderCondition, HeaderTest};
+use super::text_index::{TextIndex, TextIndexBuilder};
+
+/// Conditions on the fields of a message, each of a rule.
+#[derive(Debug, Default)]
+pub(super) struct HeaderIndex {
+    /// Sorted by the length of the name.
+    names: Vec<NamedField>,
+    /// The lengths of the names, as bits; 63 stands for that and more.
+    lengths: u64,
+    /// The conditions that hold of a message without any field.
+    absent: Bits,
+    /// The conditions of each rule that has any.
+    rules: Vec<(usize, Bits)>,
+}
+
+#[derive(Debug)]
+struct NamedField {
+    /// In lower case.
+    name: Box<[u8]>,
+    present: Bits,
+    absent: Bits,
+    values: TextIndex,
+}
+
+/// Collects conditions.
+#[derive(Debug, Default)]
+pub(super) struct HeaderIndexBuilder {
+    names: BTreeMap<Vec<u8>, (Bits, Bits, TextIndexBuilder)>,
+    rules: BTreeMap<usize, Bits>,
+    conditions: usize,
+}
+
+impl HeaderIndexBuilder {
+    /// Adds a condition of a rule; each one has to hold.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn add(&mut self, condition: &HeaderCondition, rule: usize) -> Result<(), String> {
+        let HeaderCondition { name, test } = condition;
+        let is_token = |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(format!("`{name}` is no name of a header: write it as in a request, without the colon"));
+        }
+        let number = self.conditions;
+        if number >= MAX_RULES {
+            return Err(format!("more than {MAX_RULES} conditions on headers"));
+        }
+        self.conditions += 1;
+        let (present, absent, values) = self.names.entry(name.to_ascii_lowercase().into_bytes()).or_default();
+        match test {
+            HeaderTest::Present => present.insert(number),
+            HeaderTest::Absent => absent.insert(number),
+            HeaderTest::Value(patterns) if patterns.is_empty() => {
+                return Err(format!("no value is given for `{name}`: leave it away, or say whether it is present"));
+            }
+            HeaderTest::Value(patterns) => patterns.iter().try_for_each(|pattern| values.add(pattern, number))?,
+        }
+        self.rules.entry(rule).or_default().insert(number);
+        Ok(())
+    }
+
+    /// The index.
+    pub(super) fn build(self) -> HeaderIndex {
+        let mut index = HeaderIndex { rules: self.rules.into_iter().collect(), ..HeaderIndex::default() };
+        for (name, (present, absent, values)) in self.names {
+            index.lengths |= length_bit(name.len());
+            index.absent.add(&absent);
+            index.names.push(NamedField { name: name.into(), present, absent, values: values.build() });
+        }
+        index.names.sort_by_key(|field| field.name.len());
+        index
+    }
+}
+
+impl HeaderIndex {
+    /// Adds to `found` the rules among `wanted` all of whose conditions hold.
+    pub(super) fn find(&self, fields: &dyn Fields, wanted: &Bits, found: &mut Bits) {
+        let mut holding = self.absent;
+        fields.each(&mut |name, value| {
+            if self.lengths & length_bit(name.len()) == 0 {
+                return;
+            }
+            let first = self.names.partition_point(|field| field.name.len() < name.len());
+            let same_length = self.names.iter().skip(first).take_while(|field| field.name.len() == name.len());
+            for field in same_length.filter(|field| field.name.eq_ignore_ascii_case(name)) {
+                holding.add(&field.present);
+                holding = holding.minus(&field.absent);
+                field.values.find(value, &mut holding);
+            }
+        });
+        for (rule, conditions) in &self.rules {
+            if wanted.contains(*rule) && holding.holds(conditions) {
+                found.insert(*rule);
+            }
+        }
+    }
+}
+
+const fn length_bit(length: usize) -> u64 {
+    1 << if length < 63 { length } else { 63 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Pattern;
+    use super::*;
+
+    #[test]
+    fn each_condition_of_a_rule_has_to_hold() {
+        let mut builder = HeaderIndexBuilder::default();
+        let condition = |name: &str, test| HeaderCondition { name: name.to_owned(), test };
+        let value = |text: &str| HeaderTest::Value(vec![Pattern::Glob(text.to_owned())]);
+        let long = "x-".repeat(50);
+        for (rule, condition) in [
+            (0, condition("X-Probe", HeaderTest::Present)),
+            (1, condition("x-probe", HeaderTest::Absent)),
+            (2, condition("User-Agent", value("kube-probe/*"))),
+            (2, condition("X-PROBE", HeaderTest::Present)),
+            (3, condition("accept", value("a*"))),
+            (3, condition("accept", value("*b"))),
+            (4, condition(&long, HeaderTest::Present)),
+        ] {
+            builder.add(&condition, rule).unwrap();
+        }
+        let index = builder.build();
+        let found = |fields: &[(&str, &str)]| {
+            let mut found = Bits::NONE;
+            index.find(&fields.to_vec(), &Bits::below(10), &mut found);
+            (0..10).filter(|rule| found.contains(*rule)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[]), [1]);
+        assert_eq!(found(&[("x-PROBE", "")]), [0]);
+        assert_eq!(found(&[("user-agent", "kube-probe/1.30")]), [1]);
+        assert_eq!(found(&[("user-agent", "kube-probe/1.30"), ("X-Probe", "1")]), [0, 2]);
+        assert_eq!(found(&[("user-agent", "curl"), ("X-Probe", "1"), ("x-probe", "2")]), [0]);
+        assert_eq!(found(&[("accept", "a"), ("accept", "b")]), [1, 3], "any field of the name will do");
+        assert_eq!(found(&[(&long, "x")]), [1, 4]);
+        let mut none = Bits::NONE;
+        index.find(&Vec::<(&str, &str)>::new(), &Bits::below(1), &mut none);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn slips_are_told() {
+        let mut builder = HeaderIndexBuilder::default();
+        for (name, test, part) in [
+            ("", HeaderTest::Present, "is no name"),
+            ("host:", HeaderTest::Present, "is no name"),
+            ("a b", HeaderTest::Present, "is no name"),
+            ("a", HeaderTest::Value(Vec::new()), "no value"),
+            ("a", HeaderTest::Value(vec![Pattern::Regex("[".to_owned())]), "is no regex"),
+        ] {
+            let error = builder.add(&HeaderCondition { name: name.to_owned(), test }, 0).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        let many = HeaderCondition { name: "a".to_owned(), test: HeaderTest::Present };
+        let errors = (0..MAX_RULES + 5).filter_map(|_| builder.add(&many, 0).err()).collect::<Vec<_>>();
+        assert!(!errors.is_empty() && errors.iter().all(|error| error.contains("more than 512")), "{errors:?}");
+    }
+}

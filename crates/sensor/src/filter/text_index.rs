@@ -1,0 +1,404 @@
+//! Many patterns over one text, looked at once.
+//!
+//! What is a whole text goes into a hash map, what begins or ends one into a sorted list, and the rest into few automata that
+//! are built when the rules are read, within a limit of size. No pattern can make matching worse than linear in the text.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+use regex_automata::dfa::Automaton;
+use regex_automata::dfa::{StartKind, dense};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
+use regex_automata::{Input, MatchKind, meta};
+use regex_syntax::hir::Hir;
+
+use super::glob::{self, Shape};
+use super::sets::Bits;
+use super::settings::Pattern;
+
+/// The longest pattern.
+const LONGEST_PATTERN: usize = 4096;
+/// Bytes that one automaton may take, and what building it may.
+const AUTOMATON_SIZE: usize = 1 << 20;
+const BUILD_SIZE: usize = 4 << 20;
+/// The most expressions with floating gaps that are tried together.
+const MOST_FLOATING: usize = 4;
+
+/// Patterns, each of a rule.
+#[derive(Debug, Default)]
+pub(super) struct TextIndex {
+    anything: Bits,
+    exact: HashMap<Box<[u8]>, Bits, FixedState>,
+    prefixes: Affixes,
+    suffixes: Affixes,
+    automata: Vec<PatternAutomaton>,
+    /// Those whose automaton would be too large: simulated, one by one.
+    large: Vec<(meta::Regex, Bits)>,
+}
+
+/// Collects patterns.
+#[derive(Debug, Default)]
+pub(super) struct TextIndexBuilder {
+    ignores_case: bool,
+    anything: Bits,
+    exact: HashMap<Box<[u8]>, Bits, FixedState>,
+    prefixes: HashMap<Vec<u8>, Bits, FixedState>,
+    suffixes: HashMap<Vec<u8>, Bits, FixedState>,
+    expressions: Vec<(Hir, usize)>,
+    /// Those with gaps that may begin anywhere.
+    floating: Vec<(Hir, usize)>,
+}
+
+impl TextIndexBuilder {
+    /// For texts that come in lower case, if `ignores_case`.
+    pub(super) fn new(ignores_case: bool) -> Self {
+        Self { ignores_case, ..Self::default() }
+    }
+
+    /// Adds a pattern of a rule.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub(super) fn add(&mut self, pattern: &Pattern, rule: usize) -> Result<(), String> {
+        let text = pattern.text();
+        if text.len() > LONGEST_PATTERN {
+            return Err(format!("a pattern of {} bytes: the most is {LONGEST_PATTERN}", text.len()));
+        }
+        let Pattern::Glob(text) = pattern else { return self.add_expression(text, rule) };
+        for shape in glob::read(text, self.ignores_case)? {
+            match shape {
+                Shape::Anything => self.anything.insert(rule),
+                Shape::Exact(text) => self.exact.entry(text.into()).or_default().insert(rule),
+                Shape::Prefix(text) => self.prefixes.entry(text).or_default().insert(rule),
+                Shape::Suffix(text) => self.suffixes.entry(text).or_default().insert(rule),
+                Shape::Expression(text) => self.add_expression(&text, rule)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_expression(&mut self, text: &str, rule: usize) -> Result<(), String> {
+        let syntax = syntax::Config::new()
+            .unicode(false)
+            .utf8(false)
+            .dot_matches_new_line(true)
+            .case_insensitive(self.ignores_case)
+            .nest_limit(100);
+        let parsed = syntax::parse_with(text, &syntax).map_err(|error| format!("`{text}` is no regex: {error}"))?;
+        // What cannot be simulated within the limit cannot be used at all; better said now than when the index is built.
+        simulation(&parsed)
+            .map_err(|error| format!("`{text}` cannot be compiled: {error}; ask for less repetition"))?;
+        let is_anchored = text.starts_with('^') || text.starts_with("\\A");
+        if is_anchored || !text.contains(['*', '+', '{']) {
+            self.expressions.push((parsed, rule));
+        } else {
+            self.floating.push((parsed, rule));
+        }
+        Ok(())
+    }
+
+    /// The index.
+    pub(super) fn build(self) -> TextIndex {
+        let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, floating } = self;
+        let mut index = TextIndex {
+            anything,
+            exact,
+            prefixes: Affixes::new(prefixes),
+            suffixes: Affixes::new(suffixes.into_iter().map(|(mut text, rules)| {
+                text.reverse();
+                (text, rules)
+            })),
+            ..TextIndex::default()
+        };
+        index.add_expressions(&expressions);
+        // An automaton has to tell which of these have begun, in every combination: only a few go together.
+        floating.chunks(MOST_FLOATING).for_each(|few| index.add_expressions(few));
+        index
+    }
+}
+
+impl TextIndex {
+    /// Adds to `found` the rules of the patterns that the text matches.
+    #[inline]
+    pub(super) fn find(&self, text: &[u8], found: &mut Bits) {
+        found.add(&self.anything);
+        if !self.exact.is_empty()
+            && let Some(rules) = self.exact.get(text)
+        {
+            found.add(rules);
+        }
+        if let Some(rules) = self.prefixes.of_text(text) {
+            found.add(rules);
+        }
+        if let Some(rules) = self.suffixes.of_reversed(text) {
+            found.add(rules);
+        }
+        for automaton in &self.automata {
+            automaton.find(text, found);
+        }
+        for (regex, rules) in &self.large {
+            if regex.is_match(Input::new(text).earliest(true)) {
+                found.add(rules);
+            }
+        }
+    }
+
+    /// One automaton for all of them; where that would be too large, for each half.
+    fn add_expressions(&mut self, expressions: &[(Hir, usize)]) {
+        if expressions.is_empty() {
+            return;
+        }
+        if let Some(automaton) = PatternAutomaton::new(expressions) {
+            self.automata.push(automaton);
+        } else if let [(expression, rule)] = expressions {
+            let mut rules = Bits::NONE;
+            rules.insert(*rule);
+            // It was built once when it was added.
+            self.large.extend(simulation(expression).ok().map(|regex| (regex, rules)));
+        } else {
+            let (one, two) = expressions.split_at(expressions.len() / 2);
+            self.add_expressions(one);
+            self.add_expressions(two);
+        }
+    }
+}
+
+fn simulation(expression: &Hir) -> Result<meta::Regex, meta::BuildError> {
+    let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(AUTOMATON_SIZE)).onepass(false);
+    meta::Builder::new().configure(limits).build_from_hir(expression)
+}
+
+/// Several expressions as one automaton that finds all of them in one pass.
+#[derive(Debug)]
+struct PatternAutomaton {
+    dfa: dense::DFA<Vec<u32>>,
+    /// The rule of each pattern.
+    rules: Vec<usize>,
+}
+
+impl PatternAutomaton {
+    /// `None`: it would be too large.
+    fn new(expressions: &[(Hir, usize)]) -> Option<Self> {
+        let patterns: Vec<&Hir> = expressions.iter().map(|(expression, _)| expression).collect();
+        let nfa = thompson::Compiler::new()
+            .configure(
+                thompson::Config::new()
+                    .utf8(false)
+                    .nfa_size_limit(Some(AUTOMATON_SIZE))
+                    .which_captures(thompson::WhichCaptures::None),
+            )
+            .build_many_from_hir(&patterns)
+            .ok()?;
+        // Every match counts, wherever it ends, so no state has to remember which patterns were found before.
+        let config = dense::Config::new()
+            .match_kind(MatchKind::All)
+            .start_kind(StartKind::Unanchored)
+            .dfa_size_limit(Some(AUTOMATON_SIZE))
+            .determinize_size_limit(Some(BUILD_SIZE));
+        let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).ok()?;
+        Some(Self { dfa, rules: expressions.iter().map(|(_, rule)| *rule).collect() })
+    }
+
+    fn find(&self, text: &[u8], found: &mut Bits) {
+        let Ok(mut state) = self.dfa.start_state_forward(&Input::new(text)) else { return };
+        // States in which a match stands while the text goes on are most often followed by themselves.
+        let mut seen = state;
+        for byte in text {
+            state = self.dfa.next_state(state, *byte);
+            if self.dfa.is_special_state(state) && state != seen {
+                if self.dfa.is_dead_state(state) {
+                    return;
+                }
+                seen = state;
+                self.add_matches(state, found);
+            }
+        }
+        let state = self.dfa.next_eoi_state(state);
+        self.add_matches(state, found);
+    }
+
+    fn add_matches(&self, state: regex_automata::util::primitives::StateID, found: &mut Bits) {
+        if self.dfa.is_match_state(state) {
+            for place in 0..self.dfa.match_len(state) {
+                if let Some(rule) = self.rules.get(self.dfa.match_pattern(state, place).as_usize()) {
+                    found.insert(*rule);
+                }
+            }
+        }
+    }
+}
+
+/// Texts that others begin with. All that begin a text are the one before it in order, or begin that one.
+#[derive(Debug, Default)]
+struct Affixes {
+    sorted: Vec<Affix>,
+}
+
+#[derive(Debug)]
+struct Affix {
+    text: Box<[u8]>,
+    /// The rules of it and of all that begin it.
+    rules: Bits,
+    /// The longest other one that it begins with.
+    parent: Option<usize>,
+}
+
+impl Affixes {
+    fn new(affixes: impl IntoIterator<Item = (Vec<u8>, Bits)>) -> Self {
+        let mut texts: Vec<_> = affixes.into_iter().collect();
+        texts.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
+        let mut sorted: Vec<Affix> = Vec::with_capacity(texts.len());
+        for (text, mut rules) in texts {
+            let mut parent = sorted.len().checked_sub(1);
+            while let Some(affix) = parent.and_then(|place| sorted.get(place)) {
+                if text.starts_with(&affix.text) {
+                    rules.add(&affix.rules);
+                    break;
+                }
+                parent = affix.parent;
+            }
+            sorted.push(Affix { text: text.into(), rules, parent });
+        }
+        Self { sorted }
+    }
+
+    #[inline]
+    fn of_text(&self, text: &[u8]) -> Option<&Bits> {
+        let behind = self.sorted.partition_point(|affix| *affix.text <= *text);
+        self.longest(behind, |affix| text.starts_with(affix))
+    }
+
+    /// For affixes that were given in reverse.
+    #[inline]
+    fn of_reversed(&self, text: &[u8]) -> Option<&Bits> {
+        let behind = self.sorted.partition_point(|affix| affix.text.iter().le(text.iter().rev()));
+        self.longest(behind, |affix| affix.len() <= text.len() && affix.iter().eq(text.iter().rev().take(affix.len())))
+    }
+
+    #[inline]
+    fn longest(&self, behind: usize, begins: impl Fn(&[u8]) -> bool) -> Option<&Bits> {
+        let mut place = behind.checked_sub(1);
+        loop {
+            let affix = self.sorted.get(place?)?;
+            if begins(&affix.text) {
+                return Some(&affix.rules);
+            }
+            place = affix.parent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn index(patterns: &[Pattern]) -> TextIndex {
+        let mut builder = TextIndexBuilder::new(false);
+        for (rule, pattern) in patterns.iter().enumerate() {
+            builder.add(pattern, rule).unwrap();
+        }
+        builder.build()
+    }
+
+    fn found(index: &TextIndex, text: &[u8], of: usize) -> Vec<usize> {
+        let mut bits = Bits::NONE;
+        index.find(text, &mut bits);
+        (0..of).filter(|rule| bits.contains(*rule)).collect()
+    }
+
+    /// Recursion over the glob: slow, and as it is told.
+    fn slow(glob: &[u8], text: &[u8]) -> bool {
+        match (glob, text) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => slow(rest, text) || (!text.is_empty() && slow(glob, &text[1..])),
+            ([b'?', glob @ ..], [_, text @ ..]) => slow(glob, text),
+            ([b'\\', byte, glob @ ..], [first, text @ ..]) => byte == first && slow(glob, text),
+            ([byte, glob @ ..], [first, text @ ..]) if !matches!(byte, b'*' | b'?' | b'\\') => {
+                byte == first && slow(glob, text)
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn globs_match_as_told(
+            globs in prop::collection::vec("([ab/.]|[ab/.]|[*?]|\\\\[*a.]){0,8}", 1..12),
+            texts in prop::collection::vec("[ab/.*]{0,10}", 1..6),
+        ) {
+            let patterns: Vec<Pattern> = globs.iter().cloned().map(Pattern::Glob).collect();
+            let index = index(&patterns);
+            for text in texts {
+                let expected: Vec<usize> =
+                    (0..globs.len()).filter(|rule| slow(globs[*rule].as_bytes(), text.as_bytes())).collect();
+                prop_assert_eq!(found(&index, text.as_bytes(), globs.len()), expected, "{} in {:?}", text, globs);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_survived(text in prop::collection::vec(any::<u8>(), 0..100)) {
+            let index = index(&[Pattern::Glob("a*b*c?".to_owned()), Pattern::Regex("(?i)x{2,5}|\\d+$".to_owned())]);
+            let expected = slow(b"a*b*c?", &text);
+            prop_assert_eq!(found(&index, &text, 1), if expected { vec![0] } else { vec![] });
+        }
+    }
+
+    #[test]
+    fn expressions_are_found_anywhere() {
+        let patterns: Vec<Pattern> = ["^/v[0-9]+/", "admin", "\\.php$", "^$", "a|^b", "(?i)LOGIN", ".*", "\\bx\\b"]
+            .iter()
+            .map(|text| Pattern::Regex((*text).to_owned()))
+            .collect();
+        let index = index(&patterns);
+        for (text, expected) in [
+            ("/v12/x", &[0, 6, 7][..]),
+            ("/x/admin/y.php", &[1, 2, 4, 6, 7]),
+            ("", &[3, 6]),
+            ("/login", &[5, 6]),
+            ("b", &[4, 6]),
+            ("/b", &[6]),
+            ("/v/x1", &[6]),
+        ] {
+            assert_eq!(found(&index, text.as_bytes(), 8), expected, "{text}");
+        }
+        assert_eq!(found(&index, b"\xff\xfe\n/admin", 8), [1, 4, 6]);
+    }
+
+    #[test]
+    fn a_pattern_over_the_limit_is_still_matched() {
+        // 2^20 states as an automaton.
+        let patterns = [Pattern::Regex("[ab]*a[ab]{19}$".to_owned()), Pattern::Glob("*b*a*".to_owned())];
+        let index = index(&patterns);
+        assert_eq!((index.large.len(), index.automata.len()), (1, 1));
+        let text = b"ba".repeat(50_000);
+        assert_eq!(found(&index, &text, 2), [1]);
+        assert_eq!(found(&index, &text[1..text.len() - 1], 2), [0, 1]);
+    }
+
+    #[test]
+    fn many_patterns_do_not_multiply() {
+        let patterns: Vec<Pattern> = (0..200).map(|n| Pattern::Glob(format!("*part{n}x*end{n}*"))).collect();
+        let index = index(&patterns);
+        assert!(index.automata.len() <= 64, "{}", index.automata.len());
+        assert_eq!(found(&index, b"/part7x/part31x/end7/end31/end5", 200), [7, 31]);
+    }
+
+    #[test]
+    fn slips_are_told() {
+        let mut builder = TextIndexBuilder::new(false);
+        for (pattern, part) in [
+            (Pattern::Regex("(".to_owned()), "is no regex"),
+            (Pattern::Regex("a{1000}{1000}{1000}".to_owned()), "cannot be compiled"),
+            (Pattern::Regex("\\pL".to_owned()), "is no regex"),
+            (Pattern::Regex("(".repeat(200) + &")".repeat(200)), "is no regex"),
+            (Pattern::Regex("a".repeat(5000)), "the most is 4096"),
+            (Pattern::Glob("{".to_owned()), "does not close"),
+        ] {
+            let error = builder.add(&pattern, 0).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

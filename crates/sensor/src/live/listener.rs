@@ -1,0 +1,352 @@
+//! A UDP port that a mirror sends its tunnel to.
+//!
+//! A plain socket needs no privilege, and the kernel joins fragments of the tunnel's datagrams before they get here. What
+//! arrives is the inside of a UDP datagram; decapsulation begins at an IP header. So the socket's buffers leave room in
+//! front, where the addresses that the kernel tells are written as the headers they were taken from: provenance then comes
+//! from the same code as everywhere else.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use decap::{Frame, LinkType, Timestamp};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
+
+/// Datagrams read with one system call.
+const BATCH: usize = 64;
+/// The largest UDP payload there is.
+const DATAGRAM: usize = 65_536;
+/// An IPv6 and a UDP header.
+const HEADROOM: usize = 48;
+
+/// How to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerOptions {
+    /// Where to: an address of this host or the unspecified one, and the tunnel's port.
+    pub address: SocketAddr,
+    /// The socket's receive buffer in bytes.
+    pub buffer_bytes: usize,
+}
+
+impl ListenerOptions {
+    /// With a buffer of 64 MiB.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address, buffer_bytes: 64 << 20 }
+    }
+}
+
+/// A bound socket and the buffers of one batch.
+pub struct Listener {
+    address: SocketAddr,
+    socket: Socket,
+    /// [`BATCH`] times [`HEADROOM`] and [`DATAGRAM`] bytes.
+    buffers: Vec<u8>,
+    arrived: Vec<Arrived>,
+    received: u64,
+    drops: Wrapping,
+}
+
+/// A datagram of the batch.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    len: usize,
+    source: SocketAddr,
+    destination: Option<IpAddr>,
+    at: u64,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Why it cannot be listened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on UDP {address}: {source}{hint}", hint = hint(.source))]
+pub struct ListenerError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program or a tunnel device of the kernel has this port ('ss -ulnp', 'ip -d link show type vxlan')"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this host has this address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+impl Listener {
+    /// Binds the socket. Several of one address share its datagrams by flow (`SO_REUSEPORT`).
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn open(options: &ListenerOptions) -> Result<Self, ListenerError> {
+        let address = options.address;
+        let socket = bind(options).map_err(|source| ListenerError { address, source })?;
+        Ok(Self {
+            address: socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address),
+            socket,
+            buffers: vec![0; BATCH * (HEADROOM + DATAGRAM)],
+            arrived: Vec::with_capacity(BATCH),
+            received: 0,
+            drops: Wrapping::default(),
+        })
+    }
+
+    /// The address it is bound to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads a batch into the buffers and `arrived`.
+    fn receive(&mut self) -> Result<(), nix::Error> {
+        self.arrived.clear();
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
+            .buffers
+            .chunks_exact_mut(HEADROOM + DATAGRAM)
+            .map(|buffer| [IoSliceMut::new(&mut buffer[HEADROOM..])])
+            .collect();
+        // New for each batch: the kernel writes into them how much it used, and a second call would find only that much
+        // room. What is asked for is the time, the address it was sent to and the count of drops.
+        let space = nix::cmsg_space!(nix::sys::time::TimeSpec, libc::in6_pktinfo, u32);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
+        let messages =
+            recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        let mut drops = None;
+        for message in messages {
+            let (mut at, mut destination) = (None, None);
+            for control in message.cmsgs().into_iter().flatten() {
+                match control {
+                    ControlMessageOwned::ScmTimestampns(time) => {
+                        at = Some(
+                            (time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64),
+                        );
+                    }
+                    ControlMessageOwned::Ipv4PacketInfo(info) => {
+                        destination = Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))));
+                    }
+                    ControlMessageOwned::Ipv6PacketInfo(info) => {
+                        destination = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                    }
+                    ControlMessageOwned::RxqOvfl(count) => drops = Some(count),
+                    _ => {}
+                }
+            }
+            let source = message.address.and_then(|address| socket_address(&address));
+            self.arrived.push(Arrived {
+                len: message.bytes,
+                source: source.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)),
+                destination,
+                at: at.unwrap_or_else(now),
+            });
+        }
+        self.received += self.arrived.len() as u64;
+        if let Some(drops) = drops {
+            self.drops.follow(drops);
+        }
+        Ok(())
+    }
+}
+
+impl LiveSource for Listener {
+    fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
+        let lost = |address: SocketAddr, reason: String| Lost { name: format!("UDP {address}"), reason };
+        if !wait(&self.socket, patience).map_err(|error| lost(self.address, error.to_string()))? {
+            return Ok(0);
+        }
+        match self.receive() {
+            Ok(()) => {}
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => return Ok(0),
+            Err(error) => return Err(lost(self.address, error.to_string())),
+        }
+        let local = self.address;
+        for (arrived, buffer) in self.arrived.iter().zip(self.buffers.chunks_exact_mut(HEADROOM + DATAGRAM)) {
+            let destination = SocketAddr::new(arrived.destination.unwrap_or(local.ip()), local.port());
+            let (link, start) = write_headers(arrived.source, destination, arrived.len, &mut buffer[..HEADROOM]);
+            let data = &buffer[start..HEADROOM + arrived.len];
+            take(Frame { at: Timestamp::from_nanos(arrived.at), link, data, wire_len: data.len() as u32 });
+        }
+        Ok(self.arrived.len())
+    }
+
+    fn counts(&mut self) -> SourceCounts {
+        let drops = self.drops.total();
+        // The kernel counts drops as received by nobody.
+        SourceCounts { received: self.received + drops, kernel_drops: drops, interface_drops: 0 }
+    }
+}
+
+/// Writes the IP and UDP headers that a payload of `len` bytes had, right-aligned in `room`; gives where they begin.
+fn write_headers(source: SocketAddr, destination: SocketAddr, len: usize, room: &mut [u8]) -> (LinkType, usize) {
+    let (ip_len, link) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => (20, LinkType::RawIpv4),
+        _ => (40, LinkType::RawIpv6),
+    };
+    let start = HEADROOM - 8 - ip_len;
+    let udp_len = (len + 8) as u16;
+    let header = &mut room[start..];
+    header.fill(0);
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            header[0] = 0x45;
+            header[2..4].copy_from_slice(&((len + 28).min(usize::from(u16::MAX)) as u16).to_be_bytes());
+            header[8] = 64;
+            header[9] = 17;
+            header[12..16].copy_from_slice(&source.octets());
+            header[16..20].copy_from_slice(&destination.octets());
+        }
+        (source, destination) => {
+            header[0] = 0x60;
+            header[4..6].copy_from_slice(&udp_len.to_be_bytes());
+            header[6] = 17;
+            header[7] = 64;
+            header[8..24].copy_from_slice(&in_ipv6(source).octets());
+            header[24..40].copy_from_slice(&in_ipv6(destination).octets());
+        }
+    }
+    let udp = &mut header[ip_len..];
+    udp[0..2].copy_from_slice(&source.port().to_be_bytes());
+    udp[2..4].copy_from_slice(&destination.port().to_be_bytes());
+    udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
+    (link, start)
+}
+
+const fn in_ipv6(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port()));
+    }
+    let v6 = address.as_sockaddr_in6()?;
+    // IPv4 on a socket of both families.
+    Some(SocketAddr::new(v6.ip().to_canonical(), v6.port()))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+fn bind(options: &ListenerOptions) -> io::Result<Socket> {
+    let address = options.address;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    let set = |result: nix::Result<()>| result.map_err(io::Error::from);
+    set(setsockopt(&socket, sockopt::ReceiveTimestampns, &true))?;
+    set(setsockopt(&socket, sockopt::RxqOvfl, &1))?;
+    // Beyond the system's limit only with privilege; without it the limit is what there is.
+    if setsockopt(&socket, sockopt::RcvBufForce, &options.buffer_bytes).is_err() {
+        socket.set_recv_buffer_size(options.buffer_bytes)?;
+    }
+    if address.is_ipv4() {
+        set(setsockopt(&socket, sockopt::Ipv4PacketInfo, &true))?;
+    } else {
+        set(setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true))?;
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use decap::{Decapsulator, Verdict};
+
+    use super::*;
+
+    #[test]
+    fn headers_are_those_the_datagram_had() {
+        for (source, destination) in [
+            ("10.1.2.3:777", "10.9.8.7:4789"),
+            ("[2001:db8::1]:777", "[2001:db8::2]:4789"),
+            ("10.1.2.3:777", "[::]:4789"),
+        ] {
+            let (source, destination): (SocketAddr, SocketAddr) =
+                (source.parse().unwrap(), destination.parse().unwrap());
+            let mut buffer = [0xff; HEADROOM + 5];
+            let (link, start) = write_headers(source, destination, 5, &mut buffer[..HEADROOM]);
+            let parsed = etherparse::SlicedPacket::from_ip(&buffer[start..]).unwrap();
+            let Some(etherparse::TransportSlice::Udp(udp)) = parsed.transport else { panic!("{parsed:?}") };
+            assert_eq!((udp.source_port(), udp.destination_port(), udp.payload()), (777, 4789, &[0xff; 5][..]));
+            assert_eq!(link == LinkType::RawIpv4, source.is_ipv4() && destination.is_ipv4());
+        }
+    }
+
+    #[test]
+    fn a_tunnel_sent_to_the_port_is_taken_off_with_its_addresses() {
+        let mut listener = Listener::open(&ListenerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        let port = listener.address().port();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // VXLAN of VNI 4711 around Ethernet, IPv4 and TCP with three bytes.
+        let mut inner = Vec::new();
+        etherparse::PacketBuilder::ethernet2([1; 6], [2; 6])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1_000, 80, 5, 1_024)
+            .write(&mut inner, b"GET")
+            .unwrap();
+        let mut datagram = vec![0x08, 0, 0, 0, 0, 0x12, 0x67, 0];
+        datagram.extend_from_slice(&inner);
+        for _ in 0..3 {
+            sender.send_to(&datagram, ("127.0.0.1", port)).unwrap();
+        }
+        let mut decapsulator = Decapsulator::new(decap::Config { vxlan_ports: vec![port], ..decap::Config::default() });
+        let mut seen = 0;
+        let before = now();
+        while seen < 3 {
+            listener
+                .poll(Duration::from_secs(5), &mut |frame: Frame<'_>| {
+                    assert!(frame.at.as_nanos().abs_diff(before) < 60_000_000_000);
+                    let Verdict::Segment(segment) = decapsulator.push(frame) else { panic!() };
+                    assert_eq!(segment.payload, b"GET");
+                    let hop = &segment.path.hops[0];
+                    assert_eq!(hop.id, decap::TunnelId::Vni(4_711));
+                    assert_eq!(hop.source, IpAddr::V4(Ipv4Addr::LOCALHOST));
+                    assert_eq!(hop.destination, IpAddr::V4(Ipv4Addr::LOCALHOST));
+                    seen += 1;
+                })
+                .unwrap();
+        }
+        assert_eq!(listener.counts(), SourceCounts { received: 3, kernel_drops: 0, interface_drops: 0 });
+        assert_eq!(listener.poll(Duration::ZERO, &mut |_| panic!()), Ok(0));
+    }
+
+    #[test]
+    fn what_the_socket_drops_is_counted() {
+        let options = ListenerOptions { buffer_bytes: 4_096, ..ListenerOptions::new("127.0.0.1:0".parse().unwrap()) };
+        let mut listener = Listener::open(&options).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = listener.address();
+        for _ in 0..200 {
+            sender.send_to(&[0; 1_000], to).unwrap();
+        }
+        let mut taken = 0;
+        while listener.poll(Duration::ZERO, &mut |_| taken += 1).unwrap() > 0 {}
+        // The count travels with a datagram that is queued after the drops.
+        sender.send_to(b"one more", to).unwrap();
+        while listener.poll(Duration::ZERO, &mut |_| taken += 1).unwrap() > 0 {}
+        let counts = listener.counts();
+        assert_eq!(counts.received, 201);
+        assert!(counts.kernel_drops > 0);
+        assert_eq!(taken, counts.received - counts.kernel_drops);
+    }
+}

@@ -1,0 +1,246 @@
+//! Starting, watching and stopping: capture threads, workers and the sealing thread.
+//!
+//! With one source and one worker the capture thread does it all. Else capture threads hand segments to workers by flow, so
+//! that the directions of a connection may come from two interfaces. Nothing in front of the outlet ever waits: what a full
+//! queue cannot take is dropped, and counted there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use super::capture::{Capture, CaptureReport, CaptureStatus, SourceError, SourcePlan, SourceState};
+use super::hold::HeldPort;
+use super::lanes::{LiveLane, Told};
+use crate::dispatch::{Dispatcher, Refused, WhenFull};
+use crate::ledger::{Captures, Ledger, add_decap};
+use crate::outlet::Outlet;
+use crate::pipeline::{Lane, LaneReport, Settings};
+use crate::sealing::{Queue, Sealing};
+use crate::tally::Tally;
+use crate::workers::WorkerFailed;
+
+/// Batches that may wait for a worker: up to 16 MiB of payload, a tenth of a second at 1 Gbit/s.
+const QUEUED: usize = 64;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Run<O> {
+    /// What to capture from; at least one.
+    pub sources: Vec<SourcePlan>,
+    /// Settings of every stage behind decapsulation, for `workers` workers.
+    pub settings: Settings,
+    /// How many workers (at least 1).
+    pub workers: usize,
+    /// Where records go.
+    pub outlet: O,
+}
+
+/// Why it cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A source that is required, or that waiting does not mend.
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    /// No threads.
+    #[error("cannot start a thread: {0}; the limit of the user or the service (TasksMax) may be reached")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A sensor that captures.
+#[derive(Debug)]
+pub struct Running<O> {
+    stop: Arc<AtomicBool>,
+    threads: Threads,
+    captures: Vec<Arc<CaptureStatus>>,
+    lanes: Vec<Arc<Told<LaneReport>>>,
+    queue: Queue,
+    sealing: Sealing<O>,
+}
+
+#[derive(Debug)]
+enum Threads {
+    /// The capture thread does it all.
+    One(JoinHandle<(LiveLane, CaptureReport)>),
+    /// Capture threads in front of workers.
+    Many { captures: Vec<JoinHandle<(Dispatcher, CaptureReport)>>, workers: Vec<JoinHandle<LaneReport>> },
+}
+
+/// A source, as the status shows it.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it gives frames.
+    pub state: SourceState,
+    /// What it counted.
+    pub report: CaptureReport,
+}
+
+/// What a running sensor has counted, as told by its threads within the last second.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Each source.
+    pub sources: Vec<SourceStatus>,
+    /// Every unit's fate so far. The threads tell at slightly different times, so lines may be off by what is under way.
+    pub ledger: Ledger,
+    /// Hosts and status classes.
+    pub tally: Tally,
+    /// Records dropped because the sealing thread could not keep up.
+    pub records_refused: u64,
+}
+
+impl<O: Outlet + Send + 'static> Run<O> {
+    /// Opens the sources and begins to capture.
+    ///
+    /// # Errors
+    /// When a required source cannot be opened, when one cannot for a reason that waiting does not mend, or when threads
+    /// cannot be had. Nothing runs then.
+    pub fn start(self) -> Result<Running<O>, StartError> {
+        let Self { sources, settings, workers, outlet } = self;
+        // All sources first: what is wrong with one is said before anything runs.
+        let mut opened = Vec::with_capacity(sources.len());
+        for plan in sources {
+            let held = hold(&plan);
+            match plan.kind.open() {
+                Ok(source) => opened.push((plan, held, Some(source))),
+                Err(error) if error.may_pass() && !plan.is_required => {
+                    tracing::warn!(source = plan.name, "{error}; trying again every second");
+                    opened.push((plan, held, None));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let workers = workers.max(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
+        let captures: Vec<_> =
+            opened.iter().map(|(plan, ..)| Arc::new(CaptureStatus::new(plan.name.clone()))).collect();
+        let lanes: Vec<Arc<Told<LaneReport>>> = (0..workers).map(|_| Arc::default()).collect();
+        let lane = |number: usize| LiveLane::new(Lane::new(&settings, queue.clone()), Arc::clone(&lanes[number]));
+        let spawn = |name: String| thread::Builder::new().name(name);
+        let threads = if opened.len() == 1 && workers == 1 {
+            let (plan, held, source) = opened.remove(0);
+            let capture = Capture::new(plan, held, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
+            Threads::One(spawn("capture-0".to_owned()).spawn(move || capture.run(source))?)
+        } else {
+            let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
+            let mut worker_threads = Vec::with_capacity(workers);
+            for (number, inbox) in inboxes.into_iter().enumerate() {
+                let lane = lane(number);
+                worker_threads.push(spawn(format!("worker-{number}")).spawn(move || lane.work(&inbox))?);
+            }
+            let mut capture_threads = Vec::with_capacity(opened.len());
+            for (number, (plan, held, source)) in opened.into_iter().enumerate() {
+                let status = Arc::clone(&captures[number]);
+                let capture = Capture::new(plan, held, status, Arc::clone(&stop), first.another());
+                let run = move || capture.run(source);
+                capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
+            }
+            Threads::Many { captures: capture_threads, workers: worker_threads }
+        };
+        Ok(Running { stop, threads, captures, lanes, queue, sealing })
+    }
+}
+
+impl<O: Outlet + Send + 'static> Running<O> {
+    /// What was counted so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let captures = self.captures.iter().map(|status| SourceStatus {
+            name: status.name.clone(),
+            state: status.state(),
+            report: status.told.latest(),
+        });
+        let lanes: Vec<_> = self.lanes.iter().map(|told| told.latest()).collect();
+        // What a dispatcher refused is known at the end only; until then it is what is missing.
+        snapshot(captures.collect(), &lanes, None, self.queue.refused())
+    }
+
+    /// How often each thread has said that it is alive: a watchdog compares two of these.
+    #[must_use]
+    pub fn beats(&self) -> Vec<u64> {
+        let captures = self.captures.iter().map(|status| status.told.beats());
+        captures.chain(self.lanes.iter().map(|told| told.beats())).collect()
+    }
+
+    /// Whether the outlet takes nothing further.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.sealing.is_stopped()
+    }
+
+    /// Stops capturing, takes what the kernel already has, ends every flow, and hands everything to the outlet.
+    ///
+    /// # Errors
+    /// When a thread failed.
+    pub fn stop(self) -> Result<(Snapshot, O), WorkerFailed> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Self { threads, captures, queue, sealing, .. } = self;
+        let (reports, lanes, refused) = match threads {
+            Threads::One(thread) => {
+                let (lane, report) = thread.join().map_err(|_| WorkerFailed)?;
+                (vec![report], vec![lane.finish()], Refused::default())
+            }
+            Threads::Many { captures, workers } => {
+                let mut refused = Refused::default();
+                let mut reports = Vec::with_capacity(captures.len());
+                for thread in captures {
+                    let (mut dispatcher, report) = thread.join().map_err(|_| WorkerFailed)?;
+                    dispatcher.finish();
+                    refused.segments += dispatcher.refused().segments;
+                    refused.payload_bytes += dispatcher.refused().payload_bytes;
+                    reports.push(report);
+                }
+                let lanes: Result<Vec<_>, _> = workers.into_iter().map(JoinHandle::join).collect();
+                (reports, lanes.map_err(|_| WorkerFailed)?, refused)
+            }
+        };
+        let records_refused = queue.refused();
+        // The last sender goes: that is how the sealing thread learns that there is no more.
+        drop(queue);
+        let outlet = sealing.finish()?;
+        let sources = captures
+            .iter()
+            .zip(reports)
+            .map(|(status, report)| SourceStatus { name: status.name.clone(), state: status.state(), report })
+            .collect();
+        Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
+    }
+}
+
+/// Ports that cannot be held are worth a warning, not a refusal.
+fn hold(plan: &SourcePlan) -> Vec<HeldPort> {
+    let mut held = Vec::new();
+    for port in &plan.held_ports {
+        match HeldPort::hold(*port) {
+            Ok(port) => held.extend(port),
+            Err(error) => tracing::warn!(source = plan.name, "{error}"),
+        }
+    }
+    held
+}
+
+fn snapshot(
+    sources: Vec<SourceStatus>,
+    lanes: &[LaneReport],
+    refused: Option<Refused>,
+    records_refused: u64,
+) -> Snapshot {
+    let mut captures = Captures { opened: sources.len() as u64, ..Captures::default() };
+    let mut decap = decap::Stats::default();
+    let mut payload_bytes = 0;
+    for SourceStatus { report, .. } in &sources {
+        captures.frames += report.frames;
+        captures.interface_drops += report.source.interface_drops;
+        captures.system_drops += report.source.kernel_drops;
+        add_decap(&mut decap, &report.decap);
+        payload_bytes += report.payload_bytes;
+    }
+    let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
+    ledger.refused = refused.unwrap_or_default();
+    let mut tally = Tally::default();
+    for lane in lanes {
+        tally.merge(&lane.tally);
+    }
+    Snapshot { sources, ledger, tally, records_refused }
+}

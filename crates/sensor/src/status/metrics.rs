@@ -1,0 +1,214 @@
+//! The ledger as metrics, in the text form that Prometheus scrapes (OpenMetrics 1.0).
+//!
+//! Names are `sensor_<noun>_<unit>_total`; every line of the ledger is a counter with the labels `fate` and `reason`, so that
+//! the sum over a line's fates is its total. What is under way goes up and down, and is a gauge of its own.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::ledger::Ledger;
+use crate::live::{SourceState, SourceStatus};
+
+/// Whether a value only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It does, until the process ends.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// A value and its labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Name and value of each label.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+/// A family of samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Without the `sensor_` in front and the `_total` behind.
+    pub name: String,
+    /// A sentence.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// One for each combination of labels.
+    pub samples: Vec<Sample>,
+}
+
+impl Metric {
+    /// A metric of one value without labels.
+    #[must_use]
+    pub fn plain(name: impl Into<String>, help: &'static str, kind: Kind, value: f64) -> Self {
+        Self { name: name.into(), help, kind, samples: vec![Sample { labels: Vec::new(), value }] }
+    }
+}
+
+/// Fates that are not final.
+const UNDER_WAY: [&str; 4] = ["held", "pending", "undecided", "waiting"];
+
+/// Every line of the ledger, and what lies beside it.
+#[must_use]
+pub fn ledger_metrics(ledger: &Ledger) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for line in ledger.lines() {
+        let mut samples = Vec::new();
+        for fate in line.fates {
+            if UNDER_WAY.contains(&fate.name) {
+                let name = format!("{}_{}", line.name, fate.name);
+                metrics.push(Metric::plain(name, "Under way now", Kind::Gauge, fate.count as f64));
+            } else if fate.reasons.is_empty() {
+                samples.push(Sample { labels: labels(fate.name, ""), value: fate.count as f64 });
+            } else {
+                samples.extend(
+                    fate.reasons
+                        .iter()
+                        .map(|(reason, count)| Sample { labels: labels(fate.name, reason), value: *count as f64 }),
+                );
+            }
+        }
+        metrics.push(Metric {
+            name: line.name.to_owned(),
+            help: "A line of the ledger: units by what became of them",
+            kind: Kind::Counter,
+            samples,
+        });
+    }
+    for (name, count) in ledger.beside() {
+        metrics.push(Metric::plain(name, "Beside the ledger", Kind::Counter, count as f64));
+    }
+    metrics
+}
+
+fn labels(fate: &str, reason: &str) -> Vec<(&'static str, String)> {
+    vec![("fate", fate.to_owned()), ("reason", reason.to_owned())]
+}
+
+/// What each source counts.
+#[must_use]
+pub fn source_metrics(sources: &[SourceStatus]) -> Vec<Metric> {
+    let family = |name: &str, help, kind, value: fn(&SourceStatus) -> f64| Metric {
+        name: name.to_owned(),
+        help,
+        kind,
+        samples: sources
+            .iter()
+            .map(|source| Sample { labels: vec![("source", source.name.clone())], value: value(source) })
+            .collect(),
+    };
+    vec![
+        family("source_up", "Whether the source gives frames", Kind::Gauge, |source| {
+            f64::from(u8::from(source.state == SourceState::Up))
+        }),
+        family("source_frames", "Frames taken from the source", Kind::Counter, |source| source.report.frames as f64),
+        family("source_received", "Frames the kernel had for the source, dropped or not", Kind::Counter, |source| {
+            source.report.source.received as f64
+        }),
+        family(
+            "source_kernel_drops",
+            "Frames the kernel dropped: ring or socket buffer full",
+            Kind::Counter,
+            |source| source.report.source.kernel_drops as f64,
+        ),
+        family("source_interface_drops", "Frames the interface dropped", Kind::Counter, |source| {
+            source.report.source.interface_drops as f64
+        }),
+        family("source_reopened", "Times the source was lost and found again", Kind::Counter, |source| {
+            source.report.reopened as f64
+        }),
+    ]
+}
+
+/// The metrics as text.
+#[must_use]
+pub fn render(metrics: Vec<Metric>) -> String {
+    let mut registry = Registry::with_prefix("sensor");
+    registry.register_collector(Box::new(Fixed(metrics)));
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = text::encode(&mut text, &registry);
+    text
+}
+
+/// Metrics as they were when asked for.
+#[derive(Debug)]
+struct Fixed(Vec<Metric>);
+
+impl Collector for Fixed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for metric in &self.0 {
+            let kind = match metric.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            let mut family = encoder.encode_descriptor(&metric.name, metric.help, None, kind)?;
+            for sample in &metric.samples {
+                if sample.labels.is_empty() {
+                    encode_value(metric.kind, sample.value, &mut family)?;
+                } else {
+                    // The library writes values as they are.
+                    let labels: Vec<_> = sample.labels.iter().map(|(name, value)| (*name, escape(value))).collect();
+                    encode_value(metric.kind, sample.value, &mut family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_value(kind: Kind, value: f64, encoder: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match kind {
+        Kind::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        Kind::Gauge => encoder.encode_gauge(&value),
+    }
+}
+
+/// A label's value as the text form wants it (OpenMetrics 1.0, section "Escaping").
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::CaptureReport;
+
+    #[test]
+    fn every_line_of_the_ledger_is_there_and_adds_up() {
+        let mut ledger = Ledger::default();
+        ledger.decap.segments = 7;
+        ledger.reassembly.segments = 4;
+        ledger.refused.segments = 3;
+        ledger.reassembly.held_bytes = 12;
+        let text = render(ledger_metrics(&ledger));
+        for expected in [
+            "# TYPE sensor_segments counter",
+            "sensor_segments_total{fate=\"reassembled\",reason=\"\"} 4.0",
+            "sensor_segments_total{fate=\"dropped\",reason=\"queue_full\"} 3.0",
+            "# TYPE sensor_payload_bytes_held gauge",
+            "sensor_payload_bytes_held 12.0",
+            "# EOF",
+        ] {
+            assert!(text.contains(expected), "{text}\nlacks {expected}");
+        }
+        for line in ledger.lines() {
+            assert!(text.contains(&format!("# TYPE sensor_{} counter", line.name)), "{}", line.name);
+        }
+    }
+
+    #[test]
+    fn names_of_sources_are_escaped() {
+        let source =
+            SourceStatus { name: "a\"b\\c".to_owned(), state: SourceState::Up, report: CaptureReport::default() };
+        let text = render(source_metrics(&[source]));
+        assert!(text.contains("sensor_source_up{source=\"a\\\"b\\\\c\"} 1.0"), "{text}");
+    }
+}

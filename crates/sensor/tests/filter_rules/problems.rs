@@ -1,0 +1,93 @@
+//! Everything that is wrong with rules is told at once, by rule and by field.
+
+use sensor::filter::{
+    BuiltIn, Conditions, HeaderCondition, HeaderTest, Kind, Pattern, RuleSettings, Rules, Sampling, Settings,
+};
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let glob = |text: &str| vec![Pattern::Glob(text.to_owned())];
+    let text = |text: &str| vec![text.to_owned()];
+    let broken = Conditions {
+        host: glob("https://api.example"),
+        path: glob("admin"),
+        method: glob("get"),
+        status: text("6yy"),
+        content_type: glob("text/html; charset=utf-8"),
+        client: text("10.0.0.1/8"),
+        peer: text("host"),
+        server: text("10.0.0.0/33"),
+        port: text("65536"),
+        vni: text("prod"),
+        vlan: text("9-1"),
+        request_headers: vec![HeaderCondition { name: "a:".to_owned(), test: HeaderTest::Present }],
+        response_headers: vec![HeaderCondition {
+            name: "a".to_owned(),
+            test: HeaderTest::Value(vec![Pattern::Regex("(".to_owned())]),
+        }],
+    };
+    let rule =
+        |name: &str, kind, conditions, sampling| RuleSettings { name: name.to_owned(), kind, conditions, sampling };
+    let settings = Settings {
+        rules: vec![
+            rule("one", Kind::Exclude, broken, Some(Sampling::Rate(0.5))),
+            rule("one", Kind::Include, Conditions::default(), Some(Sampling::Rate(2.0))),
+            rule("no name", Kind::Allow, Conditions { host: glob("a.example:80"), ..Conditions::default() }, None),
+            rule("no_include_rule", Kind::Allow, Conditions::default(), Some(Sampling::PerMinute(0))),
+            rule("static_assets", Kind::Allow, Conditions::default(), None),
+        ],
+        built_in: vec![BuiltIn::StaticAssets],
+        vni_names: [(1, "test".to_owned())].into(),
+        ..Settings::default()
+    };
+    let problems = Rules::compile(&settings).unwrap_err();
+    let told: Vec<_> = problems.iter().map(|problem| (problem.rule, problem.field)).collect();
+    let fields = [
+        "host",
+        "path",
+        "method",
+        "content_type",
+        "client",
+        "peer",
+        "server",
+        "port",
+        "status",
+        "vni",
+        "vlan",
+        "request_headers",
+        "response_headers",
+        "sampling",
+    ];
+    let mut expected: Vec<_> = fields.iter().map(|field| (Some(0), *field)).collect();
+    expected.extend([
+        (Some(1), "name"),
+        (Some(1), "sampling"),
+        (Some(2), "name"),
+        (Some(2), "host"),
+        (Some(3), "name"),
+        (Some(3), "sampling"),
+        (None, "name"),
+    ]);
+    assert_eq!(told, expected, "{problems:#?}");
+    assert_eq!(
+        problems[1].to_string(),
+        "rule `one`, path: `admin` matches no path, because paths begin with `/`: write `/admin` or `*admin`"
+    );
+    assert_eq!(
+        problems[9].to_string(),
+        "rule `one`, vni: `prod` is neither a number up to 16777215, nor a range such as `1-99`, nor a name: test"
+    );
+}
+
+#[test]
+fn there_is_a_most_of_rules() {
+    let rule = |n: usize| RuleSettings {
+        name: format!("r{n}"),
+        kind: Kind::Exclude,
+        conditions: Conditions::default(),
+        sampling: None,
+    };
+    let settings = |most| Settings { rules: (0..most).map(rule).collect(), ..Settings::default() };
+    assert!(Rules::compile(&settings(512)).is_ok());
+    assert!(Rules::compile(&settings(513)).unwrap_err()[0].message.contains("the most is 512"));
+}

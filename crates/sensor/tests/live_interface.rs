@@ -1,0 +1,125 @@
+//! An interface of a real kernel: a veth pair in a network namespace of its own.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use sensor::live::{Interface, InterfaceError, InterfaceOptions, LiveSource as _};
+
+/// A veth pair, `{name}a` and `{name}b`, that goes with its value. `None`, said aloud, where this process may not make one.
+struct Pair(&'static str);
+
+impl Pair {
+    fn new(name: &'static str) -> Option<Self> {
+        let made = ip(&["link", "add", &format!("{name}a"), "type", "veth", "peer", "name", &format!("{name}b")]);
+        if !made {
+            eprintln!("skipped: no right to make network interfaces here (run as root)");
+            return None;
+        }
+        for end in ["a", "b"] {
+            let end = format!("{name}{end}");
+            // Without IPv6 the kernel says nothing of its own.
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1");
+            assert!(ip(&["link", "set", &end, "up"]));
+        }
+        Some(Self(name))
+    }
+
+    fn options(&self) -> InterfaceOptions {
+        InterfaceOptions { ring_bytes: 2 << 20, ..InterfaceOptions::new(format!("{}b", self.0)) }
+    }
+
+    fn sent_by_capturing_end(&self) -> u64 {
+        let file = format!("/sys/class/net/{}b/statistics/tx_packets", self.0);
+        std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        ip(&["link", "del", &format!("{}a", self.0)]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// Sends Ethernet frames of 60 bytes, numbered, from the pair's other end.
+fn send(pair: &Pair, count: u32) {
+    let capture = pcap::Capture::from_device(format!("{}a", pair.0).as_str()).unwrap();
+    let mut sender = capture.open().unwrap();
+    for number in 0..count {
+        let mut frame = [0_u8; 60];
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame[14..18].copy_from_slice(&number.to_be_bytes());
+        sender.sendpacket(frame).unwrap();
+    }
+}
+
+#[test]
+fn every_frame_arrives_once_and_nothing_is_sent() {
+    let Some(pair) = Pair::new("sntall") else { return };
+    let mut interface = Interface::open(&pair.options()).unwrap();
+    let (sent_before, count) = (pair.sent_by_capturing_end(), 10_000);
+    send(&pair, count);
+    let mut numbers = Vec::new();
+    let end = Instant::now() + Duration::from_secs(20);
+    while numbers.len() < count as usize && Instant::now() < end {
+        interface
+            .poll(Duration::from_millis(100), &mut |frame| {
+                assert_eq!((frame.link, frame.data.len(), frame.wire_len), (decap::LinkType::Ethernet, 60, 60));
+                numbers.push(u32::from_be_bytes(frame.data[14..18].try_into().unwrap()));
+            })
+            .unwrap();
+    }
+    assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "frames for a foreign address, in order");
+    let counts = interface.counts();
+    assert_eq!((counts.received, counts.kernel_drops), (u64::from(count), 0));
+    assert_eq!(interface.poll(Duration::from_millis(50), &mut |_| panic!("nothing more was sent")), Ok(0));
+    assert_eq!(pair.sent_by_capturing_end(), sent_before, "a capture interface transmits nothing");
+}
+
+#[test]
+fn a_full_ring_is_counted_to_the_frame() {
+    let Some(pair) = Pair::new("sntful") else { return };
+    let mut interface = Interface::open(&pair.options()).unwrap();
+    let count = 60_000;
+    // More than 2 MiB of ring holds, with nobody reading.
+    send(&pair, count);
+    let mut taken = 0;
+    while interface.poll(Duration::from_millis(100), &mut |_| taken += 1).unwrap() > 0 {}
+    let counts = interface.counts();
+    assert_eq!(counts.received, u64::from(count));
+    assert!(counts.kernel_drops > 0);
+    assert_eq!(taken, counts.received - counts.kernel_drops);
+}
+
+#[test]
+fn an_interface_that_goes_is_lost_and_found_again() {
+    let Some(pair) = Pair::new("sntgon") else { return };
+    let options = pair.options();
+    let mut interface = Interface::open(&options).unwrap();
+    drop(pair);
+    let end = Instant::now() + Duration::from_secs(10);
+    let lost = loop {
+        match interface.poll(Duration::from_millis(50), &mut |_| {}) {
+            Err(lost) => break lost,
+            Ok(_) => assert!(Instant::now() < end, "a removed interface must be noticed"),
+        }
+    };
+    assert!(lost.to_string().contains("sntgonb"), "{lost}");
+    let missing = Interface::open(&options).unwrap_err();
+    assert!(matches!(missing, InterfaceError::Missing { .. }) && missing.may_pass(), "{missing}");
+
+    let _pair = Pair::new("sntgon").unwrap();
+    Interface::open(&options).unwrap();
+}
+
+#[test]
+fn a_wrong_filter_is_named() {
+    let Some(pair) = Pair::new("sntflt") else { return };
+    let options = InterfaceOptions { filter: Some("tcp prot 80".to_owned()), ..pair.options() };
+    let error = Interface::open(&options).unwrap_err();
+    assert!(!error.may_pass() && error.to_string().contains("tcp prot 80"), "{error}");
+}
