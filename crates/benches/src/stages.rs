@@ -13,7 +13,7 @@ use http_parse::{
 use reassembly::{Ending, FlowInfo, Limits, Position, Reassembler, StreamHandler, Want};
 use sensor::outlet::Outlet;
 use sensor::pipeline::{LaneReport, Pipeline, Settings};
-use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter};
+use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, Shape};
 use sensor::source::{CaptureReader, ReadOptions};
 
 use crate::traffic;
@@ -28,7 +28,12 @@ pub fn settings(body_limit: usize) -> Settings {
         decap: decap::Config::default(),
         reassembly: Limits::default(),
         http: http_parse::Settings { body_limit, ..http_parse::Settings::default() },
-        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: body_limit * 4, content_limit: usize::MAX },
+        record: RecordOptions {
+            sensor: "sensor".to_owned(),
+            decode_limit: body_limit * 4,
+            content_limit: usize::MAX,
+            shape: Shape::Native,
+        },
     }
     .with_memory(1 << 30, 1)
     .expect("a gigabyte is enough")

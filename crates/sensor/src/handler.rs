@@ -94,6 +94,7 @@ pub struct Records<O> {
     buffer: Unsealed,
     outlet: O,
     written: u64,
+    unsendable: u64,
     tally: Tally,
     is_stopped: bool,
 }
@@ -105,6 +106,7 @@ impl<O: Handoff> Records<O> {
             buffer: empty_buffer(),
             outlet,
             written: 0,
+            unsendable: 0,
             tally: Tally::default(),
             is_stopped: false,
         }
@@ -114,6 +116,12 @@ impl<O: Handoff> Records<O> {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Exchanges of which no record was written, because the records' shape has no place for them.
+    #[must_use]
+    pub fn unsendable(&self) -> u64 {
+        self.unsendable
     }
 
     /// What was counted over the records.
@@ -142,7 +150,8 @@ impl<O: Handoff> Records<O> {
 
     fn exchange(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>) {
         let written = self.writer.append(meta, exchange, &mut self.buffer);
-        self.written += 1;
+        self.written += u64::from(written.is_recorded);
+        self.unsendable += u64::from(!written.is_recorded);
         self.tally.exchange(exchange, written.flags);
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
         if self.buffer.len() >= CHUNK {

@@ -8,7 +8,7 @@
 //! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
 //! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
 //! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
-//! exchanges      = recorded
+//! exchanges      = recorded + unsendable
 //! ```
 //!
 //! Each stage counts its own line. What one stage gives and what the next one takes are counted on both sides, and the
@@ -41,6 +41,8 @@ pub struct Ledger {
     pub http: http_parse::Stats,
     /// Records written.
     pub recorded: u64,
+    /// Exchanges of which no record was written, because the records' shape has no place for them.
+    pub unsendable: u64,
 }
 
 /// What the reading side counts.
@@ -119,6 +121,7 @@ impl Ledger {
             add_reassembly(&mut ledger.reassembly, &lane.reassembly);
             add_http(&mut ledger.http, &lane.http);
             ledger.recorded += lane.recorded;
+            ledger.unsendable += lane.unsendable;
         }
         ledger
     }
@@ -192,7 +195,11 @@ impl Ledger {
                     Fate::by_reason("unparsable", Unparsable::ALL.iter().map(|reason| reason.name()), &http.unparsable),
                 ],
             },
-            Line { name: "exchanges", total: self.exchanges(), fates: vec![Fate::new("recorded", self.recorded)] },
+            Line {
+                name: "exchanges",
+                total: self.exchanges(),
+                fates: vec![Fate::new("recorded", self.recorded), Fate::new("unsendable", self.unsendable)],
+            },
         ]
     }
 
@@ -420,7 +427,7 @@ mod tests {
     fn balanced() -> Ledger {
         let mut decap = decap::Stats { frames: 90, segments: 70, joined: 5, ..Default::default() };
         decap.skipped[SkipReason::Udp as usize] = 15;
-        let mut lane = LaneReport { recorded: 4, ..Default::default() };
+        let mut lane = LaneReport { recorded: 3, unsendable: 1, ..Default::default() };
         lane.reassembly = reassembly::Stats {
             segments: 35,
             payload_bytes: 1_000,

@@ -71,6 +71,8 @@ pub struct LaneReport {
     pub http: http_parse::Stats,
     /// Records written.
     pub recorded: u64,
+    /// Exchanges of which no record was written, because the records' shape has no place for them.
+    pub unsendable: u64,
     /// What the summary shows beside the ledger.
     pub tally: Tally,
 }
@@ -100,6 +102,7 @@ impl<O: Handoff> Lane<O> {
             reassembly: self.reassembler.stats().clone(),
             http: handler.context().stats().clone(),
             recorded: handler.records().written(),
+            unsendable: handler.records().unsendable(),
             tally: handler.records().tally().clone(),
         }
     }
@@ -296,7 +299,12 @@ mod tests {
             decap: decap::Config::default(),
             reassembly: reassembly::Limits::default(),
             http: http_parse::Settings::default(),
-            record: RecordOptions { sensor: String::new(), decode_limit: usize::MAX, content_limit: usize::MAX },
+            record: RecordOptions {
+                sensor: String::new(),
+                decode_limit: usize::MAX,
+                content_limit: usize::MAX,
+                shape: crate::record::Shape::Native,
+            },
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();

@@ -90,6 +90,7 @@ impl Summary<'_> {
             ("paired", ledger.http.paired),
             ("unanswered requests", ledger.http.unanswered),
             ("orphan responses", ledger.http.orphans),
+            ("left out, as the platform cannot take them", ledger.unsendable),
         ]));
         parts
     }
@@ -344,6 +345,12 @@ not TCP        udp 567
         assert!(Summary(&outcome).to_string().contains("only requests seen"));
         (outcome.ledger.http.unanswered, outcome.ledger.http.orphans) = (0, 500_000);
         assert!(Summary(&outcome).to_string().contains("only responses seen"));
+        outcome.ledger.unsendable = 500_000;
+        let text = Summary(&outcome).to_string();
+        assert!(
+            text.contains("orphan responses 500,000 · left out, as the platform cannot take them 500,000\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use cli_capture::Capture;
 use decap::{Frame, LinkType, Timestamp};
 use sensor::outlet::Discard;
 use sensor::pipeline::{Pipeline, Segments as _, Settings};
-use sensor::record::RecordOptions;
+use sensor::record::{RecordOptions, Shape};
 
 #[test]
 fn steady_state_allocates_nothing() {
@@ -26,7 +26,12 @@ fn steady_state_allocates_nothing() {
         decap: decap::Config::default(),
         reassembly: reassembly::Limits::default(),
         http: http_parse::Settings::default(),
-        record: RecordOptions { sensor: "test".to_owned(), decode_limit: 128 << 10, content_limit: usize::MAX },
+        record: RecordOptions {
+            sensor: "test".to_owned(),
+            decode_limit: 128 << 10,
+            content_limit: usize::MAX,
+            shape: Shape::Native,
+        },
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
     let mut pipeline = Pipeline::inline(&settings, Discard::default());

@@ -22,7 +22,7 @@ use decap::Frame;
 use fixtures::Rng;
 use judge::Judge;
 use sensor::pipeline::{Lane, Pipeline, Settings};
-use sensor::record::RecordOptions;
+use sensor::record::{RecordOptions, Shape};
 use sensor::source::{CaptureReader, Input, ReadOptions};
 use truth::Truth;
 
@@ -162,7 +162,12 @@ fn lose(options: &Options, truth: &Truth, percent: f64, seed: u64) -> Result<Rep
         decap: decap::Config::default(),
         reassembly: reassembly::Limits::default(),
         http: http_parse::Settings { body_limit: 0, ..http_parse::Settings::default() },
-        record: RecordOptions { sensor: "sensor".to_owned(), decode_limit: 0, content_limit: usize::MAX },
+        record: RecordOptions {
+            sensor: "sensor".to_owned(),
+            decode_limit: 0,
+            content_limit: usize::MAX,
+            shape: Shape::Native,
+        },
     }
     .with_memory(1 << 30, 1)?;
     let mut pipeline: Pipeline<Lane<Judge<'_>>> = Pipeline::inline(&settings, Judge::new(truth, &options.header));

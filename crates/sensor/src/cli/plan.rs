@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
-use crate::record::RecordOptions;
+use crate::record::{RecordOptions, Shape};
 use crate::replay::Replay;
 use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
 use crate::units::ByteSize;
@@ -186,6 +186,7 @@ fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
             .decoded_limit
             .map_or(http.body_limit.saturating_mul(DECODED_FACTOR), ByteSize::as_usize),
         content_limit: usize::MAX,
+        shape: Shape::Native,
     };
     Ok(Settings { decap: decap_config(&file.decap), reassembly: limits(&file.reassembly), http, record })
 }

@@ -1,13 +1,14 @@
-//! What a record says about a message's body.
+//! What of a message's body a record holds, and how native records say it.
 
 use http_parse::{Body, DecodeOutcome, Decoder, Flag, Flags, Message};
 
 use super::json::{MAX_ESCAPED, append_base64, append_str, escaped_len, escaped_prefix, put_bool, put_number};
+use super::masking::{MaskedBody, Masking};
 use super::room::Room;
 
-/// Writes bodies; keeps the decoder's buffers.
+/// Finds what of a body is written; keeps the decoder's buffers.
 #[derive(Debug)]
-pub(super) struct BodyWriter {
+pub(super) struct Bodies {
     decoder: Decoder,
     decoded: Vec<u8>,
     limit: usize,
@@ -25,17 +26,19 @@ const SLACK: usize = 8 << 10;
 
 /// What of a body is written.
 #[derive(Clone, Copy)]
-struct Content<'a> {
-    bytes: &'a [u8],
+pub(super) struct Content<'a> {
+    pub(super) bytes: &'a [u8],
     /// A content coding was undone to get `bytes`.
-    is_decoded: bool,
+    pub(super) is_decoded: bool,
     /// `bytes` is not the whole of it.
-    is_truncated: bool,
+    pub(super) is_truncated: bool,
+    /// The length of the body without its content coding, if that was undone to its end.
+    decoded_bytes: Option<u64>,
     /// What was odd about the coding.
-    flags: Flags,
+    pub(super) flags: Flags,
 }
 
-impl BodyWriter {
+impl Bodies {
     /// `limit`: bytes that a body may be decoded to. `content_limit`: bytes that the bodies of a record may be written in.
     pub(super) fn new(limit: usize, content_limit: usize) -> Self {
         let decoder = Decoder::new();
@@ -47,29 +50,46 @@ impl BodyWriter {
         self.content_left = self.content_limit;
     }
 
-    /// Puts the body of `message`, or `null` when it has none. Gives what was odd about its content coding.
-    #[inline(always)]
-    pub(super) fn put(&mut self, message: &Message, room: &mut Room<'_>) -> Flags {
-        let body = message.body();
-        if body.bytes == 0 && body.missing == 0 && body.captured.is_empty() {
-            room.put(b"null");
-            return Flags::NONE;
-        }
-        let left = self.content_left;
-        let content = self.content(message, &body).within(left);
-        let before = room.len();
-        put_body(&body, &content, room);
-        let flags = content.flags;
-        self.content_left = left.saturating_sub(room.len() - before);
-        flags
+    /// How many bytes this record's bodies may still be written in.
+    pub(super) fn left(&self) -> usize {
+        self.content_left
     }
 
-    /// The body without its content coding as far as that can be had, else as it was sent.
-    fn content<'a>(&'a mut self, message: &Message, body: &Body<'a>) -> Content<'a> {
+    /// A body of this record was written in so many bytes.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.content_left = self.content_left.saturating_sub(bytes);
+    }
+
+    /// The body without its content coding as far as that can be had, else as it was sent; without secrets. `None`: the
+    /// message has none.
+    #[inline]
+    pub(super) fn content<'a, M: Masking>(
+        &'a mut self,
+        message: &'a Message,
+        masking: &'a mut M,
+    ) -> Option<Content<'a>> {
+        let body = message.body();
+        if body.bytes == 0 && body.missing == 0 && body.captured.is_empty() {
+            return None;
+        }
+        let content = self.unmasked(message, &body);
+        if !M::IS_ON || content.bytes.is_empty() {
+            return Some(content);
+        }
+        let content_type = message.header("content-type");
+        Some(match masking.body(message.kind(), content_type, content.bytes, content.is_truncated) {
+            MaskedBody::Kept => content,
+            MaskedBody::Replaced(bytes) => Content { bytes, ..content },
+            MaskedBody::Dropped => Content { bytes: &[], is_truncated: true, ..content },
+        })
+    }
+
+    fn unmasked<'a>(&'a mut self, message: &Message, body: &Body<'a>) -> Content<'a> {
         // Where a message's end was not seen (the connection broke off, or chunks could not be followed behind a loss), more
         // of the body may have been sent than was counted.
         let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
-        let as_sent = Content { bytes: body.captured, is_decoded: false, is_truncated, flags: Flags::NONE };
+        let as_sent =
+            Content { bytes: body.captured, is_decoded: false, is_truncated, decoded_bytes: None, flags: Flags::NONE };
         if body.captured.is_empty() || content_codings(message).next().is_none() {
             return as_sent;
         }
@@ -105,14 +125,33 @@ impl<'a> Content<'a> {
             content.bytes = decoded;
             content.is_decoded = true;
             content.is_truncated |= outcome != DecodeOutcome::Complete;
+            content.decoded_bytes = (!content.is_truncated).then_some(decoded.len() as u64);
         }
         content
     }
 }
 
 impl Content<'_> {
-    /// As much of it as can be written in `limit` bytes.
-    fn within(mut self, limit: usize) -> Self {
+    /// Its first `limit` bytes.
+    pub(super) fn cut(mut self, limit: usize) -> Self {
+        if let Some(bytes) = self.bytes.get(..limit).filter(|bytes| bytes.len() < self.bytes.len()) {
+            self.bytes = bytes;
+            self.is_truncated = true;
+        }
+        self
+    }
+
+    /// Its first `limit` bytes, because memory has no more.
+    pub(super) fn cut_for_memory(self, limit: usize) -> Self {
+        let mut cut = self.cut(limit);
+        if cut.bytes.len() < self.bytes.len() {
+            cut.flags.insert(Flag::BodyNotCaptured);
+        }
+        cut
+    }
+
+    /// As much of it as can be written in `limit` bytes as a JSON string.
+    pub(super) fn within(mut self, limit: usize) -> Self {
         if self.bytes.len() <= limit / MAX_ESCAPED {
             return self;
         }
@@ -145,17 +184,17 @@ fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
 
+/// Puts a body as native records have it.
 #[inline(always)]
-fn put_body(body: &Body<'_>, content: &Content<'_>, room: &mut Room<'_>) {
+pub(super) fn put_body(body: &Body<'_>, content: &Content<'_>, room: &mut Room<'_>) {
     let text = as_text(content);
     let captured = text.map_or(content.bytes, str::as_bytes);
     room.put(b"{\"bytes\":");
     put_number(body.bytes, room);
     room.put(b",\"decoded_bytes\":");
-    if content.is_decoded && !content.is_truncated {
-        put_number(captured.len() as u64, room);
-    } else {
-        room.put(b"null");
+    match content.decoded_bytes.filter(|_| !content.is_truncated) {
+        Some(bytes) => put_number(bytes, room),
+        None => room.put(b"null"),
     }
     room.put(b",\"captured\":");
     put_number(captured.len() as u64, room);
@@ -206,7 +245,7 @@ mod tests {
     use super::*;
 
     fn sent(is_truncated: bool) -> Content<'static> {
-        Content { bytes: b"sent", is_decoded: false, is_truncated, flags: Flags::NONE }
+        Content { bytes: b"sent", is_decoded: false, is_truncated, decoded_bytes: None, flags: Flags::NONE }
     }
 
     /// Each outcome of decoding, of whole and cut bodies: what is written, whether it is truncated, and the flag.
@@ -248,8 +287,13 @@ mod tests {
 
     #[test]
     fn only_a_whole_decoded_body_has_a_decoded_length() {
-        let content =
-            |is_decoded, is_truncated| Content { bytes: b"text", is_decoded, is_truncated, flags: Flags::NONE };
+        let content = |is_decoded, is_truncated| Content {
+            bytes: b"text",
+            is_decoded,
+            is_truncated,
+            decoded_bytes: is_decoded.then_some(4),
+            flags: Flags::NONE,
+        };
         for (is_decoded, is_truncated, expected) in
             [(true, false, Some(4)), (true, true, None), (false, false, None), (false, true, None)]
         {
@@ -258,7 +302,7 @@ mod tests {
             assert_eq!(body["decoded"], is_decoded);
             assert_eq!(body["content"], "text");
         }
-        let empty = written(b"text", &Content { bytes: b"", ..content(true, false) });
+        let empty = written(b"text", &Content { bytes: b"", decoded_bytes: Some(0), ..content(true, false) });
         assert_eq!((&empty["decoded_bytes"], &empty["content"]), (&0.into(), &"".into()));
         let lost = written(b"", &Content { bytes: b"", ..content(false, true) });
         assert_eq!((&lost["captured"], &lost["content"]), (&0.into(), &serde_json::Value::Null));
@@ -270,7 +314,10 @@ mod tests {
         let text = "ä€𝄞";
         for end in 0..=text.len() {
             let bytes = &text.as_bytes()[..end];
-            let body = written(bytes, &Content { bytes, is_decoded: false, is_truncated: true, flags: Flags::NONE });
+            let body = written(
+                bytes,
+                &Content { bytes, is_decoded: false, is_truncated: true, decoded_bytes: None, flags: Flags::NONE },
+            );
             let whole = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap();
             let (captured, encoding, content) = match (end, whole) {
                 (0, _) => (0, "utf8", serde_json::Value::Null),
@@ -290,8 +337,14 @@ mod tests {
         let binary: Vec<u8> = (0..=255).cycle().take(3_000).collect();
         for whole in [&[1; 3_000], "ä\"€\n𝄞plain".repeat(200).as_bytes(), binary.as_slice(), b"short"] {
             for limit in [0, 1, 5, 6, 7, 29, 30, 100, 1_000, 6_000, 100_000] {
-                let content =
-                    Content { bytes: whole, is_decoded: false, is_truncated: false, flags: Flags::NONE }.within(limit);
+                let content = Content {
+                    bytes: whole,
+                    is_decoded: false,
+                    is_truncated: false,
+                    decoded_bytes: None,
+                    flags: Flags::NONE,
+                }
+                .within(limit);
                 assert!(whole.starts_with(content.bytes));
                 let is_cut = content.bytes.len() < whole.len();
                 assert_eq!(content.is_truncated, is_cut);
@@ -306,7 +359,10 @@ mod tests {
     #[test]
     fn a_half_character_in_a_whole_body_makes_it_binary() {
         let bytes = b"ab\xc3";
-        let body = written(bytes, &Content { bytes, is_decoded: false, is_truncated: false, flags: Flags::NONE });
+        let body = written(
+            bytes,
+            &Content { bytes, is_decoded: false, is_truncated: false, decoded_bytes: None, flags: Flags::NONE },
+        );
         assert_eq!((&body["encoding"], &body["content"]), (&"base64".into(), &"YWLD".into()));
     }
 }

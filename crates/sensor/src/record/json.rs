@@ -237,15 +237,20 @@ fn append_utf8(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Appends `bytes` as a JSON string, each invalid sequence in them replaced by U+FFFD, as `String::from_utf8_lossy` does.
 fn append_lossy(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    append_lossy_inside(bytes, out);
+    out.push(b'"');
+}
+
+/// The same without the quotation marks.
+pub(super) fn append_lossy_inside(bytes: &[u8], out: &mut Vec<u8>) {
     let mut room = Room::at_end_of(out);
-    room.put(b"\"");
     for chunk in bytes.utf8_chunks() {
         put_escaped(chunk.valid().as_bytes(), &mut room);
         if !chunk.invalid().is_empty() {
             room.put(b"\xef\xbf\xbd");
         }
     }
-    room.put(b"\"");
 }
 
 /// Puts `part`, best one that stands in `whole`, as a JSON string where it is UTF-8; else nothing, and says so.
@@ -307,8 +312,19 @@ fn append_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `bytes` as a JSON string in base64 (RFC 4648, section 4, with padding).
 pub(super) fn append_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    let start = out.len();
+    let mut room = Room::at_end_of(out);
+    room.put(b"\"");
+    put_base64(bytes, &mut room);
+    room.put(b"\"");
+}
+
+/// Puts `bytes` in base64, without quotation marks.
+#[inline(always)]
+pub(super) fn put_base64(bytes: &[u8], room: &mut Room<'_>) {
+    room.with_vec(|out| append_base64_inside(bytes, out));
+}
+
+fn append_base64_inside(bytes: &[u8], out: &mut Vec<u8>) {
     // A multiple of three bytes needs no padding, so pieces can stand one behind the other.
     const PIECE: usize = 3 << 10;
     for piece in bytes.chunks(PIECE) {
@@ -318,8 +334,13 @@ pub(super) fn append_base64(bytes: &[u8], out: &mut Vec<u8>) {
         let written = STANDARD.encode_slice(piece, &mut out[at..]).unwrap_or_default();
         out.truncate(at + written);
     }
-    debug_assert_eq!(out.len() - start, bytes.len().div_ceil(3) * 4);
-    out.push(b'"');
+}
+
+/// Puts a number below 1000 with its leading zeros.
+#[inline(always)]
+pub(super) fn put_three_digits(number: u32, room: &mut Room<'_>) {
+    let [.., hundreds, tens, ones] = (eight_digits(number) | ZEROS).to_le_bytes();
+    room.put(&[hundreds, tens, ones]);
 }
 
 /// The eight decimal digits of a number below 10⁸, the first in the lowest byte, each as a number.

@@ -1,20 +1,29 @@
-//! Native records: an exchange and its connection in, one line of JSON out.
+//! Records: an exchange and its connection in, one line of JSON out, in one of two shapes.
 //!
-//! The format is documented in docs/output-format.md and, as a JSON Schema, in docs/record.schema.json; tests hold the
-//! three together. [`RecordWriter`] appends to the caller's buffer and does nothing else: it opens nothing, sends nothing
+//! Both are documented in docs/output-format.md, the native one also as a JSON Schema, docs/record.schema.json; tests hold
+//! them together. [`RecordWriter`] appends to the caller's buffer and does nothing else: it opens nothing, sends nothing
 //! and reads no clock. Whatever a head or body holds, the line is valid JSON in valid UTF-8 without a line feed inside.
 
 mod body;
 mod connection;
+mod edge;
 mod id;
 mod json;
+mod masking;
+mod native;
+mod options;
+mod pieces;
 mod room;
 mod seal;
+mod shrink;
 mod target;
 mod time;
 mod writer;
 
 pub use connection::ConnectionMeta;
 pub use id::TransactionId;
+pub use masking::{Finding, Findings, Masked, MaskedBody, Masking, Unmasked};
+pub use options::{EdgeOptions, RecordOptions, Shape, Unanswered};
 pub use seal::{Sealed, SealedRecord, Unsealed};
-pub use writer::{Outcome, RecordOptions, RecordWriter, Written};
+pub use shrink::without_bodies;
+pub use writer::{Outcome, RecordWriter, Written};

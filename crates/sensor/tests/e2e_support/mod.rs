@@ -13,7 +13,7 @@ use fixtures::Packet;
 use fixtures::capture::{Format, write};
 use sensor::ledger::{Captures, Ledger};
 use sensor::pipeline::{Pipeline, Settings};
-use sensor::record::RecordOptions;
+use sensor::record::{RecordOptions, Shape};
 use serde_json::Value;
 
 mod cut;
@@ -61,8 +61,12 @@ impl Replayed {
 /// The settings that the program has without flags.
 pub fn settings() -> Settings {
     let http = http_parse::Settings::default();
-    let record =
-        RecordOptions { sensor: "sensor".to_owned(), decode_limit: http.body_limit * 4, content_limit: usize::MAX };
+    let record = RecordOptions {
+        sensor: "sensor".to_owned(),
+        decode_limit: http.body_limit * 4,
+        content_limit: usize::MAX,
+        shape: Shape::Native,
+    };
     let settings =
         Settings { decap: decap::Config::default(), reassembly: reassembly::Limits::default(), http, record };
     settings.with_memory(1 << 30, 1).unwrap()

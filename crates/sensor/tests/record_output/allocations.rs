@@ -2,7 +2,7 @@
 
 use http_parse::Exchange;
 use http_parse::testing::Parts;
-use sensor::record::{RecordOptions, RecordWriter};
+use sensor::record::{RecordOptions, RecordWriter, Shape};
 
 use super::support::shapes;
 
@@ -20,6 +20,7 @@ fn a_second_round_of_records_allocates_nothing() {
         sensor: "edge-1".to_owned(),
         decode_limit: 1 << 20,
         content_limit: usize::MAX,
+        shape: Shape::Native,
     });
     let mut out = Vec::new();
     let mut round = |out: &mut Vec<u8>| {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Position, Protocol, Settings, Side};
-use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter};
+use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, Shape};
 use serde_json::{Value, json};
 
 use super::schema::{schema, violations};
@@ -39,7 +39,8 @@ fn records(request: &[u8], response: &[u8]) -> Vec<Value> {
 fn records_within(content_limit: usize, request: &[u8], response: &[u8]) -> Vec<Value> {
     let sample = Sample::pair();
     let client = sample.key().1;
-    let options = RecordOptions { sensor: "edge-1".to_owned(), decode_limit: DECODE_LIMIT, content_limit };
+    let options =
+        RecordOptions { sensor: "edge-1".to_owned(), decode_limit: DECODE_LIMIT, content_limit, shape: Shape::Native };
     let mut records = Records { writer: RecordWriter::new(options), meta: sample.meta(), lines: Vec::new() };
     let mut cx = Context::new(Settings { body_limit: BODY_LIMIT, ..Settings::default() });
     let mut connection = Connection::new(Some(client));

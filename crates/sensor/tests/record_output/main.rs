@@ -3,7 +3,9 @@
 mod allocations;
 mod conversations;
 mod documents;
+mod edge;
 mod ids;
+mod masking;
 mod reading;
 mod schema;
 mod snapshots;

@@ -33,8 +33,12 @@ fn every_shape_is_read_as_it_was() {
 /// One writer, one buffer, many records: none is changed by those before it.
 #[test]
 fn records_follow_one_another() {
-    let options =
-        sensor::record::RecordOptions { sensor: "edge-1".to_owned(), decode_limit: 1 << 20, content_limit: usize::MAX };
+    let options = sensor::record::RecordOptions {
+        sensor: "edge-1".to_owned(),
+        decode_limit: 1 << 20,
+        content_limit: usize::MAX,
+        shape: sensor::record::Shape::Native,
+    };
     let mut writer = sensor::record::RecordWriter::new(options);
     let (mut together, mut apart) = (Vec::new(), Vec::new());
     for (_, mut sample) in shapes() {
@@ -87,7 +91,7 @@ fn expected(sample: &Sample) -> Value {
     })
 }
 
-fn tunnel(hop: &TunnelHop) -> Value {
+pub(crate) fn tunnel(hop: &TunnelHop) -> Value {
     let ip = |ip: core::net::IpAddr| if ip.is_unspecified() { Value::Null } else { ip.to_string().into() };
     let mut tunnel = json!({"kind": hop.kind.name(), "source": ip(hop.source), "destination": ip(hop.destination)});
     match hop.id {
@@ -100,7 +104,7 @@ fn tunnel(hop: &TunnelHop) -> Value {
     tunnel
 }
 
-fn request(parts: &Parts) -> Value {
+pub(crate) fn request(parts: &Parts) -> Value {
     let target = latin1(&parts.target);
     let lossy = |letters: &str| String::from_utf8_lossy(&from_latin1(letters)).into_owned();
     let is_scheme = |scheme: &str| {
@@ -235,7 +239,7 @@ fn from_latin1(letters: &str) -> Vec<u8> {
     letters.chars().map(|letter| u8::try_from(u32::from(letter)).expect("a Latin-1 letter")).collect()
 }
 
-fn time(nanos: u64) -> String {
+pub(crate) fn time(nanos: u64) -> String {
     let (mut days, rest) = (nanos / 86_400_000_000_000, nanos % 86_400_000_000_000);
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;

@@ -6,7 +6,7 @@ use decap::{Direction, Domain, Endpoint, FlowKey, Timestamp, TunnelHop, TunnelId
 use http_parse::testing::Parts;
 use http_parse::{Exchange, Flag, Flags, MessageKind, Position, Side, Version};
 use reassembly::FlowInfo;
-use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, TransactionId, Written};
+use sensor::record::{ConnectionMeta, Masking, RecordOptions, RecordWriter, Shape, TransactionId, Written};
 
 /// 2026-11-20T22:13:17Z, from `date -u`.
 pub(crate) const SECOND: u64 = 1_795_212_797_000_000_000;
@@ -75,13 +75,21 @@ impl Sample {
 
     /// The record's line, its line feed included, and what the writer said of it.
     pub(crate) fn write(&self) -> (Vec<u8>, TransactionId, Written) {
-        let options = RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20, content_limit: usize::MAX };
         let mut out = Vec::new();
-        let (id, written) = self.write_with(&mut RecordWriter::new(options), &mut out);
+        let (id, written) = self.write_with(&mut RecordWriter::new(self.options(Shape::Native)), &mut out);
         (out, id, written)
     }
 
-    pub(crate) fn write_with(&self, writer: &mut RecordWriter, out: &mut Vec<u8>) -> (TransactionId, Written) {
+    pub(crate) fn write_with<M: Masking>(
+        &self,
+        writer: &mut RecordWriter<M>,
+        out: &mut Vec<u8>,
+    ) -> (TransactionId, Written) {
+        self.exchange(|meta, exchange| writer.write(meta, exchange, out))
+    }
+
+    /// Gives the exchange, and what is known of its connection, to `see`.
+    pub(crate) fn exchange<T>(&self, see: impl FnOnce(&ConnectionMeta, &Exchange<'_>) -> T) -> T {
         let (request, response) = (self.request.as_ref().map(Parts::build), self.response.as_ref().map(Parts::build));
         let exchange = Exchange {
             request: request.as_ref(),
@@ -90,7 +98,12 @@ impl Sample {
             index: self.index,
             flags: self.flags,
         };
-        writer.write(&self.meta(), &exchange, out)
+        see(&self.meta(), &exchange)
+    }
+
+    /// The options of a writer of this sample.
+    pub(crate) fn options(&self, shape: Shape) -> RecordOptions {
+        RecordOptions { sensor: self.sensor.clone(), decode_limit: 1 << 20, content_limit: usize::MAX, shape }
     }
 
     /// The record as `serde_json` reads it.

@@ -1,0 +1,129 @@
+//! Where secrets are taken out: one call for each value that a record is made of.
+//!
+//! The writer asks for each value as it comes to it, and writes what it is given. What it asks of [`Unmasked`] costs
+//! nothing. Names of fields, addresses, times and lengths are not asked for; the id is made of what was sent.
+
+use http_parse::MessageKind;
+
+/// A value after masking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masked<'a> {
+    /// It stays as it is.
+    Kept,
+    /// What stands in its place.
+    Replaced(&'a [u8]),
+}
+
+impl<'a> Masked<'a> {
+    /// What is to be written for `value`.
+    #[inline(always)]
+    pub const fn or(self, value: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Kept => value,
+            Self::Replaced(bytes) => bytes,
+        }
+    }
+}
+
+/// A body after masking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskedBody<'a> {
+    /// It stays as it is.
+    Kept,
+    /// What stands in its place.
+    Replaced(&'a [u8]),
+    /// Nothing of it may be recorded.
+    Dropped,
+}
+
+/// What was found in a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Nothing was looked for.
+    pub skipped: bool,
+    /// How many secrets were found.
+    pub found: u64,
+    /// How many of them were replaced or dropped.
+    pub transformed: u64,
+}
+
+/// One of the secrets found, without any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding<'a> {
+    /// What it is: `CREDIT_CARD`.
+    pub name: &'a str,
+    /// In which part of the exchange: `REQUEST_BODY`.
+    pub location: &'a str,
+    /// The header, parameter or path of keys whose value it was in.
+    pub field: &'a str,
+    /// Where in the value it started, in bytes.
+    pub start: u64,
+    /// Where it ended.
+    pub end: u64,
+}
+
+/// Takes secrets out of the values of records, one record after the other.
+pub trait Masking {
+    /// Whether it looks for anything.
+    const IS_ON: bool = true;
+
+    /// A new record begins: what was found is forgotten.
+    fn begin(&mut self);
+
+    /// The target of a request.
+    fn target(&mut self, target: &[u8]) -> Masked<'_>;
+
+    /// The value of a header or trailer field; also that of Host where it stands alone.
+    fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_>;
+
+    /// A body, or as much of it as is recorded (`is_cut`), without its content coding where that could be undone.
+    fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_>;
+
+    /// A method, a reason phrase, or a whole start line that could not be taken apart.
+    fn start_line(&mut self, kind: MessageKind, part: &[u8]) -> Masked<'_>;
+
+    /// What was found since [`Masking::begin`].
+    fn findings(&self) -> Findings;
+
+    /// Shows each of what was found, as far as it is listed.
+    fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>));
+}
+
+/// Leaves everything as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmasked;
+
+impl Masking for Unmasked {
+    const IS_ON: bool = false;
+
+    #[inline(always)]
+    fn begin(&mut self) {}
+
+    #[inline(always)]
+    fn target(&mut self, _: &[u8]) -> Masked<'_> {
+        Masked::Kept
+    }
+
+    #[inline(always)]
+    fn header(&mut self, _: MessageKind, _: &[u8], _: &[u8]) -> Masked<'_> {
+        Masked::Kept
+    }
+
+    #[inline(always)]
+    fn body(&mut self, _: MessageKind, _: Option<&[u8]>, _: &[u8], _: bool) -> MaskedBody<'_> {
+        MaskedBody::Kept
+    }
+
+    #[inline(always)]
+    fn start_line(&mut self, _: MessageKind, _: &[u8]) -> Masked<'_> {
+        Masked::Kept
+    }
+
+    #[inline(always)]
+    fn findings(&self) -> Findings {
+        Findings { skipped: true, found: 0, transformed: 0 }
+    }
+
+    #[inline(always)]
+    fn each_finding(&self, _: &mut dyn FnMut(Finding<'_>)) {}
+}
