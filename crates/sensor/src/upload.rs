@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uploader::{
-    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpsSettings, IdentityFiles,
-    Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink, SpoolSettings, StartError, Stats,
-    TlsSettings, TlsVersion, Uploader,
+    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpsSettings,
+    IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink, SpoolSettings,
+    StartError, Stats, TlsSettings, TlsVersion, Uploader,
 };
 
 use crate::config::{self, RecordShape};
@@ -70,7 +70,7 @@ impl Delivery {
             retry: RetrySettings { in_flight: upload.in_flight, ..RetrySettings::default() },
             ..uploader::Settings::default()
         };
-        let shape = if is_edge { Shape::Edge(Box::new(edge(upload, name))) } else { Shape::Native };
+        let shape = if is_edge { Shape::Edge(edge(upload, name)) } else { Shape::Native };
         Some(Self { settings, destination, shape })
     }
 
