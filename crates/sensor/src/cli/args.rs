@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::config::{LedgerFormat, MAX_WORKERS, check_name};
@@ -140,7 +140,8 @@ impl ReplayArgs {
 /// What `config` was given: one thing to do.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = CONFIG_EXAMPLES)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
+#[command(group = ArgGroup::new("action").required(true).args(["example", "schema", "print", "check", "page"]))]
 pub struct ConfigArgs {
     /// Print a file to start from: every key, with its meaning and default.
     #[arg(long)]
@@ -163,7 +164,7 @@ pub struct ConfigArgs {
     pub page: bool,
 
     /// The file that --print reads; none: the defaults and the environment.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "file", requires = "print")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["example", "schema", "check", "page"])]
     pub config: Option<PathBuf>,
 }
 

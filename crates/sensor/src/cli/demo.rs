@@ -18,8 +18,8 @@ use super::{exit, print, say, start_logging, watch_signals};
 use crate::progress::Progress;
 use crate::replay::Outcome;
 
-/// What is replayed. The tunnels of the last two were put around real frames (demo/README.md); the last is the first one's
-/// traffic, seen again through another mirror: stored once.
+/// What is replayed. The tunnels of the last two were put around real frames (demo/README.md); the third is the first one's
+/// traffic, seen again through another mirror's network: stored once.
 const CAPTURES: [(&str, &[u8]); 4] = [
     ("1-plain.pcap.gz", include_bytes!("../../../fixtures/captures/nginx-keep-alive.pcap.gz")),
     ("2-vxlan.pcap.gz", include_bytes!("../../../fixtures/captures/mirror-vxlan.pcap.gz")),
