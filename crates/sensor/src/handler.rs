@@ -154,7 +154,7 @@ impl<O: Handoff> Records<O> {
         self.unsendable += u64::from(!written.is_recorded);
         self.tally.exchange(exchange, written.flags);
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
-        if self.buffer.len() >= CHUNK {
+        if self.buffer.size() >= CHUNK {
             self.flush();
         }
     }

@@ -12,7 +12,7 @@ use super::json::{
     append_base64, append_lossy_inside, append_str, put_base64, put_bool, put_lossy, put_number, put_three_digits,
 };
 use super::masking::{Findings, Masked, Masking};
-use super::options::{EdgeOptions, Unanswered};
+use super::options::{EdgeOptions, HeaderValues, Unanswered};
 use super::pieces::{append_flags, append_path, put_connection, put_ip, put_version};
 use super::room::Room;
 use super::target::Target;
@@ -29,6 +29,7 @@ pub(super) struct Edge {
     source: Vec<u8>,
     /// The value of `sensor`.
     sensor: Vec<u8>,
+    header_values: HeaderValues,
     body_limit: usize,
     unanswered: Unanswered,
 }
@@ -40,8 +41,13 @@ struct Told {
     is_decoded: bool,
 }
 
-/// The field that says that a body was cut, as it stands in `headers`: `true` in base64.
-pub(super) const TRUNCATED: &[u8] = b"\"cq-body-truncated:dHJ1ZQ==\"";
+/// The field that says that a body was cut, as it stands in `headers`.
+pub(super) const fn truncated(values: HeaderValues) -> &'static [u8] {
+    match values {
+        HeaderValues::Base64 => b"\"cq-body-truncated:dHJ1ZQ==\"",
+        HeaderValues::Text => b"\"cq-body-truncated:true\"",
+    }
+}
 
 /// The largest number that the API takes for a transaction's place in its connection.
 const MAX_DEPTH: u32 = u16::MAX as u32;
@@ -71,6 +77,7 @@ impl Edge {
             scheme: string(&options.scheme),
             source,
             sensor: string(sensor),
+            header_values: options.header_values,
             body_limit: options.body_limit,
             unanswered: options.unanswered,
         }
@@ -133,10 +140,10 @@ impl Edge {
         room.put(b",\"flags\":");
         room.with_vec(|out| append_flags(flags, out));
         room.put(b",\"request\":");
-        put_provenance(tools, request, asked, room);
+        self.put_provenance(tools, request, asked, room);
         if let Some(response) = exchange.response {
             room.put(b",\"response\":");
-            put_provenance(tools, response, answered, room);
+            self.put_provenance(tools, response, answered, room);
         }
         room.put(b"}}}\n");
         Some((id, flags))
@@ -238,7 +245,7 @@ impl Edge {
         room.put(b"},\"headers\":[");
         let start = room.len();
         if is_truncated {
-            room.put_slice(TRUNCATED);
+            room.put_slice(truncated(self.header_values));
             room.put(b",");
         }
         let (kind, head) = (message.kind(), message.head());
@@ -246,23 +253,58 @@ impl Edge {
             if told.is_decoded && is_content_encoding(name) {
                 continue;
             }
-            put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+            self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
         }
         end_list(start, room);
         room.put(b"}");
         told
     }
-}
 
-/// A field as the API has it, the value in base64, and a comma.
-#[inline(always)]
-fn put_field(name: &[u8], value: &[u8], head: &[u8], room: &mut Room<'_>) {
-    put_lossy(name, head, room);
-    // The name's closing quote.
-    room.take_back_to(room.len() - 1);
-    room.put(b":");
-    put_base64(value, room);
-    room.put(b"\",");
+    /// A field as the API has it, and a comma.
+    #[inline(always)]
+    fn put_field(&self, name: &[u8], value: &[u8], head: &[u8], room: &mut Room<'_>) {
+        put_lossy(name, head, room);
+        // The name's closing quotation mark.
+        room.take_back_to(room.len() - 1);
+        room.put(b":");
+        match self.header_values {
+            HeaderValues::Base64 => put_base64(value, room),
+            HeaderValues::Text => room.with_vec(|out| append_lossy_inside(value, out)),
+        }
+        room.put(b"\",");
+    }
+
+    /// What is known of a message beside what the API has a place for.
+    #[inline(always)]
+    fn put_provenance<M: Masking>(&self, tools: &mut Tools<M>, message: &Message, told: Told, room: &mut Room<'_>) {
+        room.put(b"{\"time\":");
+        tools.time.put(message.start().at, room);
+        room.put(b",\"end_time\":");
+        tools.time.put(message.end_at(), room);
+        room.put(b",\"missing\":");
+        put_number(message.body().missing, room);
+        room.put(b",\"decoded\":");
+        put_bool(told.is_decoded, room);
+        let (kind, head) = (message.kind(), message.head());
+        if told.is_decoded {
+            room.put(b",\"content_encoding\":[");
+            let start = room.len();
+            for Header { name, value } in message.headers().filter(|header| is_content_encoding(header.name)) {
+                put_lossy(tools.masking.header(kind, name, value).or(value), head, room);
+                room.put(b",");
+            }
+            end_list(start, room);
+        }
+        if message.trailers().len() > 0 {
+            room.put(b",\"trailers\":[");
+            let start = room.len();
+            for Header { name, value } in message.trailers() {
+                self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+            }
+            end_list(start, room);
+        }
+        room.put(b"}");
+    }
 }
 
 /// Ends a list whose items, from `start` on, are each followed by a comma.
@@ -286,38 +328,6 @@ fn put_seconds(nanos: u64, room: &mut Room<'_>) {
     room.put(b".");
     put_three_digits((nanos / 1_000_000 % 1_000) as u32, room);
     room.put(b"\"");
-}
-
-/// What is known of a message beside what the API has a place for.
-#[inline(always)]
-fn put_provenance<M: Masking>(tools: &mut Tools<M>, message: &Message, told: Told, room: &mut Room<'_>) {
-    room.put(b"{\"time\":");
-    tools.time.put(message.start().at, room);
-    room.put(b",\"end_time\":");
-    tools.time.put(message.end_at(), room);
-    room.put(b",\"missing\":");
-    put_number(message.body().missing, room);
-    room.put(b",\"decoded\":");
-    put_bool(told.is_decoded, room);
-    let (kind, head) = (message.kind(), message.head());
-    if told.is_decoded {
-        room.put(b",\"content_encoding\":[");
-        let start = room.len();
-        for Header { name, value } in message.headers().filter(|header| is_content_encoding(header.name)) {
-            put_lossy(tools.masking.header(kind, name, value).or(value), head, room);
-            room.put(b",");
-        }
-        end_list(start, room);
-    }
-    if message.trailers().len() > 0 {
-        room.put(b",\"trailers\":[");
-        let start = room.len();
-        for Header { name, value } in message.trailers() {
-            put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
-        }
-        end_list(start, room);
-    }
-    room.put(b"}");
 }
 
 /// The rest of `sdp_info`, from the value of `skipped` on.

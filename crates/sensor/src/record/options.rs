@@ -39,6 +39,8 @@ pub struct EdgeOptions {
     pub scheme: String,
     /// `filter_info.filter_name`; `None` leaves `filter_info` out.
     pub filter_name: Option<String>,
+    /// How header values are written.
+    pub header_values: HeaderValues,
     /// The most bytes of a body in `data`, before base64. Longer ones are cut, and say so.
     pub body_limit: usize,
     /// What becomes of requests without a response.
@@ -54,6 +56,7 @@ impl Default for EdgeOptions {
             instance_id: String::new(),
             scheme: "http".to_owned(),
             filter_name: None,
+            header_values: HeaderValues::Base64,
             body_limit: 32 << 10,
             unanswered: Unanswered::WithoutResponse,
         }
@@ -70,4 +73,14 @@ pub enum Unanswered {
     Status(u16),
     /// They are not written, as orphans are not.
     Left,
+}
+
+/// How the value of a field stands behind its name and a colon in edge records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HeaderValues {
+    /// In base64: `"Host:YS5leGFtcGxl"`.
+    #[default]
+    Base64,
+    /// As text, each sequence that is not UTF-8 replaced by U+FFFD: `"Host:a.example"`.
+    Text,
 }

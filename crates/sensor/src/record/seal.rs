@@ -77,7 +77,7 @@ impl Unsealed {
     /// How many bytes its records take, or what their ids are made of, whichever is more: a head that was read for framing
     /// only is hashed as a whole.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len().max(self.inputs.len())
     }
 
@@ -153,7 +153,7 @@ mod tests {
             }
             append(&mut records, "{", b"");
             append(&mut records, "{the third: ", &[7; 1000]);
-            assert_eq!((records.count(), records.len()), (3, 1005));
+            assert_eq!((records.count(), records.size()), (3, 1005));
             let expected = [
                 (id(b"first"), format!("{{one {}}}", id(b"first"))),
                 (id(b""), format!("{{{}}}", id(b""))),

@@ -2,7 +2,8 @@
 
 use memchr::memmem;
 
-use super::edge::TRUNCATED;
+use super::edge::truncated;
+use super::options::HeaderValues;
 
 /// What stands before a body's length. In JSON text, a quotation mark inside a string has a backslash before it and one
 /// that ends a string has no letter behind it: so this can stand nowhere but where the writer put it.
@@ -11,27 +12,28 @@ const DATA: &[u8] = b",\"data\":\"";
 const HEADERS: &[u8] = b"},\"headers\":[";
 
 /// An edge record as it was but for the data of its bodies, each of which now says that it was cut. The length of a body
-/// and everything else stays.
+/// and everything else stays. `header_values` is what the record was written with.
 ///
 /// `None`: the record has no such data, or is none that [`RecordWriter`](super::RecordWriter) wrote in the edge shape.
 /// The result is a few dozen bytes longer at worst, where the data was shorter than what says that it was cut; it is given
 /// only if it is shorter than the record.
 #[must_use]
-pub fn without_bodies(record: &[u8]) -> Option<Vec<u8>> {
+pub fn without_bodies(record: &[u8], header_values: HeaderValues) -> Option<Vec<u8>> {
+    let truncated = truncated(header_values);
     let mut out = Vec::with_capacity(record.len().min(64 << 10));
     let mut rest = record;
-    while let Some(body) = next_body(rest) {
-        let (before, data, behind) = body?;
-        out.extend_from_slice(before);
-        rest = behind;
-        if data.is_empty() {
+    while let Some(at) = memmem::find(rest, BODY) {
+        let body = FoundBody::at(rest, at + BODY.len())?;
+        out.extend_from_slice(body.before);
+        rest = body.behind;
+        if body.data.is_empty() {
             continue;
         }
         out.push(b'"');
         out.extend_from_slice(HEADERS);
         rest = rest.strip_prefix(b"\"")?.strip_prefix(HEADERS)?;
-        if !rest.starts_with(TRUNCATED) {
-            out.extend_from_slice(TRUNCATED);
+        if !rest.starts_with(truncated) {
+            out.extend_from_slice(truncated);
             if !rest.starts_with(b"]") {
                 out.push(b',');
             }
@@ -41,18 +43,23 @@ pub fn without_bodies(record: &[u8]) -> Option<Vec<u8>> {
     (out.len() < record.len()).then_some(out)
 }
 
-/// Up to a body's data; the data; and the rest, from the data's closing quotation mark on. `None`: there is no body;
-/// `Some(None)`: there is one that is not as the writer has it.
-fn next_body(record: &[u8]) -> Option<Option<(&[u8], &[u8], &[u8])>> {
-    let at = memmem::find(record, BODY)? + BODY.len();
-    Some((|| {
-        let length = record.get(at..)?.iter().position(|byte| !byte.is_ascii_digit())?;
-        let behind = record.get(at + length..)?.strip_prefix(DATA)?;
-        let end = memchr::memchr(b'"', behind)?;
-        let (before, _) = record.split_at_checked(record.len() - behind.len())?;
-        let (data, rest) = behind.split_at_checked(end)?;
-        Some((before, data, rest))
-    })())
+/// A record cut at the data of a body.
+struct FoundBody<'a> {
+    before: &'a [u8],
+    data: &'a [u8],
+    /// From the data's closing quotation mark on.
+    behind: &'a [u8],
+}
+
+impl<'a> FoundBody<'a> {
+    /// The body whose length stands at `at`; `None` when it is not as the writer has it.
+    fn at(record: &'a [u8], at: usize) -> Option<Self> {
+        let rest = record.get(at..)?;
+        let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+        let rest = rest.get(digits..)?.strip_prefix(DATA)?;
+        let (data, behind) = rest.split_at_checked(memchr::memchr(b'"', rest)?)?;
+        Some(Self { before: record.get(..record.len() - rest.len())?, data, behind })
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +67,7 @@ mod tests {
     use super::*;
 
     fn cut(record: &str) -> Option<String> {
-        without_bodies(record.as_bytes()).map(|record| String::from_utf8(record).unwrap())
+        without_bodies(record.as_bytes(), HeaderValues::Base64).map(|record| String::from_utf8(record).unwrap())
     }
 
     fn message(data: &str, headers: &str) -> String {

@@ -48,6 +48,39 @@ fn the_example_is_a_record() {
     assert_eq!(example, record, "the record is now:\n{record:#}\n");
 }
 
+#[test]
+fn the_edge_example_is_a_record() {
+    let example =
+        section("## Edge example").split("```").nth(1).and_then(|code| code.strip_prefix("json")).expect("a block");
+    let example: Value = serde_json::from_str(example).expect("the example is JSON");
+    let (_, sample) = shapes().into_iter().find(|(name, _)| *name == "bodies_and_trailers").expect("the shape");
+    let record = super::edge::record(&sample);
+    assert_eq!(example, record, "the record is now:\n{record:#}\n");
+}
+
+/// Each member of an edge record, of whatever shape, has a row or is named in its object's.
+#[test]
+fn every_member_of_an_edge_record_is_explained() {
+    fn members<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            names.push(name);
+            members(value, names);
+        }
+    }
+    let explained = section("## Edge fields").to_owned() + section("## Edge bodies") + section("## Provenance");
+    for (_, sample) in shapes().into_iter().filter(|(_, sample)| sample.request.is_some()) {
+        let record = super::edge::record(&sample);
+        let mut names = Vec::new();
+        members(&record, &mut names);
+        for name in names {
+            let is_named = [("`", "`"), (".", "`"), ("`", ".")]
+                .iter()
+                .any(|(before, behind)| explained.contains(&format!("{before}{name}{behind}")));
+            assert!(is_named, "{name}");
+        }
+    }
+}
+
 /// Each field of each object is explained by a row of the section about that object.
 #[test]
 fn every_field_of_the_schema_is_explained() {

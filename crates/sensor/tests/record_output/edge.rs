@@ -7,7 +7,8 @@ use http_parse::testing::Parts;
 use http_parse::{Flag, Version};
 use proptest::prelude::*;
 use sensor::record::{
-    EdgeOptions, Outcome, RecordOptions, RecordWriter, Shape, Unanswered, Unsealed, Written, without_bodies,
+    EdgeOptions, HeaderValues, Outcome, RecordOptions, RecordWriter, Shape, Unanswered, Unsealed, Written,
+    without_bodies,
 };
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ fn write(sample: &Sample, edge: EdgeOptions) -> (String, Written) {
     write_with(sample, sample.options(Shape::Edge(edge)))
 }
 
-fn record(sample: &Sample) -> Value {
+pub(crate) fn record(sample: &Sample) -> Value {
     serde_json::from_str(&write(sample, options()).0).expect("a record is JSON")
 }
 
@@ -135,6 +136,25 @@ fn options_are_used() {
     let record: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!((&record["version"], &record["request"]["http-scheme"]), (&"0.1".into(), &"https".into()));
     assert!(record["txn-meta-data"].get("filter_info").is_none());
+}
+
+#[test]
+fn header_values_as_text() {
+    let text = EdgeOptions { header_values: HeaderValues::Text, ..options() };
+    let mut answer = with_body(response(200, "OK", &[("ETag", "\"a\"")]), &[b'x'; 100]);
+    answer.headers.push((b"X-\xe9".to_vec(), b"caf\xe9\r\n y".to_vec()));
+    answer.trailers.push((b"T".to_vec(), b"1".to_vec()));
+    let sample = Sample { response: Some(answer), ..Sample::pair() };
+    let fields = ["ETag:\"a\"", "X-\u{fffd}:caf\u{fffd}\r\n y"];
+    let cut = ["cq-body-truncated:true", fields[0], fields[1]];
+    let whole = write(&sample, text.clone()).0;
+    let record: Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(record["response"]["headers"], json!(fields));
+    assert_eq!(record["txn-meta-data"]["data_extractions"]["response"]["trailers"], json!(["T:1"]));
+    let bare = write(&sample, EdgeOptions { body_limit: 0, ..text }).0;
+    let record: Value = serde_json::from_str(&bare).expect("JSON");
+    assert_eq!(record["response"]["headers"], json!(cut));
+    assert_eq!(without_bodies(whole.as_bytes(), HeaderValues::Text), Some(bare.into_bytes()));
 }
 
 #[test]
@@ -294,10 +314,10 @@ fn check(sample: &Sample) {
 fn check_without_bodies(sample: &Sample) {
     let whole = write(sample, options()).0;
     let bare = write(sample, EdgeOptions { body_limit: 0, ..options() }).0;
-    match without_bodies(whole.as_bytes()) {
+    match without_bodies(whole.as_bytes(), HeaderValues::Base64) {
         Some(smaller) => {
             assert_eq!(String::from_utf8(smaller).expect("UTF-8"), bare);
-            assert_eq!(without_bodies(bare.as_bytes()), None, "there is nothing left to take");
+            assert_eq!(without_bodies(bare.as_bytes(), HeaderValues::Base64), None, "there is nothing left to take");
         }
         None => assert!(bare.len() >= whole.len()),
     }
