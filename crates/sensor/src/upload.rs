@@ -13,7 +13,7 @@ use uploader::{
 use crate::config::{self, RecordShape};
 use crate::dispatch::WhenFull;
 use crate::outlet::Outlet;
-use crate::record::{self, EdgeOptions, Sealed, Shape};
+use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
 
 /// Where to, and how: from `[upload]`.
 #[derive(Clone, Debug)]
@@ -79,8 +79,8 @@ impl Delivery {
     /// # Errors
     /// When the settings contradict each other, or spool, certificates or threads cannot be had.
     pub fn start(&self) -> Result<Uploader, StartError> {
-        let shrink: Option<Arc<dyn Shrink>> = match self.shape {
-            Shape::Edge(_) => Some(Arc::new(WithoutBodies)),
+        let shrink: Option<Arc<dyn Shrink>> = match &self.shape {
+            Shape::Edge(edge) => Some(Arc::new(WithoutBodies(edge.header_values))),
             Shape::Native => None,
         };
         Uploader::start_to(self.settings.clone(), &self.destination, shrink)
@@ -88,11 +88,11 @@ impl Delivery {
 }
 
 /// What a record is cut down to when the platform says that it alone is too large.
-struct WithoutBodies;
+struct WithoutBodies(HeaderValues);
 
 impl Shrink for WithoutBodies {
     fn shrink(&self, record: &[u8]) -> Option<Vec<u8>> {
-        record::without_bodies(record)
+        record::without_bodies(record, self.0)
     }
 }
 
