@@ -273,9 +273,10 @@ from_text!(Timestamp, "Unix seconds with milliseconds as text, as in \"169000000
 });
 
 struct Status(u16);
-from_text!(Status, "a status of three digits as text, as in \"200\"", |text| {
-    let status = text.parse().ok()?;
-    (text.len() == 3 && (100..=999).contains(&status)).then_some(Status(status))
+from_text!(Status, "a status of up to three digits as text, as in \"200\"", |text| {
+    // Below 100, too: a server may send any, and the record says what was sent.
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok().map(Status)).flatten()
 });
 
 struct Header;

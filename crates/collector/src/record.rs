@@ -203,13 +203,14 @@ from_text!(Id, "an id of 1 to 200 bytes", |text| {
 pub(crate) struct Address(pub(crate) std::net::IpAddr);
 from_text!(Address, "an IP address", |text| text.parse().ok().map(Address));
 
-/// A time in RFC 3339, in nanoseconds since 1970.
+/// A time in RFC 3339, in nanoseconds since 1970. What is later than can be counted is the latest time that can be: captures
+/// have odd clocks, and a record is not worth refusing for that.
 pub(crate) fn rfc3339(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(time.unix_timestamp_nanos()).ok()
+    Some(i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX))
 }
 
-/// Unix seconds with an optional fraction of up to nine digits, in nanoseconds.
+/// Unix seconds with an optional fraction of up to nine digits, in nanoseconds; too late a time as above.
 pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -217,7 +218,8 @@ pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
         return None;
     }
     let nanos = format!("{fraction:0<9}").parse::<i64>().ok()?;
-    seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)
+    let seconds = i64::try_from(seconds.parse::<u64>().ok()?).unwrap_or(i64::MAX);
+    Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
 /// Nanoseconds since 1970 in RFC 3339.
@@ -248,9 +250,11 @@ mod tests {
     fn times_are_read() {
         assert_eq!(unix_seconds("1690000000.123"), Some(1_690_000_000_123_000_000));
         assert_eq!(unix_seconds("0"), Some(0));
-        for bad in ["", ".", "1.", ".5", "-1", "1e9", "1.0000000001", "99999999999999999999", "9999999999999", "1 "] {
+        for bad in ["", ".", "1.", ".5", "-1", "1e9", "1.0000000001", "99999999999999999999", "1 "] {
             assert_eq!(unix_seconds(bad), None, "{bad}");
         }
+        assert_eq!(unix_seconds("9999999999999.999"), Some(i64::MAX));
+        assert_eq!(rfc3339("2554-07-21T23:34:33.709551615Z"), Some(i64::MAX));
         assert_eq!(rfc3339("1970-01-01T00:00:01.000000002Z"), Some(1_000_000_002));
         assert_eq!(write_time(1_000_000_002), "1970-01-01T00:00:01.000000002Z");
     }

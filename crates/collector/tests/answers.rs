@@ -50,7 +50,9 @@ fn each_refusal_has_its_status_and_names_the_place() {
     let bad = edge("bad").replace("\"http-method\":\"GET\",", "");
     let native_bad = native(7).replace("\"outcome\":\"paired\"", "\"outcome\":\"sometimes\"");
     let large = batch(&[edge("a"), format!("{{\"x\":\"{}\"}}", "x".repeat(100_000))]);
-    let cases: &[(&str, &[&str], String, u16, &str, Option<u64>, Option<&str>)] = &[
+    // Path, fields, body; status, error, index, field.
+    type Case<'a> = (&'a str, &'a [&'a str], String, u16, &'a str, Option<u64>, Option<&'a str>);
+    let cases: &[Case<'_>] = &[
         ("/api-transaction", &[JSON], "{".into(), 400, "bad_json", None, None),
         ("/api-transaction", &[JSON], String::new(), 400, "bad_json", None, None),
         ("/api-transaction", &[JSON], bad.clone(), 400, "missing_field", None, Some("request.http-method")),
@@ -83,7 +85,7 @@ fn each_refusal_has_its_status_and_names_the_place() {
             400,
             "bad_json",
             Some(1),
-            Some("request"),
+            Some("request.body"),
         ),
         ("/api-transactions", &[], batch(&[edge("a")]), 415, "wrong_type", None, None),
         ("/api-transactions", &[NDJSON], batch(&[edge("a")]), 415, "wrong_type", None, None),

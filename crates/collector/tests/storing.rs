@@ -47,6 +47,7 @@ fn eight_senders_of_the_same_store_each_once() {
 
 /// The process that is killed: this test program itself, told to be a collector.
 #[test]
+#[allow(clippy::print_stdout)] // Its parent reads the address there.
 fn be_a_collector() {
     let Ok(path) = std::env::var("BE_A_COLLECTOR") else { return };
     let options = Options { store: StoreKind::Sqlite(path.into()), ..Options::default() };

@@ -203,7 +203,12 @@ impl Engine {
             return self.whole(text, value, kind, field);
         }
         if value.surveyed && !value.may_be_ssn && self.policy.whole_patterns == 0 {
-            let has_blanks = value.layer == Layer::Percent { plus: true } && raw.contains(&b'+');
+            // A blank written as a plus separates the groups of numbers, the words of what announces a secret, and
+            // whatever own expressions want.
+            let may_hide = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'=');
+            let has_blanks = value.layer == Layer::Percent { plus: true }
+                && raw.contains(&b'+')
+                && (!self.policy.patterns.is_empty() || raw.iter().any(may_hide));
             if !self.was_seen(value.start, value.end) && !has_blanks {
                 return false;
             }

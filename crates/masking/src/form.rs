@@ -29,7 +29,10 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
         let pair_end = memchr::memchr(b'&', &text[at..end]).map_or(end, |len| at + len);
         let name_end = memchr::memchr(b'=', &text[at..pair_end]).map_or(pair_end, |len| at + len);
         let name = &text[at..name_end];
-        let (forced, may_be_ssn) = named(engine, name, layer, &mut scratch);
+        let (forced, may_be_ssn) = match !surveyed || engine.names_matter() || name.contains(&b'+') {
+            true => named(engine, name, layer, &mut scratch),
+            false => (None, false),
+        };
         let cut = |to: usize| at_cut && to == end;
         let mut part = Value::new(at, name_end, layer, location);
         part.at_cut = cut(name_end);

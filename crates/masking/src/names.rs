@@ -95,6 +95,13 @@ impl Names {
                 return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
             }
         }
+        if let [first, second] = text
+            && first.is_ascii_alphabetic()
+            && second.is_ascii_alphabetic()
+        {
+            let bit = bit_of([0, *first, *second]);
+            return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+        }
         self.may_end_oddly(text)
     }
 

@@ -4,10 +4,12 @@ use crate::engine::{Engine, Value};
 use crate::finding::{Location, MAX_FIELD_BYTES};
 use crate::form::{named, push_name};
 use crate::layer::{Layer, View};
-use crate::policy::KindId;
+use crate::policy::{KindId, Policy};
 
 /// Elements whose names are kept.
 const MAX_DEPTH: usize = 128;
+/// Longer values of attributes name nothing.
+const MAX_NAME: usize = 256;
 /// How many open elements a closing tag may pass over to find its own (HTML leaves many open).
 const MAX_UNCLOSED: usize = 16;
 
@@ -47,6 +49,50 @@ pub(crate) fn mask(
 ) {
     reader.open.clear();
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
+}
+
+/// Attributes whose value may be the name of what the element holds.
+const NAMING: [&[u8]; 7] = [b"name", b"key", b"id", b"type", b"field", b"property", b"n"];
+
+/// Whether elements of `text` are named as secrets are, or have attributes that name one: what a survey does not see.
+pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(tag) = memchr::memchr(b'<', &text[at..]).map(|len| at + len + 1) {
+        at = tag;
+        let len = name_len(&text[tag..]);
+        if policy.fields.meaning(local(&text[tag..tag + len])).is_some() {
+            return true;
+        }
+        if text.get(tag + len) == Some(&b'>') {
+            continue;
+        }
+        // A tag within a tag, or none that ends: for the reader to tell.
+        let Some(end) = memchr::memchr2(b'>', b'<', &text[tag + len..]).map(|end| tag + len + end) else { return true };
+        if text[end] == b'<' {
+            return true;
+        }
+        for equals in memchr::memchr_iter(b'=', &text[tag..end]).map(|equals| tag + equals) {
+            let name = text[tag.max(equals.saturating_sub(MAX_NAME))..equals].trim_ascii_end();
+            let start = name
+                .iter()
+                .rposition(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''))
+                .map_or(0, |at| at + 1);
+            if NAMING.iter().any(|known| local(&name[start..]).eq_ignore_ascii_case(known)) {
+                let value = text[equals + 1..].trim_ascii_start();
+                let (quote, value) = match value.first() {
+                    Some(quote @ (b'"' | b'\'')) => (Some(*quote), &value[1..]),
+                    _ => (None, value),
+                };
+                let ends =
+                    |byte: &u8| quote.map_or(byte.is_ascii_whitespace() || *byte == b'>', |quote| *byte == quote);
+                let len = value.iter().take(MAX_NAME).position(ends).unwrap_or(value.len().min(MAX_NAME));
+                if policy.fields.meaning(&value[..len]).is_some() {
+                    return true;
+                }
+            }
+        }
+    }
+    false
 }
 
 impl Lexer<'_> {
@@ -156,12 +202,11 @@ impl Lexer<'_> {
         };
         // `<input name="password" value="…">`, `<entry key="password">…</entry>`.
         let mut by_attribute = None;
-        self.attributes(name.1, |lexer, attribute, value| {
+        let has_attributes = self.text[..self.end].get(name.1).is_some_and(u8::is_ascii_whitespace);
+        let first_pass = if has_attributes { name.1 } else { self.end };
+        self.attributes(first_pass, |lexer, attribute, value| {
             let key = local(&lexer.text[attribute.0..attribute.1]);
-            if [&b"name"[..], b"key", b"id", b"type", b"field", b"property", b"n"]
-                .iter()
-                .any(|known| key.eq_ignore_ascii_case(known))
-            {
+            if NAMING.iter().any(|known| key.eq_ignore_ascii_case(known)) {
                 by_attribute = by_attribute.or(lexer.named(value).0);
             }
         });

@@ -9,6 +9,7 @@
 //! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
 //! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
 //! exchanges      = recorded + unsendable
+//! records        = accepted + rejected + waiting{where} + dropped{reason}      (where records are sent)
 //! ```
 //!
 //! Each stage counts its own line. What one stage gives and what the next one takes are counted on both sides, and the
@@ -20,6 +21,8 @@ use decap::SkipReason;
 use http_parse::{Protocol, Unparsable};
 use reassembly::DropReason;
 use serde_json::{Map, Value, json};
+
+use uploader::{DropReason as RecordDropReason, RecordsLine};
 
 use crate::dispatch::Refused;
 use crate::pipeline::LaneReport;
@@ -43,6 +46,10 @@ pub struct Ledger {
     pub recorded: u64,
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     pub unsendable: u64,
+    /// Records that the sealing thread could not take, because it is never waited for in a live capture.
+    pub unsealed: u64,
+    /// What became of the records, where they are sent.
+    pub delivery: Option<RecordsLine>,
 }
 
 /// What the reading side counts.
@@ -136,7 +143,7 @@ impl Ledger {
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         let Self { captures, decap, reassembly, http, refused, .. } = self;
-        vec![
+        let mut lines = vec![
             Line {
                 name: "frames",
                 total: captures.frames + captures.unsupported,
@@ -200,7 +207,24 @@ impl Ledger {
                 total: self.exchanges(),
                 fates: vec![Fate::new("recorded", self.recorded), Fate::new("unsendable", self.unsendable)],
             },
-        ]
+        ];
+        if let Some(records) = &self.delivery {
+            let waiting = [records.waiting_memory, records.waiting_spool];
+            let mut dropped = vec![self.unsealed];
+            dropped.extend_from_slice(&records.dropped);
+            let reasons = RecordDropReason::ALL.iter().map(|reason| reason.name());
+            lines.push(Line {
+                name: "records",
+                total: records.taken + records.recovered + self.unsealed,
+                fates: vec![
+                    Fate::new("accepted", records.accepted),
+                    Fate::new("rejected", records.rejected),
+                    Fate::by_reason("waiting", ["memory", "spool"].into_iter(), &waiting),
+                    Fate::by_reason("dropped", ["sealing_full"].into_iter().chain(reasons), &dropped),
+                ],
+            });
+        }
+        lines
     }
 
     /// Every number that two stages counted.
@@ -209,7 +233,7 @@ impl Ledger {
         let Self { captures, decap, reassembly, http, .. } = self;
         let streamed =
             reassembly.delivered_bytes + reassembly.skipped_bytes + reassembly.gap_bytes + reassembly.shunted_bytes;
-        vec![
+        let mut joints = vec![
             Joint {
                 given: ("frames less those filtered", captures.frames.saturating_sub(captures.filtered)),
                 taken: ("frames decapsulated", decap.frames),
@@ -229,7 +253,14 @@ impl Ledger {
                 given: ("flows opened", reassembly.opened),
                 taken: ("flows closed", reassembly.closed.iter().sum()),
             },
-        ]
+        ];
+        if let Some(records) = &self.delivery {
+            joints.push(Joint {
+                given: ("records written", self.recorded),
+                taken: ("records handed to the uploader, or refused before it", records.taken + self.unsealed),
+            });
+        }
+        joints
     }
 
     /// What lies beside the lines: conditions of the capture, no unit's fate.

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod destination;
 pub mod dispatch;
 pub mod filter;
 pub mod handler;
@@ -22,4 +23,5 @@ pub mod summary;
 pub mod tally;
 pub mod top;
 pub mod units;
+pub mod upload;
 pub mod workers;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::destination::{Conclusion, Destination};
 use crate::dispatch::WhenFull;
 use crate::interruptible::Interruptible;
 use crate::ledger::{Captures, Ledger};
-use crate::outlet::{Output, OutputFailure};
+use crate::outlet::OutputFailure;
 use crate::pipeline::{LaneReport, Pipeline, Segments, Settings};
 use crate::progress::Progress;
 use crate::sealing::Sealing;
@@ -32,7 +33,7 @@ pub struct Replay {
     /// How many threads work on flows; 1 means the reading thread does.
     pub workers: usize,
     /// Where records go.
-    pub output: Output,
+    pub output: Destination,
     /// Set from outside to stop reading and to finish what is complete.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -50,6 +51,8 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// Why the output ended early, if it did.
     pub output_failure: Option<OutputFailure>,
+    /// What became of the records, where they were sent.
+    pub delivery: Option<uploader::DrainReport>,
     /// Whether it was stopped from outside before the end.
     pub was_interrupted: bool,
 }
@@ -110,15 +113,15 @@ impl Replay {
             captures: Captures::default(),
             failures: Vec::new(),
         };
-        let (decap, payload_bytes, lanes, output_failure) = if workers > 1 {
+        let (decap, payload_bytes, lanes, output) = if workers > 1 {
             let workers = Workers::start(&settings, workers, output)
                 .map_err(|source| ReplayError::Threads { workers, source })?;
             let mut pipeline = Pipeline::new(settings.decap.clone(), workers);
             reading.feed(&inputs, &mut pipeline);
             pipeline.finish();
             let (decap, payload_bytes) = (pipeline.decap_stats().clone(), pipeline.payload_bytes());
-            let (lanes, mut output) = pipeline.into_segments().finish()?;
-            (decap, payload_bytes, lanes, output.take_failure())
+            let (lanes, output) = pipeline.into_segments().finish()?;
+            (decap, payload_bytes, lanes, output)
         } else {
             // Reading and the pipeline share this thread; what ids cost goes to another.
             let (sealing, queue) =
@@ -132,7 +135,7 @@ impl Replay {
             let report = lane.report();
             // Its queue goes with it, which is how the thread learns that there is no more.
             drop(lane);
-            (decap, payload_bytes, vec![report], sealing.finish()?.take_failure())
+            (decap, payload_bytes, vec![report], sealing.finish()?)
         };
         progress.finish();
         let Reading { captures, failures, filter, .. } = reading;
@@ -143,12 +146,16 @@ impl Replay {
         for LaneReport { tally: part, .. } in &lanes {
             tally.merge(part);
         }
+        let Conclusion { failure: output_failure, delivery } = output.conclude(&interrupted);
+        let mut ledger = Ledger::gather(captures, &decap, payload_bytes, &lanes);
+        ledger.delivery = delivery.map(|report| report.records);
         Ok(Outcome {
-            ledger: Ledger::gather(captures, &decap, payload_bytes, &lanes),
+            ledger,
             tally,
             elapsed: start.elapsed(),
             failures,
             output_failure,
+            delivery,
             was_interrupted: interrupted.load(Ordering::Relaxed),
         })
     }

@@ -299,6 +299,7 @@ mod tests {
             elapsed: Duration::from_secs(2),
             failures: Vec::new(),
             output_failure: None,
+            delivery: None,
             was_interrupted: false,
         }
     }

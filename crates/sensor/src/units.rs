@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-
 /// A number of bytes. Written as a whole number with an optional suffix: `K`, `M`, `G` and `KiB`, `MiB`, `GiB` count in
 /// powers of 1024, `KB`, `MB`, `GB` in powers of 1000; `B` or nothing is bytes. Case does not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,36 +54,6 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Size;
-
-        impl Visitor<'_> for Size {
-            type Value = ByteSize;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes such as 32768 or \"32KiB\"")
-            }
-
-            fn visit_i64<E: Error>(self, value: i64) -> Result<ByteSize, E> {
-                u64::try_from(value)
-                    .map(ByteSize)
-                    .map_err(|_| E::custom(format!("{value} bytes: a size is not negative")))
-            }
-
-            fn visit_u64<E: Error>(self, value: u64) -> Result<ByteSize, E> {
-                Ok(ByteSize(value))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ByteSize, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(Size)
-    }
-}
-
 /// A stretch of packet time. Written as a whole number and a unit: `ms`, `s`, `min`, `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeSpan(pub Duration);
@@ -122,13 +90,6 @@ impl fmt::Display for TimeSpan {
             }
         }
         if millis == 0 { f.write_str("0s") } else { write!(f, "{millis}ms") }
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeSpan {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -177,6 +138,9 @@ mod tests {
     fn times() {
         for (text, millis) in [("0s", 0), ("200ms", 200), ("5s", 5_000), ("2min", 120_000), ("1h", 3_600_000)] {
             assert_eq!(text.parse(), Ok(TimeSpan(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["0s", "200ms", "90s", "2min", "1h", "24h"] {
+            assert_eq!(text.parse::<TimeSpan>().unwrap().to_string(), text);
         }
         for text in ["", "5", "5 days", "1.5s", "-1s", "99999999999999999h", "9000h"] {
             assert!(text.parse::<TimeSpan>().unwrap_err().contains(text));

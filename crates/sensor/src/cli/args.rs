@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::config::{LedgerFormat, MAX_WORKERS, check_name};
@@ -23,6 +23,12 @@ pub struct Cli {
 pub enum Command {
     /// Read capture files and write the HTTP transactions in them, one JSON object a line.
     Replay(Box<ReplayArgs>),
+    /// Show the whole way once, on this machine alone: captures, tunnels, mutual TLS, OAuth, and what a collector stored.
+    Demo(DemoArgs),
+    /// Try whether a configuration will work: files, names, connections, certificates, token, an empty batch.
+    Check(CheckArgs),
+    /// Run the platform's stand-in: take what sensors deliver, store it once, show it. For tests and a first look.
+    Collector(Box<collector::Arguments>),
     /// Check a configuration, show what is in force, print an example.
     Config(ConfigArgs),
     /// Print the completion script of a shell.
@@ -50,6 +56,12 @@ pub struct ReplayArgs {
     /// Where to write records; `-` is standard output. [default: -]
     #[arg(short, long, value_name = "FILE", value_parser = PathBufValueParser::new().map(PathBuf::from))]
     pub output: Option<PathBuf>,
+
+    /// Send the records to where [upload] of the configuration says, and wait until they are there; nothing is printed.
+    ///
+    /// A configuration that has an `url` or `file` in [upload] does so without the flag, unless --output is given.
+    #[arg(long, conflicts_with = "output")]
+    pub upload: bool,
 
     /// Only look at frames that match this BPF expression, as they were captured (a tunnel's outer headers).
     #[arg(long, value_name = "BPF")]
@@ -88,10 +100,48 @@ pub struct ReplayArgs {
     pub quiet: bool,
 }
 
+/// What `demo` was given.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Leave the collector up for a look, until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// What `check` was given.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration (TOML).
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+}
+
+impl ReplayArgs {
+    /// The upload of `files`, with everything else left to the configuration.
+    #[must_use]
+    pub fn upload_of(files: Vec<PathBuf>) -> Self {
+        Self {
+            files,
+            output: None,
+            upload: true,
+            filter: None,
+            workers: None,
+            body_limit: None,
+            body_types: None,
+            ledger: None,
+            config: None,
+            memory: None,
+            sensor: None,
+            quiet: false,
+        }
+    }
+}
+
 /// What `config` was given: one thing to do.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = CONFIG_EXAMPLES)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
+#[command(group = ArgGroup::new("action").required(true).args(["example", "schema", "print", "check", "page"]))]
 pub struct ConfigArgs {
     /// Print a file to start from: every key, with its meaning and default.
     #[arg(long)]
@@ -114,7 +164,7 @@ pub struct ConfigArgs {
     pub page: bool,
 
     /// The file that --print reads; none: the defaults and the environment.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "file", requires = "print")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["example", "schema", "check", "page"])]
     pub config: Option<PathBuf>,
 }
 

@@ -1,6 +1,9 @@
 //! The command line: what was typed ([`Cli`]), what it means ([`plan::Plan`]), doing it.
 
 mod args;
+mod check;
+mod collector;
+mod demo;
 mod plan;
 
 use std::ffi::OsString;
@@ -13,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{Cli, Command, ConfigArgs, ReplayArgs};
+pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, ReplayArgs};
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
@@ -49,6 +52,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match cli.command {
         Command::Replay(args) => replay(*args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Collector(args) => collector::collector(*args),
         Command::Config(args) => configuration(&args),
         Command::Completions { shell } => print(&{
             let mut script = Vec::new();
@@ -117,6 +123,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
         tracing::error!("{imbalance}; this is a defect of the program, please report it");
         return exit::DEFECT;
     }
+    if let Some(delivery) = outcome.delivery.filter(|delivery| !delivery.complete || delivery.records.rejected > 0) {
+        say_undelivered(&delivery.records);
+        return if outcome.was_interrupted { exit::INTERRUPTED } else { exit::FAILED };
+    }
     if outcome.was_interrupted { exit::INTERRUPTED } else { failed }
 }
 
@@ -147,6 +157,28 @@ fn configuration(args: &ConfigArgs) -> u8 {
     match &args.check {
         Some(file) => print(format!("{}: nothing is wrong\n", file.display()).as_bytes()),
         None => print(loaded.print().as_bytes()),
+    }
+}
+
+/// Says which records did not get there, and what becomes of them.
+fn say_undelivered(records: &uploader::RecordsLine) {
+    if records.waiting_spool > 0 {
+        tracing::warn!(
+            "{} records wait in the spool: they are sent first when the sensor runs again with this configuration",
+            records.waiting_spool
+        );
+    }
+    if records.rejected > 0 {
+        tracing::error!(
+            "{} records were refused by the platform: with a spool, its folder dead-letter holds them and the answers",
+            records.rejected
+        );
+    }
+    if records.dropped_total() > 0 {
+        tracing::error!(
+            "{} records were dropped; the ledger (--ledger text) says why, and [upload.spool] keeps them next time",
+            records.dropped_total()
+        );
     }
 }
 

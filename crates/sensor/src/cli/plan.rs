@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
 use crate::cli::exit;
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
+use crate::destination::{Destination, Upload};
+use crate::dispatch::WhenFull;
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
@@ -18,7 +21,10 @@ use crate::record::{RecordOptions, Shape};
 use crate::replay::Replay;
 use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
 use crate::units::ByteSize;
+use crate::upload::{Delivery, UploadOutlet};
 
+/// How long the platform may take nothing before a replay stops waiting for it.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many times its captured length a body may decode to, where nobody said anything: text packs about that well.
 const DECODED_FACTOR: usize = 4;
 
@@ -29,7 +35,7 @@ pub struct Plan {
     filter: Option<Filter>,
     settings: Settings,
     workers: usize,
-    output: Output,
+    output: Destination,
     writes_to_stdout: bool,
     /// What was odd about the inputs, to be said once there is a log.
     pub(super) warnings: Vec<Warning>,
@@ -86,6 +92,14 @@ pub enum UsageError {
     /// The output file.
     #[error(transparent)]
     Output(#[from] CreateError),
+    /// `--upload` without a place to send to.
+    #[error(
+        "--upload: the configuration names no platform\nhint: write [upload] with url = \"https://…\" and give it with --config; 'sensor config --example' shows all of it, and 'sensor demo' needs nothing"
+    )]
+    NoUpload,
+    /// The uploader.
+    #[error("cannot start the upload: {0}\nhint: 'sensor check --config FILE' tries each step")]
+    Upload(#[from] uploader::StartError),
 }
 
 /// A line with a hint, where there is one.
@@ -130,7 +144,31 @@ impl Plan {
         if inputs.contains(&Input::Stdin) && io::stdin().is_terminal() {
             return Err(UsageError::Terminal);
         }
-        // Last, since it empties the file.
+        let delivery = match &args.output {
+            Some(_) => None,
+            None => Delivery::from_config(&file.upload, &settings.record.sensor),
+        };
+        if args.upload && delivery.is_none() {
+            return Err(UsageError::NoUpload);
+        }
+        // Last, since it takes the spool or empties the file.
+        if let Some(delivery) = delivery {
+            let mut settings = settings;
+            settings.record.shape = delivery.shape.clone();
+            let outlet = UploadOutlet::new(delivery.start()?, WhenFull::Wait);
+            return Ok(Self {
+                inputs,
+                filter,
+                settings,
+                workers,
+                output: Destination::Upload(Box::new(Upload { outlet, patience: PATIENCE })),
+                writes_to_stdout: false,
+                warnings,
+                notes,
+                ledger: args.ledger.or(file.ledger),
+                quiet: args.quiet || file.quiet,
+            });
+        }
         let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
         let output = match &path {
             Some(path) => {
@@ -146,7 +184,7 @@ impl Plan {
             filter,
             settings,
             workers,
-            output,
+            output: Destination::Output(output),
             writes_to_stdout: path.is_none(),
             warnings,
             notes,

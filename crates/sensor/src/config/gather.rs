@@ -177,7 +177,7 @@ impl Gathered {
                         problem.place.line() == broken.place.line()
                     }
             };
-            !(problem.is_absence && is_partial) && !broken.iter().any(is_consequence)
+            !(broken.iter().any(is_consequence) || problem.is_absence && is_partial)
         });
     }
 
@@ -315,7 +315,9 @@ fn syntax(message: &str, line: &str, at: Option<&str>) -> (String, String) {
         let name = name.map_or_else(String::new, |name| format!(" `{name}`"));
         return (format!("the key{name} is set twice"), "keep one of the two".to_owned());
     }
-    let advice = if message.contains("string values must be quoted") {
+    let advice = if line.trim_end().ends_with('=') {
+        "write a value behind the =, or take the key out"
+    } else if message.contains("string values must be quoted") {
         "write texts in quotes, as in key = \"text\""
     } else if line.trim_start().starts_with('[') {
         "write a section's name as [section], or [[section]] for one of a list"

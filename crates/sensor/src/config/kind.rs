@@ -279,6 +279,17 @@ pub(super) fn text() -> Parsed<String> {
     })
 }
 
+/// A name in ledgers and metrics.
+pub(super) fn label() -> Parsed<String> {
+    parsed("a name of letters, digits, _, - and .", |text| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(is_plain) {
+            return Err("allowed: 1 to 64 letters, digits, _, - and .".to_owned());
+        }
+        Ok(text.to_owned())
+    })
+}
+
 /// Any text at all.
 pub(super) fn free_text() -> Parsed<String> {
     parsed("a text", |text| Ok(text.to_owned()))

@@ -1,7 +1,7 @@
 //! The configuration: one TOML file for every command, the folder it may include, and the environment.
 //!
-//! Each section is declared once, in [`sections`], and the declaration is what checks, describes, documents and prints it.
-//! Sources become a tree in which every value keeps its place ([`tree`]), the tree becomes a checked [`Config`], and every
+//! Each section is declared once, in `sections`, and the declaration is what checks, describes, documents and prints it.
+//! Sources become a tree in which every value keeps its place (`tree`), the tree becomes a checked [`Config`], and every
 //! problem on the way is collected: there is a [`Config`] only where there is none.
 //!
 //! No secret is ever a value of it: files, variables and credentials are named, and read by whoever needs them.

@@ -433,6 +433,7 @@ macro_rules! section {
         $( check($this:ident, $reader:ident) $body:block )?
     ) => {
         $(#[doc = $doc])*
+        #[allow(rustdoc::broken_intra_doc_links, reason = "the texts are the user's too, and show TOML")]
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name {
             $( $(#[doc = $field_doc])* pub $field: $type, )*

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use globset::GlobBuilder;
 use http_parse::BodyTypes;
 use regex::RegexBuilder;
 
@@ -15,6 +14,8 @@ use super::tree::{Node, Value};
 /// The most memory that a compiled pattern may take, and the longest that is looked at.
 const PATTERN_BYTES: usize = 1 << 20;
 const LONGEST_PATTERN: usize = 4_096;
+/// The most alternatives that the braces of one glob may make together.
+const MOST_ALTERNATIVES: usize = 256;
 
 /// Addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub(super) fn network() -> Parsed<Network> {
 pub enum Pattern {
     /// As it is.
     Exact(String),
-    /// `*` for any run of characters, `?` for one, `[a-z]` for one of several, `{a,b}` for alternatives. As a whole.
+    /// `*` for any run of bytes, `?` for one, `{a,b}` for alternatives; `\` before one that stands for itself. As a whole.
     Glob(String),
     /// A regular expression, of linear time; anywhere, unless it is anchored.
     Regex(String),
@@ -97,14 +98,7 @@ pub(super) fn pattern() -> Parsed<Pattern> {
             return Err(format!("allowed: a pattern of at most {LONGEST_PATTERN} bytes"));
         }
         if let Some(glob) = text.strip_prefix("glob:") {
-            return match GlobBuilder::new(glob).build() {
-                Ok(_) if glob.is_empty() => Err("it is empty: write what to look for behind glob:".to_owned()),
-                Ok(_) => Ok(Pattern::Glob(glob.to_owned())),
-                Err(error) => Err(format!(
-                    "this is no glob: {}; allowed: *, ?, [a-z] and {{a,b}}, each as itself behind \\",
-                    error.kind()
-                )),
-            };
+            return check_glob(glob).map(|()| Pattern::Glob(glob.to_owned()));
         }
         if let Some(expression) = text.strip_prefix("regex:") {
             return check_regex(expression).map(|()| Pattern::Regex(expression.to_owned()));
@@ -120,6 +114,39 @@ pub(super) fn pattern() -> Parsed<Pattern> {
         }
         Ok(Pattern::Exact(text.to_owned()))
     })
+}
+
+/// Whether braces match and do not nest, and do not make more alternatives than can be looked for.
+fn check_glob(glob: &str) -> Result<(), String> {
+    const FORMS: &str = "allowed are *, ? and {a,b}, each as itself behind \\";
+    if glob.is_empty() {
+        return Err("it is empty: write what to look for behind glob:".to_owned());
+    }
+    let (mut alternatives, mut choices) = (1_usize, None);
+    let mut characters = glob.chars();
+    while let Some(character) = characters.next() {
+        match (character, choices) {
+            ('\\', _) if characters.next().is_none() => {
+                return Err("the glob ends in \\: write \\\\ for one".to_owned());
+            }
+            ('{', None) => choices = Some(1_usize),
+            ('{', Some(_)) => return Err("the glob has braces in braces: use several patterns, or a regex".to_owned()),
+            (',', Some(count)) => choices = Some(count + 1),
+            ('}', Some(count)) => {
+                alternatives = alternatives.saturating_mul(count);
+                choices = None;
+            }
+            ('}', None) => return Err(format!("the glob closes a brace that it does not open; {FORMS}")),
+            _ => {}
+        }
+    }
+    if choices.is_some() {
+        return Err(format!("the glob does not close a brace; {FORMS}"));
+    }
+    if alternatives > MOST_ALTERNATIVES {
+        return Err(format!("the glob's braces make more than {MOST_ALTERNATIVES} alternatives: use several patterns"));
+    }
+    Ok(())
 }
 
 fn check_regex(expression: &str) -> Result<(), String> {
@@ -144,9 +171,15 @@ fn check_regex(expression: &str) -> Result<(), String> {
     }
 }
 
-/// A regular expression, without a form before it.
+/// A regular expression, without a form before it, that finds something and not nothing.
 pub(super) fn regex() -> Parsed<String> {
-    parsed("a regular expression", |text| check_regex(text).map(|()| text.to_owned()))
+    parsed("a regular expression that needs at least one character", |text| {
+        check_regex(text)?;
+        if regex::Regex::new(text).is_ok_and(|regex| regex.is_match("")) {
+            return Err("it is true of the empty text, and so of every place: make it need a character".to_owned());
+        }
+        Ok(text.to_owned())
+    })
 }
 
 /// Numbers from one to another, both included.
@@ -188,8 +221,8 @@ pub(super) fn vlans() -> Numbers {
 }
 
 pub(super) fn virtual_networks() -> Numbers {
-    let form = "a virtual network id, 0 to 4294967295, or a range, as in \"4000-4999\"";
-    Numbers { least: 0, most: u32::MAX, has_classes: false, form }
+    let form = "a virtual network id, 0 to 16777215, or a range, as in \"4000-4999\"";
+    Numbers { least: 0, most: 0xff_ffff, has_classes: false, form }
 }
 
 impl Numbers {
@@ -370,7 +403,7 @@ impl TryFrom<Vec<String>> for MediaTypes {
 
 /// One of [`MediaTypes`], in lower case.
 pub(super) fn media_type() -> Parsed<String> {
-    parsed("a media type, as in \"application/json\", \"text/*\", \"+json\" or \"all\"", |text| parse_media_type(text))
+    parsed("a media type, as in \"application/json\", \"text/*\", \"+json\" or \"all\"", parse_media_type)
 }
 
 fn parse_media_type(text: &str) -> Result<String, String> {
@@ -446,7 +479,11 @@ mod tests {
         for (text, advice) in [
             ("", "empty"),
             ("*.example.com", "glob:*.example.com"),
-            ("glob:[a", "no glob"),
+            ("glob:{a", "does not close"),
+            ("glob:a}", "does not open"),
+            ("glob:{a,{b,c}}", "braces in braces"),
+            ("glob:a\\", "ends in"),
+            (&format!("glob:{}", "{a,b}".repeat(9)), "256"),
             ("regex:(", "no regular expression"),
             ("regex:(?=x)", "look-around"),
             ("regex:(a{1000}){1000}", "1 MiB"),

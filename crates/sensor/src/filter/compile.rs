@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::header_index::HeaderIndexBuilder;
-use super::rules::{Attribute, RuleIndex, Rules, Stage};
+use super::rules::Rules;
 use super::sampling::{Minutes, Sampler};
 use super::sets::{Bits, MAX_RULES};
 use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings};
 use super::spans::{Addresses, Spans};
 use super::text_index::TextIndexBuilder;
+use super::verdict::{Attribute, RuleIndex, Stage};
 use crate::normalize::parse_network;
 
 impl Rules {
@@ -76,6 +77,9 @@ impl Rules {
             include: of_kind(Kind::Include),
             told_by_flow: [told_by(Stage::Flow, false), told_by(Stage::Flow, true)],
             told_by_request: told_by(Stage::Request, false),
+            asked: (0_u16..)
+                .zip(&compiler.asking)
+                .fold(0, |asked, (attribute, asking)| asked | u16::from(!asking.is_empty()) << attribute),
             asking: compiler.asking,
             peers: Addresses::new(&compiler.peers),
             servers: Addresses::new(&compiler.servers),
@@ -316,11 +320,11 @@ fn ranges(
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse::<u32>().ok().filter(|number| is_number && *number <= most)
     };
-    if attribute == Attribute::Status {
-        if let [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] = text.as_bytes() {
-            let first = u32::from(class - b'0') * 100;
-            return Ok(vec![(first, first + 99)]);
-        }
+    if attribute == Attribute::Status
+        && let [class @ b'1'..=b'9', b'x' | b'X', b'x' | b'X'] = text.as_bytes()
+    {
+        let first = u32::from(class - b'0') * 100;
+        return Ok(vec![(first, first + 99)]);
     }
     let named: Vec<_> = names.iter().filter(|(_, name)| *name == text).map(|(number, _)| (*number, *number)).collect();
     if !named.is_empty() {

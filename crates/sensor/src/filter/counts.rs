@@ -1,6 +1,7 @@
 //! What became of transactions, by rule: the filters' part of the ledger.
 
-use super::rules::{Cause, Decision, RuleIndex, Rules};
+use super::rules::Rules;
+use super::verdict::{Cause, Decision, RuleIndex};
 
 /// The name under which transactions are counted that no include rule matched.
 pub const NO_INCLUDE_RULE: &str = "no_include_rule";

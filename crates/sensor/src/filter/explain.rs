@@ -3,8 +3,9 @@
 use core::fmt;
 
 use super::facts::Facts;
-use super::rules::{Attribute, Cause, RuleIndex, Rules, Stage, Verdict};
+use super::rules::Rules;
 use super::sets::Bits;
+use super::verdict::{Attribute, Cause, RuleIndex, Stage, Verdict};
 
 /// What a rule says of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

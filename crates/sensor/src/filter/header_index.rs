@@ -18,6 +18,8 @@ pub(super) struct HeaderIndex {
     absent: Bits,
     /// The conditions of each rule that has any.
     rules: Vec<(usize, Bits)>,
+    /// The rules that match a message without any field.
+    by_absence: Bits,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl HeaderIndexBuilder {
             index.names.push(NamedField { name: name.into(), present, absent, values: values.build() });
         }
         index.names.sort_by_key(|field| field.name.len());
+        index.by_absence = index.matching(&index.absent, |_| true);
         index
     }
 }
@@ -95,11 +98,23 @@ impl HeaderIndex {
                 field.values.find(value, &mut holding);
             }
         });
+        // Most messages have no field that any rule is about.
+        if holding == self.absent {
+            found.add(&self.by_absence.and(wanted));
+        } else {
+            found.add(&self.matching(&holding, |rule| wanted.contains(rule)));
+        }
+    }
+
+    /// The rules all of whose conditions are among those that hold.
+    fn matching(&self, holding: &Bits, is_wanted: impl Fn(usize) -> bool) -> Bits {
+        let mut matching = Bits::NONE;
         for (rule, conditions) in &self.rules {
-            if wanted.contains(*rule) && holding.holds(conditions) {
-                found.insert(*rule);
+            if is_wanted(*rule) && holding.holds(conditions) {
+                matching.insert(*rule);
             }
         }
+        matching
     }
 }
 

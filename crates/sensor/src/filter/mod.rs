@@ -34,12 +34,15 @@ mod sets;
 mod settings;
 mod spans;
 mod text_index;
+mod trie;
+mod verdict;
 
 pub use built_in::BuiltIn;
 pub use counts::{Counts, NO_INCLUDE_RULE, RuleCounts};
 pub use explain::{Explanation, Judgement};
 pub use facts::{Facts, Fields, FlowFacts, RequestFacts, ResponseFacts};
-pub use rules::{Attribute, Cause, Decision, Early, FlowVerdict, RuleIndex, Rules, Stage, Verdict};
+pub use rules::Rules;
 pub use sampling::Sighting;
 pub use sets::MAX_RULES;
 pub use settings::{Conditions, HeaderCondition, HeaderTest, Kind, Pattern, Problem, RuleSettings, Sampling, Settings};
+pub use verdict::{Attribute, Cause, Decision, Early, FlowVerdict, RuleIndex, Stage, Verdict};

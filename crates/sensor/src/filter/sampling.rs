@@ -7,7 +7,7 @@
 
 use core::fmt;
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
@@ -116,9 +116,7 @@ impl Default for Minutes {
 impl Minutes {
     /// The weight of the record; `None`: `most` have been recorded in this minute.
     fn weigh(&self, rule: usize, most: u32, sighting: &Sighting<'_>) -> Option<u32> {
-        let mut hasher = self.hasher.build_hasher();
-        (rule, sighting.template).hash(&mut hasher);
-        let key = hasher.finish();
+        let key = self.hasher.hash_one((rule, sighting.template));
         let minute = sighting.at / NANOS_A_MINUTE;
         let shard = self.shards.get(key as usize % SHARDS)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! Many patterns over one text, looked at once.
 //!
-//! What is a whole text goes into a hash map, what begins or ends one into a sorted list, and the rest into few automata that
+//! What is a whole text goes into a hash map, what begins or ends one into a trie, and the rest into few automata that
 //! are built when the rules are read, within a limit of size. No pattern can make matching worse than linear in the text.
 
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ use regex_syntax::hir::Hir;
 use super::glob::{self, Shape};
 use super::sets::Bits;
 use super::settings::Pattern;
+use super::trie::Trie;
 
 /// The longest pattern.
 const LONGEST_PATTERN: usize = 4096;
@@ -30,8 +31,8 @@ const MOST_FLOATING: usize = 4;
 pub(super) struct TextIndex {
     anything: Bits,
     exact: HashMap<Box<[u8]>, Bits, FixedState>,
-    prefixes: Affixes,
-    suffixes: Affixes,
+    prefixes: Trie,
+    suffixes: Trie,
     automata: Vec<PatternAutomaton>,
     /// Those whose automaton would be too large: simulated, one by one.
     large: Vec<(meta::Regex, Bits)>,
@@ -104,8 +105,8 @@ impl TextIndexBuilder {
         let mut index = TextIndex {
             anything,
             exact,
-            prefixes: Affixes::new(prefixes),
-            suffixes: Affixes::new(suffixes.into_iter().map(|(mut text, rules)| {
+            prefixes: Trie::new(prefixes),
+            suffixes: Trie::new(suffixes.into_iter().map(|(mut text, rules)| {
                 text.reverse();
                 (text, rules)
             })),
@@ -128,10 +129,10 @@ impl TextIndex {
         {
             found.add(rules);
         }
-        if let Some(rules) = self.prefixes.of_text(text) {
+        if let Some(rules) = self.prefixes.find(text.iter()) {
             found.add(rules);
         }
-        if let Some(rules) = self.suffixes.of_reversed(text) {
+        if let Some(rules) = self.suffixes.find(text.iter().rev()) {
             found.add(rules);
         }
         for automaton in &self.automata {
@@ -164,9 +165,9 @@ impl TextIndex {
     }
 }
 
-fn simulation(expression: &Hir) -> Result<meta::Regex, meta::BuildError> {
+fn simulation(expression: &Hir) -> Result<meta::Regex, Box<meta::BuildError>> {
     let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(AUTOMATON_SIZE)).onepass(false);
-    meta::Builder::new().configure(limits).build_from_hir(expression)
+    meta::Builder::new().configure(limits).build_from_hir(expression).map_err(Box::new)
 }
 
 /// Several expressions as one automaton that finds all of them in one pass.
@@ -225,66 +226,6 @@ impl PatternAutomaton {
                     found.insert(*rule);
                 }
             }
-        }
-    }
-}
-
-/// Texts that others begin with. All that begin a text are the one before it in order, or begin that one.
-#[derive(Debug, Default)]
-struct Affixes {
-    sorted: Vec<Affix>,
-}
-
-#[derive(Debug)]
-struct Affix {
-    text: Box<[u8]>,
-    /// The rules of it and of all that begin it.
-    rules: Bits,
-    /// The longest other one that it begins with.
-    parent: Option<usize>,
-}
-
-impl Affixes {
-    fn new(affixes: impl IntoIterator<Item = (Vec<u8>, Bits)>) -> Self {
-        let mut texts: Vec<_> = affixes.into_iter().collect();
-        texts.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
-        let mut sorted: Vec<Affix> = Vec::with_capacity(texts.len());
-        for (text, mut rules) in texts {
-            let mut parent = sorted.len().checked_sub(1);
-            while let Some(affix) = parent.and_then(|place| sorted.get(place)) {
-                if text.starts_with(&affix.text) {
-                    rules.add(&affix.rules);
-                    break;
-                }
-                parent = affix.parent;
-            }
-            sorted.push(Affix { text: text.into(), rules, parent });
-        }
-        Self { sorted }
-    }
-
-    #[inline]
-    fn of_text(&self, text: &[u8]) -> Option<&Bits> {
-        let behind = self.sorted.partition_point(|affix| *affix.text <= *text);
-        self.longest(behind, |affix| text.starts_with(affix))
-    }
-
-    /// For affixes that were given in reverse.
-    #[inline]
-    fn of_reversed(&self, text: &[u8]) -> Option<&Bits> {
-        let behind = self.sorted.partition_point(|affix| affix.text.iter().le(text.iter().rev()));
-        self.longest(behind, |affix| affix.len() <= text.len() && affix.iter().eq(text.iter().rev().take(affix.len())))
-    }
-
-    #[inline]
-    fn longest(&self, behind: usize, begins: impl Fn(&[u8]) -> bool) -> Option<&Bits> {
-        let mut place = behind.checked_sub(1);
-        loop {
-            let affix = self.sorted.get(place?)?;
-            if begins(&affix.text) {
-                return Some(&affix.rules);
-            }
-            place = affix.parent;
         }
     }
 }

@@ -238,6 +238,7 @@ fn snapshot(
     }
     let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
     ledger.refused = refused.unwrap_or_default();
+    ledger.unsealed = records_refused;
     let mut tally = Tally::default();
     for lane in lanes {
         tally.merge(&lane.tally);

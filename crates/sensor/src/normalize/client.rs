@@ -263,7 +263,7 @@ impl Claims {
 
     /// Each trusted hop added one entry to each list, or the outermost one alone set a single value.
     fn scheme(&self) -> Option<Scheme> {
-        self.protos.from_the_right(self.forwarded_for.depth.max(1)).or(self.forwarded.scheme)
+        self.protos.at_from_right(self.forwarded_for.depth.max(1)).or(self.forwarded.scheme)
     }
 }
 
@@ -329,7 +329,7 @@ impl Protos {
     }
 
     /// The value at this place counted from the right, from 1; the leftmost where there are fewer.
-    fn from_the_right(&self, place: usize) -> Option<Scheme> {
+    fn at_from_right(&self, place: usize) -> Option<Scheme> {
         let place = place.min(self.count).min(Self::KEPT);
         self.count.checked_sub(place).filter(|_| place > 0).and_then(|at| *self.recent.get(at % Self::KEPT)?)
     }
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_for_is_walked_from_the_right() {
+    fn forwarded_for_is_walked_at_from_right() {
         for (lines, expected) in [
             (&["192.0.2.1"][..], "192.0.2.1 x_forwarded_for"),
             (&["6.6.6.6, 192.0.2.1"], "192.0.2.1 x_forwarded_for"),
@@ -496,7 +496,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_walk_is_the_one_from_the_right(
+        fn the_walk_is_the_one_at_from_right(
             hops in prop::collection::vec(prop_oneof![
                 Just("unknown".to_owned()),
                 (0..4_u8).prop_map(|n| format!("10.0.0.{n}")),

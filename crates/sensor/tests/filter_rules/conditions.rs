@@ -209,3 +209,8 @@ fn built_in_sets() {
     }
     assert_eq!(decides(BuiltIn::ShadowTraffic, &|_| ()), None);
 }
+
+/// Workers share rules.
+const fn is_shared<T: Send + Sync>() {}
+const _: () = is_shared::<Rules>();
+const _: () = is_shared::<sensor::normalize::Normalizer>();

@@ -51,7 +51,13 @@ section! {
     }
     check(this, reader) {
         let mut names: HashMap<&str, usize> = HashMap::new();
+        if this.rule.len() > MOST_RULES {
+            reader.fault_found("rule", format!("{} rules", this.rule.len()), format!("allowed: at most {MOST_RULES}; one rule takes lists of hosts, paths and others"));
+        }
         for (index, rule) in this.rule.iter().enumerate() {
+            if rule.name == NO_INCLUDE_RULE || RuleSet::NAMES.iter().any(|set| rule.name.split('.').next() == Some(set)) {
+                reader.fault_in("rule", index, "name", "the ledger has another use for this name: give it another one");
+            }
             match names.get(rule.name.as_str()) {
                 Some(first) => {
                     let place = reader.place_in("rule", *first, "name");
@@ -71,7 +77,7 @@ section! {
     /// Texts are compared as they are, or as "glob:…" or "regex:…" say.
     pub struct Rule {
         /// What it is called in the ledger.
-        pub name: String = text().required("partners"),
+        pub name: String = label().required("partners"),
         /// "ignore" and "allow" win over everything, then "exclude", then "include". Where there is an "include", what none
         /// is true of is left out.
         pub kind: RuleKind = choice().required(RuleKind::Include),
@@ -87,6 +93,8 @@ section! {
         pub content_type: Vec<String> = list(media_type()).or([]),
         /// The client's address, such as ["10.0.0.0/8"].
         pub client: Vec<Network> = list(network()).or([]),
+        /// The address at the connection's client end, which may be a proxy's.
+        pub peer: Vec<Network> = list(network()).or([]),
         /// The server's address.
         pub server: Vec<Network> = list(network()).or([]),
         /// The server's port: ports and ranges, such as [8080, "9000-9099"].
@@ -98,13 +106,13 @@ section! {
         /// Request headers, by name: true (it is there), false (it is not), or what a value is like. All of them have to
         /// hold: { x-debug = true, user-agent = "glob:kube-probe/*" }.
         pub header: BTreeMap<String, HeaderTest> = map("the name of a header", header_name, HeaderTests).or([]),
+        /// The same of the response's headers.
+        pub response_header: BTreeMap<String, HeaderTest> = map("the name of a header", header_name, HeaderTests).or([]),
         /// Record only some of the transactions that it is true of.
         pub sample: Option<Sample> = optional_table(),
     }
     check(this, reader) {
-        let has_condition = ["host", "path", "method", "status", "content_type", "client", "server", "port", "vni", "vlan", "header"]
-            .iter()
-            .any(|key| reader.has(key));
+        let has_condition = CONDITIONS.iter().any(|key| reader.has(key));
         let leaves_out = matches!(this.kind, RuleKind::Ignore | RuleKind::Exclude);
         if leaves_out && !has_condition && reader.has("kind") {
             reader.fault("kind", "it has no condition and would leave out everything: add one, such as path = [\"/health\"]");
@@ -114,6 +122,29 @@ section! {
         }
     }
 }
+
+/// The keys of a rule that are conditions.
+const CONDITIONS: [&str; 13] = [
+    "host",
+    "path",
+    "method",
+    "status",
+    "content_type",
+    "client",
+    "peer",
+    "server",
+    "port",
+    "vni",
+    "vlan",
+    "header",
+    "response_header",
+];
+
+/// The most rules of one's own: with those of the sets, as many as can be looked for at once.
+const MOST_RULES: usize = 480;
+
+/// What the ledger calls what no rule of kind "include" is true of.
+const NO_INCLUDE_RULE: &str = "no_include_rule";
 
 fn method() -> Parsed<String> {
     parsed("a method, as in \"GET\"", |text| {

@@ -92,14 +92,14 @@ section! {
             }
             _ => {}
         }
-        let is_local = |url: &str| url::Url::parse(url).is_ok_and(|url| match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        });
-        if this.url.as_deref().is_some_and(|url| url.starts_with("http://") && !is_local(url)) {
-            reader.note("url", "http:// sends records and tokens in the clear: use https:// where there is a network between");
+        // Less would drop batches while one is filled and one is sent.
+        let least = ByteSize(this.batch.bytes.0.saturating_mul(2));
+        if this.queue_bytes < least {
+            let at = if reader.has("queue_bytes") { "queue_bytes" } else { "batch" };
+            reader.fault_found(at, format!("upload.queue_bytes is {}", this.queue_bytes), format!("it has to hold two batches at least: {least}, or make batches smaller"));
+        }
+        if let Some(spool) = this.spool.as_ref().filter(|spool| spool.max_bytes < least) {
+            reader.fault_found("spool", format!("upload.spool.max_bytes is {}", spool.max_bytes), format!("it has to hold two batches at least: {least}, or make batches smaller"));
         }
     }
 }
@@ -201,7 +201,7 @@ section! {
 fn origin() -> Parsed<String> {
     const FORM: &str = "a URL of scheme, host and port, as in \"https://edge.example.com\"";
     parsed(FORM, |text| {
-        let url = web_address(text, FORM)?;
+        let url = guarded_address(text, FORM)?;
         if url.path() != "/" || text.contains(['?', '#']) {
             return Err("allowed: scheme, host and port only; the path goes into `path`".to_owned());
         }
@@ -213,7 +213,7 @@ fn origin() -> Parsed<String> {
 /// A URL with its path.
 fn endpoint() -> Parsed<String> {
     const FORM: &str = "a URL, as in \"https://auth.example.com/token\"";
-    parsed(FORM, |text| web_address(text, FORM).map(|_| text.to_owned())).private(has_user)
+    parsed(FORM, |text| guarded_address(text, FORM).map(|_| text.to_owned())).private(has_user)
 }
 
 /// A proxy's URL.
@@ -232,6 +232,21 @@ fn proxy() -> Parsed<String> {
 /// Whether a URL may hold a user and a password.
 fn has_user(text: &str) -> bool {
     text.contains('@')
+}
+
+/// The address of what is sent records or secrets: never in the clear, but within the machine.
+fn guarded_address(text: &str, form: &str) -> Result<url::Url, String> {
+    let url = web_address(text, form)?;
+    let is_local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "http" && !is_local {
+        return Err("http:// would send records and secrets in the clear: use https://, or http:// within the machine (127.0.0.1)".to_owned());
+    }
+    Ok(url)
 }
 
 fn web_address(text: &str, form: &str) -> Result<url::Url, String> {

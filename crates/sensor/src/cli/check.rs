@@ -1,0 +1,64 @@
+//! `sensor check`: whether a configuration will work, before it has to.
+
+use std::fmt::Write as _;
+
+use uploader::Destination;
+
+use super::args::CheckArgs;
+use super::{exit, print, say};
+use crate::config::Loaded;
+use crate::upload::Delivery;
+
+/// Reads the configuration and tries everything that delivery needs.
+pub(super) fn check(args: &CheckArgs) -> u8 {
+    let loaded = match Loaded::read(Some(&args.config)) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            say(format_args!("{error}\n"));
+            return exit::USAGE;
+        }
+    };
+    let mut report = format!("ok    configuration {}\n", args.config.display());
+    for note in &loaded.notes {
+        let _ = writeln!(report, "note  {note}");
+    }
+    let code = match Delivery::from_config(&loaded.config.upload, &loaded.config.sensor) {
+        None => {
+            report.push_str("note  nothing is sent: there is no `url` in [upload], and no [upload.file]\n");
+            exit::OK
+        }
+        Some(delivery) => try_delivery(&delivery, &mut report),
+    };
+    // What was found is the answer, so it goes where an answer is looked for.
+    match print(report.as_bytes()) {
+        exit::OK => code,
+        failed => failed,
+    }
+}
+
+fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
+    let mut failed = false;
+    for problem in delivery.settings.problems() {
+        failed = true;
+        let _ = writeln!(report, "FAIL  {problem}");
+    }
+    match &delivery.destination {
+        Destination::Https(https) => {
+            for step in uploader::check(https, &delivery.settings.envelope) {
+                let _ = match step.result {
+                    Ok(found) if found.is_empty() => writeln!(report, "ok    {}", step.what),
+                    Ok(found) => writeln!(report, "ok    {}: {found}", step.what),
+                    Err(error) => {
+                        failed = true;
+                        writeln!(report, "FAIL  {}: {error}", step.what)
+                    }
+                };
+            }
+        }
+        Destination::File(file) => {
+            let _ = writeln!(report, "note  records go to {}", file.path.display());
+        }
+        Destination::Stdout | Destination::Null => {}
+    }
+    if failed { exit::FAILED } else { exit::OK }
+}

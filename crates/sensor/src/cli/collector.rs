@@ -1,0 +1,51 @@
+//! `sensor collector`: the platform's stand-in, on its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use collector::{Arguments, Collector, Options};
+
+use super::{exit, say, start_logging, watch_signals};
+
+/// How often signals are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs until a signal ends it.
+pub(super) fn collector(arguments: Arguments) -> u8 {
+    start_logging(false);
+    let started = Options::try_from(arguments).and_then(|options| {
+        let has_tls = options.tls.is_some();
+        Collector::start(options).map(|collector| (collector, has_tls))
+    });
+    let (collector, has_tls) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            say(format_args!("error: {error}\n\nFor more information, try 'sensor collector --help'.\n"));
+            return exit::USAGE;
+        }
+    };
+    let scheme = if has_tls { "https" } else { "http" };
+    for address in collector.addresses() {
+        say(format_args!("collecting on {scheme}://{address} (a stand-in for tests, not the platform)\n"));
+    }
+    if let Some(view) = collector.view() {
+        say(format_args!("what is stored: http://{view}/\n"));
+    }
+    wait_for_signal();
+    let stats = collector.shutdown();
+    say(format_args!("{} batches, {} records, {} of them repeats\n", stats.batches, stats.records, stats.duplicates));
+    exit::OK
+}
+
+/// Returns once the process has been asked to end.
+pub(super) fn wait_for_signal() {
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Err(error) = watch_signals(&stop) {
+        tracing::warn!("cannot watch for signals ({error}): they end the process without a word");
+    }
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,229 @@
+//! Delivery: what the configuration says, as the uploader takes it, and an outlet that feeds it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uploader::{
+    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpsSettings,
+    IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink, SpoolSettings,
+    StartError, Stats, TlsSettings, TlsVersion, Uploader,
+};
+
+use crate::config::{self, RecordShape};
+use crate::dispatch::WhenFull;
+use crate::outlet::Outlet;
+use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
+
+/// Where to, and how: from `[upload]`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What the uploader is told.
+    pub settings: uploader::Settings,
+    /// Where batches go.
+    pub destination: Destination,
+    /// What a record looks like there.
+    pub shape: Shape,
+}
+
+impl Delivery {
+    /// What `[upload]` asks for; `None` where it names neither a platform nor a file. `name` is the sensor's.
+    #[must_use]
+    pub fn from_config(upload: &config::Upload, name: &str) -> Option<Self> {
+        let destination = match (&upload.url, &upload.file) {
+            (Some(url), _) => Destination::Https(Box::new(https(upload, url))),
+            (None, Some(file)) => Destination::File(FileSettings {
+                rotate_bytes: file.rotate_bytes.0,
+                rotate_age: Some(file.rotate_age),
+                keep: Some(file.keep),
+                ..FileSettings::new(&file.path)
+            }),
+            (None, None) => return None,
+        };
+        let to_file = matches!(destination, Destination::File(_));
+        let is_edge = upload.shape == RecordShape::Edge;
+        let envelope = if is_edge && !to_file { Envelope::edge_batch() } else { Envelope::lines() };
+        let settings = uploader::Settings {
+            batch: BatchLimits {
+                records: upload.batch.records,
+                bytes: upload.batch.bytes.as_usize(),
+                age: upload.batch.age,
+            },
+            envelope,
+            coding: match upload.compression {
+                // A file is read by whoever comes along; packing it is for log rotation.
+                _ if to_file => Coding::Identity,
+                config::Compression::None => Coding::Identity,
+                config::Compression::Gzip => Coding::Gzip,
+                config::Compression::Zstd => Coding::Zstd,
+            },
+            memory_bytes: upload.queue_bytes.0,
+            spool: upload.spool.as_ref().map(|spool| SpoolSettings {
+                bytes: spool.max_bytes.0,
+                sync: match spool.sync {
+                    config::SpoolSync::Batch => uploader::SpoolSync::Batch,
+                    config::SpoolSync::None => uploader::SpoolSync::None,
+                },
+                dead_letter_bytes: spool.dead_letter_bytes.0,
+                ..SpoolSettings::new(&spool.folder)
+            }),
+            retry: RetrySettings { in_flight: upload.in_flight, ..RetrySettings::default() },
+            ..uploader::Settings::default()
+        };
+        let shape = if is_edge { Shape::Edge(edge(upload, name)) } else { Shape::Native };
+        Some(Self { settings, destination, shape })
+    }
+
+    /// Starts to deliver.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or spool, certificates or threads cannot be had.
+    pub fn start(&self) -> Result<Uploader, StartError> {
+        let shrink: Option<Arc<dyn Shrink>> = match &self.shape {
+            Shape::Edge(edge) => Some(Arc::new(WithoutBodies(edge.header_values))),
+            Shape::Native => None,
+        };
+        Uploader::start_to(self.settings.clone(), &self.destination, shrink)
+    }
+}
+
+/// What a record is cut down to when the platform says that it alone is too large.
+struct WithoutBodies(HeaderValues);
+
+impl Shrink for WithoutBodies {
+    fn shrink(&self, record: &[u8]) -> Option<Vec<u8>> {
+        record::without_bodies(record, self.0)
+    }
+}
+
+fn edge(upload: &config::Upload, name: &str) -> EdgeOptions {
+    EdgeOptions {
+        version: upload.version.clone(),
+        pool_id: upload.pool_id.clone().unwrap_or_default(),
+        instance_id: upload.instance_id.clone().unwrap_or_else(|| host_name().unwrap_or_else(|| name.to_owned())),
+        ..EdgeOptions::default()
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty() && name != "(none)").then(|| name.to_owned())
+}
+
+fn https(upload: &config::Upload, url: &str) -> HttpsSettings {
+    HttpsSettings {
+        tls: tls(&upload.tls),
+        oauth: upload.oauth.as_ref().map(oauth),
+        proxy: match &upload.proxy {
+            Some(proxy) => ProxySettings::Explicit { url: proxy.clone(), no_proxy: String::new() },
+            None => ProxySettings::Environment,
+        },
+        connect_timeout: upload.connect_timeout,
+        timeout: upload.timeout,
+        ..HttpsSettings::new(format!("{url}{}", upload.path))
+    }
+}
+
+fn oauth(oauth: &config::OAuth) -> OAuthSettings {
+    let secret = match (&oauth.client_secret_file, &oauth.client_secret_env, &oauth.client_secret_credential) {
+        (Some(file), ..) => SecretSource::File(file.clone()),
+        (None, Some(variable), _) => SecretSource::Environment(variable.clone()),
+        // The configuration is checked: one of the three is there.
+        (None, None, credential) => SecretSource::Credential(credential.clone().unwrap_or_default()),
+    };
+    OAuthSettings {
+        scope: oauth.scope.clone(),
+        tls: tls(&oauth.tls),
+        ..OAuthSettings::new(&oauth.token_url, &oauth.client_id, secret)
+    }
+}
+
+fn tls(tls: &config::Tls) -> TlsSettings {
+    TlsSettings {
+        identity: tls
+            .certificate
+            .clone()
+            .zip(tls.key.clone())
+            .map(|(certificate, key)| IdentityFiles { certificate, key }),
+        ca: tls.ca.clone(),
+        server_name: tls.server_name.clone(),
+        min_version: match tls.min_version {
+            config::TlsVersion::Tls12 => TlsVersion::Tls12,
+            config::TlsVersion::Tls13 => TlsVersion::Tls13,
+        },
+        ..TlsSettings::default()
+    }
+}
+
+/// Gathers sealed records into batches and hands these to an uploader.
+#[derive(Debug)]
+pub struct UploadOutlet {
+    batcher: Batcher,
+    intake: Intake,
+    uploader: Option<Uploader>,
+    stats: Arc<Stats>,
+    when_full: WhenFull,
+    /// Records in refused batches: the uploader counts those as dropped.
+    is_closed: bool,
+}
+
+impl UploadOutlet {
+    /// An outlet to `uploader`, which it owns. A full uploader is waited for, or refuses, as `when_full` says.
+    #[must_use]
+    pub fn new(uploader: Uploader, when_full: WhenFull) -> Self {
+        Self {
+            batcher: uploader.batcher(),
+            intake: uploader.intake(),
+            stats: uploader.stats(),
+            uploader: Some(uploader),
+            when_full,
+            is_closed: false,
+        }
+    }
+
+    /// What the uploader counts.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Hands over what is gathered, and waits up to `patience` for everything to be delivered.
+    pub fn drain(mut self, patience: Duration) -> Option<DrainReport> {
+        self.flush();
+        self.uploader.take().map(|uploader| uploader.drain(patience))
+    }
+
+    fn hand_over(&mut self, batch: Batch) {
+        match self.when_full {
+            // It is refused only once the uploader has ended, and counted there.
+            WhenFull::Wait => self.is_closed |= self.intake.submit(batch).is_err(),
+            // A refused batch is counted as dropped by the uploader.
+            WhenFull::Drop => drop(self.intake.offer(batch)),
+        }
+    }
+}
+
+impl Outlet for UploadOutlet {
+    fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+        let now = Instant::now();
+        for (id, record) in records.iter() {
+            if let Some(batch) = self.batcher.push(RecordId(*id.as_bytes()), record, now) {
+                self.hand_over(batch);
+            }
+        }
+        if self.is_closed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn pulse(&mut self) {
+        if let Some(batch) = self.batcher.due(Instant::now()) {
+            self.hand_over(batch);
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(batch) = self.batcher.flush() {
+            self.hand_over(batch);
+        }
+    }
+}
