@@ -9,10 +9,10 @@ use crate::record::{Sealed, Unsealed};
 
 /// How many bytes of records are gathered before they are handed on: large enough that system calls and the waking of
 /// threads do not show, small enough to stay in the cache.
-pub const CHUNK: usize = 128 << 10;
+pub const CHUNK: usize = 256 << 10;
 
 /// The largest buffer of records that is used again. A record can be far longer; what it took must not stay.
-pub const KEPT: usize = 4 * CHUNK;
+pub const KEPT: usize = 2 * CHUNK;
 
 /// A buffer as [`Handoff::hand_on`] leaves it: records are handed on when there is a chunk of them, and the last may stand
 /// out.

@@ -9,18 +9,19 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::room::{Mark, Room, STEP, Steps};
+pub(super) use super::room::MAX_ESCAPED;
+use super::room::{BLOCK, Mark, Room, STEP, Steps, WINDOW};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// A bit for each byte of `block` that has to be escaped, the first byte's lowest. Exact for any bytes.
+/// A bit for each byte of the block that has to be escaped, the first byte's lowest. Exact for any bytes.
 #[inline(always)]
-const fn escapes_in(block: &[u8; 64]) -> u64 {
+const fn escapes_in(window: &[u8; WINDOW]) -> u64 {
     let mut mask = 0;
-    let (words, _) = block.as_chunks::<8>();
+    let (words, _) = window.as_chunks::<8>();
     let mut index = 0;
-    while index < words.len() {
+    while index < BLOCK / 8 {
         let word = u64::from_le_bytes(words[index]);
         // No sum of two numbers below 0x80 carries into the next byte, so each high bit speaks for its own byte.
         let no_control_or_quote = ((word ^ (ONES * 0x02)) & !HIGH) + ONES * (0x80 - 0x21);
@@ -89,70 +90,18 @@ fn first_of_step(count: usize) -> &'static [u8; STEP] {
     KEPT.get(STEP - count.min(STEP)..).and_then(<[u8]>::first_chunk).unwrap_or(ALL)
 }
 
-/// The most bytes that a byte takes in a JSON string.
-pub(super) const MAX_ESCAPED: usize = 6;
-
 /// Puts what stands between the quotes of a JSON string. `bytes` are UTF-8.
-///
-/// JSON in a body has a quotation mark every few bytes, at distances that no branch predictor foresees; so the places of
-/// a block's escapes are found all at once, and what lies between two of them is put as a whole step, of which the next
-/// one overwrites what was too much.
 #[inline(always)]
 fn put_escaped(bytes: &[u8], room: &mut Room<'_>) {
     let mut rest = bytes;
-    // A step may begin at a block's last byte, so there must be another one behind it.
-    while let Some(window) = rest.first_chunk::<{ 64 + STEP }>() {
-        if let Some(block) = window.first_chunk::<64>() {
-            put_block(block, window, room);
-        }
-        rest = &rest[64..];
+    while let Some(window) = rest.first_chunk::<WINDOW>() {
+        room.put_block(window, BLOCK, escapes_in(window), &ESCAPE_LETTERS);
+        rest = &rest[BLOCK..];
     }
-    for byte in rest {
-        if matches!(byte, 0..0x20 | b'"' | b'\\') {
-            put_escape(*byte, room);
-        } else {
-            room.put(&[*byte]);
-        }
-    }
-}
-
-#[inline(always)]
-fn put_block(block: &[u8; 64], window: &[u8; 64 + STEP], room: &mut Room<'_>) {
-    let mut escapes = escapes_in(block);
-    if escapes == 0 {
-        room.put(block);
-        return;
-    }
-    let mut from = 0;
-    while escapes != 0 {
-        let to = escapes.trailing_zeros() as usize;
-        put_run(window, from, to, room);
-        put_escape(block[to & 63], room);
-        escapes &= escapes - 1;
-        from = to + 1;
-    }
-    put_run(window, from, block.len(), room);
-}
-
-#[inline(always)]
-fn put_run(window: &[u8; 64 + STEP], mut from: usize, to: usize, room: &mut Room<'_>) {
-    while let Some(step) = window.get(from..).and_then(|rest| rest.first_chunk::<STEP>()) {
-        if to - from <= STEP {
-            room.put_part(step, to - from);
-            return;
-        }
-        room.put(step);
-        from += STEP;
-    }
-}
-
-#[inline(always)]
-fn put_escape(byte: u8, room: &mut Room<'_>) {
-    let letter = ESCAPE_LETTERS[byte as usize & 127];
-    if letter == 0 {
-        room.put(&[b'\\', b'u', b'0', b'0', hex_digit(byte >> 4), hex_digit(byte & 15)]);
-    } else {
-        room.put(&[b'\\', letter]);
+    for last in rest.chunks(BLOCK) {
+        let mut window = [0; WINDOW];
+        window[..last.len()].copy_from_slice(last);
+        room.put_block(&window, last.len(), escapes_in(&window), &ESCAPE_LETTERS);
     }
 }
 
@@ -168,11 +117,6 @@ const ESCAPE_LETTERS: [u8; 128] = {
     letters[b'\r' as usize] = b'r';
     letters
 };
-
-/// The lower-case hexadecimal digit of a number below 16.
-const fn hex_digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
-}
 
 /// The sixteen lower-case hexadecimal digits of a number, side by side in two words.
 pub(super) fn hex_digits(number: u64) -> [u8; 16] {
