@@ -507,8 +507,11 @@ mod tests {
             (|ledger| ledger.http.parsed_bytes -= 1, "1780 stream_bytes have fates for 1779"),
             (|ledger| ledger.http.messages += 1, "15 messages have fates for 14"),
             (|ledger| ledger.recorded -= 1, "8 exchanges have fates for 7"),
-            (|ledger| ledger.reassembly.segments -= 1, "70 segments from decapsulation against 69"),
-            (|ledger| ledger.segment_payload_bytes += 1, "2001 payload bytes from decapsulation against 2000"),
+            (|ledger| ledger.reassembly.segments -= 1, "70 segments have fates for 69"),
+            (
+                |ledger| ledger.segment_payload_bytes += 1,
+                "2001 payload bytes from decapsulation, less those dropped against 2000",
+            ),
             (|ledger| ledger.reassembly.gap_bytes += 1, "in gaps against 1780 stream bytes"),
             (|ledger| ledger.reassembly.active_flows += 1, "1 flows active after the end"),
         ];

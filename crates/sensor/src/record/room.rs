@@ -105,6 +105,7 @@ impl<'a> Room<'a> {
     }
 
     /// Puts `before`, `text` and `after`, and gives the marks of all steps of `text`, as `mark` makes them of a step each.
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "there is no instruction in it")]
     #[inline(always)]
     pub(super) fn put_between<const A: usize, const B: usize, M: Mark>(
         &mut self,
