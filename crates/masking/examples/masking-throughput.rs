@@ -1,4 +1,4 @@
-//! How fast values are masked: `cargo run --release -p masking --example throughput [FILE]`.
+//! How fast values are masked: `cargo run --release -p masking --example masking-throughput [FILE]`.
 //!
 //! Prints bytes per second of bodies and time per transaction's headers, by policy. A file is taken as one more body.
 #![allow(
