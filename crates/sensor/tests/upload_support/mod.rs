@@ -100,7 +100,7 @@ impl Site {
         let tls = format!("ca = \"{at}/ca.pem\"\ncertificate = \"{at}/client.pem\"\nkey = \"{at}/client.key\"\n");
         let text = format!(
             "[upload]\nurl = \"https://127.0.0.1:{port}\"\nconnect_timeout = \"1s\"\ntimeout = \"2s\"\nin_flight = 4\n\n\
-             [upload.batch]\nrecords = 50\nage = \"200ms\"\n\n[upload.tls]\n{tls}\n[upload.oauth]\n\
+             [upload.batch]\nrecords = 50\nage = \"5s\"\n\n[upload.tls]\n{tls}\n[upload.oauth]\n\
              token_url = \"https://127.0.0.1:{port}{TOKEN_PATH}\"\nclient_id = \"{CLIENT}\"\n\
              client_secret_file = \"{at}/client-secret\"\n\n[upload.oauth.tls]\n{tls}\n[upload.spool]\nfolder = \"{at}/spool\"\n"
         );
