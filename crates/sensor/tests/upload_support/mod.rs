@@ -111,10 +111,15 @@ impl Site {
 
     /// A real capture `copies` times, each between other addresses, so that every transaction of it has its own id.
     pub fn capture(&self, copies: u8) -> PathBuf {
+        self.capture_of("capture.pcap", 0..copies)
+    }
+
+    /// The same with the copies of these numbers, as file `name`.
+    pub fn capture_of(&self, name: &str, copies: std::ops::Range<u8>) -> PathBuf {
         let real = fixtures::captures().into_iter().find(|capture| capture.name == "wrk-keep-alive").unwrap();
         let packets = fixtures::capture::read_file(&real.path).unwrap();
         let mut all = Vec::new();
-        for copy in 0..copies {
+        for copy in copies {
             all.extend(packets.iter().cloned().map(|mut packet| {
                 if packet.data.get(12..14) == Some(&[0x08, 0x00]) {
                     // The third number of both IPv4 addresses.
@@ -124,7 +129,7 @@ impl Site {
                 packet
             }));
         }
-        let path = self.at("capture.pcap");
+        let path = self.at(name);
         let format = fixtures::capture::Format::Pcap { nanos: true, big_endian: false };
         std::fs::write(&path, fixtures::capture::write(&all, format)).unwrap();
         path
