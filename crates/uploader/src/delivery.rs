@@ -259,7 +259,9 @@ impl<K: Ord + Copy> Delivery<K> {
                 };
             }
         }
-        self.waiting.insert(key, Waiting { tries, not_before: Some(now + own), outage });
+        // One that cannot be the cause keeps its place: the next probe is the oldest, at the time that the outage sets.
+        let not_before = if outage && reason.is_before_the_batch() { None } else { Some(now + own) };
+        self.waiting.insert(key, Waiting { tries, not_before, outage });
         Verdict::Again(Some(reason))
     }
 
@@ -447,6 +449,25 @@ mod tests {
             prop_assert!(sent.is_sorted(), "{:?}", sent);
             let expected: Vec<u64> = (0..).filter(|key| *key != probe).take(sent.len()).collect();
             prop_assert_eq!(sent, expected);
+        }
+    }
+
+    /// What cannot be the batch's fault is not held against it: each probe is the oldest, and nothing overtakes it.
+    #[test]
+    fn an_outage_on_the_way_keeps_the_order() {
+        for reason in RetryReason::ALL.iter().filter(|reason| reason.is_before_the_batch()) {
+            let mut now = Instant::now();
+            let mut delivery = Delivery::new(settings(1), 5);
+            for failures in 0..50 {
+                let key = loop {
+                    match delivery.next(now, Some(u64::from(failures > 0))) {
+                        Next::Send(key) => break key,
+                        Next::Wait(until) => now = until.unwrap(),
+                    }
+                };
+                assert_eq!(key, 0, "{reason:?} after {failures} failures");
+                delivery.answer(key, &Outcome::retry(*reason), now);
+            }
         }
     }
 

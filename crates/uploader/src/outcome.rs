@@ -142,6 +142,12 @@ impl RetryReason {
             Self::Broken | Self::RequestTimeout | Self::ServerError | Self::UnexpectedAnswer | Self::Local => false,
         }
     }
+
+    /// Whether what was sent cannot have been the cause: nothing of it was looked at.
+    #[must_use]
+    pub const fn is_before_the_batch(self) -> bool {
+        matches!(self, Self::Connect | Self::Tls | Self::TooManyRequests | Self::Unauthorized | Self::Token)
+    }
 }
 
 #[cfg(test)]
