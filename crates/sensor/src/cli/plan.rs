@@ -14,6 +14,7 @@ use crate::cli::exit;
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::masker::{MaskError, MaskPolicy};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
@@ -59,6 +60,9 @@ pub enum UsageError {
     /// `--memory`.
     #[error(transparent)]
     Memory(#[from] TooLittle),
+    /// What is to be masked.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// A limit of bodies.
     #[error(
         "{what} {given} does not fit in memory {memory}, of which bodies get at most {most}: give more memory, or keep less of each body",
@@ -226,7 +230,8 @@ fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
         content_limit: usize::MAX,
         shape: Shape::Native,
     };
-    Ok(Settings { decap: decap_config(&file.decap), reassembly: limits(&file.reassembly), http, record })
+    let (decap, reassembly) = (decap_config(&file.decap), limits(&file.reassembly));
+    Ok(Settings { decap, reassembly, http, record, mask: MaskPolicy::from_config(&file.mask)? })
 }
 
 /// A limit that can never be reached is a mistake better said than found out from records.

@@ -67,8 +67,8 @@ pub fn settings() -> Settings {
         content_limit: usize::MAX,
         shape: Shape::Native,
     };
-    let settings =
-        Settings { decap: decap::Config::default(), reassembly: reassembly::Limits::default(), http, record };
+    let (decap, reassembly) = (decap::Config::default(), reassembly::Limits::default());
+    let settings = Settings { decap, reassembly, http, record, mask: None };
     settings.with_memory(1 << 30, 1).unwrap()
 }
 
