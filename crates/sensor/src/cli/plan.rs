@@ -203,6 +203,11 @@ impl Plan {
         !self.quiet && io::stderr().is_terminal() && !shares_terminal
     }
 
+    /// Whether tokens of this run can be compared with those of no other.
+    pub(super) fn masks_with_a_key_of_this_run(&self) -> bool {
+        self.settings.mask.as_ref().is_some_and(|mask| !mask.has_own_key())
+    }
+
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
         let Self { inputs, filter, settings, workers, output, .. } = self;
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
