@@ -165,14 +165,14 @@ impl<O: Handoff> Records<O> {
 /// it could.
 #[derive(Debug)]
 enum Writer {
-    Plain(RecordWriter),
+    Plain(Box<RecordWriter>),
     Masking(Box<RecordWriter<RecordMasker>>),
 }
 
 impl Writer {
     fn new(options: RecordOptions, mask: Option<&MaskPolicy>) -> Self {
         match mask {
-            None => Self::Plain(RecordWriter::new(options)),
+            None => Self::Plain(Box::new(RecordWriter::new(options))),
             Some(policy) => Self::Masking(Box::new(RecordWriter::with_masking(options, RecordMasker::new(policy)))),
         }
     }
