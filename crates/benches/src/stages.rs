@@ -34,6 +34,7 @@ pub fn settings(body_limit: usize) -> Settings {
             content_limit: usize::MAX,
             shape: Shape::Native,
         },
+        mask: None,
     }
     .with_memory(1 << 30, 1)
     .expect("a gigabyte is enough")

@@ -6,8 +6,9 @@ use decap::{Direction, TunnelPath};
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Protocol, Side};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
+use crate::masker::{MaskPolicy, RecordMasker};
 use crate::outlet::{CHUNK, Handoff, empty_buffer};
-use crate::record::{ConnectionMeta, RecordOptions, RecordWriter, Unsealed};
+use crate::record::{ConnectionMeta, RecordOptions, RecordWriter, Unsealed, Written};
 use crate::tally::Tally;
 
 /// What a flow's slot holds of us.
@@ -26,10 +27,10 @@ pub struct HttpHandler<O> {
 }
 
 impl<O: Handoff> HttpHandler<O> {
-    /// A handler that has seen nothing.
+    /// A handler that has seen nothing. `mask`: what is taken out of records; `None` leaves all in.
     #[must_use]
-    pub fn new(http: http_parse::Settings, record: RecordOptions, outlet: O) -> Self {
-        Self { context: Context::new(http), records: Records::new(record, outlet), paths: Paths::default() }
+    pub fn new(http: http_parse::Settings, record: RecordOptions, mask: Option<&MaskPolicy>, outlet: O) -> Self {
+        Self { context: Context::new(http), records: Records::new(record, mask, outlet), paths: Paths::default() }
     }
 
     /// The HTTP side's counts and memory.
@@ -90,7 +91,7 @@ impl<O: Handoff> StreamHandler for HttpHandler<O> {
 /// The records of one worker: a reused buffer of finished ones, and what was counted on the way.
 #[derive(Debug)]
 pub struct Records<O> {
-    writer: RecordWriter,
+    writer: Writer,
     buffer: Unsealed,
     outlet: O,
     written: u64,
@@ -100,9 +101,9 @@ pub struct Records<O> {
 }
 
 impl<O: Handoff> Records<O> {
-    fn new(options: RecordOptions, outlet: O) -> Self {
+    fn new(options: RecordOptions, mask: Option<&MaskPolicy>, outlet: O) -> Self {
         Self {
-            writer: RecordWriter::new(options),
+            writer: Writer::new(options, mask),
             buffer: empty_buffer(),
             outlet,
             written: 0,
@@ -156,6 +157,31 @@ impl<O: Handoff> Records<O> {
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
         if self.buffer.size() >= CHUNK {
             self.flush();
+        }
+    }
+}
+
+/// A writer with or without masking: two, each compiled for itself, so that one that does not mask pays nothing for what
+/// it could.
+#[derive(Debug)]
+enum Writer {
+    Plain(Box<RecordWriter>),
+    Masking(Box<RecordWriter<RecordMasker>>),
+}
+
+impl Writer {
+    fn new(options: RecordOptions, mask: Option<&MaskPolicy>) -> Self {
+        match mask {
+            None => Self::Plain(Box::new(RecordWriter::new(options))),
+            Some(policy) => Self::Masking(Box::new(RecordWriter::with_masking(options, RecordMasker::new(policy)))),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Unsealed) -> Written {
+        match self {
+            Self::Plain(writer) => writer.append(meta, exchange, out),
+            Self::Masking(writer) => writer.append(meta, exchange, out),
         }
     }
 }

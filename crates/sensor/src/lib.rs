@@ -9,6 +9,7 @@ pub mod handler;
 pub mod interruptible;
 pub mod ledger;
 pub mod live;
+pub mod masker;
 pub mod memory;
 pub mod normalize;
 pub mod outlet;

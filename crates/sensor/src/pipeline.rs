@@ -9,6 +9,7 @@ use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
 use crate::handler::{Conn, HttpHandler, Records};
+use crate::masker::MaskPolicy;
 use crate::memory::{self, Shares, TooLittle};
 use crate::outlet::Handoff;
 use crate::record::RecordOptions;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub http: http_parse::Settings,
     /// Of the records.
     pub record: RecordOptions,
+    /// What is taken out of records before anything else sees them; `None` leaves all in.
+    pub mask: Option<MaskPolicy>,
 }
 
 impl Settings {
@@ -81,7 +84,7 @@ impl<O: Handoff> Lane<O> {
     /// A lane that has seen nothing and writes to `outlet`.
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
-        let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), outlet);
+        let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), settings.mask.as_ref(), outlet);
         let mut reassembler = Reassembler::new(settings.reassembly.clone(), handler);
         // From now on time passes by ticks alone, which are the same for any number of lanes.
         reassembler.tick(Timestamp::ZERO);
@@ -305,6 +308,7 @@ mod tests {
                 content_limit: usize::MAX,
                 shape: crate::record::Shape::Native,
             },
+            mask: None,
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();

@@ -32,6 +32,7 @@ fn steady_state_allocates_nothing() {
             content_limit: usize::MAX,
             shape: Shape::Native,
         },
+        mask: None,
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
     let mut pipeline = Pipeline::inline(&settings, Discard::default());

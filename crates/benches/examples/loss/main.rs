@@ -168,6 +168,7 @@ fn lose(options: &Options, truth: &Truth, percent: f64, seed: u64) -> Result<Rep
             content_limit: usize::MAX,
             shape: Shape::Native,
         },
+        mask: None,
     }
     .with_memory(1 << 30, 1)?;
     let mut pipeline: Pipeline<Lane<Judge<'_>>> = Pipeline::inline(&settings, Judge::new(truth, &options.header));

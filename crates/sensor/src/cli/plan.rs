@@ -14,6 +14,7 @@ use crate::cli::exit;
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::masker::{MaskError, MaskPolicy};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
@@ -59,6 +60,9 @@ pub enum UsageError {
     /// `--memory`.
     #[error(transparent)]
     Memory(#[from] TooLittle),
+    /// What is to be masked.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// A limit of bodies.
     #[error(
         "{what} {given} does not fit in memory {memory}, of which bodies get at most {most}: give more memory, or keep less of each body",
@@ -199,6 +203,11 @@ impl Plan {
         !self.quiet && io::stderr().is_terminal() && !shares_terminal
     }
 
+    /// Whether tokens of this run can be compared with those of no other.
+    pub(super) fn masks_with_a_key_of_this_run(&self) -> bool {
+        self.settings.mask.as_ref().is_some_and(|mask| !mask.has_own_key())
+    }
+
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
         let Self { inputs, filter, settings, workers, output, .. } = self;
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
@@ -226,7 +235,8 @@ fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
         content_limit: usize::MAX,
         shape: Shape::Native,
     };
-    Ok(Settings { decap: decap_config(&file.decap), reassembly: limits(&file.reassembly), http, record })
+    let (decap, reassembly) = (decap_config(&file.decap), limits(&file.reassembly));
+    Ok(Settings { decap, reassembly, http, record, mask: MaskPolicy::from_config(&file.mask)? })
 }
 
 /// A limit that can never be reached is a mistake better said than found out from records.

@@ -25,7 +25,7 @@ const LARGE: usize = 64 << 10;
 const SLACK: usize = 8 << 10;
 
 /// What of a body is written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Content<'a> {
     pub(super) bytes: &'a [u8],
     /// A content coding was undone to get `bytes`.
@@ -34,6 +34,8 @@ pub(super) struct Content<'a> {
     pub(super) is_truncated: bool,
     /// The length of the body without its content coding, if that was undone to its end.
     decoded_bytes: Option<u64>,
+    /// `bytes` still has a content coding, because it could not be undone.
+    is_coded: bool,
     /// What was odd about the coding.
     pub(super) flags: Flags,
 }
@@ -76,11 +78,15 @@ impl Bodies {
         if !M::IS_ON || content.bytes.is_empty() {
             return Some(content);
         }
+        let dropped = Content { bytes: &[], is_truncated: true, ..content };
+        if (content.is_coded || is_packed(content.bytes)) && !masking.keeps_coded(message.kind(), content.bytes) {
+            return Some(dropped);
+        }
         let content_type = message.header("content-type");
         Some(match masking.body(message.kind(), content_type, content.bytes, content.is_truncated) {
             MaskedBody::Kept => content,
             MaskedBody::Replaced(bytes) => Content { bytes, ..content },
-            MaskedBody::Dropped => Content { bytes: &[], is_truncated: true, ..content },
+            MaskedBody::Dropped => dropped,
         })
     }
 
@@ -88,8 +94,7 @@ impl Bodies {
         // Where a message's end was not seen (the connection broke off, or chunks could not be followed behind a loss), more
         // of the body may have been sent than was counted.
         let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
-        let as_sent =
-            Content { bytes: body.captured, is_decoded: false, is_truncated, decoded_bytes: None, flags: Flags::NONE };
+        let as_sent = Content { bytes: body.captured, is_truncated, ..Content::default() };
         if body.captured.is_empty() || content_codings(message).next().is_none() {
             return as_sent;
         }
@@ -121,6 +126,7 @@ impl<'a> Content<'a> {
         if let Some(flag) = flag {
             content.flags.insert(flag);
         }
+        content.is_coded = !is_decoded && outcome != DecodeOutcome::Identity;
         if is_decoded {
             content.bytes = decoded;
             content.is_decoded = true;
@@ -184,6 +190,11 @@ fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
 
+/// Whether it starts as gzip does: packed without saying so, or once more than it says.
+fn is_packed(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x1f\x8b\x08")
+}
+
 /// Puts a body as native records have it.
 #[inline(always)]
 pub(super) fn put_body(body: &Body<'_>, content: &Content<'_>, room: &mut Room<'_>) {
@@ -245,7 +256,7 @@ mod tests {
     use super::*;
 
     fn sent(is_truncated: bool) -> Content<'static> {
-        Content { bytes: b"sent", is_decoded: false, is_truncated, decoded_bytes: None, flags: Flags::NONE }
+        Content { bytes: b"sent", is_truncated, ..Content::default() }
     }
 
     /// Each outcome of decoding, of whole and cut bodies: what is written, whether it is truncated, and the flag.
@@ -292,7 +303,7 @@ mod tests {
             is_decoded,
             is_truncated,
             decoded_bytes: is_decoded.then_some(4),
-            flags: Flags::NONE,
+            ..Content::default()
         };
         for (is_decoded, is_truncated, expected) in
             [(true, false, Some(4)), (true, true, None), (false, false, None), (false, true, None)]
@@ -314,10 +325,7 @@ mod tests {
         let text = "ä€𝄞";
         for end in 0..=text.len() {
             let bytes = &text.as_bytes()[..end];
-            let body = written(
-                bytes,
-                &Content { bytes, is_decoded: false, is_truncated: true, decoded_bytes: None, flags: Flags::NONE },
-            );
+            let body = written(bytes, &Content { bytes, is_truncated: true, ..Content::default() });
             let whole = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap();
             let (captured, encoding, content) = match (end, whole) {
                 (0, _) => (0, "utf8", serde_json::Value::Null),
@@ -337,14 +345,7 @@ mod tests {
         let binary: Vec<u8> = (0..=255).cycle().take(3_000).collect();
         for whole in [&[1; 3_000], "ä\"€\n𝄞plain".repeat(200).as_bytes(), binary.as_slice(), b"short"] {
             for limit in [0, 1, 5, 6, 7, 29, 30, 100, 1_000, 6_000, 100_000] {
-                let content = Content {
-                    bytes: whole,
-                    is_decoded: false,
-                    is_truncated: false,
-                    decoded_bytes: None,
-                    flags: Flags::NONE,
-                }
-                .within(limit);
+                let content = Content { bytes: whole, ..Content::default() }.within(limit);
                 assert!(whole.starts_with(content.bytes));
                 let is_cut = content.bytes.len() < whole.len();
                 assert_eq!(content.is_truncated, is_cut);
@@ -359,10 +360,7 @@ mod tests {
     #[test]
     fn a_half_character_in_a_whole_body_makes_it_binary() {
         let bytes = b"ab\xc3";
-        let body = written(
-            bytes,
-            &Content { bytes, is_decoded: false, is_truncated: false, decoded_bytes: None, flags: Flags::NONE },
-        );
+        let body = written(bytes, &Content { bytes, ..Content::default() });
         assert_eq!((&body["encoding"], &body["content"]), (&"base64".into(), &"YWLD".into()));
     }
 }

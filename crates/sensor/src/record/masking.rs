@@ -56,6 +56,8 @@ pub struct Finding<'a> {
     pub location: &'a str,
     /// The header, parameter or path of keys whose value it was in.
     pub field: &'a str,
+    /// What was done: `hash`.
+    pub action: &'a str,
     /// Where in the value it started, in bytes.
     pub start: u64,
     /// Where it ended.
@@ -79,8 +81,14 @@ pub trait Masking {
     /// A body, or as much of it as is recorded (`is_cut`), without its content coding where that could be undone.
     fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_>;
 
-    /// A method, a reason phrase, or a whole start line that could not be taken apart.
+    /// A method or a reason phrase.
     fn start_line(&mut self, kind: MessageKind, part: &[u8]) -> Masked<'_>;
+
+    /// A whole start line, which is recorded beside its parts where they do not say all of it.
+    fn raw_start_line(&mut self, kind: MessageKind, line: &[u8]) -> Masked<'_>;
+
+    /// A body whose content coding could not be undone, and which so cannot be looked through: whether it may be recorded.
+    fn keeps_coded(&mut self, kind: MessageKind, bytes: &[u8]) -> bool;
 
     /// What was found since [`Masking::begin`].
     fn findings(&self) -> Findings;
@@ -117,6 +125,16 @@ impl Masking for Unmasked {
     #[inline(always)]
     fn start_line(&mut self, _: MessageKind, _: &[u8]) -> Masked<'_> {
         Masked::Kept
+    }
+
+    #[inline(always)]
+    fn raw_start_line(&mut self, _: MessageKind, _: &[u8]) -> Masked<'_> {
+        Masked::Kept
+    }
+
+    #[inline(always)]
+    fn keeps_coded(&mut self, _: MessageKind, _: &[u8]) -> bool {
+        true
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use super::connection::ConnectionMeta;
 use super::id::DIGITS;
 use super::json::{append_base64, append_str, put_field, put_lossy, put_number};
 use super::masking::{Masked, Masking};
-use super::pieces::{append_flags, append_path, put_connection, put_endpoint, put_version, start_line};
+use super::pieces::{append_flags, append_masked, append_path, put_connection, put_endpoint, put_version, start_line};
 use super::room::Room;
 use super::target::Target;
 use super::writer::{Outcome, Tools};
@@ -73,6 +73,11 @@ impl Native {
         } else {
             room.put(b",\"flags\":");
             room.with_vec(|out| append_flags(flags, out));
+            room.put(b"}\n");
+        }
+        if M::IS_ON && tools.masking.findings().found > 0 {
+            room.take_back_to(room.len() - 2);
+            room.with_vec(|out| append_masked(&tools.masking, out));
             room.put(b"}\n");
         }
         (id, flags)
@@ -151,7 +156,7 @@ fn put_rest<M: Masking>(
     let head = message.head();
     if !start_line_is_utf8 || message.flags().contains(Flag::InvalidStartLine) {
         let line = start_line(head);
-        let line = tools.masking.start_line(message.kind(), line).or(line);
+        let line = tools.masking.raw_start_line(message.kind(), line).or(line);
         room.with_vec(|out| {
             out.extend_from_slice(b",\"start_line_base64\":");
             append_base64(line, out);

@@ -8,6 +8,7 @@ use http_parse::{Flags, Version};
 
 use super::connection::ConnectionMeta;
 use super::json::{append_str, put_hex, put_ipv4, put_number};
+use super::masking::Masking;
 use super::room::Room;
 
 /// The start line as sent, without its line end and without what empty lines and white space stand before it.
@@ -144,4 +145,32 @@ pub(super) fn append_flags(flags: Flags, out: &mut Vec<u8>) {
         append_str(flag.name(), out);
     }
     out.push(b']');
+}
+
+/// Appends what masking found as a member, with a comma before it: names and places, never a value.
+pub(super) fn append_masked(masking: &impl Masking, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"masked\":[");
+    let mut listed = 0;
+    masking.each_finding(&mut |finding| {
+        if listed > 0 {
+            out.push(b',');
+        }
+        listed += 1;
+        for (key, text) in [
+            ("{\"name\":", finding.name),
+            (",\"location\":", finding.location),
+            (",\"field\":", finding.field),
+            (",\"action\":", finding.action),
+        ] {
+            out.extend_from_slice(key.as_bytes());
+            append_str(text, out);
+        }
+        out.push(b'}');
+    });
+    out.push(b']');
+    let more = masking.findings().found.saturating_sub(listed);
+    if more > 0 {
+        out.extend_from_slice(b",\"masked_more\":");
+        put_number(more, &mut Room::at_end_of(out));
+    }
 }

@@ -67,8 +67,8 @@ pub fn settings() -> Settings {
         content_limit: usize::MAX,
         shape: Shape::Native,
     };
-    let settings =
-        Settings { decap: decap::Config::default(), reassembly: reassembly::Limits::default(), http, record };
+    let (decap, reassembly) = (decap::Config::default(), reassembly::Limits::default());
+    let settings = Settings { decap, reassembly, http, record, mask: None };
     settings.with_memory(1 << 30, 1).unwrap()
 }
 
@@ -99,10 +99,16 @@ pub struct Run {
     pub replayed: Replayed,
 }
 
-/// `sensor replay` with the ledger asked for, and these arguments and standard input.
+/// `sensor replay` with the ledger asked for, and these arguments and standard input. Nothing is masked: what was sent is
+/// compared with what is recorded, and tokens differ from run to run.
 pub fn run_with_stdin(args: &[&str], stdin: Vec<u8>) -> Run {
     let mut command = assert_cmd::Command::cargo_bin("sensor").unwrap();
-    command.env_remove("SENSOR_LOG").args(["replay", "--ledger", "json"]).args(args).write_stdin(stdin);
+    command
+        .env_remove("SENSOR_LOG")
+        .env("SENSOR_MASK__ENABLED", "false")
+        .args(["replay", "--ledger", "json"])
+        .args(args)
+        .write_stdin(stdin);
     let output = command.output().unwrap();
     let stderr = String::from_utf8(output.stderr).expect("standard error is text");
     assert_ne!(output.status.code(), Some(70), "a defect of the program: {stderr}");

@@ -51,13 +51,28 @@ impl Masking for Stars {
         self.mask(part)
     }
 
+    fn raw_start_line(&mut self, _: MessageKind, line: &[u8]) -> Masked<'_> {
+        self.mask(line)
+    }
+
+    fn keeps_coded(&mut self, _: MessageKind, _: &[u8]) -> bool {
+        false
+    }
+
     fn findings(&self) -> Findings {
         Findings { skipped: false, found: self.found, transformed: self.found }
     }
 
     fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>)) {
         for at in 0..self.found {
-            show(Finding { name: "KEY", location: "REQUEST_BODY", field: "a.\"b\"", start: at, end: at + 6 });
+            show(Finding {
+                name: "KEY",
+                location: "REQUEST_BODY",
+                field: "a.\"b\"",
+                action: "redact",
+                start: at,
+                end: at + 6,
+            });
         }
     }
 }

@@ -1,0 +1,340 @@
+//! Secrets out of records: the configuration's `[mask]` made into a policy, and the hook of the record writer that follows
+//! it.
+//!
+//! Everything of an exchange that is recorded goes through [`RecordMasker`]; what it cannot look into (a body whose content
+//! coding could not be undone) is left out rather than let through. The transaction id is made of the head as it was sent:
+//! it has to be the same in every run and on every sensor, and 128 bits of SHA-256 cannot be turned back.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http_parse::MessageKind;
+use masking::{Action, FieldRule, InvalidSettings, Location, Masker, PathRule, Policy, Settings, Side};
+
+use crate::config::{Detector, Mask, MaskAction};
+use crate::record::{Finding, Findings, Masked, MaskedBody, Masking};
+
+/// Bytes of a key made for one run, and the fewest of a key file.
+const KEY: usize = 32;
+/// The most bytes of a key file: more is no key, but a file named by mistake.
+const MOST_KEY: u64 = 4_096;
+/// Where the key of a run comes from.
+const RANDOM: &str = "/dev/urandom";
+
+/// What is to be masked, shared by all workers.
+#[derive(Clone, Debug)]
+pub struct MaskPolicy {
+    policy: Arc<Policy>,
+    /// Media types whose bodies are left out, in lower case.
+    dropped: Arc<[String]>,
+    has_own_key: bool,
+}
+
+/// What is configured cannot be masked. Nothing was read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum MaskError {
+    /// The key file cannot be read.
+    #[error("cannot read the masking key {}: {source}\nhint: mask.key_file names a file of at least 32 random bytes that the sensor may read", .path.display())]
+    Key {
+        /// Its name.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key file holds no key.
+    #[error("the masking key {} has {found}, allowed are 32 to 4096 bytes\nhint: make one with 'openssl rand -out FILE 32'", .path.display())]
+    KeyLength {
+        /// Its name.
+        path: PathBuf,
+        /// How long it is.
+        found: String,
+    },
+    /// The system gave no random key.
+    #[error("cannot make a masking key from {RANDOM}: {0}\nhint: give one as mask.key_file")]
+    Random(io::Error),
+    /// A rule.
+    #[error("[mask] cannot be used: {0}")]
+    Rules(#[from] InvalidSettings),
+}
+
+impl MaskPolicy {
+    /// What the configuration asks for; `None` if that is nothing.
+    ///
+    /// # Errors
+    /// When the key cannot be read, or a rule not be followed.
+    pub fn from_config(mask: &Mask) -> Result<Option<Self>, MaskError> {
+        let finds = mask.credentials
+            || !mask.detectors.is_empty()
+            || !mask.fields.is_empty()
+            || !mask.json_paths.is_empty()
+            || !mask.pattern.is_empty()
+            || !mask.drop_body.is_empty();
+        if !mask.enabled || !finds {
+            return Ok(None);
+        }
+        let key = match &mask.key_file {
+            Some(path) => read_key(path)?,
+            None => random_key().map_err(MaskError::Random)?,
+        };
+        let own_rules = mask.fields.iter().map(|(name, action)| FieldRule {
+            name: name.clone(),
+            fields: vec![name.clone()],
+            action: self::action(*action),
+        });
+        let paths = mask.json_paths.iter().map(|(path, action)| PathRule {
+            name: path.clone(),
+            path: path.clone(),
+            action: self::action(*action),
+        });
+        let patterns = mask.pattern.iter().map(|pattern| masking::Pattern {
+            name: pattern.name.clone(),
+            regex: pattern.regex.clone(),
+            action: action(pattern.action),
+        });
+        let settings = Settings {
+            key,
+            credentials: mask.credentials,
+            credentials_action: action(mask.credentials_action),
+            not_credentials: mask.not_credentials.clone(),
+            detectors: mask.detectors.iter().map(|(found, act)| (detector(*found), action(*act))).collect(),
+            patterns: patterns.collect(),
+            fields: own_rules.collect(),
+            paths: paths.collect(),
+        };
+        Ok(Some(Self {
+            policy: Arc::new(Policy::new(&settings)?),
+            dropped: mask.drop_body.iter().map(|media| media.to_ascii_lowercase()).collect(),
+            has_own_key: mask.key_file.is_some(),
+        }))
+    }
+
+    /// Whether tokens are made with the operator's key, and so are the same in every run.
+    #[must_use]
+    pub fn has_own_key(&self) -> bool {
+        self.has_own_key
+    }
+
+    fn drops(&self, content_type: Option<&[u8]>) -> bool {
+        if self.dropped.is_empty() {
+            return false;
+        }
+        let text = content_type.unwrap_or_default();
+        let text = text.split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default().trim_ascii();
+        let media = String::from_utf8_lossy(text).to_ascii_lowercase();
+        self.dropped.iter().any(|rule| {
+            if rule == "all" || rule == "*/*" {
+                return true;
+            }
+            match (rule.strip_suffix('*'), rule.starts_with('+')) {
+                (Some(start), _) => media.starts_with(start),
+                (None, true) => media.ends_with(rule.as_str()),
+                (None, false) => media == *rule,
+            }
+        })
+    }
+}
+
+fn read_key(path: &Path) -> Result<Vec<u8>, MaskError> {
+    let mut key = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_KEY + 1).read_to_end(&mut key));
+    read.map_err(|source| MaskError::Key { path: path.to_owned(), source })?;
+    if key.len() < KEY || key.len() as u64 > MOST_KEY {
+        let found = if key.len() < KEY { format!("{} bytes", key.len()) } else { "more".to_owned() };
+        return Err(MaskError::KeyLength { path: path.to_owned(), found });
+    }
+    Ok(key)
+}
+
+fn random_key() -> io::Result<Vec<u8>> {
+    let mut key = vec![0; KEY];
+    File::open(RANDOM)?.read_exact(&mut key)?;
+    Ok(key)
+}
+
+const fn action(action: MaskAction) -> Action {
+    match action {
+        MaskAction::Redact => Action::Redact,
+        MaskAction::KeepLast(count) => Action::KeepLast(count),
+        MaskAction::Hash => Action::Hash,
+        MaskAction::Fpe => Action::Fpe,
+        MaskAction::DropBody => Action::DropBody,
+    }
+}
+
+const fn detector(detector: Detector) -> masking::Detector {
+    match detector {
+        Detector::CreditCard => masking::Detector::CreditCard,
+        Detector::Iban => masking::Detector::Iban,
+        Detector::UsSsn => masking::Detector::UsSsn,
+        Detector::Email => masking::Detector::Email,
+        Detector::Phone => masking::Detector::Phone,
+        Detector::Ipv4 => masking::Detector::Ipv4,
+        Detector::Ipv6 => masking::Detector::Ipv6,
+        Detector::Jwt => masking::Detector::Jwt,
+        Detector::AwsKey => masking::Detector::AwsKey,
+        Detector::ApiKey => masking::Detector::ApiKey,
+        Detector::PrivateKey => masking::Detector::PrivateKey,
+    }
+}
+
+/// Masks the records of one worker.
+pub struct RecordMasker {
+    policy: MaskPolicy,
+    masker: Masker,
+    /// A start line while it is put together.
+    line: Vec<u8>,
+    /// Which bodies were left out whole, and by which rule.
+    left_out: [Option<LeftOut>; 2],
+}
+
+/// Why a body was left out whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeftOut {
+    /// The configuration says so of its media type.
+    MediaType,
+    /// What it says cannot be read.
+    Undecoded,
+}
+
+impl LeftOut {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::MediaType => "MEDIA_TYPE",
+            Self::Undecoded => "UNDECODED_BODY",
+        }
+    }
+}
+
+impl RecordMasker {
+    /// A masker with buffers of its own.
+    #[must_use]
+    pub fn new(policy: &MaskPolicy) -> Self {
+        let masker = Masker::new(Arc::clone(&policy.policy));
+        Self { policy: policy.clone(), masker, line: Vec::new(), left_out: [None; 2] }
+    }
+
+    fn left_out(&self) -> u64 {
+        self.left_out.iter().flatten().count() as u64
+    }
+}
+
+impl std::fmt::Debug for RecordMasker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordMasker").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Masking for RecordMasker {
+    #[inline]
+    fn begin(&mut self) {
+        self.masker.begin();
+        self.left_out = [None; 2];
+    }
+
+    #[inline]
+    fn target(&mut self, target: &[u8]) -> Masked<'_> {
+        masked(self.masker.target(target))
+    }
+
+    #[inline]
+    fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+        masked(self.masker.header(side(kind), name, value))
+    }
+
+    fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_> {
+        if self.policy.drops(content_type) {
+            self.left_out[side(kind) as usize] = Some(LeftOut::MediaType);
+            return MaskedBody::Dropped;
+        }
+        match self.masker.body(side(kind), content_type, bytes, is_cut) {
+            masking::MaskedBody::Kept => MaskedBody::Kept,
+            masking::MaskedBody::Replaced(bytes) => MaskedBody::Replaced(bytes),
+            masking::MaskedBody::Dropped => MaskedBody::Dropped,
+        }
+    }
+
+    #[inline]
+    fn start_line(&mut self, kind: MessageKind, part: &[u8]) -> Masked<'_> {
+        // Nearly all of them: a word of letters, too short to hide anything in.
+        if part.len() <= 10 && part.iter().all(u8::is_ascii_alphabetic) {
+            return Masked::Kept;
+        }
+        let field = match kind {
+            MessageKind::Request => "method",
+            MessageKind::Response => "reason",
+        };
+        masked(self.masker.text(Location::Other, field, part))
+    }
+
+    fn raw_start_line(&mut self, kind: MessageKind, line: &[u8]) -> Masked<'_> {
+        // Each word as a target, which one of them is or was meant to be; then all of it as text, as a secret may have
+        // blanks in it.
+        self.line.clear();
+        let is_request = kind == MessageKind::Request;
+        for (number, word) in line.split(|byte| *byte == b' ').enumerate() {
+            if number > 0 {
+                self.line.push(b' ');
+            }
+            let word = if is_request { self.masker.target(word).or(word) } else { word };
+            self.line.extend_from_slice(word);
+        }
+        let has_changed = self.line != line;
+        match self.masker.text(Location::Other, "start_line", &self.line) {
+            masking::Masked::Replaced(line) => Masked::Replaced(line),
+            masking::Masked::Kept if has_changed => Masked::Replaced(&self.line),
+            masking::Masked::Kept => Masked::Kept,
+        }
+    }
+
+    fn keeps_coded(&mut self, kind: MessageKind, bytes: &[u8]) -> bool {
+        // Bodies say of text that it is coded in "utf-8"; what no coding was applied to can be looked through.
+        let is_text = core::str::from_utf8(bytes).is_ok_and(|text| {
+            text.bytes().all(|byte| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\r' | b'\n'))
+        });
+        if !is_text {
+            self.left_out[side(kind) as usize] = Some(LeftOut::Undecoded);
+        }
+        is_text
+    }
+
+    fn findings(&self) -> Findings {
+        let found = self.masker.found() + self.left_out();
+        Findings { skipped: false, found, transformed: found }
+    }
+
+    fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>)) {
+        for found in self.masker.findings() {
+            show(Finding {
+                name: found.kind,
+                location: found.location.name(),
+                field: found.field,
+                action: found.action.name(),
+                start: found.start.into(),
+                end: found.end.into(),
+            });
+        }
+        for (location, reason) in [Location::RequestBody, Location::ResponseBody].into_iter().zip(self.left_out) {
+            if let Some(reason) = reason {
+                let (name, location) = (reason.name(), location.name());
+                show(Finding { name, location, field: "", action: Action::DropBody.name(), start: 0, end: 0 });
+            }
+        }
+    }
+}
+
+const fn side(kind: MessageKind) -> Side {
+    match kind {
+        MessageKind::Request => Side::Request,
+        MessageKind::Response => Side::Response,
+    }
+}
+
+#[inline]
+const fn masked(masked: masking::Masked<'_>) -> Masked<'_> {
+    match masked {
+        masking::Masked::Kept => Masked::Kept,
+        masking::Masked::Replaced(bytes) => Masked::Replaced(bytes),
+    }
+}

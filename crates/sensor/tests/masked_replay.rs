@@ -1,0 +1,148 @@
+//! Secrets planted in whole replays: none comes out, in either shape, in any form.
+
+mod cli_capture;
+
+use std::io::Write as _;
+
+use cli_capture::Capture;
+use decap::{Frame, LinkType, Timestamp};
+use masking::Leaks;
+use proptest::prelude::*;
+use sensor::config::{Detector, Mask, MaskAction};
+use sensor::masker::MaskPolicy;
+use sensor::pipeline::{Pipeline, Settings};
+use sensor::record::{EdgeOptions, RecordOptions, Shape};
+use serde_json::Value;
+
+fn mask(all: bool) -> Mask {
+    let mut mask = Mask::default();
+    if all {
+        let detectors = [
+            Detector::CreditCard,
+            Detector::Iban,
+            Detector::UsSsn,
+            Detector::Email,
+            Detector::Phone,
+            Detector::Ipv4,
+            Detector::Ipv6,
+            Detector::Jwt,
+            Detector::AwsKey,
+            Detector::ApiKey,
+            Detector::PrivateKey,
+        ];
+        mask.detectors = detectors.into_iter().map(|detector| (detector, MaskAction::Redact)).collect();
+    }
+    mask
+}
+
+fn replay(capture: &Capture, mask: &Mask, shape: Shape) -> Vec<u8> {
+    let settings = Settings {
+        decap: decap::Config::default(),
+        reassembly: reassembly::Limits::default(),
+        http: http_parse::Settings { body_limit: 700, ..http_parse::Settings::default() },
+        record: RecordOptions { sensor: "test".to_owned(), decode_limit: 2_000, content_limit: usize::MAX, shape },
+        mask: MaskPolicy::from_config(mask).unwrap(),
+    };
+    let mut pipeline = Pipeline::inline(&settings.with_memory(64 << 20, 1).unwrap(), Vec::new());
+    for (n, data) in capture.packets.iter().enumerate() {
+        let at = Timestamp::from_nanos(1_700_000_000_000_000_000 + n as u64 * 50_000);
+        pipeline.push(Frame { at, link: LinkType::Ethernet, data, wire_len: data.len() as u32 });
+    }
+    pipeline.finish();
+    let mut lane = pipeline.into_segments();
+    lane.finish();
+    core::mem::take(lane.records_mut().outlet_mut())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The places of a body, a coding and a way to cut it.
+fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
+    let (body, coded) = match coding {
+        0 => (body.to_vec(), ""),
+        1 => (gzip(body), "Content-Encoding: gzip\r\n"),
+        // Packed without saying so; twice; in a coding that nobody knows; in one that it is not in.
+        2 => (gzip(body), ""),
+        3 => (gzip(&gzip(body)), "Content-Encoding: gzip\r\n"),
+        4 => (gzip(body), "Content-Encoding: x-own\r\n"),
+        5 => (gzip(body), "Content-Encoding: br\r\n"),
+        _ => (body.to_vec(), "Content-Encoding: utf-8\r\n"),
+    };
+    let head = format!("{start}\r\nHost: api.example\r\n{fields}{coded}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), &body].concat()
+}
+
+fn capture(secrets: &[String], cards: &[String], fill: usize, coding: usize, chunk: usize) -> Capture {
+    let mut capture = Capture::default();
+    let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 2], 80));
+    let fill = "x".repeat(fill);
+    let [one, two, three, four] = secrets else { panic!("four secrets") };
+    let card = cards.first().map_or("none", String::as_str);
+    let json =
+        format!("{{\"fill\":\"{fill}\",\"a\":[{{\"password\":\"{three}\"}}],\"card\":\"{card}\",\"t\":\"{fill}\"}}");
+    let form = format!("fill={fill}&password={four}&card={card}&more={fill}");
+    let ask = message(
+        &format!("POST /v1/orders?access_token={one}&card={card} HTTP/1.1"),
+        &format!(
+            "Authorization: Bearer {two}\r\nCookie: session={three}; b={four}\r\nX-Api-Key: {one}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        ),
+        form.as_bytes(),
+        coding,
+    );
+    let answer = message(
+        &format!("HTTP/1.1 200 password={one}"),
+        &format!("Set-Cookie: sid={two}; Path=/\r\nContent-Type: application/json\r\nX-Note: {card}\r\n"),
+        json.as_bytes(),
+        coding,
+    );
+    // The start line is recorded raw, too, where it is not UTF-8.
+    let mut odd = format!("GET http://user:{two}@h.example/p?password={one}&a=").into_bytes();
+    odd.extend_from_slice(b"\xff HTTP/1.1\r\nHost: api.example\r\n\r\n");
+    for (request, response) in [(ask, answer), (odd, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())] {
+        request.chunks(chunk).for_each(|part| conversation.client_says(part));
+        response.chunks(chunk).for_each(|part| conversation.server_says(part));
+    }
+    conversation.close();
+    capture
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_planted_secret_leaves(
+        secrets in proptest::collection::vec("[A-Za-z]{4}[0-9]{2}[A-Za-z0-9]{10,20}", 4),
+        fill in 0_usize..900,
+        coding in 0_usize..7,
+        chunk in 40_usize..1_400,
+        all in any::<bool>(),
+    ) {
+        // Known numbers of test cards.
+        let cards: Vec<String> = if all { vec!["4111111111111111".to_owned()] } else { Vec::new() };
+        let capture = capture(&secrets, &cards, fill, coding, chunk);
+        let planted: Vec<String> = secrets.iter().chain(&cards).cloned().collect();
+        let leaks = Leaks::new(&planted).unwrap();
+        let unmasked = replay(&capture, &Mask { enabled: false, ..mask(all) }, Shape::Native);
+        prop_assert!(!leaks.find(&unmasked).is_empty(), "what is looked for is there without masking");
+        for shape in [Shape::Native, Shape::Edge(EdgeOptions::default())] {
+            let is_native = shape == Shape::Native;
+            let out = replay(&capture, &mask(all), shape);
+            let lines: Vec<&[u8]> = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+            prop_assert_eq!(lines.len(), 2);
+            for line in lines {
+                let found = leaks.find(line);
+                prop_assert!(found.is_empty(), "{:?} in {}", found, String::from_utf8_lossy(line));
+                let record: Value = serde_json::from_slice(line).unwrap();
+                if is_native {
+                    prop_assert!(!record["masked"].as_array().unwrap().is_empty());
+                } else {
+                    prop_assert!(record["txn-meta-data"]["sdp_info"]["found"].as_u64().unwrap() > 0);
+                }
+            }
+        }
+    }
+}
