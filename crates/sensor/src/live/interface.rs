@@ -8,6 +8,7 @@ use std::time::Duration;
 use decap::{Frame, LinkType, Timestamp};
 use pcap::{Active, Capture, Precision};
 
+use super::hold::REJECT_ALL;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 use crate::source::LinkName;
 
@@ -174,6 +175,11 @@ impl Interface {
     #[must_use]
     pub const fn link(&self) -> LinkType {
         self.link
+    }
+
+    /// Lets nothing further into the ring. What is in it stays: libpcap's own change of filter would apply to that, too.
+    pub(super) fn close_intake(&self) -> std::io::Result<()> {
+        socket2::SockRef::from(&self.capture).attach_filter(&[REJECT_ALL])
     }
 
     fn lost(&self, reason: impl fmt::Display) -> Lost {
