@@ -84,6 +84,14 @@ impl SourceKind {
 }
 
 impl Source {
+    /// Whether `received` is what was taken and dropped, rather than a count of the kernel's.
+    fn counts_what_it_took(&self) -> bool {
+        match self {
+            Self::Interface(interface) => interface.sees_loopback(),
+            Self::Listener(_) => true,
+        }
+    }
+
     /// Lets the kernel accept nothing further, so that its counts stand still while the rest is taken.
     fn close_intake(&mut self) -> io::Result<()> {
         match self {
@@ -306,9 +314,9 @@ impl<S: LiveSegments> Capture<S> {
                 return;
             }
         }
-        // A socket counts what was read: there the end is when nothing is left.
-        if matches!(source, Source::Listener(_)) {
-            while Instant::now() < end && matches!(self.turn(source, Duration::ZERO), Ok(1..)) {}
+        // Where what was read is what is counted, the end is when nothing is left.
+        if source.counts_what_it_took() {
+            while Instant::now() < end && matches!(self.turn(source, 2 * LAST_LOOK), Ok(1..)) {}
         }
     }
 
