@@ -3,6 +3,7 @@
 //! Every unit has exactly one fate, and each line adds up:
 //!
 //! ```text
+//! received       = frames + dropped{reason}                                     (live)
 //! frames         = segments + joined + held + filtered + unsupported + skipped{reason}
 //! segments       = reassembled + dropped{reason}
 //! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
@@ -63,6 +64,10 @@ pub struct Captures {
     pub filtered: u64,
     /// Packets beside those frames: of an interface whose link type cannot be read.
     pub unsupported: u64,
+    /// Live: frames that the kernel accepted for the sources, dropped ones included.
+    pub received: u64,
+    /// Live: frames that the kernel still held when a source was lost, or the end was due.
+    pub abandoned: u64,
     /// Packets that never reached the captures: dropped by the capturing interfaces, as the captures say.
     pub interface_drops: u64,
     /// Packets that never reached the captures: dropped by the capturing system, as the captures say.
@@ -208,6 +213,24 @@ impl Ledger {
                 fates: vec![Fate::new("recorded", self.recorded), Fate::new("unsendable", self.unsendable)],
             },
         ];
+        // Live only: files do not say how many frames there were.
+        if captures.received > 0 {
+            lines.insert(
+                0,
+                Line {
+                    name: "received",
+                    total: captures.received,
+                    fates: vec![
+                        Fate::new("frames", captures.frames),
+                        Fate::by_reason(
+                            "dropped",
+                            ["kernel", "abandoned"].into_iter(),
+                            &[captures.system_drops, captures.abandoned],
+                        ),
+                    ],
+                },
+            );
+        }
         if let Some(records) = &self.delivery {
             let waiting = [records.waiting_memory, records.waiting_spool];
             let mut dropped = vec![self.unsealed];

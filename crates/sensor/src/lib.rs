@@ -1,5 +1,6 @@
 //! The appliance: sources, workers, records, ledger, command line.
 
+pub mod appliance;
 pub mod cli;
 pub mod config;
 pub mod destination;

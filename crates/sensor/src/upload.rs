@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use uploader::{
@@ -166,6 +167,8 @@ pub struct UploadOutlet {
     when_full: WhenFull,
     /// Records in refused batches: the uploader counts those as dropped.
     is_closed: bool,
+    /// Set from outside: certificates are to be read again.
+    reload: Arc<AtomicBool>,
 }
 
 impl UploadOutlet {
@@ -179,6 +182,7 @@ impl UploadOutlet {
             uploader: Some(uploader),
             when_full,
             is_closed: false,
+            reload: Arc::default(),
         }
     }
 
@@ -186,6 +190,12 @@ impl UploadOutlet {
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
+    }
+
+    /// A flag that has certificates and authorities read again soon after it is set.
+    #[must_use]
+    pub fn reload_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reload)
     }
 
     /// Hands over what is gathered, and waits up to `patience` for everything to be delivered.
@@ -216,6 +226,11 @@ impl Outlet for UploadOutlet {
     }
 
     fn pulse(&mut self) {
+        if self.reload.swap(false, Ordering::Relaxed)
+            && let Some(uploader) = &self.uploader
+        {
+            uploader.reload();
+        }
         if let Some(batch) = self.batcher.due(Instant::now()) {
             self.hand_over(batch);
         }

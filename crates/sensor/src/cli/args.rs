@@ -23,6 +23,10 @@ pub struct Cli {
 pub enum Command {
     /// Read capture files and write the HTTP transactions in them, one JSON object a line.
     Replay(Box<ReplayArgs>),
+    /// Capture live, and send or write the HTTP transactions, until SIGTERM or Ctrl-C.
+    Run(RunArgs),
+    /// List the interfaces that can be captured from.
+    Interfaces,
     /// Show the whole way once, on this machine alone: captures, tunnels, mutual TLS, OAuth, and what a collector stored.
     Demo(DemoArgs),
     /// Try whether a configuration will work: files, names, connections, certificates, token, an empty batch.
@@ -100,6 +104,15 @@ pub struct ReplayArgs {
     pub quiet: bool,
 }
 
+/// What `run` was given.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The configuration (TOML): [[capture]] says what to capture from. SIGHUP has it read again.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, default_value = "/etc/sensor/sensor.toml")]
+    pub config: PathBuf,
+}
+
 /// What `demo` was given.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
@@ -167,6 +180,19 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["example", "schema", "check", "page"])]
     pub config: Option<PathBuf>,
 }
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  See what can be captured from:
+      sensor interfaces
+  Capture as the configuration says:
+      sensor run --config /etc/sensor/sensor.toml
+
+Exit status:
+  0   stopped by SIGTERM or Ctrl-C; everything is delivered, or waits in the spool
+  1   a source, the status address or the output cannot be used, or the stop took too long
+  2   the configuration is wrong
+  70  the ledger does not add up, or a thread failed: a defect of the program";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

@@ -4,7 +4,9 @@ mod args;
 mod check;
 mod collector;
 mod demo;
+mod interfaces;
 mod plan;
+mod run;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +18,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, ReplayArgs};
+pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, ReplayArgs, RunArgs};
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
@@ -52,6 +54,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     match cli.command {
         Command::Replay(args) => replay(*args),
+        Command::Run(args) => run::run(&args),
+        Command::Interfaces => interfaces::interfaces(),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check::check(&args),
         Command::Collector(args) => collector::collector(*args),

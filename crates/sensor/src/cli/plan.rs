@@ -214,7 +214,7 @@ impl Plan {
     }
 }
 
-fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
+pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
     let types = args.body_types.as_ref().unwrap_or(&file.bodies.types);
     let http = http_parse::Settings {
         body_limit: args.body_limit.unwrap_or(file.bodies.limit).as_usize(),
@@ -240,7 +240,11 @@ fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
 }
 
 /// A limit that can never be reached is a mistake better said than found out from records.
-fn check_body_limits(settings: &Settings, decoded: Option<ByteSize>, memory: ByteSize) -> Result<(), UsageError> {
+pub(super) fn check_body_limits(
+    settings: &Settings,
+    decoded: Option<ByteSize>,
+    memory: ByteSize,
+) -> Result<(), UsageError> {
     let check = |what, given: usize, most: usize| {
         let (given, most, memory) = (given as u64, most as u64, memory.0);
         // In whole units, so that what the message allows can be typed.
@@ -257,7 +261,7 @@ fn check_body_limits(settings: &Settings, decoded: Option<ByteSize>, memory: Byt
     }
 }
 
-fn decap_config(file: &crate::config::Decap) -> decap::Config {
+pub(super) fn decap_config(file: &crate::config::Decap) -> decap::Config {
     let given = file.clone();
     decap::Config {
         max_depth: given.max_depth,

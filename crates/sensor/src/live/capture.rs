@@ -1,5 +1,6 @@
 //! A capture thread: one source, its decapsulator, and what takes the segments.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_millis(500);
 /// How long what the kernel holds at the end may take.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long to wait for frames that the kernel has counted and not handed over yet.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// One thing to capture from.
 #[derive(Clone, Debug)]
@@ -80,6 +83,24 @@ impl SourceKind {
     }
 }
 
+impl Source {
+    /// Whether `received` is what was taken and dropped, rather than a count of the kernel's.
+    fn counts_what_it_took(&self) -> bool {
+        match self {
+            Self::Interface(interface) => interface.sees_loopback(),
+            Self::Listener(_) => true,
+        }
+    }
+
+    /// Lets the kernel accept nothing further, so that its counts stand still while the rest is taken.
+    fn close_intake(&mut self) -> io::Result<()> {
+        match self {
+            Self::Interface(interface) => interface.close_intake(),
+            Self::Listener(listener) => listener.close_intake(),
+        }
+    }
+}
+
 impl LiveSource for Source {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(decap::Frame<'_>)) -> Result<usize, Lost> {
         match self {
@@ -127,6 +148,8 @@ pub struct CaptureReport {
     pub frames: u64,
     /// What the kernel counted, over every time that the source was opened.
     pub source: SourceCounts,
+    /// Frames that the kernel had accepted and nobody could take any more: the source was lost, or the end was due.
+    pub abandoned: u64,
     /// How often it was lost and found again.
     pub reopened: u64,
     /// What decapsulation counted.
@@ -210,6 +233,7 @@ impl<S: LiveSegments> Capture<S> {
             self.status.set(SourceState::Up);
             if let Err(lost) = self.turn(open, PATIENCE) {
                 self.tell(Some(open));
+                self.abandon();
                 self.before = self.report.source;
                 self.taken = 0;
                 self.status.set(SourceState::Down);
@@ -225,6 +249,10 @@ impl<S: LiveSegments> Capture<S> {
         }
         self.pipeline.finish();
         self.tell(source.as_mut());
+        if source.is_some() {
+            self.abandon();
+            self.status.told.tell(self.report.clone());
+        }
         self.status.set(SourceState::Stopped);
         (self.pipeline.into_segments(), self.report)
     }
@@ -272,16 +300,31 @@ impl<S: LiveSegments> Capture<S> {
         }
     }
 
-    /// Takes what the kernel had already accepted when the end came.
+    /// Takes what the kernel had already accepted when the end came, and nothing that comes later.
     fn drain(&mut self, source: &mut Source) {
+        if let Err(error) = source.close_intake() {
+            tracing::debug!(source = self.plan.name, "cannot stop the kernel's side first: {error}");
+        }
         let counts = source.counts();
-        let waiting = counts.received - counts.kernel_drops;
+        let waiting = counts.received.saturating_sub(counts.kernel_drops);
         let end = Instant::now() + DRAIN;
+        // A block of the ring that is not full is handed over by a timer: an empty look is not the end.
         while self.taken < waiting && Instant::now() < end {
-            if !matches!(self.turn(source, Duration::ZERO), Ok(1..)) {
-                break;
+            if self.turn(source, LAST_LOOK).is_err() {
+                return;
             }
         }
+        // Where what was read is what is counted, the end is when nothing is left.
+        if source.counts_what_it_took() {
+            while Instant::now() < end && matches!(self.turn(source, 2 * LAST_LOOK), Ok(1..)) {}
+        }
+    }
+
+    /// Counts what the kernel still held of the source as it is now open.
+    fn abandon(&mut self) {
+        let received = self.report.source.received - self.before.received;
+        let drops = self.report.source.kernel_drops - self.before.kernel_drops;
+        self.report.abandoned += received.saturating_sub(drops).saturating_sub(self.taken);
     }
 
     fn tell(&mut self, source: Option<&mut Source>) {

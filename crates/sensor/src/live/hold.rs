@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// `BPF_RET | BPF_K` with 0: keep no byte of any datagram.
-const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+pub(super) const REJECT_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 /// A UDP port, on every address of the host, whose datagrams the kernel throws away. Released when dropped.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use decap::{Frame, LinkType, Timestamp};
 use pcap::{Active, Capture, Precision};
 
+use super::hold::REJECT_ALL;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 use crate::source::LinkName;
 
@@ -47,6 +48,8 @@ pub struct Interface {
     /// The last call ended before the ring was empty: what is left of a block does not make its socket readable.
     has_more: bool,
     received: Wrapping,
+    /// Frames handed on.
+    taken: u64,
     kernel_drops: Wrapping,
     interface_drops: Wrapping,
 }
@@ -159,6 +162,7 @@ impl Interface {
             link,
             has_more: false,
             received: Wrapping::default(),
+            taken: 0,
             kernel_drops: Wrapping::default(),
             interface_drops: Wrapping::default(),
         })
@@ -174,6 +178,17 @@ impl Interface {
     #[must_use]
     pub const fn link(&self) -> LinkType {
         self.link
+    }
+
+    /// Whether frames of the loopback are among those captured: the kernel counts each of them twice, on its way out and
+    /// in, and libpcap leaves one out. What was received is then what was handed on.
+    pub(super) fn sees_loopback(&self) -> bool {
+        matches!(self.name.as_str(), "lo" | "any")
+    }
+
+    /// Lets nothing further into the ring. What is in it stays: libpcap's own change of filter would apply to that, too.
+    pub(super) fn close_intake(&self) -> std::io::Result<()> {
+        socket2::SockRef::from(&self.capture).attach_filter(&[REJECT_ALL])
     }
 
     fn lost(&self, reason: impl fmt::Display) -> Lost {
@@ -197,6 +212,7 @@ impl LiveSource for Interface {
             })
             .map_err(|error| self.lost(words(&error)))?;
         self.has_more = taken >= TURN;
+        self.taken += taken as u64;
         Ok(taken)
     }
 
@@ -207,7 +223,7 @@ impl LiveSource for Interface {
             self.interface_drops.follow(stats.if_dropped);
         }
         SourceCounts {
-            received: self.received.total(),
+            received: if self.sees_loopback() { self.taken + self.kernel_drops.total() } else { self.received.total() },
             kernel_drops: self.kernel_drops.total(),
             interface_drops: self.interface_drops.total(),
         }

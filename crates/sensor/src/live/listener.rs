@@ -15,6 +15,7 @@ use decap::{Frame, LinkType, Timestamp};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::hold::REJECT_ALL;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 
 /// Datagrams read with one system call.
@@ -110,6 +111,11 @@ impl Listener {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets nothing further into the socket's buffer.
+    pub(super) fn close_intake(&self) -> io::Result<()> {
+        self.socket.attach_filter(&[REJECT_ALL])
     }
 
     /// Reads a batch into the buffers and `arrived`.

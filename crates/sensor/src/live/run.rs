@@ -231,6 +231,8 @@ fn snapshot(
     let mut payload_bytes = 0;
     for SourceStatus { report, .. } in &sources {
         captures.frames += report.frames;
+        captures.received += report.source.received;
+        captures.abandoned += report.abandoned;
         captures.interface_drops += report.source.interface_drops;
         captures.system_drops += report.source.kernel_drops;
         add_decap(&mut decap, &report.decap);

@@ -1,0 +1,9 @@
+//! The sensor as an appliance: it captures for months, answers for its state, and ends in good order.
+
+mod sources;
+mod state;
+mod watch;
+
+pub use sources::{SourcesError, sources};
+pub use state::State;
+pub use watch::{Appliance, ApplianceError, End, Reload};

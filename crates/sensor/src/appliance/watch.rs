@@ -1,0 +1,163 @@
+//! The main thread: it watches over the others, tells the service manager, reloads and stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::state::State;
+use crate::destination::{Conclusion, Destination};
+use crate::live::{Run, Running, Snapshot, StartError};
+use crate::outlet::OutputFailure;
+use crate::workers::WorkerFailed;
+
+/// How often signals and threads are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How often the totals are said.
+const TOTALS: Duration = Duration::from_secs(60);
+/// How long the stop may take. What is parsed by then is delivered or in the spool.
+const DEADLINE: Duration = Duration::from_millis(4_800);
+
+/// A sensor that is to run until it is told to stop.
+#[derive(Debug)]
+pub struct Appliance {
+    /// What runs.
+    pub run: Run<Destination>,
+    /// What it knows of itself.
+    pub state: Arc<State>,
+    /// Set by SIGTERM and SIGINT.
+    pub stop: Arc<AtomicBool>,
+    /// Set by SIGHUP.
+    pub reload: Arc<AtomicBool>,
+}
+
+/// What happens on SIGHUP.
+pub trait Reload {
+    /// Takes what can be taken of what has changed.
+    fn reload(&mut self);
+}
+
+impl<F: FnMut()> Reload for F {
+    fn reload(&mut self) {
+        self();
+    }
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct End {
+    /// Every unit's fate.
+    pub snapshot: Snapshot,
+    /// Why the output ended early, if it did.
+    pub output_failure: Option<OutputFailure>,
+}
+
+/// Why it did not start, or not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplianceError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A thread failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerFailed),
+    /// It did not end in time.
+    #[error(
+        "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost"
+    )]
+    Late,
+}
+
+impl Appliance {
+    /// Runs until it is told to stop, or the output takes nothing further.
+    ///
+    /// # Errors
+    /// When it cannot start, a thread failed, or the stop takes too long.
+    pub fn run(self, mut reload: impl Reload) -> Result<End, ApplianceError> {
+        let Self { run, state, stop, reload: asked } = self;
+        let running = run.start()?;
+        state.note(running.snapshot(), &running.beats(), Instant::now());
+        tell(&[NotifyState::Ready]);
+        tracing::info!("capturing");
+        let mut microseconds = 0;
+        let is_watched = sd_notify::watchdog_enabled(false, &mut microseconds);
+        let (mut said, mut was_alive) = (Instant::now(), true);
+        while !stop.load(Ordering::Relaxed) && !running.is_over() {
+            thread::sleep(TICK);
+            let now = Instant::now();
+            state.note(running.snapshot(), &running.beats(), now);
+            let is_alive = state.is_alive(now);
+            if is_watched && is_alive {
+                tell(&[NotifyState::Watchdog]);
+            }
+            if was_alive && !is_alive {
+                tracing::error!("a thread makes no progress; /healthz says which");
+            }
+            was_alive = is_alive;
+            if asked.swap(false, Ordering::Relaxed) {
+                let clock = NotifyState::monotonic_usec_now().ok();
+                let mut states = vec![NotifyState::Reloading];
+                states.extend(clock);
+                tell(&states);
+                reload.reload();
+                tell(&[NotifyState::Ready]);
+            }
+            if said.elapsed() >= TOTALS {
+                said = now;
+                say_totals(&state);
+            }
+        }
+        tell(&[NotifyState::Stopping]);
+        tracing::info!("stopping");
+        end(running)
+    }
+}
+
+/// Stops within the deadline, whatever stands still.
+fn end(running: Running<Destination>) -> Result<End, ApplianceError> {
+    let (done, over) = mpsc::channel();
+    let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
+        let ended = running.stop().map(|(mut snapshot, destination)| {
+            // What is not delivered soon waits in the spool for the next start.
+            let Conclusion { failure, delivery } = destination.conclude(&Arc::new(AtomicBool::new(true)));
+            snapshot.ledger.delivery = delivery.map(|report| report.records);
+            End { snapshot, output_failure: failure }
+        });
+        let _ = done.send(ended);
+    });
+    stopping.map_err(StartError::Thread)?;
+    match over.recv_timeout(DEADLINE) {
+        Ok(ended) => Ok(ended?),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(ApplianceError::Late),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(WorkerFailed.into()),
+    }
+}
+
+/// The line of totals.
+fn say_totals(state: &State) {
+    let Some(Snapshot { ledger, sources, .. }) = state.snapshot() else { return };
+    let down = sources.iter().filter(|source| source.state != crate::live::SourceState::Up).count();
+    let records = ledger.delivery.unwrap_or_default();
+    tracing::info!(
+        frames = ledger.captures.frames,
+        kernel_drops = ledger.captures.system_drops,
+        flows = ledger.reassembly.active_flows,
+        transactions = ledger.recorded,
+        unsealed = ledger.unsealed,
+        accepted = records.accepted,
+        waiting = records.waiting(),
+        dropped = records.dropped_total(),
+        sources_down = down,
+        "totals"
+    );
+}
+
+/// Tells the service manager, if there is one.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::debug!("cannot tell the service manager: {error}");
+    }
+}
