@@ -71,7 +71,7 @@ impl MaskPolicy {
             || !mask.json_paths.is_empty()
             || !mask.pattern.is_empty()
             || !mask.drop_body.is_empty();
-        if !mask.enabled || !finds {
+        if !mask.is_on() || !finds {
             return Ok(None);
         }
         let key = match &mask.key_file {

@@ -59,7 +59,9 @@ fn the_defaults_are_those_of_the_parts() {
     assert_eq!(config.upload.batch.age.as_secs(), 5);
     assert_eq!(config.upload.path, "/api-transactions");
     assert_eq!(config.status.listen.to_string(), "127.0.0.1:9600");
-    assert!(config.mask.enabled && config.mask.credentials);
+    assert!(config.mask.credentials && !config.mask.is_on(), "off until something is said");
+    assert!(parse("[mask]\nenabled = true").unwrap().config.mask.is_on());
+    assert!(parse("[mask]\ndrop_body = ['image/*']").unwrap().config.mask.is_on());
     assert!(config.upload.url.is_none() && config.upload.oauth.is_none() && config.upload.spool.is_none());
 }
 
@@ -407,5 +409,15 @@ proptest! {
         if let Ok(loaded) = parse(&text) {
             prop_assert_eq!(&read(&loaded.print()), &loaded.config);
         }
+    }
+}
+
+#[test]
+fn what_is_not_applied_yet_is_said() {
+    assert!(parse("").unwrap().unapplied().is_empty());
+    let asked = "[filters]\nsets = ['static_assets']\n[normalize]\ntrusted_proxies = ['10.0.0.0/8']\n[privileges]\nlandlock = false";
+    let said = parse(asked).unwrap().unapplied().join("\n");
+    for section in ["[filters]", "[normalize]", "[privileges]"] {
+        assert!(said.contains(section), "{said}");
     }
 }

@@ -130,7 +130,10 @@ impl Plan {
     /// # Errors
     /// With what is wrong.
     pub fn resolve(args: ReplayArgs) -> Result<Self, UsageError> {
-        let Loaded { config: file, notes, .. } = Loaded::read(args.config.as_deref())?;
+        let loaded = Loaded::read(args.config.as_deref())?;
+        let unapplied = loaded.unapplied();
+        let Loaded { config: file, mut notes, .. } = loaded;
+        notes.extend(unapplied);
         let workers = match args.workers.or(file.workers).unwrap_or(1) {
             0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
             workers => workers,

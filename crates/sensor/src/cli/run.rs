@@ -67,7 +67,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         }
     };
     let level = start_logging(&loaded.config);
-    for note in &loaded.notes {
+    for note in loaded.notes.iter().chain(&loaded.unapplied()) {
         tracing::warn!("{note}");
     }
     let ledger = loaded.config.ledger.unwrap_or(LedgerFormat::Text);

@@ -46,8 +46,9 @@ section! {
     /// (all but the last characters), "hash" (a keyed token, the same for the same value), "fpe" (encrypted, its format
     /// preserved), "drop_body" (the whole body left out).
     pub struct Mask {
-        /// Whether anything is masked at all. Turn it off only where records stay with whoever may read all of the traffic.
-        pub enabled: bool = flag().or(true),
+        /// Whether anything is masked. Default: yes where this section says anything else, no where it says nothing; that will
+        /// become yes in any case once masking costs less. Off is for records that stay with whoever may read the traffic.
+        pub enabled: Option<bool> = flag().optional(true),
         /// Whether credentials become tokens: Authorization, Cookie, Set-Cookie, API keys, and fields that are called like
         /// passwords.
         pub credentials: bool = flag().or(true),
@@ -78,10 +79,10 @@ section! {
     check(this, reader) {
         let actions = this.detectors.values().chain(this.fields.values()).chain(this.json_paths.values());
         let mut actions = actions.chain(this.pattern.iter().map(|pattern| &pattern.action));
-        if this.enabled && this.key_file.is_none() && actions.any(|action| *action == MaskAction::Fpe) {
+        if this.is_on() && this.key_file.is_none() && actions.any(|action| *action == MaskAction::Fpe) {
             reader.note("key_file", "\"fpe\" without a key file uses a key of this run: nobody can decrypt what it writes");
         }
-        if !this.enabled {
+        if this.enabled == Some(false) {
             reader.note("enabled", "nothing is masked: records hold passwords, tokens and whatever else is in the traffic");
         }
         for (key, count) in [("fields", this.fields.len()), ("json_paths", this.json_paths.len()), ("pattern", this.pattern.len())] {
@@ -101,6 +102,14 @@ section! {
                 }
             }
         }
+    }
+}
+
+impl Mask {
+    /// Whether anything is masked.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.enabled.unwrap_or_else(|| *self != Self::default())
     }
 }
 
