@@ -61,9 +61,9 @@ pub struct ReplayArgs {
     #[arg(short, long, value_name = "FILE", value_parser = PathBufValueParser::new().map(PathBuf::from))]
     pub output: Option<PathBuf>,
 
-    /// Send the records to where [upload] of the configuration says, and wait until they are there; nothing is printed.
+    /// Send the records to where `[upload]` of the configuration says, and wait until they are there; nothing is printed.
     ///
-    /// A configuration that has an `url` or `file` in [upload] does so without the flag, unless --output is given.
+    /// A configuration that has an `url` or `file` in `[upload]` does so without the flag, unless --output is given.
     #[arg(long, conflicts_with = "output")]
     pub upload: bool,
 
@@ -108,7 +108,7 @@ pub struct ReplayArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
-    /// The configuration (TOML): [[capture]] says what to capture from. SIGHUP has it read again.
+    /// The configuration (TOML): `[[capture]]` says what to capture from. SIGHUP has it read again.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, default_value = "/etc/sensor/sensor.toml")]
     pub config: PathBuf,
 }
