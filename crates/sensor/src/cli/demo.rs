@@ -50,6 +50,8 @@ enum Failure {
     Lost { stored: u64, repeats: u64, accepted: u64 },
     #[error("{0}")]
     Ledger(#[from] crate::ledger::Imbalance),
+    #[error("the table could not be written")]
+    Output,
     #[error("not every record was accepted: {0}")]
     Incomplete(String),
 }
@@ -130,7 +132,9 @@ fn report(outcome: &Outcome, collector: &Collector) -> Result<(), Failure> {
     let Some(store) = collector.store() else { return Ok(()) };
     let page = Page { limit: 1_000, order: Order::Oldest, after: None, records: true };
     let listing = store.transactions(&collector::Filter::default(), &page)?;
-    print(table(&listing.transactions).as_bytes());
+    if print(table(&listing.transactions).as_bytes()) != exit::OK {
+        return Err(Failure::Output);
+    }
     let totals = store.totals()?;
     say(format_args!(
         "\n{} transactions stored; {} came a second time, through another mirror, and were recognized by their ids\n\n{}",

@@ -179,10 +179,14 @@ impl Plan {
         let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
         let output = match &path {
             Some(path) => {
-                if inputs.iter().any(|input| matches!(input, Input::File(input) if is_same_file(input, path))) {
+                if reads_from(&inputs, path) {
                     return Err(UsageError::Overwrite(path.clone()));
                 }
                 Output::create(path)?
+            }
+            // A shell may have led it into one of the inputs.
+            None if reads_from(&inputs, Path::new("/dev/stdout")) => {
+                return Err(UsageError::Overwrite(PathBuf::from("standard output")));
             }
             None => Output::stdout(),
         };
@@ -294,6 +298,14 @@ fn limits(file: &crate::config::Reassembly) -> reassembly::Limits {
         max_ranges_per_direction: file.max_ranges_per_direction,
         ..reassembly::Limits::default()
     }
+}
+
+/// Whether one of the inputs is the regular file that `path` leads to, by its name or as standard input.
+fn reads_from(inputs: &[Input], path: &Path) -> bool {
+    inputs.iter().any(|input| match input {
+        Input::File(input) => is_same_file(input, path),
+        Input::Stdin => is_same_file(Path::new("/dev/stdin"), path),
+    })
 }
 
 /// Whether both names lead to one regular file, through whatever links.
