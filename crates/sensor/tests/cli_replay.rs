@@ -4,6 +4,7 @@
 mod cli_capture;
 
 use std::fs;
+use std::process::Command;
 
 use cli_capture::{Capture, FILE_HEADER, PACKET_HEADER, ledger, replay, run, run_with, sensor};
 
@@ -238,10 +239,10 @@ fn completions_and_manual_are_printed() {
 fn a_capture_that_the_shell_leads_to_both_ends_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("a.pcap");
-    std::fs::write(&capture, b"precious").unwrap();
-    let open = || std::fs::File::open(&capture).unwrap();
-    let append = || std::fs::OpenOptions::new().append(true).open(&capture).unwrap();
-    let sensor = || std::process::Command::new(env!("CARGO_BIN_EXE_sensor"));
+    fs::write(&capture, b"precious").unwrap();
+    let open = || fs::File::open(&capture).unwrap();
+    let append = || fs::OpenOptions::new().append(true).open(&capture).unwrap();
+    let sensor = || Command::new(env!("CARGO_BIN_EXE_sensor"));
     // sensor replay - -o a.pcap < a.pcap, and sensor replay a.pcap >> a.pcap
     let by_input = sensor().args(["replay", "-", "-o"]).arg(&capture).stdin(open()).output().unwrap();
     let by_output = sensor().arg("replay").arg(&capture).stdout(append()).output().unwrap();
@@ -249,6 +250,6 @@ fn a_capture_that_the_shell_leads_to_both_ends_is_left_alone() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("both input and output"), "{said}");
-        assert_eq!(std::fs::read(&capture).unwrap(), b"precious");
+        assert_eq!(fs::read(&capture).unwrap(), b"precious");
     }
 }
