@@ -74,8 +74,8 @@ impl Destination {
         match self {
             Self::Output(mut output) => Conclusion { failure: output.take_failure(), delivery: None },
             Self::Upload(upload) => {
-                let Upload { mut outlet, patience } = *upload;
-                outlet.flush();
+                // The sealing thread has flushed it before it gave it back.
+                let Upload { outlet, patience } = *upload;
                 let stats = outlet.stats();
                 let mut last = (settled(&stats.records()), Instant::now());
                 while stats.records().waiting() > 0 && !interrupted.load(Ordering::Relaxed) {

@@ -165,7 +165,7 @@ pub struct UploadOutlet {
     uploader: Option<Uploader>,
     stats: Arc<Stats>,
     when_full: WhenFull,
-    /// Records in refused batches: the uploader counts those as dropped.
+    /// The uploader has ended: it takes nothing further.
     is_closed: bool,
     /// Set from outside: certificates are to be read again.
     reload: Arc<AtomicBool>,

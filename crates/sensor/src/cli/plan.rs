@@ -134,12 +134,9 @@ impl Plan {
         let unapplied = loaded.unapplied();
         let Loaded { config: file, mut notes, .. } = loaded;
         notes.extend(unapplied);
-        let workers = match args.workers.or(file.workers).unwrap_or(1) {
-            0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
-            workers => workers,
-        };
+        let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
-        let settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
+        let mut settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
         check_body_limits(&settings, file.bodies.decoded_limit, memory)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
@@ -158,45 +155,30 @@ impl Plan {
         if args.upload && delivery.is_none() {
             return Err(UsageError::NoUpload);
         }
-        // Last, since it takes the spool or empties the file.
-        if let Some(delivery) = delivery {
-            let mut settings = settings;
-            settings.record.shape = delivery.shape.clone();
-            let outlet = UploadOutlet::new(delivery.start()?, WhenFull::Wait);
-            return Ok(Self {
-                inputs,
-                filter,
-                settings,
-                workers,
-                output: Destination::Upload(Box::new(Upload { outlet, patience: PATIENCE })),
-                writes_to_stdout: false,
-                warnings,
-                notes,
-                ledger: args.ledger.or(file.ledger),
-                quiet: args.quiet || file.quiet,
-            });
-        }
         let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
-        let output = match &path {
-            Some(path) => {
-                if reads_from(&inputs, path) {
-                    return Err(UsageError::Overwrite(path.clone()));
-                }
-                Output::create(path)?
+        let writes_to_stdout = delivery.is_none() && path.is_none();
+        // Last, since it takes the spool or empties the file.
+        let output = match (delivery, path) {
+            (Some(delivery), _) => {
+                let outlet = UploadOutlet::new(delivery.start()?, WhenFull::Wait);
+                settings.record.shape = delivery.shape;
+                Destination::Upload(Box::new(Upload { outlet, patience: PATIENCE }))
             }
+            (None, Some(path)) if reads_from(&inputs, &path) => return Err(UsageError::Overwrite(path)),
             // A shell may have led it into one of the inputs.
-            None if reads_from(&inputs, Path::new("/dev/stdout")) => {
+            (None, None) if reads_from(&inputs, Path::new("/dev/stdout")) => {
                 return Err(UsageError::Overwrite(PathBuf::from("standard output")));
             }
-            None => Output::stdout(),
+            (None, Some(path)) => Destination::Output(Output::create(&path)?),
+            (None, None) => Destination::Output(Output::stdout()),
         };
         Ok(Self {
             inputs,
             filter,
             settings,
             workers,
-            output: Destination::Output(output),
-            writes_to_stdout: path.is_none(),
+            output,
+            writes_to_stdout,
             warnings,
             notes,
             ledger: args.ledger.or(file.ledger),
@@ -218,6 +200,14 @@ impl Plan {
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
         let Self { inputs, filter, settings, workers, output, .. } = self;
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
+    }
+}
+
+/// How many workers `asked` for means: 0 is one fewer than there are cores.
+pub(super) fn worker_count(asked: usize) -> usize {
+    match asked {
+        0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+        workers => workers,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
@@ -12,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::args::{ReplayArgs, RunArgs};
-use super::plan::{UsageError, check_body_limits, settings};
+use super::plan::{UsageError, check_body_limits, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sources};
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
@@ -90,10 +89,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     watch_signals(&stop).map_err(Refusal::Signals)?;
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
-    let workers = match config.workers.unwrap_or(0) {
-        0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
-        workers => workers,
-    };
+    let workers = worker_count(config.workers.unwrap_or(0));
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;

@@ -9,13 +9,14 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use decap::{Frame, LinkType, Timestamp};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hold::REJECT_ALL;
+use super::lanes::wall_clock;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 
 /// Datagrams read with one system call.
@@ -157,7 +158,7 @@ impl Listener {
                 len: message.bytes,
                 source: source.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)),
                 destination,
-                at: at.unwrap_or_else(now),
+                at: at.unwrap_or_else(|| wall_clock().as_nanos()),
             });
         }
         self.received += self.arrived.len() as u64;
@@ -247,10 +248,6 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     Some(SocketAddr::new(v6.ip().to_canonical(), v6.port()))
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-}
-
 fn bind(options: &ListenerOptions) -> io::Result<Socket> {
     let address = options.address;
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -317,7 +314,7 @@ mod tests {
         }
         let mut decapsulator = Decapsulator::new(decap::Config { vxlan_ports: vec![port], ..decap::Config::default() });
         let mut seen = 0;
-        let before = now();
+        let before = wall_clock().as_nanos();
         while seen < 3 {
             listener
                 .poll(Duration::from_secs(5), &mut |frame: Frame<'_>| {
