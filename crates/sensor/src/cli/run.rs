@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::args::{ReplayArgs, RunArgs};
-use super::plan::{UsageError, check_body_limits, settings, worker_count};
+use super::plan::{SizeLimits, UsageError, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sources};
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
@@ -90,10 +90,10 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
     let workers = worker_count(config.workers.unwrap_or(0));
+    SizeLimits::of(config, workers).check()?;
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
-    check_body_limits(&settings, config.bodies.decoded_limit, config.memory)?;
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 
