@@ -41,6 +41,7 @@ mod names;
 mod pairs;
 mod pattern;
 mod policy;
+mod quiet;
 mod target;
 mod token;
 mod walk;

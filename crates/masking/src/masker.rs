@@ -124,6 +124,9 @@ impl Masker {
 
     /// Masks any other text of a transaction. `field` is its name in findings; it says nothing of the value.
     pub fn text(&mut self, location: Location, field: &str, text: &[u8]) -> Masked<'_> {
+        if self.engine.is_quiet(text) {
+            return Masked::Kept;
+        }
         self.engine.start();
         let value = Value::new(0, text.len(), Layer::Plain, location);
         self.engine.value(text, &value, &|name| push_name(name, field.as_bytes(), false));

@@ -17,7 +17,7 @@ const FILTER_BITS: usize = 1 << 15;
 pub(crate) struct Names {
     /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
     entries: HashMap<u16, Vec<Entry>, FixedState>,
-    filter: Box<[u64]>,
+    filter: Box<[u64; FILTER_BITS / 64]>,
 }
 
 struct Entry {
@@ -40,7 +40,7 @@ pub(crate) enum Meaning {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { entries: HashMap::with_hasher(FixedState::default()), filter: vec![0; FILTER_BITS / 64].into() }
+        Self { entries: HashMap::with_hasher(FixedState::default()), filter: Box::new([0; FILTER_BITS / 64]) }
     }
 
     /// Adds a name, `*name` for all that end so. The first meaning of a name stays. False if nothing is left of `name`
@@ -91,18 +91,23 @@ impl Names {
                 _ => None,
             };
             if let Some(tail) = tail {
-                let bit = bit_of(tail);
-                return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+                return self.ends_like(tail);
             }
         }
         if let [first, second] = text
             && first.is_ascii_alphabetic()
             && second.is_ascii_alphabetic()
         {
-            let bit = bit_of([0, *first, *second]);
-            return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+            return self.ends_like([0, *first, *second]);
         }
         self.may_end_oddly(text)
+    }
+
+    /// Whether a name of the set can end with these three letters, zeros in front of fewer.
+    #[inline]
+    pub(crate) fn ends_like(&self, tail: [u8; 3]) -> bool {
+        let bit = bit_of(tail);
+        self.filter[bit / 64] & (1 << (bit % 64)) != 0
     }
 
     fn may_end_oddly(&self, text: &[u8]) -> bool {
@@ -124,8 +129,7 @@ impl Names {
         (filled..3).any(|from| {
             let mut tail = tail;
             tail[..from].fill(0);
-            let bit = bit_of(tail);
-            self.filter[bit / 64] & (1 << (bit % 64)) != 0
+            self.ends_like(tail)
         })
     }
 
