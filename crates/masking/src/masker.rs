@@ -62,6 +62,17 @@ pub struct Masker {
     classes: Vec<ClassSlot>,
 }
 
+/// What the name of a header says of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderKind {
+    /// Nothing of it is ever masked.
+    Plain,
+    /// It is looked through.
+    Text,
+    /// It is a secret, or made of some: what becomes of it is worth keeping, as clients send the same one again and again.
+    Secret,
+}
+
 #[derive(Clone)]
 struct ClassSlot {
     name: [u8; MAX_NAME],
@@ -105,6 +116,21 @@ impl Masker {
             slot.clean.extend_from_slice(value);
         }
         self.masked(value)
+    }
+
+    /// What the name of a header says of its value.
+    #[inline]
+    pub fn header_kind(&mut self, name: &[u8]) -> HeaderKind {
+        let Self { engine, classes, .. } = self;
+        let class = match slot(classes, &engine.policy, name) {
+            Some(slot) => slot.class,
+            None => Class::of(&engine.policy, name),
+        };
+        match class {
+            Class::Skipped => HeaderKind::Plain,
+            Class::Text | Class::Url => HeaderKind::Text,
+            Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
+        }
     }
 
     /// Masks a request target, in any form: `/path?query`, `https://user@host/path`, `host:port`, `*`.
@@ -200,15 +226,21 @@ impl Masker {
 
 /// What is known of a header: a transaction has a dozen, and they are the same ones again and again. `None` for names
 /// that are too long to be kept.
+#[inline]
 fn slot<'a>(slots: &'a mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<&'a mut ClassSlot> {
-    let (first, last) = (name.first()?, name.last()?);
-    if name.len() > MAX_NAME {
+    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    let mix = (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    if name.is_empty() {
         return None;
     }
-    let middle = name[name.len() / 2];
-    let mix = usize::from(*first) ^ usize::from(*last) << 3 ^ usize::from(middle) << 1 ^ name.len() << 4;
-    let slot = &mut slots[mix & (CLASSES - 1)];
-    if usize::from(slot.len) != name.len() || slot.name[..name.len()] != *name {
+    let slot = slots.get_mut((mix >> (64 - CLASSES.ilog2())) as usize)?;
+    if slot.name.get(..usize::from(slot.len)) != Some(name) {
+        if name.len() > MAX_NAME {
+            return None;
+        }
         slot.class = Class::of(policy, name);
         slot.name[..name.len()].copy_from_slice(name);
         slot.len = name.len() as u8;
