@@ -7,7 +7,6 @@
 use wide::u8x16;
 
 use crate::layer::Layer;
-use crate::names::Names;
 use crate::pairs;
 use crate::policy::Policy;
 
@@ -27,6 +26,11 @@ pub(crate) fn is_quiet(policy: &Policy, text: &[u8]) -> bool {
     if rest.len() <= BLOCK / 4 {
         // The values of most headers: not worth a block.
         return rest.iter().enumerate().all(|(i, byte)| !is_stop(*byte) || stop_is_quiet(policy, text, done + i));
+    }
+    if let Some(last) = text.last_chunk::<BLOCK>() {
+        // Some of it has been looked at.
+        let known = BLOCK - rest.len();
+        return block_is_quiet(policy, text, done - known, stops_in(last) >> known << known);
     }
     let mut last = [0; BLOCK];
     last[..rest.len()].copy_from_slice(rest);
@@ -63,25 +67,16 @@ fn stops_in(block: &[u8; BLOCK]) -> u64 {
 
 #[inline(always)]
 fn stop_is_quiet(policy: &Policy, text: &[u8], at: usize) -> bool {
-    // A name of letters in front, perhaps quoted, and no URL behind: what bodies and queries are made of.
-    if let Some(front) = text[..at].last_chunk::<4>()
-        && matches!(text[at], b':' | b'=')
-        && text.get(at + 1) != Some(&b'/')
-        && dismisses(&policy.fields, u32::from_le_bytes(*front))
-    {
-        return true;
+    // What bodies and queries are made of: a name of letters in front, perhaps quoted, and no URL behind.
+    if let Some(near) = text.get(at.wrapping_sub(4)..).and_then(<[u8]>::first_chunk::<8>) {
+        let [first, second, third, before, sign, behind, ..] = *near;
+        let tail = if before == b'"' { [first, second, third] } else { [second, third, before] };
+        // Of all stops, those from `:` to `=` are the separators.
+        if sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && policy.fields.dismisses(tail) {
+            return true;
+        }
     }
     slowly(policy, text, at)
-}
-
-/// Whether the name that ends with these four bytes, the last of which may be its closing quote, is that of no secret.
-#[inline(always)]
-fn dismisses(names: &Names, front: u32) -> bool {
-    let tail = if front >> 24 == u32::from(b'"') { front & 0x00ff_ffff } else { front >> 8 };
-    // Three letters in either case: each sum's high bit speaks for its own byte.
-    let lower = tail | 0x0020_2020;
-    let are_letters = (lower + 0x001f_1f1f) & !(lower + 0x0005_0505) & !lower & 0x0080_8080 == 0x0080_8080;
-    are_letters && !names.ends_like([tail as u8, (tail >> 8) as u8, (tail >> 16) as u8])
 }
 
 #[cold]
