@@ -114,9 +114,9 @@ impl Names {
     /// them behind what is no part of a name.
     #[inline(always)]
     pub(crate) fn dismisses(&self, [first, second, third]: [u8; 3]) -> bool {
-        let [firsts, others] = &TAIL_CLASSES;
-        let class = |classes: &[u8; 256], byte: u8| usize::from(classes[usize::from(byte)] & 31);
-        let bit = class(firsts, first) << 10 | class(others, second) << 5 | class(others, third);
+        let [firsts, seconds, thirds] = &TAIL_CLASSES;
+        let class = |classes: &[u16; 256], byte: u8| usize::from(classes[usize::from(byte)]);
+        let bit = (class(firsts, first) | class(seconds, second) | class(thirds, third)) % FILTER_BITS;
         self.loose_filter[bit / 64] & (1 << (bit % 64)) == 0
     }
 
@@ -172,18 +172,19 @@ impl Names {
 }
 
 /// Five bits of no letter.
-const ODD: u8 = 31;
+const ODD: u16 = 31;
 
-/// What each byte counts as in front of two letters, and as one of these: five bits of a letter, 0 for what is no part of a
-/// name, or [`ODD`].
-const TAIL_CLASSES: [[u8; 256]; 2] = {
-    let mut classes = [[ODD; 256]; 2];
+/// What each byte counts as, as the first, second and third of a tail: five bits of a letter, 0 for what is no part of a
+/// name, or [`ODD`]; each at the place that [`bit_of`] gives it.
+static TAIL_CLASSES: [[u16; 256]; 3] = {
+    let mut classes = [[ODD << 10; 256], [ODD << 5; 256], [ODD; 256]];
     let mut letter = 1;
     while letter <= 26 {
         let mut at = 0;
-        while at < 2 {
-            classes[at][(b'@' + letter) as usize] = letter;
-            classes[at][(b'`' + letter) as usize] = letter;
+        while at < 3 {
+            let class = (letter as u16) << (10 - 5 * at);
+            classes[at][(b'@' + letter) as usize] = class;
+            classes[at][(b'`' + letter) as usize] = class;
             at += 1;
         }
         letter += 1;
