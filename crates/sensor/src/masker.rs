@@ -77,7 +77,7 @@ impl MaskPolicy {
             || !mask.json_paths.is_empty()
             || !mask.pattern.is_empty()
             || !mask.drop_body.is_empty();
-        if !mask.is_on() || !finds {
+        if !mask.enabled || !finds {
             return Ok(None);
         }
         let key = match &mask.key_file {
@@ -116,10 +116,13 @@ impl MaskPolicy {
         }))
     }
 
-    /// Whether tokens are made with the operator's key, and so are the same in every run.
+    /// What is to be said at the start: tokens that are made with a key of this run cannot be compared with those of
+    /// another.
     #[must_use]
-    pub fn has_own_key(&self) -> bool {
-        self.has_own_key
+    pub fn notice(&self) -> Option<&'static str> {
+        const RANDOM_KEY: &str =
+            "secrets are masked with a random key of this run: give one as mask.key_file to compare runs";
+        (!self.has_own_key).then_some(RANDOM_KEY)
     }
 
     fn drops(&self, content_type: Option<&[u8]>) -> bool {
