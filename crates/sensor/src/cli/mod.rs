@@ -82,7 +82,7 @@ fn replay(args: ReplayArgs) -> u8 {
         tracing::warn!("{note}");
     }
     if let Some(notice) = plan.mask_notice() {
-        tracing::info!("{notice}");
+        tracing::warn!("{notice}");
     }
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
