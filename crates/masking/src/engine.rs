@@ -14,6 +14,7 @@ use crate::finding::{FindingList, Location};
 use crate::layer::{Layer, View};
 use crate::pairs;
 use crate::policy::{KindId, Policy};
+use crate::quiet::is_quiet;
 use crate::token::TokenCache;
 use crate::walk::{Notes, walk};
 
@@ -151,6 +152,17 @@ impl Engine {
     /// Looks over a whole text of many values, so that [`Engine::value`] can pass over those in which nothing was seen.
     /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
+        if !self.policy.has_text && is_quiet(&self.policy, text) {
+            self.notes.seen.clear();
+            (self.notes.has_names, self.notes.has_escapes) = (false, false);
+            self.seen_next = 0;
+            return true;
+        }
+        self.survey_in_full(text, at_cut)
+    }
+
+    /// The survey without the quick look.
+    pub(crate) fn survey_in_full(&mut self, text: &[u8], at_cut: bool) -> bool {
         let mut hits = std::mem::take(&mut self.hits);
         let mut notes = std::mem::take(&mut self.notes);
         hits.clear();
@@ -191,6 +203,11 @@ impl Engine {
             self.seen_next += 1;
         }
         self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.0 < end)
+    }
+
+    /// Whether a text by itself holds nothing, as a quick look tells.
+    pub(crate) fn is_quiet(&self, text: &[u8]) -> bool {
+        !self.policy.has_text && is_quiet(&self.policy, text)
     }
 
     /// Looks through one value; true if anything in it is replaced. `field` appends the value's name to a finding.

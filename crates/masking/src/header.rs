@@ -192,6 +192,9 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
         Class::Skipped => engine.start(),
         Class::Text => {
             engine.start();
+            if engine.is_quiet(text) {
+                return;
+            }
             engine.value(text, &Value::new(0, text.len(), Layer::Plain, location), &named);
         }
         Class::Url => {

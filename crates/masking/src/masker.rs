@@ -62,14 +62,54 @@ pub struct Masker {
     classes: Vec<ClassSlot>,
 }
 
+/// What the name of a header says of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderKind {
+    /// Nothing of it is ever masked.
+    Plain,
+    /// It is looked through.
+    Text,
+    /// It is a secret, or made of some: what becomes of it is worth keeping, as clients send the same one again and again.
+    Secret,
+}
+
 #[derive(Clone)]
 struct ClassSlot {
-    name: [u8; MAX_NAME],
-    /// 0 for an empty slot.
-    len: u8,
+    key: NameKey,
+    /// What is between the ends that the key holds.
+    middle: [u8; MAX_NAME - 16],
     class: Class,
     /// The latest value of this header in which nothing was found: clients send the same ones again and again.
     clean: Vec<u8>,
+}
+
+/// The ends of a name and its length: all there is to one of up to 16 bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct NameKey {
+    first: u64,
+    last: u64,
+    /// 0 for an empty slot.
+    len: usize,
+}
+
+impl NameKey {
+    #[inline]
+    fn of(name: &[u8]) -> Self {
+        let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
+                _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+            },
+        };
+        Self { first, last, len: name.len() }
+    }
+
+    #[inline]
+    fn set(self) -> usize {
+        let mix = (self.first ^ self.last.rotate_left(29) ^ self.len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        2 * (mix >> (64 - (CLASSES / 2).ilog2())) as usize
+    }
 }
 
 impl Masker {
@@ -80,7 +120,7 @@ impl Masker {
             readers: Readers::default(),
             decoded: String::new(),
             encoded: Vec::new(),
-            classes: vec![ClassSlot { name: [0; MAX_NAME], len: 0, class: Class::Skipped, clean: Vec::new() }; CLASSES],
+            classes: vec![ClassSlot::default(); CLASSES],
         }
     }
 
@@ -107,6 +147,21 @@ impl Masker {
         self.masked(value)
     }
 
+    /// What the name of a header says of its value.
+    #[inline]
+    pub fn header_kind(&mut self, name: &[u8]) -> HeaderKind {
+        let Self { engine, classes, .. } = self;
+        let class = match slot(classes, &engine.policy, name) {
+            Some(slot) => slot.class,
+            None => Class::of(&engine.policy, name),
+        };
+        match class {
+            Class::Skipped => HeaderKind::Plain,
+            Class::Text | Class::Url => HeaderKind::Text,
+            Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
+        }
+    }
+
     /// Masks a request target, in any form: `/path?query`, `https://user@host/path`, `host:port`, `*`.
     pub fn target(&mut self, target: &[u8]) -> Masked<'_> {
         if self.engine.policy.is_off() {
@@ -124,6 +179,9 @@ impl Masker {
 
     /// Masks any other text of a transaction. `field` is its name in findings; it says nothing of the value.
     pub fn text(&mut self, location: Location, field: &str, text: &[u8]) -> Masked<'_> {
+        if self.engine.is_quiet(text) {
+            return Masked::Kept;
+        }
         self.engine.start();
         let value = Value::new(0, text.len(), Layer::Plain, location);
         self.engine.value(text, &value, &|name| push_name(name, field.as_bytes(), false));
@@ -197,19 +255,72 @@ impl Masker {
 
 /// What is known of a header: a transaction has a dozen, and they are the same ones again and again. `None` for names
 /// that are too long to be kept.
+#[inline]
 fn slot<'a>(slots: &'a mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<&'a mut ClassSlot> {
-    let (first, last) = (name.first()?, name.last()?);
-    if name.len() > MAX_NAME {
+    let key = NameKey::of(name);
+    if name.is_empty() || name.len() > MAX_NAME {
         return None;
     }
-    let middle = name[name.len() / 2];
-    let mix = usize::from(*first) ^ usize::from(*last) << 3 ^ usize::from(middle) << 1 ^ name.len() << 4;
-    let slot = &mut slots[mix & (CLASSES - 1)];
-    if usize::from(slot.len) != name.len() || slot.name[..name.len()] != *name {
-        slot.class = Class::of(policy, name);
-        slot.name[..name.len()].copy_from_slice(name);
-        slot.len = name.len() as u8;
-        slot.clean.clear();
+    let middle = name.get(8..name.len().saturating_sub(8)).unwrap_or_default();
+    let [one, other] = slots.get_mut(key.set()..)?.first_chunk_mut()?;
+    if one.is(key, middle) {
+        return Some(one);
     }
-    Some(slot)
+    if !other.is(key, middle) {
+        // The first of a set that came stays; there is a place for all others.
+        let slot = if one.key.len == 0 { one } else { other };
+        slot.key = key;
+        slot.middle[..middle.len()].copy_from_slice(middle);
+        slot.class = Class::of(policy, name);
+        slot.clean.clear();
+        return Some(slot);
+    }
+    Some(other)
+}
+
+impl ClassSlot {
+    #[inline]
+    fn is(&self, key: NameKey, middle: &[u8]) -> bool {
+        self.key == key && (middle.is_empty() || self.middle[..middle.len()] == *middle)
+    }
+}
+
+impl Default for ClassSlot {
+    fn default() -> Self {
+        let middle = [0; MAX_NAME - 16];
+        Self { key: NameKey::default(), middle, class: Class::Skipped, clean: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::policy::Settings;
+
+    /// Whatever names came before and share a place: each gets its own class.
+    #[test]
+    fn names_that_share_a_slot_are_told_apart() {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut slots = vec![ClassSlot::default(); CLASSES];
+        let mut names: Vec<String> =
+            ["Cookie", "Host", "a", "Authorization", "X-Api-Key", "Accept"].map(String::from).into();
+        for n in 0..400 {
+            names.push(format!("x-{n}-token"));
+            names.push(format!("x-of-a-longer-sort-{n}-{:01$}-token", 0, n % 40));
+            names.push(format!("x-of-a-longer-sort-{n}-{:01$}-taken", 0, n % 40));
+            names.push(format!("{n}"));
+        }
+        let mut classes = HashSet::new();
+        for name in names.iter().chain(names.iter().rev()).chain(&names) {
+            let known = slot(&mut slots, &policy, name.as_bytes()).map(|slot| slot.class);
+            let expected = Class::of(&policy, name.as_bytes());
+            assert_eq!(known.unwrap_or(expected), expected, "{name}");
+            assert_eq!(known.is_none(), name.len() > MAX_NAME, "{name}");
+            classes.insert(format!("{known:?}"));
+        }
+        assert!(classes.len() >= 5, "{classes:?}");
+        assert!(slot(&mut slots, &policy, b"").is_none());
+    }
 }

@@ -17,7 +17,9 @@ const FILTER_BITS: usize = 1 << 15;
 pub(crate) struct Names {
     /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
     entries: HashMap<u16, Vec<Entry>, FixedState>,
-    filter: Box<[u64]>,
+    filter: Box<[u64; FILTER_BITS / 64]>,
+    /// The same, true for all that ends in anything but letters.
+    loose_filter: Box<[u64; FILTER_BITS / 64]>,
 }
 
 struct Entry {
@@ -40,7 +42,11 @@ pub(crate) enum Meaning {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { entries: HashMap::with_hasher(FixedState::default()), filter: vec![0; FILTER_BITS / 64].into() }
+        Self {
+            entries: HashMap::with_hasher(FixedState::default()),
+            filter: Box::new([0; FILTER_BITS / 64]),
+            loose_filter: loose_filter(),
+        }
     }
 
     /// Adds a name, `*name` for all that end so. The first meaning of a name stays. False if nothing is left of `name`
@@ -60,6 +66,7 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
+        self.loose_filter[bit / 64] |= 1 << (bit % 64);
         if is_ending && len < 3 {
             return false;
         }
@@ -87,22 +94,37 @@ impl Names {
         {
             let tail = match first {
                 letter if letter.is_ascii_alphabetic() => Some([*first, *second, *third]),
-                b'"' | b'&' | b'?' | b',' | b'{' | b'<' | b'/' => Some([0, *second, *third]),
+                byte if NO_NAME.contains(byte) => Some([0, *second, *third]),
                 _ => None,
             };
             if let Some(tail) = tail {
-                let bit = bit_of(tail);
-                return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+                return self.ends_like(tail);
             }
         }
         if let [first, second] = text
             && first.is_ascii_alphabetic()
             && second.is_ascii_alphabetic()
         {
-            let bit = bit_of([0, *first, *second]);
-            return self.filter[bit / 64] & (1 << (bit % 64)) != 0;
+            return self.ends_like([0, *first, *second]);
         }
         self.may_end_oddly(text)
+    }
+
+    /// Whether no name of the set can end with these three bytes: the quickest test, which dismisses letters only, or two of
+    /// them behind what is no part of a name.
+    #[inline(always)]
+    pub(crate) fn dismisses(&self, [first, second, third]: [u8; 3]) -> bool {
+        let [firsts, seconds, thirds] = &TAIL_CLASSES;
+        let class = |classes: &[u16; 256], byte: u8| usize::from(classes[usize::from(byte)]);
+        let bit = (class(firsts, first) | class(seconds, second) | class(thirds, third)) % FILTER_BITS;
+        self.loose_filter[bit / 64] & (1 << (bit % 64)) == 0
+    }
+
+    /// Whether a name of the set can end with these three letters, zeros in front of fewer.
+    #[inline]
+    pub(crate) fn ends_like(&self, tail: [u8; 3]) -> bool {
+        let bit = bit_of(tail);
+        self.filter[bit / 64] & (1 << (bit % 64)) != 0
     }
 
     fn may_end_oddly(&self, text: &[u8]) -> bool {
@@ -124,8 +146,7 @@ impl Names {
         (filled..3).any(|from| {
             let mut tail = tail;
             tail[..from].fill(0);
-            let bit = bit_of(tail);
-            self.filter[bit / 64] & (1 << (bit % 64)) != 0
+            self.ends_like(tail)
         })
     }
 
@@ -148,6 +169,45 @@ impl Names {
         };
         self.entries.get(&(bit_of(tail) as u16))?.iter().find(fits).map(|entry| entry.meaning)
     }
+}
+
+/// Five bits of no letter.
+const ODD: u16 = 31;
+
+/// What each byte counts as, as the first, second and third of a tail: five bits of a letter, 0 for what is no part of a
+/// name, or [`ODD`]; each at the place that [`bit_of`] gives it.
+static TAIL_CLASSES: [[u16; 256]; 3] = {
+    let mut classes = [[ODD << 10; 256], [ODD << 5; 256], [ODD; 256]];
+    let mut letter = 1;
+    while letter <= 26 {
+        let mut at = 0;
+        while at < 3 {
+            let class = (letter as u16) << (10 - 5 * at);
+            classes[at][(b'@' + letter) as usize] = class;
+            classes[at][(b'`' + letter) as usize] = class;
+            at += 1;
+        }
+        letter += 1;
+    }
+    let mut at = 0;
+    while at < NO_NAME.len() {
+        classes[0][NO_NAME[at] as usize] = 0;
+        at += 1;
+    }
+    classes
+};
+
+/// What is often in front of a name and never part of one.
+const NO_NAME: &[u8] = b"\"&?,{</";
+
+/// True wherever one of three is odd.
+fn loose_filter() -> Box<[u64; FILTER_BITS / 64]> {
+    let mut filter = Box::new([0; FILTER_BITS / 64]);
+    let odd = usize::from(ODD);
+    for bit in (0..FILTER_BITS).filter(|bit| [bit >> 10, bit >> 5 & 31, bit & 31].contains(&odd)) {
+        filter[bit / 64] |= 1 << (bit % 64);
+    }
+    filter
 }
 
 /// Five bits of each of the last three letters, in either case.

@@ -13,6 +13,8 @@ use crate::walk::Stops;
 
 /// Shorter keys are refused.
 const MIN_KEY_BYTES: usize = 16;
+/// The longest name of a rule, in bytes.
+const MAX_RULE_NAME: usize = 512;
 /// The most own rules of one sort.
 const MAX_RULES: usize = 256;
 
@@ -175,14 +177,12 @@ impl Policy {
             kinds.push(Kind { name: name.to_owned(), action });
             KindId((kinds.len() - 1) as u16)
         };
+        // Findings are written as JSON strings: a path or a field's name in any script is a good name, too.
         let check_name = |name: &str| {
-            let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-            let ok = !name.is_empty() && name.len() <= 64 && name.bytes().all(fine);
-            if ok {
-                None
-            } else {
-                Some(format!("`{name}` is no name of a rule: 1 to 64 letters, digits, `_`, `-` and `.` are allowed"))
-            }
+            let ok = !name.trim().is_empty() && name.len() <= MAX_RULE_NAME && !name.chars().any(char::is_control);
+            (!ok).then(|| {
+                format!("`{}` is no name of a rule: 1 to {MAX_RULE_NAME} bytes are allowed", name.escape_debug())
+            })
         };
         for (sort, count) in
             [("patterns", settings.patterns.len()), ("fields", settings.fields.len()), ("paths", settings.paths.len())]

@@ -4,6 +4,9 @@
 //! were seen a moment ago (a session's cookie, a client's bearer token) are answered from a small cache of fixed size,
 //! looked up by content, never by hash alone.
 
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -62,6 +65,8 @@ impl TokenKey {
 
 /// The tokens of the latest values.
 pub(crate) struct TokenCache {
+    /// Seeded by chance: nobody can choose values that drive out all others.
+    hasher: RandomState,
     slots: Vec<Slot>,
 }
 
@@ -73,7 +78,10 @@ struct Slot {
 
 impl TokenCache {
     pub(crate) fn new() -> Self {
-        Self { slots: vec![Slot { value: Vec::new(), token: [0; TOKEN_BYTES] }; 2 * SETS] }
+        Self {
+            hasher: RandomState::default(),
+            slots: vec![Slot { value: Vec::new(), token: [0; TOKEN_BYTES] }; 2 * SETS],
+        }
     }
 
     /// The token of `value` under `key`, which must be the same at every call.
@@ -81,7 +89,7 @@ impl TokenCache {
         if value.is_empty() || value.len() > MAX_CACHED {
             return key.token(value);
         }
-        let first = 2 * set_of(value);
+        let first = 2 * (self.hasher.hash_one(value) as usize & (SETS - 1));
         let Some([newest, older]) = self.slots.get_mut(first..first + 2) else { return key.token(value) };
         if newest.value != value {
             std::mem::swap(newest, older);
@@ -93,17 +101,6 @@ impl TokenCache {
         }
         newest.token
     }
-}
-
-/// Where a value is cached. The middle and the end of tokens are what differs between them.
-fn set_of(value: &[u8]) -> usize {
-    let word = |at: usize| match value[at..].first_chunk::<8>() {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => value[at..].iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    };
-    let last = value.len().saturating_sub(8);
-    let mix = word(last) ^ word(last / 2).rotate_left(21) ^ word(0).rotate_left(42) ^ value.len() as u64;
-    (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SETS.ilog2())) as usize
 }
 
 #[cfg(test)]

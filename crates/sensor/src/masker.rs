@@ -11,10 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http_parse::MessageKind;
-use masking::{Action, FieldRule, InvalidSettings, Location, Masker, PathRule, Policy, Settings, Side};
+use masking::{
+    Action, FieldRule, HeaderKind, InvalidSettings, Location, MAX_FINDINGS, Masker, PathRule, Policy, Settings, Side,
+};
 
 use crate::config::{Detector, Mask, MaskAction};
-use crate::record::{Finding, Findings, Masked, MaskedBody, Masking};
+use crate::record::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking};
+
+mod repeated;
+
+use repeated::Repeated;
 
 /// Bytes of a key made for one run, and the fewest of a key file.
 const KEY: usize = 32;
@@ -71,7 +77,7 @@ impl MaskPolicy {
             || !mask.json_paths.is_empty()
             || !mask.pattern.is_empty()
             || !mask.drop_body.is_empty();
-        if !mask.is_on() || !finds {
+        if !mask.enabled || !finds {
             return Ok(None);
         }
         let key = match &mask.key_file {
@@ -110,10 +116,13 @@ impl MaskPolicy {
         }))
     }
 
-    /// Whether tokens are made with the operator's key, and so are the same in every run.
+    /// What is to be said at the start: tokens that are made with a key of this run cannot be compared with those of
+    /// another.
     #[must_use]
-    pub fn has_own_key(&self) -> bool {
-        self.has_own_key
+    pub fn notice(&self) -> Option<&'static str> {
+        const RANDOM_KEY: &str =
+            "secrets are masked with a random key of this run: give one as mask.key_file to compare runs";
+        (!self.has_own_key).then_some(RANDOM_KEY)
     }
 
     fn drops(&self, content_type: Option<&[u8]>) -> bool {
@@ -183,6 +192,16 @@ const fn detector(detector: Detector) -> masking::Detector {
 pub struct RecordMasker {
     policy: MaskPolicy,
     masker: Masker,
+    repeated: Repeated,
+    form: FindingForm,
+    /// The findings of this record, as they are written, each with a comma behind it.
+    told: Vec<u8>,
+    /// How many those are.
+    listed: u64,
+    /// How many there are, listed or not, in headers that came before.
+    repeated_found: u64,
+    /// How many of the masker's own are told.
+    own_told: usize,
     /// A start line while it is put together.
     line: Vec<u8>,
     /// Which bodies were left out whole, and by which rule.
@@ -212,7 +231,79 @@ impl RecordMasker {
     #[must_use]
     pub fn new(policy: &MaskPolicy) -> Self {
         let masker = Masker::new(Arc::clone(&policy.policy));
-        Self { policy: policy.clone(), masker, line: Vec::new(), left_out: [None; 2] }
+        Self {
+            policy: policy.clone(),
+            masker,
+            repeated: Repeated::default(),
+            form: FindingForm::default(),
+            told: Vec::new(),
+            listed: 0,
+            repeated_found: 0,
+            own_told: 0,
+            line: Vec::new(),
+            left_out: [None; 2],
+        }
+    }
+
+    /// Tells what the masker found since this was called last.
+    #[inline]
+    fn tell(&mut self) {
+        if self.masker.listed() > self.own_told {
+            let mut told = std::mem::take(&mut self.told);
+            self.listed += self.append_own(&mut told);
+            self.told = told;
+            self.own_told = self.masker.listed();
+        }
+    }
+
+    /// Appends what the masker found and is not told yet, as far as the list has room; says how many those are.
+    fn append_own(&self, out: &mut Vec<u8>) -> u64 {
+        let room = (MAX_FINDINGS as u64).saturating_sub(self.listed);
+        let mut count = 0;
+        for found in self.masker.findings().skip(self.own_told).take(room as usize) {
+            let finding = Finding {
+                name: found.kind,
+                location: found.location.name(),
+                field: found.field,
+                action: found.action.name(),
+                start: found.start.into(),
+                end: found.end.into(),
+            };
+            self.form.append(&finding, out);
+            count += 1;
+        }
+        count
+    }
+
+    /// A header that is a secret: as it was masked the last time.
+    fn secret_header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+        self.tell();
+        let set = self.repeated.set_of(value);
+        if let Some(place) = self.repeated.find(set, kind, name, value)
+            // Of a list that is nearly full, only the masker knows what still goes into it.
+            && self.repeated.entry(place).found + self.listed <= MAX_FINDINGS as u64
+        {
+            let entry = self.repeated.entry(place);
+            self.told.extend_from_slice(&entry.told);
+            self.listed += entry.found;
+            self.repeated_found += entry.found;
+            return Masked::Replaced(&entry.masked);
+        }
+        let (told, listed, found) = (self.told.len(), self.listed, self.masker.found());
+        match self.masker.header(side(kind), name, value) {
+            masking::Masked::Kept => return Masked::Kept,
+            masking::Masked::Replaced(masked) => {
+                self.line.clear();
+                self.line.extend_from_slice(masked);
+            }
+        }
+        self.tell();
+        let found = self.masker.found() - found;
+        if found == self.listed - listed {
+            let told = self.told.get(told..).unwrap_or_default();
+            self.repeated.keep(set, (kind, name, value), (&self.line, told, found));
+        }
+        Masked::Replaced(&self.line)
     }
 
     fn left_out(&self) -> u64 {
@@ -228,8 +319,13 @@ impl std::fmt::Debug for RecordMasker {
 
 impl Masking for RecordMasker {
     #[inline]
-    fn begin(&mut self) {
+    fn begin(&mut self, form: FindingForm) {
         self.masker.begin();
+        if self.form != form {
+            (self.form, self.repeated) = (form, Repeated::default());
+        }
+        self.told.clear();
+        (self.listed, self.repeated_found, self.own_told) = (0, 0, 0);
         self.left_out = [None; 2];
     }
 
@@ -240,7 +336,11 @@ impl Masking for RecordMasker {
 
     #[inline]
     fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
-        masked(self.masker.header(side(kind), name, value))
+        match self.masker.header_kind(name) {
+            HeaderKind::Plain => Masked::Kept,
+            HeaderKind::Text => masked(self.masker.header(side(kind), name, value)),
+            HeaderKind::Secret => self.secret_header(kind, name, value),
+        }
     }
 
     fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_> {
@@ -300,27 +400,21 @@ impl Masking for RecordMasker {
     }
 
     fn findings(&self) -> Findings {
-        let found = self.masker.found() + self.left_out();
+        let found = self.masker.found() + self.repeated_found + self.left_out();
         Findings { skipped: false, found, transformed: found }
     }
 
-    fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>)) {
-        for found in self.masker.findings() {
-            show(Finding {
-                name: found.kind,
-                location: found.location.name(),
-                field: found.field,
-                action: found.action.name(),
-                start: found.start.into(),
-                end: found.end.into(),
-            });
-        }
+    fn append_list(&self, out: &mut Vec<u8>) -> u64 {
+        out.extend_from_slice(&self.told);
+        let listed = self.listed + self.append_own(out);
         for (location, reason) in [Location::RequestBody, Location::ResponseBody].into_iter().zip(self.left_out) {
             if let Some(reason) = reason {
                 let (name, location) = (reason.name(), location.name());
-                show(Finding { name, location, field: "", action: Action::DropBody.name(), start: 0, end: 0 });
+                let finding = Finding { name, location, field: "", action: Action::DropBody.name(), start: 0, end: 0 };
+                self.form.append(&finding, out);
             }
         }
+        listed + self.left_out()
     }
 }
 

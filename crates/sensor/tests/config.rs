@@ -59,9 +59,9 @@ fn the_defaults_are_those_of_the_parts() {
     assert_eq!(config.upload.batch.age.as_secs(), 5);
     assert_eq!(config.upload.path, "/api-transactions");
     assert_eq!(config.status.listen.to_string(), "127.0.0.1:9600");
-    assert!(config.mask.credentials && !config.mask.is_on(), "off until something is said");
-    assert!(parse("[mask]\nenabled = true").unwrap().config.mask.is_on());
-    assert!(parse("[mask]\ndrop_body = ['image/*']").unwrap().config.mask.is_on());
+    assert!(config.mask.credentials && config.mask.enabled, "on unless it is turned off");
+    assert!(!parse("[mask]\nenabled = false").unwrap().config.mask.enabled);
+    assert!(parse("[mask]\ndrop_body = ['image/*']").unwrap().config.mask.enabled);
     assert!(config.upload.url.is_none() && config.upload.oauth.is_none() && config.upload.spool.is_none());
 }
 

@@ -130,7 +130,8 @@ fn a_closed_pipe_ends_quietly() {
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
-        assert_eq!(stderr, "", "{workers} workers");
+        let said: Vec<&str> = stderr.lines().filter(|line| !line.contains("random key")).collect();
+        assert!(said.is_empty(), "{workers} workers: {stderr}");
     }
 }
 
@@ -168,6 +169,8 @@ fn interrupt(workers: &str) {
     let capture = Capture::of_http(1, 4).to_bytes();
     let mut child = Command::new(env!("CARGO_BIN_EXE_sensor"))
         .args(["replay", "-", "--workers", workers])
+        // Any file that is long enough: else there is a warning about the key.
+        .env("SENSOR_MASK__KEY_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

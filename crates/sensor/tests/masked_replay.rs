@@ -15,7 +15,7 @@ use sensor::record::{EdgeOptions, RecordOptions, Shape};
 use serde_json::Value;
 
 fn mask(all: bool) -> Mask {
-    let mut mask = Mask { enabled: Some(true), ..Mask::default() };
+    let mut mask = Mask { enabled: true, ..Mask::default() };
     if all {
         let detectors = [
             Detector::CreditCard,
@@ -126,7 +126,7 @@ proptest! {
         let capture = capture(&secrets, &cards, fill, coding, chunk);
         let planted: Vec<String> = secrets.iter().chain(&cards).cloned().collect();
         let leaks = Leaks::new(&planted).unwrap();
-        let unmasked = replay(&capture, &Mask { enabled: Some(false), ..mask(all) }, Shape::Native);
+        let unmasked = replay(&capture, &Mask { enabled: false, ..mask(all) }, Shape::Native);
         prop_assert!(!leaks.find(&unmasked).is_empty(), "what is looked for is there without masking");
         for shape in [Shape::Native, Shape::Edge(EdgeOptions::default())] {
             let is_native = shape == Shape::Native;

@@ -82,8 +82,8 @@ fn replay(args: ReplayArgs) -> u8 {
     for note in &plan.notes {
         tracing::warn!("{note}");
     }
-    if plan.masks_with_a_key_of_this_run() {
-        tracing::info!("secrets are masked with a random key of this run: give one as mask.key_file to compare runs");
+    if let Some(notice) = plan.mask_notice() {
+        tracing::warn!("{notice}");
     }
     for warning in &plan.warnings {
         tracing::warn!("{warning}");

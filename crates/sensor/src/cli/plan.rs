@@ -193,9 +193,9 @@ impl Plan {
         !self.quiet && io::stderr().is_terminal() && !shares_terminal
     }
 
-    /// Whether tokens of this run can be compared with those of no other.
-    pub(super) fn masks_with_a_key_of_this_run(&self) -> bool {
-        self.settings.mask.as_ref().is_some_and(|mask| !mask.has_own_key())
+    /// What is to be said of how secrets are masked.
+    pub(super) fn mask_notice(&self) -> Option<&'static str> {
+        self.settings.mask.as_ref().and_then(MaskPolicy::notice)
     }
 
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {

@@ -18,6 +18,7 @@ use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::live::{self, Run};
+use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
@@ -94,6 +95,9 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
+    if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
+        tracing::info!("{notice}");
+    }
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 

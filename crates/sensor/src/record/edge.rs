@@ -341,19 +341,7 @@ fn append_findings(masking: &impl Masking, out: &mut Vec<u8>) {
     put_number(transformed, &mut room);
     room.put(b",\"locations\":[");
     let start = room.len();
-    masking.each_finding(&mut |finding| {
-        room.put(b"{\"name\":");
-        room.with_vec(|out| append_str(finding.name, out));
-        room.put(b",\"type\":\"SDE\",\"location\":");
-        room.with_vec(|out| append_str(finding.location, out));
-        room.put(b",\"field\":");
-        room.with_vec(|out| append_str(finding.field, out));
-        room.put(b",\"start\":");
-        put_number(finding.start, &mut room);
-        room.put(b",\"end\":");
-        put_number(finding.end, &mut room);
-        room.put(b"},");
-    });
+    room.with_vec(|out| _ = masking.append_list(out));
     end_list(start, &mut room);
     room.put(b"}");
 }

@@ -5,6 +5,9 @@
 
 use http_parse::MessageKind;
 
+use super::json::{append_str, put_number};
+use super::room::Room;
+
 /// A value after masking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masked<'a> {
@@ -64,13 +67,51 @@ pub struct Finding<'a> {
     pub end: u64,
 }
 
+/// How the findings of a record are written: once for all of a sensor's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FindingForm {
+    /// As in `masked` of native records.
+    #[default]
+    Native,
+    /// As in `sdp_info` of edge records.
+    Edge,
+}
+
+impl FindingForm {
+    /// Appends a finding and a comma.
+    pub fn append(self, finding: &Finding<'_>, out: &mut Vec<u8>) {
+        let mut member = |key: &[u8], text: &str| {
+            out.extend_from_slice(key);
+            append_str(text, out);
+        };
+        member(b"{\"name\":", finding.name);
+        match self {
+            Self::Native => {
+                member(b",\"location\":", finding.location);
+                member(b",\"field\":", finding.field);
+                member(b",\"action\":", finding.action);
+            }
+            Self::Edge => {
+                member(b",\"type\":\"SDE\",\"location\":", finding.location);
+                member(b",\"field\":", finding.field);
+                let mut room = Room::at_end_of(out);
+                room.put(b",\"start\":");
+                put_number(finding.start, &mut room);
+                room.put(b",\"end\":");
+                put_number(finding.end, &mut room);
+            }
+        }
+        out.extend_from_slice(b"},");
+    }
+}
+
 /// Takes secrets out of the values of records, one record after the other.
 pub trait Masking {
     /// Whether it looks for anything.
     const IS_ON: bool = true;
 
-    /// A new record begins: what was found is forgotten.
-    fn begin(&mut self);
+    /// A new record begins: what was found is forgotten. `form` is how its findings will be listed.
+    fn begin(&mut self, form: FindingForm);
 
     /// The target of a request.
     fn target(&mut self, target: &[u8]) -> Masked<'_>;
@@ -93,8 +134,8 @@ pub trait Masking {
     /// What was found since [`Masking::begin`].
     fn findings(&self) -> Findings;
 
-    /// Shows each of what was found, as far as it is listed.
-    fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>));
+    /// Appends what was found, as far as it is listed, each finding with a comma behind it; says how many those are.
+    fn append_list(&self, out: &mut Vec<u8>) -> u64;
 }
 
 /// Leaves everything as it is.
@@ -105,7 +146,7 @@ impl Masking for Unmasked {
     const IS_ON: bool = false;
 
     #[inline(always)]
-    fn begin(&mut self) {}
+    fn begin(&mut self, _: FindingForm) {}
 
     #[inline(always)]
     fn target(&mut self, _: &[u8]) -> Masked<'_> {
@@ -143,5 +184,7 @@ impl Masking for Unmasked {
     }
 
     #[inline(always)]
-    fn each_finding(&self, _: &mut dyn FnMut(Finding<'_>)) {}
+    fn append_list(&self, _: &mut Vec<u8>) -> u64 {
+        0
+    }
 }

@@ -22,7 +22,7 @@ mod writer;
 
 pub use connection::ConnectionMeta;
 pub use id::TransactionId;
-pub use masking::{Finding, Findings, Masked, MaskedBody, Masking, Unmasked};
+pub use masking::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking, Unmasked};
 pub use options::{EdgeOptions, HeaderValues, RecordOptions, Shape, Unanswered};
 pub use seal::{Sealed, SealedRecord, Unsealed};
 pub use shrink::without_bodies;

@@ -150,23 +150,11 @@ pub(super) fn append_flags(flags: Flags, out: &mut Vec<u8>) {
 /// Appends what masking found as a member, with a comma before it: names and places, never a value.
 pub(super) fn append_masked(masking: &impl Masking, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"masked\":[");
-    let mut listed = 0;
-    masking.each_finding(&mut |finding| {
-        if listed > 0 {
-            out.push(b',');
-        }
-        listed += 1;
-        for (key, text) in [
-            ("{\"name\":", finding.name),
-            (",\"location\":", finding.location),
-            (",\"field\":", finding.field),
-            (",\"action\":", finding.action),
-        ] {
-            out.extend_from_slice(key.as_bytes());
-            append_str(text, out);
-        }
-        out.push(b'}');
-    });
+    let listed = masking.append_list(out);
+    if listed > 0 {
+        // The last comma.
+        out.pop();
+    }
     out.push(b']');
     let more = masking.findings().found.saturating_sub(listed);
     if more > 0 {

@@ -6,7 +6,7 @@ use super::body::Bodies;
 use super::connection::ConnectionMeta;
 use super::edge::Edge;
 use super::id::{TransactionId, append_input};
-use super::masking::{Masking, Unmasked};
+use super::masking::{FindingForm, Masking, Unmasked};
 use super::native::Native;
 use super::options::{RecordOptions, Shape};
 use super::seal::Unsealed;
@@ -146,7 +146,10 @@ impl<M: Masking> RecordWriter<M> {
         out: &mut Vec<u8>,
     ) -> (Option<usize>, Written) {
         self.tools.bodies.begin_record();
-        self.tools.masking.begin();
+        self.tools.masking.begin(match self.form {
+            Form::Native(_) => FindingForm::Native,
+            Form::Edge(_) => FindingForm::Edge,
+        });
         let outcome = Outcome::of(exchange);
         let composed = match &self.form {
             Form::Native(native) => Some(native.compose(&mut self.tools, meta, exchange, out)),

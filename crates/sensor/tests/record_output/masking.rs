@@ -1,7 +1,9 @@
 //! What masking replaces is what is written, in both shapes, wherever a value stands.
 
 use http_parse::{Flag, MessageKind};
-use sensor::record::{EdgeOptions, Finding, Findings, Masked, MaskedBody, Masking, RecordWriter, Shape, Unmasked};
+use sensor::record::{
+    EdgeOptions, Finding, FindingForm, Findings, Masked, MaskedBody, Masking, RecordWriter, Shape, Unmasked,
+};
 use serde_json::{Value, json};
 
 use super::support::{Sample, request, response, shapes, with_body};
@@ -12,6 +14,7 @@ const SECRET: &str = "s3cr3t";
 #[derive(Debug, Default)]
 struct Stars {
     found: u64,
+    form: FindingForm,
 }
 
 impl Stars {
@@ -25,7 +28,8 @@ impl Stars {
 }
 
 impl Masking for Stars {
-    fn begin(&mut self) {
+    fn begin(&mut self, form: FindingForm) {
+        self.form = form;
         self.found = 0;
     }
 
@@ -63,17 +67,12 @@ impl Masking for Stars {
         Findings { skipped: false, found: self.found, transformed: self.found }
     }
 
-    fn each_finding(&self, show: &mut dyn FnMut(Finding<'_>)) {
+    fn append_list(&self, out: &mut Vec<u8>) -> u64 {
         for at in 0..self.found {
-            show(Finding {
-                name: "KEY",
-                location: "REQUEST_BODY",
-                field: "a.\"b\"",
-                action: "redact",
-                start: at,
-                end: at + 6,
-            });
+            let (name, location, field) = ("KEY", "REQUEST_BODY", "a.\"b\"");
+            self.form.append(&Finding { name, location, field, action: "redact", start: at, end: at + 6 }, out);
         }
+        self.found
     }
 }
 

@@ -46,9 +46,8 @@ section! {
     /// (all but the last characters), "hash" (a keyed token, the same for the same value), "fpe" (encrypted, its format
     /// preserved), "drop_body" (the whole body left out).
     pub struct Mask {
-        /// Whether anything is masked. Default: yes where this section says anything else, no where it says nothing; that will
-        /// become yes in any case once masking costs less. Off is for records that stay with whoever may read the traffic.
-        pub enabled: Option<bool> = flag().optional(true),
+        /// Whether anything is masked. Off is for records that stay with whoever may read the traffic.
+        pub enabled: bool = flag().or(true),
         /// Whether credentials become tokens: Authorization, Cookie, Set-Cookie, API keys, and fields that are called like
         /// passwords.
         pub credentials: bool = flag().or(true),
@@ -57,7 +56,8 @@ section! {
         /// Names of fields and headers that look like credentials and are none; "*name" for all that end so.
         pub not_credentials: Vec<String> = list(parsed("the name of a field", field_name)).or([]),
         /// The file with the key of tokens and of format-preserving encryption: at least 32 random bytes. Default: a key of
-        /// this run, so that tokens differ between runs and between sensors.
+        /// this run, so that tokens differ between runs and between sensors; the same output byte for byte takes a key file,
+        /// or masking turned off.
         pub key_file: Option<PathBuf> = path().optional("/etc/sensor/mask.key"),
         /// What is found by its looks, and what is done to it: { credit_card = "keep_last=4" }. There are credit_card,
         /// iban, us_ssn, email, phone, ipv4, ipv6, jwt, aws_key, api_key and private_key.
@@ -79,10 +79,10 @@ section! {
     check(this, reader) {
         let actions = this.detectors.values().chain(this.fields.values()).chain(this.json_paths.values());
         let mut actions = actions.chain(this.pattern.iter().map(|pattern| &pattern.action));
-        if this.is_on() && this.key_file.is_none() && actions.any(|action| *action == MaskAction::Fpe) {
+        if this.enabled && this.key_file.is_none() && actions.any(|action| *action == MaskAction::Fpe) {
             reader.note("key_file", "\"fpe\" without a key file uses a key of this run: nobody can decrypt what it writes");
         }
-        if this.enabled == Some(false) {
+        if !this.enabled {
             reader.note("enabled", "nothing is masked: records hold passwords, tokens and whatever else is in the traffic");
         }
         for (key, count) in [("fields", this.fields.len()), ("json_paths", this.json_paths.len()), ("pattern", this.pattern.len())] {
@@ -102,14 +102,6 @@ section! {
                 }
             }
         }
-    }
-}
-
-impl Mask {
-    /// Whether anything is masked.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.enabled.unwrap_or_else(|| *self != Self::default())
     }
 }
 

@@ -1,0 +1,176 @@
+//! Masking as an operator gets it: what the program does by itself, with a key file, and with rules of one's own.
+
+mod cli_capture;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cli_capture::{Capture, Run, run_with, sensor};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BEARER: &str = "eyJzZXNzaW9uIjoiMTIzNDU2Nzg5MCJ9";
+const SESSION: &str = "s3ss10n-of-somebody";
+const PASSWORD: &str = "correct horse battery";
+
+/// Twenty transactions of four clients, each with the same three secrets and one of its own.
+fn capture(folder: &TempDir) -> PathBuf {
+    let mut capture = Capture::default();
+    for client in 0..4 {
+        let mut conversation = capture.open(([10, 0, 0, 1 + client], 20_000), ([10, 0, 0, 9], 80));
+        for n in 0..5 {
+            let body = format!(
+                "{{\"a\":[{{\"password\":\"{PASSWORD}\",\"n\":{n}}}],\"sku\":\"A-{client}\",\"born\":\"1970\"}}"
+            );
+            let head = format!(
+                "POST /v1/{n}?api_key=key-of-{client}&page={n} HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer {BEARER}\r\nCookie: session={SESSION}; own=own-{client}-{n}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            conversation.client_says(format!("{head}{body}").as_bytes());
+            conversation.server_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok");
+        }
+        conversation.close();
+    }
+    capture.write(folder.path().join("a.pcap"))
+}
+
+fn key(folder: &TempDir, name: &str, bytes: &[u8]) -> String {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Which of the clients asked.
+fn client(record: &Value) -> u8 {
+    record["client"]["ip"].as_str().unwrap().strip_prefix("10.0.0.").unwrap().parse::<u8>().unwrap() - 1
+}
+
+/// A replay under `[mask]` of this text.
+fn replay(folder: &TempDir, capture: &Path, mask: &str, more: &[&str]) -> Run {
+    let config = folder.path().join("sensor.toml");
+    fs::write(&config, mask).unwrap();
+    let args = ["replay", capture.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    run_with(sensor().args(args).args(more))
+}
+
+fn records(run: &Run) -> Vec<Value> {
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let lines = run.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+fn ids(records: &[Value]) -> Vec<&str> {
+    records.iter().map(|record| record["id"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn credentials_are_masked_unless_that_is_turned_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let masked = replay(&folder, &capture, "", &[]);
+    let off = replay(&folder, &capture, "[mask]\nenabled = false", &[]);
+    let by_environment =
+        run_with(sensor().env("SENSOR_MASK__ENABLED", "false").args(["replay", capture.to_str().unwrap()]));
+    assert_eq!(by_environment.stdout, off.stdout);
+    for secret in [BEARER, SESSION, PASSWORD, "key-of-2", "own-3-4"] {
+        assert!(String::from_utf8_lossy(&off.stdout).contains(secret), "{secret}");
+        assert!(!String::from_utf8_lossy(&masked.stdout).contains(secret), "{secret}");
+    }
+    let (masked_records, off_records) = (records(&masked), records(&off));
+    assert_eq!(masked_records.len(), 20);
+    assert_eq!(ids(&masked_records), ids(&off_records), "an id does not depend on masking");
+    for record in &masked_records {
+        assert_eq!(record["masked"].as_array().unwrap().len(), 5, "{record:#}");
+        assert_eq!(record["request"]["headers"][1][1].as_str().unwrap().len(), "Bearer tok_".len() + 26);
+    }
+    assert!(masked.stderr.contains("random key") && masked.stderr.contains("mask.key_file"), "{}", masked.stderr);
+    assert!(!off.stderr.contains("random key") && off.stderr.contains("nothing is masked"), "{}", off.stderr);
+    assert_ne!(replay(&folder, &capture, "", &[]).stdout, masked.stdout, "a key of each run");
+}
+
+#[test]
+fn a_key_file_makes_runs_comparable() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let [one, other] = [7, 8].map(|byte| key(&folder, &format!("{byte}.key"), &[byte; 32]));
+    let under = |key: &str, more: &[&str]| replay(&folder, &capture, &format!("[mask]\nkey_file = '{key}'"), more);
+    let first = under(&one, &[]);
+    assert!(!first.stderr.contains("random key"), "{}", first.stderr);
+    assert_eq!(first.stdout, under(&one, &[]).stdout);
+    let (mine, others) = (records(&first), records(&under(&other, &[])));
+    assert_eq!(ids(&mine), ids(&others));
+    assert!(mine.iter().zip(&others).all(|(mine, other)| mine["request"]["headers"] != other["request"]["headers"]));
+    // The same value is the same token, wherever and on whichever thread.
+    let token = |record: &Value| record["request"]["headers"][1][1].as_str().unwrap().to_owned();
+    assert!(mine.iter().all(|record| token(record) == token(&mine[0])));
+    let mut sorted: Vec<String> = mine.iter().map(Value::to_string).collect();
+    sorted.sort();
+    for workers in ["2", "4"] {
+        let mut on_several: Vec<String> =
+            records(&under(&one, &["--workers", workers])).iter().map(Value::to_string).collect();
+        on_several.sort();
+        assert_eq!(on_several, sorted, "{workers} workers");
+    }
+}
+
+#[test]
+fn a_key_file_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let short = key(&folder, "short.key", &[7; 31]);
+    let long = key(&folder, "long.key", &[7; 4_097]);
+    for (file, found) in [
+        (short.as_str(), "31 bytes"),
+        (&long, "more, allowed are 32 to 4096"),
+        ("/nowhere/at.key", "/nowhere/at.key"),
+        (folder.path().to_str().unwrap(), "cannot read the masking key"),
+    ] {
+        let run = replay(&folder, &capture, &format!("[mask]\nkey_file = '{file}'"), &[]);
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stdout.is_empty());
+        assert!(run.stderr.contains(found) && run.stderr.contains("hint"), "{}", run.stderr);
+    }
+}
+
+/// Names of fields and paths are names of rules, too; they were refused where they are not plain words.
+#[test]
+fn rules_of_ones_own_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let rules = "[mask.json_paths]\n\"$.sku\" = 'keep_last=1'\n\"$.a[*].n\" = 'redact'\n[mask.fields]\n'*orn' = 'redact'\n'größe' = 'redact'\n";
+    let found = records(&replay(&folder, &capture, rules, &["--quiet"]));
+    assert_eq!(found.len(), 20);
+    for record in &found {
+        let body: Value = serde_json::from_str(record["request"]["body"]["content"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&body["sku"], &body["born"]),
+            (&Value::from(format!("*-{}", client(record))), &"REDACTED".into()),
+            "{body}"
+        );
+        assert_eq!(body["a"][0]["n"], "REDACTED");
+        let names: Vec<&str> =
+            record["masked"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        for name in ["$.sku", "$.a[*].n", "*orn"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+    }
+}
+
+#[test]
+fn bodies_are_left_out_by_type_and_by_what_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let by_type = records(&replay(&folder, &capture, "[mask]\ndrop_body = ['application/*']", &["--quiet"]));
+    let by_secret = records(&replay(&folder, &capture, "[mask.fields]\nborn = 'drop_body'", &["--quiet"]));
+    assert_eq!((by_type.len(), by_secret.len()), (20, 20));
+    for (record, name) in
+        by_type.iter().map(|record| (record, "MEDIA_TYPE")).chain(by_secret.iter().map(|record| (record, "born")))
+    {
+        let body = &record["request"]["body"];
+        assert_eq!((&body["content"], &body["truncated"]), (&Value::Null, &true.into()), "{record:#}");
+        assert!(body["bytes"].as_u64().unwrap() > 0);
+        assert_eq!(record["response"]["body"]["content"], "ok", "the other side's is none");
+        let listed = record["masked"].as_array().unwrap();
+        assert!(listed.iter().any(|one| one["name"] == name && one["action"] == "drop_body"), "{listed:?}");
+    }
+}
