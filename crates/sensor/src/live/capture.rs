@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::hold::HeldPort;
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
-use super::lanes::{LiveSegments, PATIENCE, Told, wall_clock};
+use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
 use super::source::{LiveSource, Lost, SourceCounts};
 use crate::pipeline::Pipeline;
@@ -231,7 +231,7 @@ impl<S: LiveSegments> Capture<S> {
                 continue;
             };
             self.status.set(SourceState::Up);
-            if let Err(lost) = self.turn(open, PATIENCE) {
+            if let Err(lost) = self.turn(open, self.pipeline.segments().patience()) {
                 self.tell(Some(open));
                 self.abandon();
                 self.before = self.report.source;
@@ -277,7 +277,7 @@ impl<S: LiveSegments> Capture<S> {
     fn reopen(&mut self, complaint: &mut String) -> Option<Source> {
         let until = Instant::now() + RETRY;
         while Instant::now() < until && !self.is_over() {
-            std::thread::sleep(PATIENCE);
+            std::thread::sleep(self.pipeline.segments().patience());
             self.status.told.beat();
             self.pipeline.segments_mut().pulse(wall_clock(), true);
         }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
-use crate::dispatch::{Dispatcher, Inbox};
+use super::merge::{Horizon, Merge, Part, SLACK};
+use crate::dispatch::{Batch, Dispatcher, Inbox, Refused};
 use crate::pipeline::{Lane, LaneReport, Segments};
 use crate::sealing::Queue;
 
@@ -17,7 +18,13 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How often counts are told, and records that do not fill a buffer handed on.
 const TELL: Duration = Duration::from_millis(500);
 /// Frames may be this late where another thread reads them: a clock that stands in for them stays that much behind.
-const SLACK: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_millis(500);
+/// How long segments are gathered before they are handed to workers.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often a source without frames says so where others wait for it.
+const WAITED_FOR: Duration = Duration::from_millis(20);
+/// How long a worker that holds segments for a source to catch up waits before it looks again.
+const HOLDING: Duration = Duration::from_millis(5);
 
 /// What a thread tells of itself while it runs.
 #[derive(Debug, Default)]
@@ -52,11 +59,77 @@ impl<T: Clone> Told<T> {
 pub(super) trait LiveSegments: Segments {
     /// Called several times a second: at the end of a turn, or, with `idle`, when nothing came. `now` is the wall clock.
     fn pulse(&mut self, now: Timestamp, idle: bool);
+
+    /// How long a turn may wait for a frame.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 }
 
-impl LiveSegments for Dispatcher {
-    fn pulse(&mut self, _: Timestamp, _: bool) {
-        self.flush();
+/// A capture thread's way to workers on other threads.
+#[derive(Debug)]
+pub(super) struct Feed {
+    dispatcher: Dispatcher,
+    /// Where workers merge several sources: how far this one has got.
+    horizon: Option<Horizon>,
+    /// When the latest segment was captured.
+    latest: Timestamp,
+    flushed: Instant,
+}
+
+impl Feed {
+    pub(super) fn new(dispatcher: Dispatcher, horizon: Option<Horizon>) -> Self {
+        Self { dispatcher, horizon, latest: Timestamp::ZERO, flushed: Instant::now() }
+    }
+
+    /// Hands on the rest, waiting for the workers if need be; gives what no worker could take.
+    pub(super) fn finish(mut self) -> Refused {
+        self.dispatcher.finish();
+        if let Some(horizon) = &self.horizon {
+            horizon.end();
+        }
+        self.dispatcher.refused()
+    }
+}
+
+impl Segments for Feed {
+    #[inline]
+    fn push(&mut self, segment: &Segment<'_>) {
+        self.latest = segment.at;
+        self.dispatcher.push(segment);
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.dispatcher.tick(now);
+    }
+
+    #[inline]
+    fn is_stopped(&self) -> bool {
+        self.dispatcher.is_stopped()
+    }
+}
+
+impl LiveSegments for Feed {
+    fn pulse(&mut self, now: Timestamp, idle: bool) {
+        // Not at every turn: a socket gives a few datagrams in each, and a queue has room for so many batches.
+        if !idle && self.flushed.elapsed() < GATHER {
+            return;
+        }
+        self.flushed = Instant::now();
+        self.dispatcher.flush();
+        if let Some(horizon) = &self.horizon {
+            let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
+            horizon.reach(if idle { silent } else { self.latest });
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match &self.horizon {
+            _ if self.dispatcher.holds_any() => GATHER,
+            // Others wait for what this one says.
+            Some(_) => WAITED_FOR,
+            None => PATIENCE,
+        }
     }
 }
 
@@ -73,14 +146,13 @@ impl LiveLane {
         Self { lane, told, last_told: Instant::now() }
     }
 
-    /// Works off what dispatchers send until the last of them is gone.
+    /// Works off what one feed sends until it is gone.
     pub(super) fn work(mut self, inbox: &Inbox) -> LaneReport {
         loop {
             let idle = match inbox.batches.recv_timeout(PATIENCE) {
-                Ok(mut batch) => {
+                Ok(batch) => {
                     batch.replay(&mut self.lane);
-                    batch.clear();
-                    let _ = inbox.give_back.try_send(batch);
+                    give_back(inbox, batch);
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => true,
@@ -89,6 +161,34 @@ impl LiveLane {
             self.pulse(wall_clock(), idle);
         }
         self.finish()
+    }
+
+    /// Works off what several feeds send, in the order of capture, until the last of them is gone.
+    pub(super) fn work_merged(mut self, inbox: &Inbox, mut merge: Merge) -> LaneReport {
+        loop {
+            let patience = if merge.is_empty() { PATIENCE } else { HOLDING };
+            let first = inbox.batches.recv_timeout(patience);
+            let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+            merge.look();
+            let now = Instant::now();
+            for batch in first.into_iter().chain(inbox.batches.try_iter()) {
+                merge.take(batch, now);
+                if merge.is_full() {
+                    break;
+                }
+            }
+            let idle = merge.is_empty();
+            let lane = &mut self.lane;
+            let mut give = |part: Part<'_>| match part {
+                Part::Run(batch, place, last) => batch.replay_to(last, place, lane),
+                Part::Tick(at) => lane.tick(at),
+            };
+            merge.release(now, is_over, &mut give, |batch| give_back(inbox, batch));
+            if is_over {
+                return self.finish();
+            }
+            self.pulse(wall_clock(), idle);
+        }
     }
 
     /// Ends every flow, hands on every record, and gives the last report.
@@ -121,7 +221,7 @@ impl LiveSegments for LiveLane {
         self.told.beat();
         if idle {
             // Flows wait for packet time, which stands still without packets.
-            self.lane.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64)));
+            self.lane.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64)));
         }
         if self.last_told.elapsed() >= TELL {
             self.last_told = Instant::now();
@@ -129,6 +229,12 @@ impl LiveSegments for LiveLane {
             self.told.tell(self.lane.report());
         }
     }
+}
+
+/// For its reading thread to use again.
+fn give_back(inbox: &Inbox, mut batch: Batch) {
+    batch.clear();
+    let _ = inbox.give_back.try_send(batch);
 }
 
 /// The wall clock, which is what live captures stamp frames with.
