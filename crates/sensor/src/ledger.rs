@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Each stage counts its own line. What one stage gives and what the next one takes are counted on both sides, and the
-//! [`Joint`]s say whether they agree. Names are stable: they are the labels of `--ledger json`.
+//! [`Joint`]s say whether they agree. Where a defect of the program cost a flow or a frame, every line has one more fate,
+//! `given_up`, for what is left of it. Names are stable: they are the labels of `--ledger json`.
 
 use std::fmt;
 
@@ -49,6 +50,10 @@ pub struct Ledger {
     pub unsendable: u64,
     /// Records that the sealing thread could not take, because it is never waited for in a live capture.
     pub unsealed: u64,
+    /// Flows given up because of a defect of the program. What became of their units is what is left of each line.
+    pub given_up: u64,
+    /// Frames given up because of a defect of the program.
+    pub frames_given_up: u64,
     /// What became of the records, where they are sent.
     pub delivery: Option<RecordsLine>,
 }
@@ -134,6 +139,7 @@ impl Ledger {
             add_http(&mut ledger.http, &lane.http);
             ledger.recorded += lane.recorded;
             ledger.unsendable += lane.unsendable;
+            ledger.given_up += lane.given_up;
         }
         ledger
     }
@@ -247,7 +253,19 @@ impl Ledger {
                 ],
             });
         }
+        if self.has_defects() {
+            for line in &mut lines {
+                let known: u64 = line.fates.iter().map(|fate| fate.count).sum();
+                line.fates.push(Fate::new("given_up", line.total.saturating_sub(known)));
+            }
+        }
         lines
+    }
+
+    /// Whether anything was given up because of a defect of the program.
+    #[must_use]
+    pub const fn has_defects(&self) -> bool {
+        self.given_up + self.frames_given_up > 0
     }
 
     /// Every number that two stages counted.
@@ -309,6 +327,8 @@ impl Ledger {
             ("out_of_order_segments", reassembly.out_of_order_segments),
             ("conflicting_overlap_bytes", reassembly.conflicting_overlaps),
             ("interim_responses", http.interim),
+            ("flows_given_up", self.given_up),
+            ("frames_given_up", self.frames_given_up),
         ]
     }
 
@@ -325,7 +345,8 @@ impl Ledger {
             }
         }
         for Joint { given, taken } in self.joints() {
-            if given.1 != taken.1 {
+            // What a flow was given and given up with, nobody has taken.
+            if given.1 != taken.1 && !(self.has_defects() && given.1 > taken.1) {
                 faults.push(format!("{} {} against {} {}", given.1, given.0, taken.1, taken.0));
             }
         }

@@ -239,7 +239,7 @@ fn snapshot(
 ) -> Snapshot {
     let mut captures = Captures { opened: sources.len() as u64, ..Captures::default() };
     let mut decap = decap::Stats::default();
-    let mut payload_bytes = 0;
+    let (mut payload_bytes, mut given_up) = (0, 0);
     for SourceStatus { report, .. } in &sources {
         captures.frames += report.frames;
         captures.received += report.source.received;
@@ -248,10 +248,13 @@ fn snapshot(
         captures.system_drops += report.source.kernel_drops;
         add_decap(&mut decap, &report.decap);
         payload_bytes += report.payload_bytes;
+        given_up += report.given_up;
     }
     let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
     ledger.refused = refused.unwrap_or_default();
     ledger.unsealed = records_refused;
+    // Of workers' threads they are counted as those of lanes.
+    ledger.frames_given_up = given_up;
     let mut tally = Tally::default();
     for lane in lanes {
         tally.merge(&lane.tally);
