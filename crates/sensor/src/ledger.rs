@@ -252,6 +252,16 @@ impl Ledger {
                     Fate::by_reason("dropped", ["sealing_full"].into_iter().chain(reasons), &dropped),
                 ],
             });
+        } else if self.unsealed > 0 {
+            // A live capture into a file or a pipe that stood still.
+            lines.push(Line {
+                name: "records",
+                total: self.recorded,
+                fates: vec![
+                    Fate::new("written", self.recorded.saturating_sub(self.unsealed)),
+                    Fate::by_reason("dropped", ["sealing_full"].into_iter(), &[self.unsealed]),
+                ],
+            });
         }
         if self.has_defects() {
             for line in &mut lines {
@@ -566,6 +576,32 @@ mod tests {
             assert!(error.contains(message), "{error} does not contain {message}");
             assert_eq!(ledger.to_json()["balanced"], json!(false));
         }
+    }
+
+    #[test]
+    fn records_that_a_file_could_not_take_are_shown() {
+        let mut ledger = balanced();
+        assert!(ledger.to_json().get("records").is_none());
+        ledger.unsealed = 2;
+        assert_eq!(ledger.check(), Ok(()));
+        let expected = json!({"total": 6, "written": 4, "dropped": {"sealing_full": 2}});
+        assert_eq!(ledger.to_json()["records"], expected);
+    }
+
+    #[test]
+    fn what_was_given_up_is_what_is_left_of_each_line() {
+        let mut ledger = balanced();
+        ledger.http.stream_bytes -= 10;
+        ledger.http.parsed_bytes -= 30;
+        ledger.recorded -= 1;
+        assert!(ledger.check().is_err());
+        ledger.given_up = 1;
+        assert_eq!(ledger.check(), Ok(()));
+        assert_eq!(ledger.to_json()["stream_bytes"]["given_up"], json!(20));
+        assert_eq!(ledger.to_json()["exchanges"]["given_up"], json!(1));
+        // More than there was is a fault all the same.
+        ledger.recorded += 2;
+        assert!(ledger.check().is_err());
     }
 
     #[test]
