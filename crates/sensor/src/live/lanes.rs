@@ -194,6 +194,9 @@ impl LiveLane {
 
     /// Ends every flow, hands on every record, and gives the last report.
     pub(super) fn finish(mut self) -> LaneReport {
+        // Nothing is captured any more: to wait costs no frame, and what was parsed is not to be lost. Whoever stops this
+        // has an eye on the time.
+        self.lane.records_mut().outlet_mut().wait_when_full();
         let lane = &mut self.lane;
         self.faults.guard(None, || lane.finish());
         let report = self.report();
