@@ -17,6 +17,7 @@ use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sour
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::guard::quiet_panics;
 use crate::live::{self, Run};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
@@ -70,6 +71,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     for note in loaded.notes.iter().chain(&loaded.unapplied()) {
         tracing::warn!("{note}");
     }
+    quiet_panics();
     let ledger = loaded.config.ledger.unwrap_or(LedgerFormat::Text);
     match operate(args, loaded, &level) {
         Ok(end) => conclude(&end, ledger),
