@@ -8,9 +8,14 @@
 use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
-use crate::handler::{Conn, HttpHandler, Records};
+use std::sync::Arc;
+
+use crate::filter::{Outcomes, RuleSwitch};
+use crate::gate::Gate;
+use crate::handler::{Conn, HttpHandler, ProxyCounts, Records};
 use crate::masker::MaskPolicy;
 use crate::memory::{self, Shares, TooLittle};
+use crate::normalize::Normalizer;
 use crate::outlet::Handoff;
 use crate::record::RecordOptions;
 use crate::tally::Tally;
@@ -28,6 +33,10 @@ pub struct Settings {
     pub record: RecordOptions,
     /// What is taken out of records before anything else sees them; `None` leaves all in.
     pub mask: Option<MaskPolicy>,
+    /// What clients, hosts, paths and networks are called.
+    pub normalize: Arc<Normalizer>,
+    /// Which transactions become records: one for all workers.
+    pub filters: Arc<RuleSwitch>,
 }
 
 impl Settings {
@@ -62,7 +71,7 @@ pub trait Segments {
 /// Everything behind decapsulation, for the flows of one worker.
 #[derive(Debug)]
 pub struct Lane<O: Handoff> {
-    reassembler: Reassembler<HttpHandler<O>>,
+    reassembler: Reassembler<HttpHandler<Records<O>>>,
 }
 
 /// What a lane counted.
@@ -76,6 +85,12 @@ pub struct LaneReport {
     pub recorded: u64,
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     pub unsendable: u64,
+    /// Flows whose streams were read.
+    pub flows_read: u64,
+    /// What filters left out.
+    pub filtered: Outcomes,
+    /// What was found of the PROXY protocol.
+    pub proxy: ProxyCounts,
     /// What the summary shows beside the ledger.
     pub tally: Tally,
 }
@@ -84,7 +99,9 @@ impl<O: Handoff> Lane<O> {
     /// A lane that has seen nothing and writes to `outlet`.
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
-        let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), settings.mask.as_ref(), outlet);
+        let gate = Gate::new(Arc::clone(&settings.normalize), Arc::clone(&settings.filters));
+        let records = Records::new(settings.record.clone(), settings.mask.as_ref(), gate, outlet);
+        let handler = HttpHandler::new(settings.http.clone(), records);
         let mut reassembler = Reassembler::new(settings.reassembly.clone(), handler);
         // From now on time passes by ticks alone, which are the same for any number of lanes.
         reassembler.tick(Timestamp::ZERO);
@@ -97,6 +114,11 @@ impl<O: Handoff> Lane<O> {
         self.records_mut().flush();
     }
 
+    /// Goes by other filters from now on, if there are others. Every tick does that.
+    pub fn refresh(&mut self) {
+        self.records_mut().gate_mut().refresh();
+    }
+
     /// The counts so far.
     #[must_use]
     pub fn report(&self) -> LaneReport {
@@ -104,9 +126,12 @@ impl<O: Handoff> Lane<O> {
         LaneReport {
             reassembly: self.reassembler.stats().clone(),
             http: handler.context().stats().clone(),
-            recorded: handler.records().written(),
-            unsendable: handler.records().unsendable(),
-            tally: handler.records().tally().clone(),
+            recorded: handler.finds().written(),
+            unsendable: handler.finds().unsendable(),
+            flows_read: handler.flows_read(),
+            filtered: handler.finds().gate().outcomes().clone(),
+            proxy: handler.proxy(),
+            tally: handler.finds().tally().clone(),
         }
     }
 
@@ -118,7 +143,7 @@ impl<O: Handoff> Lane<O> {
 
     /// The lines on their way out.
     pub fn records_mut(&mut self) -> &mut Records<O> {
-        self.reassembler.handler_mut().records_mut()
+        self.reassembler.handler_mut().finds_mut()
     }
 }
 
@@ -129,12 +154,13 @@ impl<O: Handoff> Segments for Lane<O> {
     }
 
     fn tick(&mut self, now: Timestamp) {
+        self.refresh();
         self.reassembler.tick(now);
     }
 
     #[inline]
     fn is_stopped(&self) -> bool {
-        self.reassembler.handler().records().is_stopped()
+        self.reassembler.handler().finds().is_stopped()
     }
 }
 
@@ -309,6 +335,8 @@ mod tests {
                 shape: crate::record::Shape::Native,
             },
             mask: None,
+            normalize: Arc::default(),
+            filters: Arc::default(),
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();

@@ -2,6 +2,8 @@
 
 mod cli_capture;
 
+use std::sync::Arc;
+
 use cli_capture::Capture;
 use decap::{Frame, LinkType, Timestamp};
 use sensor::outlet::Discard;
@@ -33,6 +35,8 @@ fn steady_state_allocates_nothing() {
             shape: Shape::Native,
         },
         mask: None,
+        normalize: Arc::default(),
+        filters: Arc::default(),
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
     let mut pipeline = Pipeline::inline(&settings, Discard::default());

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fixtures::Packet;
 use fixtures::capture::{Format, write};
@@ -68,7 +69,8 @@ pub fn settings() -> Settings {
         shape: Shape::Native,
     };
     let (decap, reassembly) = (decap::Config::default(), reassembly::Limits::default());
-    let settings = Settings { decap, reassembly, http, record, mask: None };
+    let settings =
+        Settings { decap, reassembly, http, record, mask: None, normalize: Arc::default(), filters: Arc::default() };
     settings.with_memory(1 << 30, 1).unwrap()
 }
 
