@@ -119,6 +119,7 @@ impl Segments for LiveLane {
 impl LiveSegments for LiveLane {
     fn pulse(&mut self, now: Timestamp, idle: bool) {
         self.told.beat();
+        self.lane.refresh();
         if idle {
             // Flows wait for packet time, which stands still without packets.
             self.lane.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64)));

@@ -119,7 +119,8 @@ impl Names {
         let Self { normalizer, path: normalized, template, .. } = self;
         let canonical = normalize_path(path, normalized);
         PathNames {
-            normalized: (canonical.as_ptr() != path.as_ptr()).then_some(canonical),
+            // Where it stands in the buffer it may still be the same: what seems to be an escape may be none.
+            normalized: (canonical.as_ptr() != path.as_ptr() && canonical != path).then_some(canonical),
             template: normalizer.has_template().then(|| endpoint_template(canonical, template)),
         }
     }
