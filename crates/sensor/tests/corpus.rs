@@ -89,13 +89,13 @@ fn target(raw: &str) -> String {
 
 fn truth_key(transaction: &Value) -> Key {
     let text = |name: &str| transaction[name].as_str().unwrap_or_default().to_owned();
-    (text("method"), host(&text("host").to_lowercase()), target(&text("target")), transaction["status"].as_i64())
+    (text("method"), host(&text("host")), target(&text("target")), transaction["status"].as_i64())
 }
 
 fn record_key(record: &Value) -> Option<Key> {
     let request = record.get("request").filter(|request| request.is_object())?;
     let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
-    Some((text("method"), host(&text("host").to_lowercase()), target(&text("target")), record["response"]["status"].as_i64()))
+    Some((text("method"), host(&text("host")), target(&text("target")), record["response"]["status"].as_i64()))
 }
 
 #[derive(Default, Clone)]
