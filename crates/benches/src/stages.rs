@@ -35,6 +35,8 @@ pub fn settings(body_limit: usize) -> Settings {
             shape: Shape::Native,
         },
         mask: None,
+        normalize: Arc::default(),
+        filters: Arc::default(),
     }
     .with_memory(1 << 30, 1)
     .expect("a gigabyte is enough")
@@ -319,7 +321,7 @@ impl Written {
         let server = Endpoint { ip: [10, 200, 0, 80].into(), port: 80 };
         let (key, direction) = FlowKey::new(client, server, Domain::default());
         let path = Some(Arc::new(TunnelPath::default()));
-        let meta = ConnectionMeta { key, initiator: Some(direction), path, id: 0x1234_5678_9abc_def0 };
+        let meta = ConnectionMeta { key, initiator: Some(direction), path, id: 0x1234_5678_9abc_def0, proxied: None };
         let body = br#"{"sku":"A-1000","qty":3,"note":"leave at the \"door\""}"#.iter().copied().cycle().take(body);
         let body: Vec<u8> = body.collect();
         let messages = (0..transactions).map(|n| {

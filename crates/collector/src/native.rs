@@ -52,7 +52,7 @@ struct Native {
     time: Time,
     #[serde(rename = "sensor")]
     _sensor: String,
-    client: Endpoint,
+    client: Client,
     server: Endpoint,
     #[serde(rename = "connection")]
     _connection: IgnoredAny,
@@ -75,6 +75,24 @@ struct Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::net::SocketAddr::new(self.ip.0, self.port).fmt(f)
+    }
+}
+
+/// Of a client that a proxy names, the port may be nobody's knowledge.
+#[derive(Deserialize)]
+#[serde(expecting = "a client object")]
+struct Client {
+    ip: Address,
+    #[serde(deserialize_with = "present")]
+    port: Option<u16>,
+}
+
+impl std::fmt::Display for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => std::net::SocketAddr::new(self.ip.0, port).fmt(f),
+            None => self.ip.0.fmt(f),
+        }
     }
 }
 

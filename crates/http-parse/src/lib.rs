@@ -32,7 +32,7 @@ pub mod testing;
 pub use connection::Connection;
 pub use context::Context;
 pub use decode::{DecodeOutcome, Decoder};
-pub use exchange::{Exchange, ExchangeSink};
+pub use exchange::{Exchange, ExchangeSink, Heads};
 pub use flags::{Flag, Flags};
 pub use message::{Body, Header, Message, MessageKind, Version};
 pub use protocol::{ClientHello, Protocol};

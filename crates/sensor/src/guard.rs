@@ -16,8 +16,8 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// A handler whose flows can be given up one by one.
 pub trait Forgetful: StreamHandler {
-    /// The flow's name.
-    fn name(conn: &Self::Conn) -> FlowKey;
+    /// The flow's name, where it is kept.
+    fn name(conn: &Self::Conn) -> Option<FlowKey>;
 
     /// Frees what the flow holds, and takes back what was left half done; in the middle of whatever went wrong.
     fn forget(&mut self, conn: Self::Conn);
@@ -126,7 +126,7 @@ impl<H: Forgetful> Guarded<H> {
     #[cold]
     fn give_up(&mut self, conn: Option<H::Conn>) {
         let Some(conn) = conn else { return };
-        self.faults.note(Some(H::name(&conn)));
+        self.faults.note(H::name(&conn));
         let handler = &mut self.handler;
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| handler.forget(conn))) {
             std::mem::forget(cause);
@@ -163,7 +163,7 @@ impl<H: Forgetful> StreamHandler for Guarded<H> {
     fn close(&mut self, conn: Self::Conn, ending: Ending) {
         let Some(conn) = conn else { return };
         let (handler, name) = (&mut self.handler, H::name(&conn));
-        self.faults.guard(Some(name), || handler.close(conn, ending));
+        self.faults.guard(name, || handler.close(conn, ending));
     }
 }
 
@@ -226,8 +226,8 @@ mod tests {
     }
 
     impl Forgetful for Touchy {
-        fn name(conn: &FlowKey) -> FlowKey {
-            *conn
+        fn name(conn: &FlowKey) -> Option<FlowKey> {
+            Some(*conn)
         }
 
         fn forget(&mut self, conn: FlowKey) {

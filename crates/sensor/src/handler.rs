@@ -1,37 +1,97 @@
-//! Between reassembly and HTTP: a flow's bytes to its connection, a connection's exchanges to records.
+//! Between reassembly and HTTP: a flow's bytes to its connection, a connection's exchanges to who takes them.
 
 use std::sync::Arc;
 
 use decap::{Direction, FlowKey, TunnelPath};
-use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Protocol, Side};
+use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Heads, Protocol};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
+use crate::filter::Slot;
+use crate::gate::{Gate, Memo};
 use crate::guard::Forgetful;
 use crate::masker::{MaskPolicy, RecordMasker};
+use crate::normalize::Normalizer;
 use crate::outlet::{CHUNK, Handoff, empty_buffer};
-use crate::record::{ConnectionMeta, RecordOptions, RecordWriter, Unsealed, Written};
+use crate::preface::{Kept, Opening, Taken};
+use crate::record::{Admission, ConnectionMeta, RecordOptions, RecordWriter, Unsealed, Written, side};
 use crate::tally::Tally;
+
+/// Takes what is found in the flows of one worker.
+pub trait Finds {
+    /// A flow is about to give its first bytes. `Some`: nothing of it is read.
+    fn open(&mut self, meta: &ConnectionMeta) -> Option<Slot>;
+
+    /// Bytes of a flow of which nothing is read, gaps included.
+    fn unread(&mut self, slot: Slot, len: u64);
+
+    /// Whether the body that begins is of use.
+    fn wants_body(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool;
+
+    /// An exchange is complete.
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>);
+
+    /// A connection is TLS, and said hello.
+    fn client_hello(&mut self, hello: &ClientHello);
+
+    /// How transactions are called.
+    fn normalizer(&self) -> &Normalizer;
+}
 
 /// What a flow's slot holds of us.
 #[derive(Debug)]
-pub struct Conn {
+#[expect(clippy::large_enum_variant, reason = "nearly all flows are read, and a slot is as large as it has to be")]
+pub enum Conn {
+    /// It is read.
+    Read(Reading),
+    /// It is left out by a filter, whole.
+    Out(Slot),
+}
+
+/// A flow that is read.
+#[derive(Debug)]
+pub struct Reading {
     http: Connection,
     meta: ConnectionMeta,
+    opening: Opening,
+    memo: Memo,
 }
 
-/// Reads the flows of one worker as HTTP and writes what it finds.
+/// What was found of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxyCounts {
+    /// Connections that begin with a header of it.
+    pub connections: u64,
+    /// Bytes of those headers, lost ones included.
+    pub bytes: u64,
+}
+
+/// Reads the flows of one worker as HTTP and hands on what it finds.
 #[derive(Debug)]
-pub struct HttpHandler<O> {
+pub struct HttpHandler<F> {
     context: Context,
-    records: Records<O>,
+    finds: F,
     paths: Paths,
+    flows_read: u64,
+    proxy: ProxyCounts,
 }
 
-impl<O: Handoff> HttpHandler<O> {
-    /// A handler that has seen nothing. `mask`: what is taken out of records; `None` leaves all in.
+impl<F: Finds> HttpHandler<F> {
+    /// A handler that has seen nothing.
     #[must_use]
-    pub fn new(http: http_parse::Settings, record: RecordOptions, mask: Option<&MaskPolicy>, outlet: O) -> Self {
-        Self { context: Context::new(http), records: Records::new(record, mask, outlet), paths: Paths::default() }
+    pub fn new(http: http_parse::Settings, finds: F) -> Self {
+        Self {
+            context: Context::new(http),
+            finds,
+            paths: Paths::default(),
+            flows_read: 0,
+            proxy: ProxyCounts::default(),
+        }
+    }
+
+    /// Flows that were opened and not left out by a filter.
+    #[must_use]
+    pub fn flows_read(&self) -> u64 {
+        self.flows_read
     }
 
     /// The HTTP side's counts and memory.
@@ -40,67 +100,182 @@ impl<O: Handoff> HttpHandler<O> {
         &self.context
     }
 
-    /// What was written.
+    /// What was found of the PROXY protocol.
     #[must_use]
-    pub fn records(&self) -> &Records<O> {
-        &self.records
+    pub fn proxy(&self) -> ProxyCounts {
+        self.proxy
     }
 
-    /// What was written, to flush or to take apart.
-    pub fn records_mut(&mut self) -> &mut Records<O> {
-        &mut self.records
+    /// Who takes what is found.
+    #[must_use]
+    pub fn finds(&self) -> &F {
+        &self.finds
     }
-}
 
-impl<O: Handoff> StreamHandler for HttpHandler<O> {
-    type Conn = Conn;
+    /// Who takes what is found, to change.
+    pub fn finds_mut(&mut self) -> &mut F {
+        &mut self.finds
+    }
 
-    fn open(&mut self, flow: &FlowInfo<'_>) -> Conn {
-        Conn {
-            http: Connection::new(flow.initiator.map(side)),
-            meta: ConnectionMeta::new(flow, self.paths.shared(flow.path)),
+    /// The first bytes of a client that may begin with a PROXY protocol header.
+    #[cold]
+    fn begin(&mut self, reading: &mut Reading, direction: Direction, at: Position, bytes: &[u8]) -> Want {
+        match reading.opening.data(at, bytes) {
+            Taken::Kept => Want::More,
+            Taken::Passed(kept) => {
+                self.pass(reading, direction, kept);
+                self.read(reading, direction, at, bytes)
+            }
+            Taken::Header { found, len, before } => {
+                if let Some(found) = found {
+                    self.proxy.connections += 1;
+                    reading.meta.note_proxied(direction, found.addresses);
+                }
+                self.proxy.bytes += (before + len) as u64;
+                match bytes.get(len..).filter(|rest| !rest.is_empty()) {
+                    Some(rest) => {
+                        self.read(reading, direction, Position { offset: at.offset + len as u64, ..at }, rest)
+                    }
+                    None => Want::More,
+                }
+            }
         }
     }
 
+    /// The next `len` bytes of a client that may begin with a header are not there: how many of them are none of that.
+    fn miss(&mut self, reading: &mut Reading, direction: Direction, len: u64) -> u64 {
+        let (of_header, kept) = reading.opening.missing(len);
+        self.proxy.bytes += of_header;
+        self.pass(reading, direction, kept);
+        len - of_header
+    }
+
+    fn pass(&mut self, reading: &mut Reading, direction: Direction, kept: Option<Box<Kept>>) {
+        for (at, bytes) in kept.iter().flat_map(|kept| kept.pieces()) {
+            // What is wanted is said again behind it.
+            let _ = self.read(reading, direction, at, bytes);
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, reading: &mut Reading, direction: Direction, at: Position, bytes: &[u8]) -> Want {
+        let Reading { http, meta, memo, .. } = reading;
+        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
+        want(http.data(side(direction), position(at), bytes, &mut self.context, &mut sink))
+    }
+}
+
+impl<F: Finds> StreamHandler for HttpHandler<F> {
+    type Conn = Conn;
+
+    fn open(&mut self, flow: &FlowInfo<'_>) -> Conn {
+        let meta = ConnectionMeta::new(flow, self.paths.shared(flow.path));
+        match self.finds.open(&meta) {
+            Some(slot) => Conn::Out(slot),
+            None => {
+                self.flows_read += 1;
+                let client = flow.initiator.filter(|_| self.finds.normalizer().reads_proxy_protocol());
+                Conn::Read(Reading {
+                    http: Connection::new(flow.initiator.map(side)),
+                    meta,
+                    opening: Opening::new(client),
+                    memo: Memo::default(),
+                })
+            }
+        }
+    }
+
+    #[inline]
     fn data(&mut self, conn: &mut Conn, direction: Direction, at: Position, bytes: &[u8]) -> Want {
         // There is no other way to a defect on purpose. No program that is built for use has this.
         #[cfg(test)]
         assert!(!bytes.ends_with(tests::DEFECT), "a defect");
-        let mut sink = ConnSink { meta: &conn.meta, records: &mut self.records };
-        want(conn.http.data(side(direction), position(at), bytes, &mut self.context, &mut sink))
+        match conn {
+            Conn::Read(reading) if reading.opening.is_over(direction) => self.read(reading, direction, at, bytes),
+            Conn::Read(reading) => self.begin(reading, direction, at, bytes),
+            Conn::Out(slot) => {
+                self.finds.unread(*slot, bytes.len() as u64);
+                Want::Nothing
+            }
+        }
     }
 
     fn gap(&mut self, conn: &mut Conn, direction: Direction, at: Position, len: u64) -> Want {
-        let mut sink = ConnSink { meta: &conn.meta, records: &mut self.records };
-        want(conn.http.gap(side(direction), position(at), len, &mut self.context, &mut sink))
+        let reading = match conn {
+            Conn::Read(reading) => reading,
+            Conn::Out(slot) => {
+                self.finds.unread(*slot, len);
+                return Want::Nothing;
+            }
+        };
+        let left = if reading.opening.is_over(direction) { len } else { self.miss(reading, direction, len) };
+        if left == 0 {
+            return Want::More;
+        }
+        let at = Position { offset: at.offset + (len - left), ..at };
+        let Reading { http, meta, memo, .. } = reading;
+        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
+        want(http.gap(side(direction), position(at), left, &mut self.context, &mut sink))
     }
 
     fn skipped(&mut self, conn: &mut Conn, direction: Direction, at: Position, len: u64) -> Want {
-        let mut sink = ConnSink { meta: &conn.meta, records: &mut self.records };
-        want(conn.http.skipped(side(direction), position(at), len, &mut self.context, &mut sink))
+        let reading = match conn {
+            Conn::Read(reading) => reading,
+            Conn::Out(slot) => {
+                self.finds.unread(*slot, len);
+                return Want::Nothing;
+            }
+        };
+        let left = if reading.opening.is_over(direction) { len } else { self.miss(reading, direction, len) };
+        if left == 0 {
+            return Want::More;
+        }
+        let at = Position { offset: at.offset + (len - left), ..at };
+        let Reading { http, meta, memo, .. } = reading;
+        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
+        want(http.skipped(side(direction), position(at), left, &mut self.context, &mut sink))
     }
 
     fn end(&mut self, conn: &mut Conn, direction: Direction, at: Position) -> Want {
-        let mut sink = ConnSink { meta: &conn.meta, records: &mut self.records };
-        want(conn.http.end(side(direction), position(at), &mut self.context, &mut sink))
+        let Conn::Read(reading) = conn else { return Want::Nothing };
+        if !reading.opening.is_over(direction) {
+            let kept = reading.opening.end();
+            self.pass(reading, direction, kept);
+        }
+        let Reading { http, meta, memo, .. } = reading;
+        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
+        want(http.end(side(direction), position(at), &mut self.context, &mut sink))
     }
 
     fn close(&mut self, conn: Conn, ending: Ending) {
-        let Conn { http, meta } = conn;
-        let mut sink = ConnSink { meta: &meta, records: &mut self.records };
-        http.close(ending.at.as_nanos(), ending.shunted.iter().sum(), &mut self.context, &mut sink);
+        let shunted = ending.shunted.iter().sum();
+        let mut reading = match conn {
+            Conn::Read(reading) => reading,
+            Conn::Out(slot) => return self.finds.unread(slot, shunted),
+        };
+        if let Some(kept) = reading.opening.end() {
+            let direction = reading.meta.initiator.unwrap_or(Direction::Forward);
+            self.pass(&mut reading, direction, Some(kept));
+        }
+        let Reading { http, meta, mut memo, .. } = reading;
+        let mut sink = ConnSink { meta: &meta, memo: &mut memo, finds: &mut self.finds };
+        http.close(ending.at.as_nanos(), shunted, &mut self.context, &mut sink);
     }
 }
 
-impl<O: Handoff> Forgetful for HttpHandler<O> {
-    fn name(conn: &Conn) -> FlowKey {
-        conn.meta.key
+impl<O: Handoff> Forgetful for HttpHandler<Records<O>> {
+    fn name(conn: &Self::Conn) -> Option<FlowKey> {
+        match conn {
+            Conn::Read(reading) => Some(reading.meta.key),
+            Conn::Out(_) => None,
+        }
     }
 
     fn forget(&mut self, conn: Conn) {
-        self.records.buffer.drop_unfinished();
+        self.finds.buffer.drop_unfinished();
+        let Conn::Read(reading) = conn else { return };
         // So that its memory is given back. What it still has to say is not to be trusted.
-        conn.http.close(0, 0, &mut self.context, &mut Unheard);
+        reading.http.close(0, 0, &mut self.context, &mut Unheard);
     }
 }
 
@@ -116,6 +291,7 @@ impl ExchangeSink for Unheard {
 /// The records of one worker: a reused buffer of finished ones, and what was counted on the way.
 #[derive(Debug)]
 pub struct Records<O> {
+    gate: Gate,
     writer: Writer,
     buffer: Unsealed,
     outlet: O,
@@ -126,9 +302,12 @@ pub struct Records<O> {
 }
 
 impl<O: Handoff> Records<O> {
-    fn new(options: RecordOptions, mask: Option<&MaskPolicy>, outlet: O) -> Self {
+    /// No records yet. `mask`: what is taken out of them; `None` leaves all in.
+    #[must_use]
+    pub fn new(options: RecordOptions, mask: Option<&MaskPolicy>, gate: Gate, outlet: O) -> Self {
         Self {
-            writer: Writer::new(options, mask),
+            writer: Writer::new(options, mask, gate.normalizer()),
+            gate,
             buffer: empty_buffer(),
             outlet,
             written: 0,
@@ -136,6 +315,17 @@ impl<O: Handoff> Records<O> {
             tally: Tally::default(),
             is_stopped: false,
         }
+    }
+
+    /// The filters in front of them.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The filters in front of them, to change.
+    pub fn gate_mut(&mut self) -> &mut Gate {
+        &mut self.gate
     }
 
     /// Records written so far, whether or not they have left the buffer.
@@ -173,9 +363,25 @@ impl<O: Handoff> Records<O> {
     pub fn outlet_mut(&mut self) -> &mut O {
         &mut self.outlet
     }
+}
 
-    fn exchange(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>) {
-        let written = self.writer.append(meta, exchange, &mut self.buffer);
+impl<O: Handoff> Finds for Records<O> {
+    fn open(&mut self, meta: &ConnectionMeta) -> Option<Slot> {
+        self.gate.flow(meta)
+    }
+
+    fn unread(&mut self, slot: Slot, len: u64) {
+        self.gate.count_flow_bytes(slot, len);
+    }
+
+    #[inline]
+    fn wants_body(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool {
+        self.gate.wants_body(meta, memo, heads)
+    }
+
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
+        let Some(admission) = self.gate.admit(meta, memo, exchange) else { return };
+        let written = self.writer.append(meta, exchange, admission, &mut self.buffer);
         self.written += u64::from(written.is_recorded);
         self.unsendable += u64::from(!written.is_recorded);
         self.tally.exchange(exchange, written.flags);
@@ -183,6 +389,14 @@ impl<O: Handoff> Records<O> {
         if self.buffer.size() >= CHUNK {
             self.flush();
         }
+    }
+
+    fn client_hello(&mut self, hello: &ClientHello) {
+        self.tally.client_hello(hello);
+    }
+
+    fn normalizer(&self) -> &Normalizer {
+        self.gate.normalizer()
     }
 }
 
@@ -195,36 +409,50 @@ enum Writer {
 }
 
 impl Writer {
-    fn new(options: RecordOptions, mask: Option<&MaskPolicy>) -> Self {
+    fn new(options: RecordOptions, mask: Option<&MaskPolicy>, normalizer: &Arc<Normalizer>) -> Self {
         match mask {
-            None => Self::Plain(Box::new(RecordWriter::new(options))),
-            Some(policy) => Self::Masking(Box::new(RecordWriter::with_masking(options, RecordMasker::new(policy)))),
+            None => Self::Plain(Box::new(RecordWriter::new(options).normalizing(Arc::clone(normalizer)))),
+            Some(policy) => {
+                let writer = RecordWriter::with_masking(options, RecordMasker::new(policy));
+                Self::Masking(Box::new(writer.normalizing(Arc::clone(normalizer))))
+            }
         }
     }
 
     #[inline]
-    fn append(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Unsealed) -> Written {
+    fn append(
+        &mut self,
+        meta: &ConnectionMeta,
+        exchange: &Exchange<'_>,
+        admission: Admission<'_>,
+        out: &mut Unsealed,
+    ) -> Written {
         match self {
-            Self::Plain(writer) => writer.append(meta, exchange, out),
-            Self::Masking(writer) => writer.append(meta, exchange, out),
+            Self::Plain(writer) => writer.append(meta, exchange, admission, out),
+            Self::Masking(writer) => writer.append(meta, exchange, admission, out),
         }
     }
 }
 
 /// The sink of one call: which connection's exchanges these are.
-struct ConnSink<'a, O> {
+struct ConnSink<'a, F> {
     meta: &'a ConnectionMeta,
-    records: &'a mut Records<O>,
+    memo: &'a mut Memo,
+    finds: &'a mut F,
 }
 
-impl<O: Handoff> ExchangeSink for ConnSink<'_, O> {
+impl<F: Finds> ExchangeSink for ConnSink<'_, F> {
     fn exchange(&mut self, exchange: &Exchange<'_>) {
-        self.records.exchange(self.meta, exchange);
+        self.finds.exchange(self.meta, self.memo, exchange);
+    }
+
+    fn wants_body(&mut self, heads: &Heads<'_>) -> bool {
+        self.finds.wants_body(self.meta, self.memo, heads)
     }
 
     fn recognized(&mut self, _: Protocol, hello: Option<&ClientHello>) {
         if let Some(hello) = hello {
-            self.records.tally.client_hello(hello);
+            self.finds.client_hello(hello);
         }
     }
 }
@@ -253,13 +481,6 @@ impl Paths {
             }
         }
         self.recent.first().cloned()
-    }
-}
-
-const fn side(direction: Direction) -> Side {
-    match direction {
-        Direction::Forward => Side::Left,
-        Direction::Reverse => Side::Right,
     }
 }
 

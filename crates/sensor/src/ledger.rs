@@ -7,9 +7,10 @@
 //! frames         = segments + joined + held + filtered + unsupported + skipped{reason}
 //! segments       = reassembled + dropped{reason}
 //! payload_bytes  = delivered + skipped + shunted + already_seen + out_of_window + held + dropped{reason}
-//! stream_bytes   = parsed + gaps + undecided + not_http{protocol}
+//! opened_flows   = read + filtered{rule}
+//! stream_bytes   = parsed + gaps + undecided + filtered{rule} + proxy_protocol + not_http{protocol}
 //! messages       = paired (twice the exchanges) + unanswered + orphans + pending + unparsable{reason}
-//! exchanges      = recorded + unsendable
+//! exchanges      = recorded + filtered{rule} + sampled_out{rule} + unsendable
 //! records        = accepted + rejected + waiting{where} + dropped{reason}      (where records are sent)
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! [`Joint`]s say whether they agree. Where a defect of the program cost a flow or a frame, every line has one more fate,
 //! `given_up`, for what is left of it. Names are stable: they are the labels of `--ledger json`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use decap::SkipReason;
@@ -27,6 +29,8 @@ use serde_json::{Map, Value, json};
 use uploader::{DropReason as RecordDropReason, RecordsLine};
 
 use crate::dispatch::Refused;
+use crate::filter::{NO_INCLUDE_RULE, Outcome, Outcomes};
+use crate::handler::ProxyCounts;
 use crate::pipeline::LaneReport;
 
 /// Counts of a whole run, over all workers.
@@ -48,6 +52,12 @@ pub struct Ledger {
     pub recorded: u64,
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     pub unsendable: u64,
+    /// Flows whose streams were read.
+    pub flows_read: u64,
+    /// What filters left out, by rule.
+    pub filtered: Outcomes,
+    /// What was found of the PROXY protocol.
+    pub proxy: ProxyCounts,
     /// Records that the sealing thread could not take, because it is never waited for in a live capture.
     pub unsealed: u64,
     /// Flows given up because of a defect of the program. What became of their units is what is left of each line.
@@ -98,7 +108,9 @@ pub struct Fate {
     /// How many.
     pub count: u64,
     /// The same by reason, where there are reasons; all of them, zero or not.
-    pub reasons: Vec<(&'static str, u64)>,
+    pub reasons: Vec<(Cow<'static, str>, u64)>,
+    /// Whether there are reasons, even where none has a name yet.
+    pub is_split: bool,
 }
 
 /// A number counted by two stages.
@@ -140,6 +152,10 @@ impl Ledger {
             ledger.recorded += lane.recorded;
             ledger.unsendable += lane.unsendable;
             ledger.given_up += lane.given_up;
+            ledger.flows_read += lane.flows_read;
+            ledger.filtered.add(&lane.filtered);
+            ledger.proxy.connections += lane.proxy.connections;
+            ledger.proxy.bytes += lane.proxy.bytes;
         }
         ledger
     }
@@ -148,6 +164,21 @@ impl Ledger {
     #[must_use]
     pub fn exchanges(&self) -> u64 {
         self.http.paired + self.http.unanswered + self.http.orphans
+    }
+
+    /// Bytes of streams, whoever they were for.
+    fn stream_bytes(&self) -> u64 {
+        self.http.stream_bytes + self.filtered.sum(|rule| rule.flow_bytes) + self.proxy.bytes
+    }
+
+    /// What rules left out, by what `count` counts.
+    fn filtered(&self, count: impl Fn(&Outcome) -> u64) -> Fate {
+        let counts = self.filtered.each().iter().filter(|rule| rule.filters).map(|rule| (&rule.name, count(rule)));
+        let mut reasons: Vec<_> = counts.map(|(name, count)| (Cow::Owned(name.to_string()), count)).collect();
+        if reasons.is_empty() {
+            reasons.push((Cow::Borrowed(NO_INCLUDE_RULE), 0));
+        }
+        Fate::split("filtered", reasons)
     }
 
     /// Every line, in the order of the stages.
@@ -193,12 +224,19 @@ impl Ledger {
                 ],
             },
             Line {
+                name: "opened_flows",
+                total: reassembly.opened,
+                fates: vec![Fate::new("read", self.flows_read), self.filtered(|rule| rule.flows)],
+            },
+            Line {
                 name: "stream_bytes",
-                total: http.stream_bytes,
+                total: self.stream_bytes(),
                 fates: vec![
                     Fate::new("parsed", http.parsed_bytes),
                     Fate::new("gaps", http.gap_bytes),
                     Fate::new("undecided", http.undecided_bytes),
+                    self.filtered(|rule| rule.flow_bytes),
+                    Fate::new("proxy_protocol", self.proxy.bytes),
                     Fate::by_reason("not_http", Protocol::ALL.iter().map(|kind| kind.name()), &http.not_http_bytes),
                 ],
             },
@@ -216,7 +254,20 @@ impl Ledger {
             Line {
                 name: "exchanges",
                 total: self.exchanges(),
-                fates: vec![Fate::new("recorded", self.recorded), Fate::new("unsendable", self.unsendable)],
+                fates: vec![
+                    Fate::new("recorded", self.recorded),
+                    self.filtered(|rule| rule.exchanges),
+                    Fate::split(
+                        "sampled_out",
+                        self.filtered
+                            .each()
+                            .iter()
+                            .filter(|rule| rule.samples)
+                            .map(|rule| (Cow::Owned(rule.name.to_string()), rule.sampled_out))
+                            .collect(),
+                    ),
+                    Fate::new("unsendable", self.unsendable),
+                ],
             },
         ];
         // Live only: files do not say how many frames there were.
@@ -281,7 +332,7 @@ impl Ledger {
     /// Every number that two stages counted.
     #[must_use]
     pub fn joints(&self) -> Vec<Joint> {
-        let Self { captures, decap, reassembly, http, .. } = self;
+        let Self { captures, decap, reassembly, .. } = self;
         let streamed =
             reassembly.delivered_bytes + reassembly.skipped_bytes + reassembly.gap_bytes + reassembly.shunted_bytes;
         let mut joints = vec![
@@ -298,7 +349,7 @@ impl Ledger {
             },
             Joint {
                 given: ("bytes delivered, skipped, shunted and in gaps", streamed),
-                taken: ("stream bytes", http.stream_bytes),
+                taken: ("stream bytes", self.stream_bytes()),
             },
             Joint {
                 given: ("flows opened", reassembly.opened),
@@ -328,6 +379,7 @@ impl Ledger {
             ("vlan_tagged_frames", decap.vlan_tagged),
             ("datagrams_joined", decap.datagrams),
             ("flows", reassembly.flows),
+            ("proxy_protocol_connections", self.proxy.connections),
             ("mid_stream_flows", reassembly.mid_stream_flows),
             ("evicted_flows", reassembly.evicted_flows),
             ("gaps", reassembly.gaps),
@@ -383,10 +435,10 @@ impl Ledger {
             let mut fates = Map::new();
             fates.insert("total".to_owned(), json!(line.total));
             for fate in line.fates {
-                let value = if fate.reasons.is_empty() {
-                    json!(fate.count)
+                let value = if fate.is_split {
+                    fate.reasons.iter().map(|(name, count)| (name.to_string(), json!(count))).collect()
                 } else {
-                    fate.reasons.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
+                    json!(fate.count)
                 };
                 fates.insert(fate.name.to_owned(), value);
             }
@@ -432,12 +484,15 @@ impl fmt::Display for Ledger {
 
 impl Fate {
     fn new(name: &'static str, count: u64) -> Self {
-        Self { name, count, reasons: Vec::new() }
+        Self { name, count, reasons: Vec::new(), is_split: false }
+    }
+
+    fn split(name: &'static str, reasons: Vec<(Cow<'static, str>, u64)>) -> Self {
+        Self { name, count: reasons.iter().map(|(_, count)| count).sum(), reasons, is_split: true }
     }
 
     fn by_reason(name: &'static str, names: impl Iterator<Item = &'static str>, counts: &[u64]) -> Self {
-        let reasons: Vec<_> = names.zip(counts.iter().copied()).collect();
-        Self { name, count: reasons.iter().map(|(_, count)| count).sum(), reasons }
+        Self::split(name, names.map(Cow::Borrowed).zip(counts.iter().copied()).collect())
     }
 }
 
@@ -512,7 +567,7 @@ mod tests {
     fn balanced() -> Ledger {
         let mut decap = decap::Stats { frames: 90, segments: 70, joined: 5, ..Default::default() };
         decap.skipped[SkipReason::Udp as usize] = 15;
-        let mut lane = LaneReport { recorded: 3, unsendable: 1, ..Default::default() };
+        let mut lane = LaneReport { recorded: 3, unsendable: 1, flows_read: 3, ..Default::default() };
         lane.reassembly = reassembly::Stats {
             segments: 35,
             payload_bytes: 1_000,

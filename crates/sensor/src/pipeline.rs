@@ -8,10 +8,15 @@
 use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
+use std::sync::Arc;
+
+use crate::filter::{Outcomes, RuleSwitch};
+use crate::gate::Gate;
 use crate::guard::Guarded;
-use crate::handler::{Conn, HttpHandler, Records};
+use crate::handler::{Conn, HttpHandler, ProxyCounts, Records};
 use crate::masker::MaskPolicy;
 use crate::memory::{self, Shares, TooLittle};
+use crate::normalize::Normalizer;
 use crate::outlet::Handoff;
 use crate::record::RecordOptions;
 use crate::tally::Tally;
@@ -29,6 +34,10 @@ pub struct Settings {
     pub record: RecordOptions,
     /// What is taken out of records before anything else sees them; `None` leaves all in.
     pub mask: Option<MaskPolicy>,
+    /// What clients, hosts, paths and networks are called.
+    pub normalize: Arc<Normalizer>,
+    /// Which transactions become records: one for all workers.
+    pub filters: Arc<RuleSwitch>,
 }
 
 impl Settings {
@@ -63,7 +72,7 @@ pub trait Segments {
 /// Everything behind decapsulation, for the flows of one worker.
 #[derive(Debug)]
 pub struct Lane<O: Handoff> {
-    reassembler: Reassembler<Guarded<HttpHandler<O>>>,
+    reassembler: Reassembler<Guarded<HttpHandler<Records<O>>>>,
 }
 
 /// What a lane counted.
@@ -79,6 +88,12 @@ pub struct LaneReport {
     pub unsendable: u64,
     /// Flows given up because of a defect of the program.
     pub given_up: u64,
+    /// Flows whose streams were read.
+    pub flows_read: u64,
+    /// What filters left out.
+    pub filtered: Outcomes,
+    /// What was found of the PROXY protocol.
+    pub proxy: ProxyCounts,
     /// What the summary shows beside the ledger.
     pub tally: Tally,
 }
@@ -87,7 +102,9 @@ impl<O: Handoff> Lane<O> {
     /// A lane that has seen nothing and writes to `outlet`.
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
-        let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), settings.mask.as_ref(), outlet);
+        let gate = Gate::new(Arc::clone(&settings.normalize), Arc::clone(&settings.filters));
+        let records = Records::new(settings.record.clone(), settings.mask.as_ref(), gate, outlet);
+        let handler = HttpHandler::new(settings.http.clone(), records);
         let mut reassembler = Reassembler::new(settings.reassembly.clone(), Guarded::new(handler));
         // From now on time passes by ticks alone, which are the same for any number of lanes.
         reassembler.tick(Timestamp::ZERO);
@@ -100,6 +117,11 @@ impl<O: Handoff> Lane<O> {
         self.records_mut().flush();
     }
 
+    /// Goes by other filters from now on, if there are others. Every tick does that.
+    pub fn refresh(&mut self) {
+        self.records_mut().gate_mut().refresh();
+    }
+
     /// The counts so far.
     #[must_use]
     pub fn report(&self) -> LaneReport {
@@ -109,9 +131,12 @@ impl<O: Handoff> Lane<O> {
             given_up: guarded.given_up(),
             reassembly: self.reassembler.stats().clone(),
             http: handler.context().stats().clone(),
-            recorded: handler.records().written(),
-            unsendable: handler.records().unsendable(),
-            tally: handler.records().tally().clone(),
+            recorded: handler.finds().written(),
+            unsendable: handler.finds().unsendable(),
+            flows_read: handler.flows_read(),
+            filtered: handler.finds().gate().outcomes().clone(),
+            proxy: handler.proxy(),
+            tally: handler.finds().tally().clone(),
         }
     }
 
@@ -123,7 +148,7 @@ impl<O: Handoff> Lane<O> {
 
     /// The lines on their way out.
     pub fn records_mut(&mut self) -> &mut Records<O> {
-        self.reassembler.handler_mut().inner_mut().records_mut()
+        self.reassembler.handler_mut().inner_mut().finds_mut()
     }
 }
 
@@ -134,12 +159,13 @@ impl<O: Handoff> Segments for Lane<O> {
     }
 
     fn tick(&mut self, now: Timestamp) {
+        self.refresh();
         self.reassembler.tick(now);
     }
 
     #[inline]
     fn is_stopped(&self) -> bool {
-        self.reassembler.handler().inner().records().is_stopped()
+        self.reassembler.handler().inner().finds().is_stopped()
     }
 }
 
@@ -314,6 +340,8 @@ mod tests {
                 shape: crate::record::Shape::Native,
             },
             mask: None,
+            normalize: Arc::default(),
+            filters: Arc::default(),
         };
         let small = settings.clone().with_memory(64 << 20, 2).unwrap();
         let large = settings.with_memory(1 << 30, 2).unwrap();

@@ -2,14 +2,49 @@
 
 mod cli_capture;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use cli_capture::Capture;
 use decap::{Frame, LinkType, Timestamp};
+use sensor::config::Loaded;
+use sensor::filter::RuleSwitch;
 use sensor::outlet::Discard;
 use sensor::pipeline::{Pipeline, Segments as _, Settings};
+use sensor::policy;
 use sensor::record::{RecordOptions, Shape};
 
 #[test]
 fn steady_state_allocates_nothing() {
+    allocates_nothing("", 4_000);
+}
+
+/// Rules on everything but what sampling needs, clients behind proxies: neither names nor filters allocate.
+#[test]
+fn nor_do_names_and_filters() {
+    let config = r#"
+        [normalize]
+        trusted_proxies = ["10.0.0.0/8"]
+        names = { vlan = { 7 = "seven" } }
+        [filters]
+        sets = ["static_assets", "health_checks", "mesh_probes", "shadow_traffic"]
+        [[filters.rule]]
+        name = "three"
+        kind = "exclude"
+        path = ["/things/3", "regex:^/never"]
+        [[filters.rule]]
+        name = "kept"
+        kind = "allow"
+        server = ["10.0.0.2"]
+        header = { host = "glob:*" }
+        status = ["2xx"]
+        path = ["glob:/things/?"]
+    "#;
+    allocates_nothing(config, 4_000);
+}
+
+fn allocates_nothing(config: &str, recorded: u64) {
+    let config = Loaded::parse(config, Path::new("test.toml")).unwrap().config;
     // Four connections that never end, each a thousand transactions long, interleaved: more frames than a tick's window.
     let mut connections = Vec::new();
     for n in 0..4 {
@@ -33,6 +68,8 @@ fn steady_state_allocates_nothing() {
             shape: Shape::Native,
         },
         mask: None,
+        normalize: Arc::new(policy::normalizer(&config.normalize)),
+        filters: Arc::new(RuleSwitch::new(policy::rules(&config).unwrap())),
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
     let mut pipeline = Pipeline::inline(&settings, Discard::default());
@@ -53,6 +90,9 @@ fn steady_state_allocates_nothing() {
     assert_eq!(measured.count_total, 0, "{measured:?}");
     let lane = pipeline.segments_mut();
     assert!(!lane.is_stopped());
-    assert_eq!(lane.report().recorded, 4_000);
+    let report = lane.report();
+    let filtered = report.filtered.sum(|rule| rule.exchanges);
+    assert_eq!(report.recorded + filtered, recorded);
+    assert!(config.filters.rule.is_empty() || (filtered > 0 && report.recorded > filtered), "{filtered}");
     assert!(lane.records_mut().outlet_mut().bytes > 0, "chunks left while it was measured");
 }

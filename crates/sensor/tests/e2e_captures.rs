@@ -31,7 +31,11 @@ fn logged(record: &Value) -> LoggedExchange {
     let framing = if is_chunked { format!("{:x}\r\n\r\n0\r\n\r\n", bytes(request)).len() as u64 } else { 0 };
     LoggedExchange {
         method: text(&request["method"]).unwrap(),
-        host: text(&request["host"]),
+        // Both as they stood in the field, whose host was in lower case.
+        host: text(&request["host"]).map(|host| match request["port"].as_u64() {
+            Some(port) => format!("{host}:{port}"),
+            None => host,
+        }),
         target: text(&request["target"]).unwrap(),
         status: u16::try_from(response["status"].as_u64().expect("an answer")).unwrap(),
         response_bytes: Some(bytes(response)),

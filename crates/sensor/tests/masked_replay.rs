@@ -42,6 +42,8 @@ fn replay(capture: &Capture, mask: &Mask, shape: Shape) -> Vec<u8> {
         http: http_parse::Settings { body_limit: 700, ..http_parse::Settings::default() },
         record: RecordOptions { sensor: "test".to_owned(), decode_limit: 2_000, content_limit: usize::MAX, shape },
         mask: MaskPolicy::from_config(mask).unwrap(),
+        normalize: std::sync::Arc::default(),
+        filters: std::sync::Arc::default(),
     };
     let mut pipeline = Pipeline::inline(&settings.with_memory(64 << 20, 1).unwrap(), Vec::new());
     for (n, data) in capture.packets.iter().enumerate() {

@@ -16,6 +16,7 @@ mod truth;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use decap::Frame;
@@ -169,6 +170,8 @@ fn lose(options: &Options, truth: &Truth, percent: f64, seed: u64) -> Result<Rep
             shape: Shape::Native,
         },
         mask: None,
+        normalize: Arc::default(),
+        filters: Arc::default(),
     }
     .with_memory(1 << 30, 1)?;
     let mut pipeline: Pipeline<Lane<Judge<'_>>> = Pipeline::inline(&settings, Judge::new(truth, &options.header));

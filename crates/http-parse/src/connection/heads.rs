@@ -4,7 +4,7 @@ use super::Connection;
 use super::chunked::Chunked;
 use super::side::State;
 use crate::context::Context;
-use crate::exchange::ExchangeSink;
+use crate::exchange::{ExchangeSink, Heads};
 use crate::flags::Flag;
 use crate::framing::{Asked, Framing, frame};
 use crate::head::{find_blank_line, find_head_end, parse_head, read_regular_head};
@@ -225,7 +225,7 @@ impl Connection {
         message.flags = message.flags.union(flags);
         // A client that waits for 100 (Continue) may not send its body at all.
         let doubtful = framing != Framing::Empty && message.header("expect").is_some();
-        self.begin_body(side, message, framing, doubtful, cx);
+        self.begin_body(side, message, framing, doubtful, cx, sink);
         if framing == Framing::Empty {
             self.complete(side, cx, sink);
         } else if !self.responses.is_empty() || self.stream(side.opposite()).in_body() {
@@ -290,7 +290,7 @@ impl Connection {
         if switches.is_some() {
             message.flags.insert(Flag::Upgraded);
         }
-        self.begin_body(side, message, framing, !certain && framing != Framing::Empty, cx);
+        self.begin_body(side, message, framing, !certain && framing != Framing::Empty, cx, sink);
         if framing == Framing::Empty {
             self.complete(side, cx, sink);
         }
@@ -307,8 +307,13 @@ impl Connection {
         framing: Framing,
         doubtful: bool,
         cx: &mut Context,
+        sink: &mut impl ExchangeSink,
     ) {
         let mut capturing = framing != Framing::Empty && wants_body(&message, cx);
+        if capturing && !sink.wants_body(&self.heads(side, &message)) {
+            message.flags.insert(Flag::BodyNotCaptured);
+            capturing = false;
+        }
         if capturing && cx.is_full() {
             message.flags.insert(Flag::BodyNotCaptured);
             capturing = false;
@@ -332,6 +337,18 @@ impl Connection {
             Framing::UntilClose => State::UntilClose,
         };
         stream.hold(message);
+    }
+
+    /// What is known of the exchange that the message in hand belongs to.
+    fn heads<'a>(&'a self, side: Side, message: &'a Message) -> Heads<'a> {
+        match message.kind {
+            MessageKind::Request => Heads { request: Some(message), response: None, client: side },
+            MessageKind::Response => {
+                let is_certain = message.match_state == MatchState::Matched;
+                let request = if is_certain { self.front_request() } else { None };
+                Heads { request, response: Some(message), client: side.opposite() }
+            }
+        }
     }
 
     /// A request was found for the response being read after its head: whether it has a body is known now.

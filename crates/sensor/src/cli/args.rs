@@ -35,6 +35,8 @@ pub enum Command {
     Collector(Box<collector::Arguments>),
     /// Check a configuration, show what is in force, print an example.
     Config(ConfigArgs),
+    /// Try filters on a capture: which rule decides on each transaction.
+    Filter(FilterArgs),
     /// Print the completion script of a shell.
     Completions {
         /// The shell.
@@ -129,6 +131,66 @@ pub struct CheckArgs {
     pub config: PathBuf,
 }
 
+/// What `filter` was given.
+#[derive(Clone, Debug, Args)]
+pub struct FilterArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: FilterCommand,
+}
+
+/// What to do with filters.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FilterCommand {
+    /// Say of each transaction in a capture whether the configuration's [filters] record it, and which rule decided.
+    ///
+    /// Nothing is recorded or sent. Every transaction is listed, also those of connections that a replay would leave out
+    /// whole; paths are shown as masking leaves them, without their query.
+    Test(FilterTestArgs),
+}
+
+/// What `filter test` was given.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = FILTER_TEST_EXAMPLES)]
+pub struct FilterTestArgs {
+    /// The configuration (TOML) whose [filters] and [normalize] are tried.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// How to list them.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+
+    /// Only transactions with this outcome.
+    #[arg(long, value_name = "OUTCOME")]
+    pub only: Option<OutcomeName>,
+
+    /// Capture files (pcap or pcapng, also as .gz or .zst), directories of them, or `-` for standard input.
+    #[arg(value_name = "CAPTURE", required = true, value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ListFormat {
+    /// In columns, for people.
+    Table,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// What becomes of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutcomeName {
+    /// It is recorded.
+    Recorded,
+    /// A rule filters it.
+    Filtered,
+    /// A rule lets it through, and its sampling leaves it out.
+    #[value(name = "sampled_out")]
+    SampledOut,
+}
+
 impl ReplayArgs {
     /// The upload of `files`, with everything else left to the configuration.
     #[must_use]
@@ -193,6 +255,20 @@ Exit status:
   1   a source, the status address or the output cannot be used, or the stop took too long
   2   the configuration is wrong
   70  the ledger does not add up, or a thread failed: a defect of the program";
+
+const FILTER_TEST_EXAMPLES: &str = "\
+Examples:
+  See which rule decides on each transaction:
+      sensor filter test --config sensor.toml capture.pcap
+  Only what would be left out, for a program:
+      sensor filter test --config sensor.toml --only filtered --format ndjson capture.pcap
+  Count by rule:
+      sensor filter test --config sensor.toml --format ndjson capture.pcap | jq -r .rule | sort | uniq -c
+
+Exit status:
+  0   everything was read
+  1   a capture is damaged or is none, or the output could not be written
+  2   wrong usage, configuration or file name";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

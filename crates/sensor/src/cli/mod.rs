@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod collector;
 mod demo;
+mod filter;
 mod interfaces;
 mod plan;
 mod run;
@@ -18,7 +19,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, ReplayArgs, RunArgs};
+pub use args::{
+    CheckArgs, Cli, Command, ConfigArgs, DemoArgs, FilterArgs, FilterCommand, FilterTestArgs, ListFormat, OutcomeName,
+    ReplayArgs, RunArgs,
+};
 use plan::SizeLimits;
 pub use plan::{Plan, UsageError};
 
@@ -61,6 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Check(args) => check::check(&args),
         Command::Collector(args) => collector::collector(*args),
         Command::Config(args) => configuration(&args),
+        Command::Filter(FilterArgs { command: FilterCommand::Test(args) }) => filter::test(&args),
         Command::Completions { shell } => print(&{
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);

@@ -14,13 +14,15 @@ use crate::cli::exit;
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::filter::RuleSwitch;
 use crate::masker::{MaskError, MaskPolicy};
 use crate::memory::{self, TooLittle};
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
+use crate::policy::{self, FilterError};
 use crate::record::{RecordOptions, Shape};
 use crate::replay::Replay;
-use crate::source::{self, Filter, FilterError, Input, OpenError, ReadOptions, Warning};
+use crate::source::{self, Filter, FilterError as FrameFilterError, Input, OpenError, ReadOptions, Warning};
 use crate::units::ByteSize;
 use crate::upload::{Delivery, UploadOutlet};
 
@@ -63,6 +65,9 @@ pub enum UsageError {
     /// What is to be masked.
     #[error(transparent)]
     Mask(#[from] MaskError),
+    /// What is to be recorded.
+    #[error(transparent)]
+    Rules(#[from] FilterError),
     /// A limit of bodies.
     #[error(
         "{what} {given} does not fit in memory {memory}, of which bodies get at most {most}: give more memory, or keep less of each body",
@@ -80,7 +85,7 @@ pub enum UsageError {
     },
     /// The filter.
     #[error("{0}\nhint: {hint}", hint = .0.hint())]
-    Filter(FilterError),
+    Filter(FrameFilterError),
     /// An input.
     #[error("{0}{hint}", hint = HintLine(.0.hint()))]
     Input(OpenError),
@@ -234,7 +239,15 @@ pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, Usa
         shape: Shape::Native,
     };
     let (decap, reassembly) = (decap_config(&file.decap), limits(&file.reassembly));
-    Ok(Settings { decap, reassembly, http, record, mask: MaskPolicy::from_config(&file.mask)? })
+    Ok(Settings {
+        decap,
+        reassembly,
+        http,
+        record,
+        mask: MaskPolicy::from_config(&file.mask)?,
+        normalize: Arc::new(policy::normalizer(&file.normalize)),
+        filters: Arc::new(RuleSwitch::new(policy::rules(file)?)),
+    })
 }
 
 /// The limits of a configuration that depend on one another, with what flags say otherwise.

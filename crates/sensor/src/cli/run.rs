@@ -17,10 +17,12 @@ use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sour
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::filter::RuleSwitch;
 use crate::guard::quiet_panics;
 use crate::live::{self, Run};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
+use crate::policy;
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
 
@@ -126,15 +128,24 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
     };
+    let filters = Arc::clone(&settings.filters);
     let run = Run { sources, settings, workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    Ok(appliance.run(|| reread(args, &loaded, level, certificates.as_deref()))?)
+    Ok(appliance.run(|| reread(args, &loaded, level, &filters, certificates.as_deref()))?)
 }
 
 /// SIGHUP: a file with any fault changes nothing.
-fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<&AtomicBool>) {
+fn reread(args: &RunArgs, started: &Loaded, level: &Level, filters: &RuleSwitch, certificates: Option<&AtomicBool>) {
     let next = match Loaded::read(Some(&args.config)) {
         Ok(next) => next,
+        Err(error) => {
+            tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
+            return;
+        }
+    };
+    // What networks are called takes effect at the next start, and rules go by their numbers.
+    let rules = match policy::rules(&next.config) {
+        Ok(rules) => rules,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
             return;
@@ -143,6 +154,7 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<
     for note in &next.notes {
         tracing::warn!("{note}");
     }
+    filters.replace(rules);
     if level.reload(filter(&next.config)).is_err() {
         tracing::warn!("the level of the log could not be changed");
     }
@@ -150,8 +162,9 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<
     if let Some(certificates) = certificates {
         certificates.store(true, Ordering::Relaxed);
     }
-    let waiting: Vec<String> =
-        started.changes(&next).into_iter().map(|change| change.key).filter(|key| key != "log.level").collect();
+    let is_taken = |key: &String| key == "log.level" || key.starts_with("filters");
+    let changed = started.changes(&next).into_iter().map(|change| change.key);
+    let waiting: Vec<String> = changed.filter(|key| !is_taken(key)).collect();
     if waiting.is_empty() {
         tracing::info!("the configuration was read again");
     } else {

@@ -232,6 +232,7 @@ impl Segments for LiveLane {
 impl LiveSegments for LiveLane {
     fn pulse(&mut self, now: Timestamp, idle: bool) {
         self.told.beat();
+        self.lane.refresh();
         if idle {
             // Flows wait for packet time, which stands still without packets.
             self.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64)));
@@ -286,6 +287,8 @@ mod tests {
             http: http_parse::Settings::default(),
             record: options,
             mask: None,
+            normalize: Arc::default(),
+            filters: Arc::default(),
         }
     }
 

@@ -183,7 +183,7 @@ impl Normalizer {
     ) -> Origin {
         let mut client = ClientAddress { ip: peer, source: WonBy::Connection };
         let is_trusted = self.trusts(peer);
-        if let Some(ip) = proxied.filter(|_| is_trusted) {
+        if let Some(ip) = proxied.filter(|_| is_trusted && self.believes_proxy_protocol) {
             client = ClientAddress { ip: ip.to_canonical(), source: WonBy::ProxyProtocol };
         }
         // Whoever sent these headers is no trusted proxy: nothing in them is believed.

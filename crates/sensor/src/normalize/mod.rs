@@ -34,6 +34,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The headers that may name the client, the most believed first; one that is not in the list is never believed.
     pub client_sources: Vec<ClientSource>,
+    /// Whether a PROXY protocol header at the start of a connection is read and taken out.
+    pub proxy_protocol: bool,
+    /// Whether what it says of the client is believed of a trusted proxy.
+    pub believes_proxy_protocol: bool,
     /// Whether records carry the endpoint template of their path.
     pub template: bool,
     /// What virtual networks are called, by VNI.
@@ -47,6 +51,8 @@ impl Default for Settings {
         Self {
             trusted_proxies: Vec::new(),
             client_sources: ClientSource::ALL.to_vec(),
+            proxy_protocol: true,
+            believes_proxy_protocol: true,
             template: true,
             vni_names: BTreeMap::new(),
             vlan_names: BTreeMap::new(),
@@ -60,6 +66,8 @@ pub struct Normalizer {
     trusted: Networks,
     /// The place of each source in the operator's order, by [`ClientSource::index`]; `None`: never believed.
     ranks: [Option<u8>; ClientSource::ALL.len()],
+    proxy_protocol: bool,
+    believes_proxy_protocol: bool,
     template: bool,
     vni_names: BTreeMap<u32, String>,
     vlan_names: BTreeMap<u16, String>,
@@ -69,14 +77,30 @@ impl Normalizer {
     /// A normalizer that does what `settings` say. A source that is listed twice counts at its first place.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { trusted_proxies, client_sources, template, vni_names, vlan_names } = settings;
+        let Settings {
+            trusted_proxies,
+            client_sources,
+            proxy_protocol,
+            believes_proxy_protocol,
+            template,
+            vni_names,
+            vlan_names,
+        } = settings;
         let mut ranks = [None; ClientSource::ALL.len()];
         for (rank, source) in (0_u8..).zip(client_sources) {
             if let Some(place) = ranks.get_mut(source.index()) {
                 place.get_or_insert(rank);
             }
         }
-        Self { trusted: Networks::new(&trusted_proxies), ranks, template, vni_names, vlan_names }
+        Self {
+            trusted: Networks::new(&trusted_proxies),
+            ranks,
+            proxy_protocol,
+            believes_proxy_protocol,
+            template,
+            vni_names,
+            vlan_names,
+        }
     }
 
     /// Whether the word of the proxy at this address is believed.
@@ -92,11 +116,31 @@ impl Normalizer {
         self.trusts(peer)
     }
 
+    /// Whether a PROXY protocol header at the start of a connection is read and taken out.
+    #[must_use]
+    pub fn reads_proxy_protocol(&self) -> bool {
+        self.proxy_protocol
+    }
+
+    /// Whether records carry endpoint templates.
+    #[must_use]
+    #[inline]
+    pub fn has_template(&self) -> bool {
+        self.template
+    }
+
     /// The endpoint template of a normalized path, where the settings ask for it. See [`endpoint_template`].
     #[must_use]
     #[inline]
     pub fn template<'a>(&self, path: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         self.template.then(|| endpoint_template(path, scratch))
+    }
+
+    /// Whether networks have names.
+    #[must_use]
+    #[inline]
+    pub fn has_names(&self) -> bool {
+        !(self.vni_names.is_empty() && self.vlan_names.is_empty())
     }
 
     /// What the operator calls a virtual network.

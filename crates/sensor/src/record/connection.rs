@@ -19,6 +19,9 @@ pub struct ConnectionMeta {
     pub path: Option<Arc<TunnelPath>>,
     /// The connection's id: the same for any number of workers and each replay of the capture.
     pub id: u64,
+    /// The client that a PROXY protocol header at the connection's start names, and which side sent it. Seldom there, and
+    /// so kept apart.
+    pub proxied: Option<Box<(Side, Endpoint)>>,
 }
 
 impl ConnectionMeta {
@@ -27,7 +30,7 @@ impl ConnectionMeta {
     #[must_use]
     pub fn new(info: &FlowInfo<'_>, path: Option<Arc<TunnelPath>>) -> Self {
         let id = id::connection_id(info.key, info.at.as_nanos());
-        Self { key: *info.key, initiator: info.initiator, path, id }
+        Self { key: *info.key, initiator: info.initiator, path, id, proxied: None }
     }
 
     /// The endpoint of a side: [`Side::Left`] is where [`Direction::Forward`] comes from.
@@ -37,5 +40,25 @@ impl ConnectionMeta {
             Side::Left => Direction::Forward,
             Side::Right => Direction::Reverse,
         })
+    }
+
+    /// Notes what a PROXY protocol header says, which came in this direction.
+    pub fn note_proxied(&mut self, direction: Direction, addresses: Option<(Endpoint, Endpoint)>) {
+        self.proxied = addresses.map(|(client, _)| Box::new((side(direction), client)));
+    }
+
+    /// Whom the PROXY protocol header of this side names.
+    #[must_use]
+    #[inline]
+    pub fn proxied(&self, side: Side) -> Option<Endpoint> {
+        self.proxied.as_deref().filter(|(sender, _)| *sender == side).map(|(_, client)| *client)
+    }
+}
+
+/// The side that sends in a direction.
+pub(crate) const fn side(direction: Direction) -> Side {
+    match direction {
+        Direction::Forward => Side::Left,
+        Direction::Reverse => Side::Right,
     }
 }

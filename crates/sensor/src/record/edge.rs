@@ -16,7 +16,8 @@ use super::options::{EdgeOptions, HeaderValues, Unanswered};
 use super::pieces::{append_flags, append_path, put_connection, put_ip, put_version};
 use super::room::Room;
 use super::target::Target;
-use super::writer::{Outcome, Tools};
+use super::writer::{Admission, Outcome, Tools};
+use crate::normalize::Scheme;
 
 /// What all edge records have in common.
 #[derive(Debug)]
@@ -25,8 +26,10 @@ pub(super) struct Edge {
     version: Vec<u8>,
     /// `"http-scheme"`'s value where the request does not tell it.
     scheme: Vec<u8>,
-    /// From `txn-meta-data` up to the value of `sdp_info`.
+    /// From `txn-meta-data` to the end of `source_info`.
     source: Vec<u8>,
+    /// `filter_info` where no rule has let a transaction through.
+    filter: Vec<u8>,
     /// The value of `sensor`.
     sensor: Vec<u8>,
     header_values: HeaderValues,
@@ -66,16 +69,15 @@ impl Edge {
         source.extend_from_slice(b",\"instance_id\":");
         source.extend_from_slice(&string(&options.instance_id));
         source.extend_from_slice(b"}");
+        let mut filter = Vec::new();
         if let Some(name) = &options.filter_name {
-            source.extend_from_slice(b",\"filter_info\":{\"filter_name\":");
-            source.extend_from_slice(&string(name));
-            source.extend_from_slice(b"}");
+            append_filter_info(name, &mut filter);
         }
-        source.extend_from_slice(b",\"sdp_info\":{\"skipped\":");
         Self {
             version: [b",\"version\":", &*string(&options.version), b",\"transaction-id\":\""].concat(),
             scheme: string(&options.scheme),
             source,
+            filter,
             sensor: string(sensor),
             header_values: options.header_values,
             body_limit: options.body_limit,
@@ -90,6 +92,7 @@ impl Edge {
         tools: &mut Tools<M>,
         meta: &ConnectionMeta,
         exchange: &Exchange<'_>,
+        admission: Admission<'_>,
         out: &mut Vec<u8>,
     ) -> Option<(usize, Flags)> {
         // Without a request there is neither a method nor a target, and the platform demands both.
@@ -97,6 +100,7 @@ impl Edge {
         if exchange.response.is_none() && self.unanswered == Unanswered::Left {
             return None;
         }
+        let from = tools.names.client(&mut tools.masking, meta, exchange);
         let mut room = Room::at_end_of(out);
         let room = &mut room;
         room.put(b"{\"timestamp\":");
@@ -105,8 +109,8 @@ impl Edge {
         let id = room.len();
         room.put(&[b'0'; DIGITS]);
         room.put(b"\",\"request\":{\"client-ip\":\"");
-        put_ip(meta.endpoint(exchange.client).ip, room);
-        let asked = self.put_request(tools, meta, exchange, request, room);
+        put_ip(from.ip, room);
+        let asked = self.put_request(tools, meta, exchange, request, from.scheme, room);
         let mut flags = exchange.flags.union(asked.flags);
         let mut answered = Told::default();
         match (exchange.response, self.unanswered) {
@@ -125,6 +129,11 @@ impl Edge {
             (None, _) => {}
         }
         room.put_slice(&self.source);
+        match admission.rule {
+            Some(rule) => room.with_vec(|out| append_filter_info(rule, out)),
+            None => room.put_slice(&self.filter),
+        }
+        room.put(b",\"sdp_info\":{\"skipped\":");
         room.with_vec(|out| append_findings(&tools.masking, out));
         room.put(b",\"data_extractions\":{\"sensor\":");
         room.put_slice(&self.sensor);
@@ -135,7 +144,15 @@ impl Edge {
         put_connection(meta, exchange.index, room);
         match &meta.path {
             None => room.put(b",\"tunnels\":[],\"vlans\":[]"),
-            Some(path) => room.with_vec(|out| append_path(path, out)),
+            Some(path) => room.with_vec(|out| append_path(path, tools.names.normalizer(), out)),
+        }
+        room.put(b",\"client_source\":\"");
+        room.put_slice(from.source.name().as_bytes());
+        room.put(b"\"");
+        room.put_slice(tools.names.noted());
+        if admission.weight != 1 {
+            room.put(b",\"weight\":");
+            put_number(admission.weight.into(), room);
         }
         room.put(b",\"flags\":");
         room.with_vec(|out| append_flags(flags, out));
@@ -157,6 +174,7 @@ impl Edge {
         meta: &ConnectionMeta,
         exchange: &Exchange<'_>,
         request: &Message,
+        scheme: Option<Scheme>,
         room: &mut Room<'_>,
     ) -> Told {
         let (head, method) = (request.head(), request.method());
@@ -170,14 +188,19 @@ impl Edge {
         };
         let parts = Target::new(method, target);
         room.put(b"\",\"http-scheme\":");
-        match parts.scheme {
+        match (scheme, parts.scheme) {
+            (Some(scheme), _) => {
+                room.put(b"\"");
+                room.put_slice(scheme.name().as_bytes());
+                room.put(b"\"");
+            }
             // Schemes are compared without case (RFC 9110, section 4.2.3); `Target` let only ASCII through.
-            Some(scheme) => room.with_vec(|out| {
+            (None, Some(scheme)) => room.with_vec(|out| {
                 out.push(b'"');
                 out.extend(scheme.iter().map(u8::to_ascii_lowercase));
                 out.push(b'"');
             }),
-            None => room.put_slice(&self.scheme),
+            (None, None) => room.put_slice(&self.scheme),
         }
         room.put(b",\"http-version\":");
         put_version(request.version(), room);
@@ -198,13 +221,15 @@ impl Edge {
             _ => _ = put_lossy(target, head, room),
         }
         room.put(b",\"host\":");
-        match (parts.host, request.header("host")) {
-            (Some(host), _) => _ = put_lossy(host, head, room),
-            (None, Some(host)) => {
-                _ = put_lossy(tools.masking.header(request.kind(), b"Host", host).or(host), head, room);
-            }
-            (None, None) => room.put(b"\"\""),
+        let field = match parts.host {
+            Some(_) => None,
+            None => request.header("host").map(|host| tools.masking.header(request.kind(), b"Host", host).or(host)),
+        };
+        match tools.names.host(parts.host, field) {
+            Some(authority) => _ = put_lossy(authority.host, head, room),
+            None => room.put(b"\"\""),
         }
+        tools.names.note_path(parts.path);
         let (client, server) = (meta.endpoint(exchange.client), meta.endpoint(exchange.client.opposite()));
         room.put(b",\"connection\":{\"connection-ip\":\"");
         put_ip(client.ip, room);
@@ -328,6 +353,13 @@ fn put_seconds(nanos: u64, room: &mut Room<'_>) {
     room.put(b".");
     put_three_digits((nanos / 1_000_000 % 1_000) as u32, room);
     room.put(b"\"");
+}
+
+/// Appends `filter_info` as a member, with a comma before it.
+fn append_filter_info(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"filter_info\":{\"filter_name\":");
+    append_str(name, out);
+    out.push(b'}');
 }
 
 /// The rest of `sdp_info`, from the value of `skipped` on.

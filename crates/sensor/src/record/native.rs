@@ -1,5 +1,6 @@
 //! The native shape: everything that is known, losslessly, one line of JSON.
 
+use decap::Endpoint;
 use http_parse::{Exchange, Flag, Flags, Header, Message};
 
 use super::body::put_body;
@@ -7,10 +8,15 @@ use super::connection::ConnectionMeta;
 use super::id::DIGITS;
 use super::json::{append_base64, append_str, put_field, put_lossy, put_number};
 use super::masking::{Masked, Masking};
-use super::pieces::{append_flags, append_masked, append_path, put_connection, put_endpoint, put_version, start_line};
+use super::names::{Client, PathNames};
+use super::pieces::{
+    append_filter, append_flags, append_masked, append_path, put_connection, put_endpoint, put_ip, put_version,
+    start_line,
+};
 use super::room::Room;
 use super::target::Target;
-use super::writer::{Outcome, Tools};
+use super::writer::{Admission, Outcome, Tools};
+use crate::normalize::{Authority, Scheme, WonBy};
 
 /// What all native records have in common.
 #[derive(Debug)]
@@ -34,9 +40,11 @@ impl Native {
         tools: &mut Tools<M>,
         meta: &ConnectionMeta,
         exchange: &Exchange<'_>,
+        admission: Admission<'_>,
         out: &mut Vec<u8>,
     ) -> (usize, Flags) {
         let first = exchange.request.or(exchange.response);
+        let client = tools.names.client(&mut tools.masking, meta, exchange);
         let mut room = Room::at_end_of(out);
         let room = &mut room;
         room.put(b"{\"id\":\"");
@@ -45,12 +53,12 @@ impl Native {
         room.put(b"\",\"time\":");
         tools.time.put(first.map(Message::start).unwrap_or_default().at, room);
         room.put_slice(&self.sensor);
-        put_endpoint(meta.endpoint(exchange.client), room);
+        put_client(&client, meta.endpoint(exchange.client), room);
         room.put(b",\"server\":");
         put_endpoint(meta.endpoint(exchange.client.opposite()), room);
         match &meta.path {
             None => room.put(b",\"tunnels\":[],\"vlans\":[]"),
-            Some(path) => room.with_vec(|out| append_path(path, out)),
+            Some(path) => room.with_vec(|out| append_path(path, tools.names.normalizer(), out)),
         }
         put_connection(meta, exchange.index, room);
         match Outcome::of(exchange) {
@@ -60,7 +68,7 @@ impl Native {
         }
         let mut flags = exchange.flags;
         match exchange.request {
-            Some(request) => flags = flags.union(put_request(tools, request, room)),
+            Some(request) => flags = flags.union(put_request(tools, request, client.scheme, room)),
             None => room.put(b"null"),
         }
         room.put(b",\"response\":");
@@ -75,6 +83,11 @@ impl Native {
             room.with_vec(|out| append_flags(flags, out));
             room.put(b"}\n");
         }
+        if admission != Admission::UNFILTERED {
+            room.take_back_to(room.len() - 2);
+            room.with_vec(|out| append_filter(admission, out));
+            room.put(b"}\n");
+        }
         if M::IS_ON && tools.masking.findings().found > 0 {
             room.take_back_to(room.len() - 2);
             room.with_vec(|out| append_masked(&tools.masking, out));
@@ -84,8 +97,33 @@ impl Native {
     }
 }
 
+/// The client, who says so, and the connection's end where that is another.
 #[inline(always)]
-fn put_request<M: Masking>(tools: &mut Tools<M>, request: &Message, room: &mut Room<'_>) -> Flags {
+fn put_client(client: &Client, peer: Endpoint, room: &mut Room<'_>) {
+    room.put(b"{\"ip\":\"");
+    put_ip(client.ip, room);
+    room.put(b"\",\"port\":");
+    match client.port {
+        Some(port) => put_number(port.into(), room),
+        None => room.put(b"null"),
+    }
+    if client.source == WonBy::Connection {
+        room.put(b",\"source\":\"connection\"}");
+        return;
+    }
+    room.put(b",\"source\":\"");
+    room.put_slice(client.source.name().as_bytes());
+    room.put(b"\"},\"peer\":");
+    put_endpoint(peer, room);
+}
+
+#[inline(always)]
+fn put_request<M: Masking>(
+    tools: &mut Tools<M>,
+    request: &Message,
+    scheme: Option<Scheme>,
+    room: &mut Room<'_>,
+) -> Flags {
     put_times(tools, request, room);
     let (head, method) = (request.head(), request.method());
     room.put(b",\"method\":");
@@ -99,26 +137,51 @@ fn put_request<M: Masking>(tools: &mut Tools<M>, request: &Message, room: &mut R
         }
     };
     let parts = Target::new(method, target);
-    match parts.scheme {
+    match (scheme, parts.scheme) {
+        (Some(scheme), _) => {
+            room.put(b",\"scheme\":\"");
+            room.put_slice(scheme.name().as_bytes());
+            room.put(b"\",\"host\":");
+        }
         // Schemes are compared without case (RFC 9110, section 4.2.3); `Target` let only ASCII through.
-        Some(scheme) => room.with_vec(|out| {
+        (None, Some(scheme)) => room.with_vec(|out| {
             out.extend_from_slice(b",\"scheme\":\"");
             out.extend(scheme.iter().map(u8::to_ascii_lowercase));
             out.extend_from_slice(b"\",\"host\":");
         }),
-        None => room.put(b",\"scheme\":\"http\",\"host\":"),
+        (None, None) => room.put(b",\"scheme\":\"http\",\"host\":"),
     }
-    match (parts.host, request.header("host")) {
-        (Some(host), _) => _ = put_lossy(host, head, room),
-        (None, Some(host)) => {
-            _ = put_lossy(tools.masking.header(request.kind(), b"Host", host).or(host), head, room);
+    let field = match parts.host {
+        Some(_) => None,
+        None => request.header("host").map(|host| tools.masking.header(request.kind(), b"Host", host).or(host)),
+    };
+    match tools.names.host(parts.host, field) {
+        Some(Authority { host, port, .. }) => {
+            put_lossy(host, head, room);
+            if let Some(port) = port {
+                room.put(b",\"port\":");
+                put_number(port.into(), room);
+            }
         }
-        (None, None) => room.put(b"null"),
+        None => room.put(b"null"),
     }
     room.put(b",\"target\":");
     is_utf8 &= put_lossy(target, head, room);
     room.put(b",\"path\":");
     put_optional(parts.path, head, room);
+    if let Some(path) = parts.path {
+        let PathNames { normalized, template } = tools.names.path(path);
+        if let Some(normalized) = normalized {
+            room.put(b",\"normalized_path\":");
+            put_lossy(normalized, head, room);
+        }
+        if let Some(template) = template {
+            room.put(b",\"template\":");
+            put_lossy(template, head, room);
+        }
+    } else if tools.names.has_template() {
+        room.put(b",\"template\":null");
+    }
     room.put(b",\"query\":");
     put_optional(parts.query, head, room);
     put_rest(tools, request, is_utf8, room)

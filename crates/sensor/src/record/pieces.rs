@@ -10,6 +10,8 @@ use super::connection::ConnectionMeta;
 use super::json::{append_str, put_hex, put_ipv4, put_number};
 use super::masking::Masking;
 use super::room::Room;
+use super::writer::Admission;
+use crate::normalize::Normalizer;
 
 /// The start line as sent, without its line end and without what empty lines and white space stand before it.
 pub(super) fn start_line(head: &[u8]) -> &[u8] {
@@ -53,8 +55,8 @@ pub(super) fn put_ip(ip: IpAddr, room: &mut Room<'_>) {
     }
 }
 
-/// Appends tunnels and VLANs as two members, each with a comma before it.
-pub(super) fn append_path(path: &TunnelPath, out: &mut Vec<u8>) {
+/// Appends tunnels and VLANs as members, each with a comma before it, and what the operator calls them.
+pub(super) fn append_path(path: &TunnelPath, normalizer: &Normalizer, out: &mut Vec<u8>) {
     let mut room = Room::at_end_of(out);
     let room = &mut room;
     room.put(b",\"tunnels\":[");
@@ -62,7 +64,7 @@ pub(super) fn append_path(path: &TunnelPath, out: &mut Vec<u8>) {
         if index > 0 {
             room.put(b",");
         }
-        put_hop(hop, room);
+        put_hop(hop, normalizer, room);
     }
     room.put(b"],\"vlans\":[");
     for (index, vlan) in path.vlans.iter().enumerate() {
@@ -72,10 +74,26 @@ pub(super) fn append_path(path: &TunnelPath, out: &mut Vec<u8>) {
         put_number((*vlan).into(), room);
     }
     room.put(b"]");
+    if !normalizer.has_names() {
+        return;
+    }
+    let mut separator = b",\"vlan_names\":{\"".as_slice();
+    for vlan in &path.vlans {
+        if let Some(name) = normalizer.vlan_name(*vlan) {
+            room.put_slice(separator);
+            put_number((*vlan).into(), room);
+            room.put(b"\":");
+            room.with_vec(|out| append_str(name, out));
+            separator = b",\"";
+        }
+    }
+    if separator.len() == 2 {
+        room.put(b"}");
+    }
 }
 
 #[inline(always)]
-fn put_hop(hop: &TunnelHop, room: &mut Room<'_>) {
+fn put_hop(hop: &TunnelHop, normalizer: &Normalizer, room: &mut Room<'_>) {
     room.put(b"{\"kind\":\"");
     room.put_slice(hop.kind.name().as_bytes());
     room.put(b"\",\"source\":");
@@ -103,6 +121,12 @@ fn put_hop(hop: &TunnelHop, room: &mut Room<'_>) {
     };
     if let Some(number) = number {
         put_number(number.into(), room);
+    }
+    if let (true, TunnelId::Vni(id) | TunnelId::Key(id)) = (normalizer.has_names(), hop.id)
+        && let Some(name) = normalizer.vni_name(id)
+    {
+        room.put(b",\"name\":");
+        room.with_vec(|out| append_str(name, out));
     }
     room.put(b"}");
 }
@@ -145,6 +169,18 @@ pub(super) fn append_flags(flags: Flags, out: &mut Vec<u8>) {
         append_str(flag.name(), out);
     }
     out.push(b']');
+}
+
+/// Appends which rule let the exchange through, and for how many the record stands, as a member with a comma before it.
+pub(super) fn append_filter(admission: Admission<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"filter\":{\"rule\":");
+    match admission.rule {
+        Some(rule) => append_str(rule, out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"weight\":");
+    put_number(admission.weight.into(), &mut Room::at_end_of(out));
+    out.push(b'}');
 }
 
 /// Appends what masking found as a member, with a comma before it: names and places, never a value.

@@ -2,21 +2,21 @@
 
 /// The parts of a request target, as they were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The scheme of an absolute form.
-    pub(super) scheme: Option<&'a [u8]>,
+    pub(crate) scheme: Option<&'a [u8]>,
     /// The authority of an absolute form, without user information; `None` when it is empty.
-    pub(super) host: Option<&'a [u8]>,
+    pub(crate) host: Option<&'a [u8]>,
     /// The path; `None`: the authority form of CONNECT has none.
-    pub(super) path: Option<&'a [u8]>,
+    pub(crate) path: Option<&'a [u8]>,
     /// What follows the first `?`.
-    pub(super) query: Option<&'a [u8]>,
+    pub(crate) query: Option<&'a [u8]>,
 }
 
 impl<'a> Target<'a> {
     /// Takes a target apart. Nothing is decoded and nothing refused: what is no absolute form is path and query.
     #[inline]
-    pub(super) fn new(method: &[u8], target: &'a [u8]) -> Self {
+    pub(crate) fn new(method: &[u8], target: &'a [u8]) -> Self {
         if target.first() != Some(&b'/') {
             if let Some((scheme, rest)) = split_scheme(target) {
                 return Self::absolute(scheme, rest);

@@ -1,5 +1,7 @@
 //! The writer of records.
 
+use std::sync::Arc;
+
 use http_parse::{Exchange, Flags};
 
 use super::body::Bodies;
@@ -7,10 +9,12 @@ use super::connection::ConnectionMeta;
 use super::edge::Edge;
 use super::id::{TransactionId, append_input};
 use super::masking::{FindingForm, Masking, Unmasked};
+use super::names::Names;
 use super::native::Native;
 use super::options::{RecordOptions, Shape};
 use super::seal::Unsealed;
 use super::time::TimeWriter;
+use crate::normalize::Normalizer;
 
 /// Whether request and response found each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +52,20 @@ impl Outcome {
     }
 }
 
+/// How an exchange came to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission<'a> {
+    /// The rule that let it through; `None`: no rule said otherwise.
+    pub rule: Option<&'a str>,
+    /// For how many transactions the record stands.
+    pub weight: u32,
+}
+
+impl Admission<'_> {
+    /// By no rule, for itself.
+    pub const UNFILTERED: Self = Self { rule: None, weight: 1 };
+}
+
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -83,6 +101,7 @@ pub(super) struct Tools<M> {
     pub(super) time: TimeWriter,
     pub(super) bodies: Bodies,
     pub(super) masking: M,
+    pub(super) names: Names,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -104,15 +123,28 @@ impl<M: Masking> RecordWriter<M> {
             Shape::Edge(edge) => Form::Edge(Edge::new(&sensor, &edge)),
         };
         let bodies = Bodies::new(decode_limit, content_limit);
-        let tools = Tools { time: TimeWriter::new(), bodies, masking, scratch: Vec::new() };
+        let tools = Tools { time: TimeWriter::new(), bodies, masking, names: Names::default(), scratch: Vec::new() };
         Self { form, tools, id_input: Vec::new() }
+    }
+
+    /// The same writer with clients, hosts, paths and networks called as `normalizer` says; without one, as the defaults do.
+    #[must_use]
+    pub fn normalizing(mut self, normalizer: Arc<Normalizer>) -> Self {
+        self.tools.names = Names::new(normalizer);
+        self
     }
 
     /// Appends the record of an exchange, its id still open.
     #[inline]
-    pub fn append(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, out: &mut Unsealed) -> Written {
+    pub fn append(
+        &mut self,
+        meta: &ConnectionMeta,
+        exchange: &Exchange<'_>,
+        admission: Admission<'_>,
+        out: &mut Unsealed,
+    ) -> Written {
         let (bytes, inputs) = out.ends();
-        let (id, written) = self.compose(meta, exchange, bytes);
+        let (id, written) = self.compose(meta, exchange, admission, bytes);
         if let Some(id) = id {
             append_input(meta, exchange, inputs);
             out.note(id);
@@ -120,7 +152,7 @@ impl<M: Masking> RecordWriter<M> {
         written
     }
 
-    /// Appends the record of an exchange and a line feed to `out`, and computes its id at once.
+    /// Appends the record of an exchange that no rule speaks of and a line feed to `out`, and computes its id at once.
     pub fn write(
         &mut self,
         meta: &ConnectionMeta,
@@ -130,7 +162,7 @@ impl<M: Masking> RecordWriter<M> {
         self.id_input.clear();
         append_input(meta, exchange, &mut self.id_input);
         let id = TransactionId::hash(&self.id_input);
-        let (place, written) = self.compose(meta, exchange, out);
+        let (place, written) = self.compose(meta, exchange, Admission::UNFILTERED, out);
         if let Some(digits) = place.and_then(|place| out.get_mut(place..)).and_then(<[u8]>::first_chunk_mut) {
             *digits = id.digits();
         }
@@ -143,6 +175,7 @@ impl<M: Masking> RecordWriter<M> {
         &mut self,
         meta: &ConnectionMeta,
         exchange: &Exchange<'_>,
+        admission: Admission<'_>,
         out: &mut Vec<u8>,
     ) -> (Option<usize>, Written) {
         self.tools.bodies.begin_record();
@@ -152,8 +185,8 @@ impl<M: Masking> RecordWriter<M> {
         });
         let outcome = Outcome::of(exchange);
         let composed = match &self.form {
-            Form::Native(native) => Some(native.compose(&mut self.tools, meta, exchange, out)),
-            Form::Edge(edge) => edge.compose(&mut self.tools, meta, exchange, out),
+            Form::Native(native) => Some(native.compose(&mut self.tools, meta, exchange, admission, out)),
+            Form::Edge(edge) => edge.compose(&mut self.tools, meta, exchange, admission, out),
         };
         match composed {
             Some((id, flags)) => (Some(id), Written { outcome, flags, is_recorded: true }),

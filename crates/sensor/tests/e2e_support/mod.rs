@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fixtures::Packet;
 use fixtures::capture::{Format, write};
@@ -68,7 +69,8 @@ pub fn settings() -> Settings {
         shape: Shape::Native,
     };
     let (decap, reassembly) = (decap::Config::default(), reassembly::Limits::default());
-    let settings = Settings { decap, reassembly, http, record, mask: None };
+    let settings =
+        Settings { decap, reassembly, http, record, mask: None, normalize: Arc::default(), filters: Arc::default() };
     settings.with_memory(1 << 30, 1).unwrap()
 }
 
@@ -137,7 +139,7 @@ pub fn ledger_of(stderr: &str) -> Value {
 /// Adds up every line of a ledger and what two lines share, on the numbers as printed.
 pub fn add_up(ledger: &Value) {
     let number = |path: &str| ledger.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path}"));
-    for name in ["frames", "payload_bytes", "stream_bytes", "messages", "exchanges"] {
+    for name in ["frames", "payload_bytes", "opened_flows", "stream_bytes", "messages", "exchanges"] {
         let line = ledger[name].as_object().unwrap();
         let fates = line.iter().filter(|(fate, _)| *fate != "total").map(|(_, fate)| match fate {
             Value::Object(reasons) => reasons.values().map(|count| count.as_u64().unwrap()).sum(),

@@ -87,6 +87,7 @@ fn every_field_of_the_schema_is_explained() {
     let schema: Value = serde_json::from_str(include_str!("../../../../docs/record.schema.json")).expect("JSON");
     for (heading, place) in [
         ("## Record", "/properties"),
+        ("### Client", "/properties/client/properties"),
         ("### Endpoint", "/$defs/endpoint/properties"),
         ("### Tunnel", "/$defs/tunnel/properties"),
         ("### Connection", "/properties/connection/properties"),

@@ -7,7 +7,7 @@ use http_parse::testing::Parts;
 use http_parse::{Flag, Version};
 use proptest::prelude::*;
 use sensor::record::{
-    EdgeOptions, HeaderValues, Outcome, RecordOptions, RecordWriter, Shape, Unanswered, Unsealed, Written,
+    Admission, EdgeOptions, HeaderValues, Outcome, RecordOptions, RecordWriter, Shape, Unanswered, Unsealed, Written,
     without_bodies,
 };
 use serde_json::{Value, json};
@@ -177,7 +177,8 @@ fn an_orphan_leaves_no_trace_but_the_word() {
     let mut records = Unsealed::default();
     let mut writer = RecordWriter::new(Sample::pair().options(Shape::Edge(options())));
     for sample in [Sample::pair(), Sample::orphan(), Sample::unanswered(), Sample::orphan()] {
-        let written = sample.exchange(|meta, exchange| writer.append(meta, exchange, &mut records));
+        let written =
+            sample.exchange(|meta, exchange| writer.append(meta, exchange, Admission::UNFILTERED, &mut records));
         assert_eq!(written.is_recorded, sample.request.is_some());
     }
     let sealed = records.seal();
@@ -262,6 +263,13 @@ fn expected(sample: &Sample) -> Value {
             },
         },
     });
+    let told = &mut record["txn-meta-data"]["data_extractions"];
+    told["client_source"] = "connection".into();
+    for name in ["normalized_path", "template"] {
+        if let Some(text) = native[name].as_str() {
+            told[name] = text.into();
+        }
+    }
     if let Some(parts) = &sample.response {
         let mut answer = json!({"status-code": parts.status.to_string()});
         add_message(&mut answer, parts);

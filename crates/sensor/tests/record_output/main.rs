@@ -6,6 +6,7 @@ mod documents;
 mod edge;
 mod ids;
 mod masking;
+mod names;
 mod reading;
 mod schema;
 mod snapshots;

@@ -11,6 +11,7 @@ use http_parse::{Flag, Flags, MessageKind, Position, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use sensor::normalize;
 use serde_json::{Value, json};
 
 use super::support::{Sample, flags, shapes};
@@ -75,7 +76,7 @@ fn expected(sample: &Sample) -> Value {
         "id": null,
         "time": time(first.start.at),
         "sensor": sample.sensor,
-        "client": {"ip": sample.client.ip.to_string(), "port": sample.client.port},
+        "client": {"ip": sample.client.ip.to_string(), "port": sample.client.port, "source": "connection"},
         "server": {"ip": sample.server.ip.to_string(), "port": sample.server.port},
         "tunnels": sample.path.hops.iter().map(tunnel).collect::<Vec<_>>(),
         "vlans": sample.path.vlans.to_vec(),
@@ -126,17 +127,34 @@ pub(crate) fn request(parts: &Parts) -> Value {
         _ => {}
     }
     let host_field = parts.headers.iter().find(|(name, _)| latin1(name).eq_ignore_ascii_case("host"));
-    let host = authority.or_else(|| host_field.map(|(_, value)| latin1(value)));
-    let path = local.as_deref().map(|local| lossy(local.split('?').next().unwrap_or_default()));
+    // How names are made of what was sent is tested beside where that is done.
+    let (host_bytes, field) = (authority.as_deref().map(from_latin1), host_field.map(|(_, value)| value.as_slice()));
+    let mut scratch = Vec::new();
+    let host = normalize::host(host_bytes.as_deref(), None, field.filter(|_| authority.is_none()), &mut scratch);
+    let path_bytes = local.as_deref().map(|local| from_latin1(local.split('?').next().unwrap_or_default()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let path = path_bytes.as_deref().map(text);
     let query = local.as_deref().and_then(|local| local.split_once('?')).map(|(_, query)| lossy(query));
     let mut value = json!({
         "method": String::from_utf8_lossy(&parts.method_or_reason),
         "scheme": scheme,
-        "host": host.as_deref().map(lossy),
+        "host": host.map(|host| text(host.host)),
         "target": String::from_utf8_lossy(&parts.target),
         "path": path,
+        "template": null,
         "query": query,
     });
+    if let Some(port) = host.and_then(|host| host.port) {
+        value["port"] = port.into();
+    }
+    if let Some(path) = &path_bytes {
+        let (mut scratch, mut template) = (Vec::new(), Vec::new());
+        let normalized = normalize::normalize_path(path, &mut scratch);
+        if normalized != path {
+            value["normalized_path"] = text(normalized).into();
+        }
+        value["template"] = text(normalize::endpoint_template(normalized, &mut template)).into();
+    }
     let line = [
         parts.method_or_reason.as_slice(),
         b" ",

@@ -89,7 +89,7 @@ section! {
         pub method: Vec<String> = list(method()).or([]),
         /// The status of the response: codes, ranges and classes, such as [404, "500-503", "2xx"].
         pub status: Vec<NumberRange> = list(statuses()).or([]),
-        /// The media type of the request or of the response, such as ["image/*"].
+        /// The media type of the response, such as ["image/*"].
         pub content_type: Vec<String> = list(media_type()).or([]),
         /// The client's address, such as ["10.0.0.0/8"].
         pub client: Vec<Network> = list(network()).or([]),

@@ -34,7 +34,8 @@ section! {
         pub trusted_proxies: Vec<Network> = list(network()).or([]),
         /// Where the client's address is looked for when the peer is trusted, the first that is there winning:
         /// "x-forwarded-for", "forwarded", "true-client-ip", "cf-connecting-ip", "x-real-ip", "x-azure-clientip",
-        /// "proxy-protocol".
+        /// "proxy-protocol". The last speaks for the connection, before any request: wherever it stands in the list, headers
+        /// are asked beyond it only where the client that it names is trusted, too.
         pub client_address: Vec<AddressSource> = list(choice()).or([
             AddressSource::XForwardedFor,
             AddressSource::Forwarded,

@@ -1,0 +1,295 @@
+//! The filters of one worker: what becomes of its flows and transactions, asked as early as it can be known, and counted.
+//!
+//! A flow that is out by its addresses is given up before its first byte is read. Of a transaction that is out by its
+//! request, no body is kept; nor is a response's where its head settles it. What was decided then is remembered for when
+//! the exchange is complete, so that rules are asked once for most exchanges.
+
+use std::sync::Arc;
+
+use decap::{TunnelId, TunnelPath};
+use http_parse::{Exchange, Heads, Message, Side};
+
+use crate::filter::{
+    Cause, Decision, Early, Facts, FlowFacts, FlowVerdict, Outcomes, RequestFacts, ResponseFacts, RuleSwitch, Rules,
+    Sighting, Slot, Verdict,
+};
+use crate::normalize::{Normalizer, endpoint_template, host, normalize_path};
+use crate::record::{Admission, ConnectionMeta, Target, TransactionId, side};
+
+/// The rules that a worker goes by, and what it counted by them.
+#[derive(Debug)]
+pub struct Gate {
+    normalizer: Arc<Normalizer>,
+    switch: Arc<RuleSwitch>,
+    rules: Arc<Rules>,
+    generation: u64,
+    /// Of each rule, and of having none that includes.
+    slots: Vec<Slot>,
+    outcomes: Outcomes,
+    scratch: Scratch,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    host: Vec<u8>,
+    path: Vec<u8>,
+    template: Vec<u8>,
+}
+
+/// What was decided on a connection's latest transaction before it was complete.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memo(Option<Decided>);
+
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    generation: u64,
+    /// Where the request begins.
+    request: u64,
+    /// Where the response begins; `None`: it holds whatever the response is.
+    response: Option<u64>,
+    verdict: Verdict,
+}
+
+impl Gate {
+    /// A gate that has counted nothing.
+    #[must_use]
+    pub fn new(normalizer: Arc<Normalizer>, switch: Arc<RuleSwitch>) -> Self {
+        let (rules, generation) = switch.current();
+        let mut outcomes = Outcomes::default();
+        let slots = outcomes.admit(&rules);
+        Self { normalizer, switch, rules, generation, slots, outcomes, scratch: Scratch::default() }
+    }
+
+    /// Takes other rules, if there are any. What was decided by the earlier ones stays so.
+    #[inline]
+    pub fn refresh(&mut self) {
+        if self.switch.generation() != self.generation {
+            self.exchange_rules();
+        }
+    }
+
+    #[cold]
+    fn exchange_rules(&mut self) {
+        (self.rules, self.generation) = self.switch.current();
+        self.slots = self.outcomes.admit(&self.rules);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// How transactions are called.
+    #[must_use]
+    pub fn normalizer(&self) -> &Arc<Normalizer> {
+        &self.normalizer
+    }
+
+    /// Whether a flow is out, and by which rule. Asked once, when it is about to deliver its first byte. Where it is not known
+    /// which end is the client, the flow is out if it is so either way.
+    pub fn flow(&mut self, meta: &ConnectionMeta) -> Option<Slot> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let mut vnis = [0; MOST_VNIS];
+        let ask = |client: Side, vnis: &mut [u32; MOST_VNIS]| match self.rules.flow(&flow_facts(
+            &self.normalizer,
+            meta,
+            client,
+            vnis,
+        )) {
+            FlowVerdict::Out(cause) => Some(cause),
+            FlowVerdict::Undecided => None,
+        };
+        let cause = match meta.initiator {
+            Some(initiator) => ask(side(initiator), &mut vnis)?,
+            None => {
+                let (left, right) = (ask(Side::Left, &mut vnis)?, ask(Side::Right, &mut vnis)?);
+                // Servers have the lower ports.
+                if meta.endpoint(Side::Left).port >= meta.endpoint(Side::Right).port { left } else { right }
+            }
+        };
+        let slot = self.slot(cause)?;
+        if let Some(outcome) = self.outcomes.at(slot) {
+            outcome.flows += 1;
+        }
+        Some(slot)
+    }
+
+    /// Counts stream bytes of a flow that is out.
+    pub fn count_flow_bytes(&mut self, slot: Slot, len: u64) {
+        if let Some(outcome) = self.outcomes.at(slot) {
+            outcome.flow_bytes += len;
+        }
+    }
+
+    /// Whether the body that begins is of use.
+    #[inline]
+    pub fn wants_body(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool {
+        self.rules.is_empty() || self.wants_body_by_rules(meta, memo, heads)
+    }
+
+    fn wants_body_by_rules(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool {
+        // Without its request a response may still be anything's.
+        let Some(request) = heads.request else { return true };
+        if let Some(verdict) = memo.verdict(self.generation, request, heads.response) {
+            return matches!(verdict, Verdict::In(_));
+        }
+        let Self { normalizer, rules, scratch, .. } = self;
+        let mut vnis = [0; MOST_VNIS];
+        let flow = flow_facts(normalizer, meta, heads.client, &mut vnis);
+        let facts = request_facts(normalizer, meta, heads.client, request, scratch);
+        let verdict = match heads.response {
+            None => match rules.request(&flow, &facts) {
+                Early::Out(cause) => Verdict::Out(cause),
+                Early::In(rule) => Verdict::In(rule),
+                Early::NeedsResponse => return true,
+            },
+            Some(response) => {
+                rules.verdict(&Facts { flow, request: Some(facts), response: Some(response_facts(response)) })
+            }
+        };
+        let response = heads.response.map(|response| response.start().offset);
+        *memo = Memo(Some(Decided { generation: self.generation, request: request.start().offset, response, verdict }));
+        matches!(verdict, Verdict::In(_))
+    }
+
+    /// What becomes of a complete exchange; `None`: it is out, and counted. Asked once for each.
+    #[inline]
+    pub fn admit<'a>(
+        &'a mut self,
+        meta: &ConnectionMeta,
+        memo: &Memo,
+        exchange: &Exchange<'_>,
+    ) -> Option<Admission<'a>> {
+        if self.rules.is_empty() {
+            return Some(Admission::UNFILTERED);
+        }
+        let decision = self.decide(meta, memo, exchange);
+        match decision {
+            Decision::Record { rule, weight } => {
+                Some(Admission { rule: rule.map(|rule| self.rules.name(rule)), weight })
+            }
+            Decision::Filtered(cause) => {
+                let slot = self.slot(cause)?;
+                self.outcomes.at(slot)?.exchanges += 1;
+                None
+            }
+            Decision::SampledOut(rule) => {
+                let slot = self.slot(Cause::Rule(rule))?;
+                self.outcomes.at(slot)?.sampled_out += 1;
+                None
+            }
+        }
+    }
+
+    /// What becomes of an exchange, not counted but for sampling by the minute.
+    pub fn decide(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) -> Decision {
+        let known = exchange.request.and_then(|request| memo.verdict(self.generation, request, exchange.response));
+        let verdict = known.unwrap_or_else(|| self.with_facts(meta, exchange, Rules::verdict));
+        let Verdict::In(Some(rule)) = verdict else {
+            return self.rules.sample(verdict, &Sighting { id: &[0; 16], template: &[], at: 0 });
+        };
+        if !self.rules.samples(rule) {
+            return Decision::Record { rule: Some(rule), weight: 1 };
+        }
+        let id = TransactionId::of(meta, exchange);
+        let Self { rules, scratch, .. } = self;
+        let message = exchange.request.or(exchange.response);
+        let template = match exchange.request.and_then(path) {
+            Some(path) => endpoint_template(normalize_path(path, &mut scratch.path), &mut scratch.template),
+            None => &[],
+        };
+        let at = message.map_or(0, |message| message.start().at);
+        rules.sample(verdict, &Sighting { id: id.as_bytes(), template, at })
+    }
+
+    /// Has `ask` answer on the facts of an exchange.
+    pub fn with_facts<T>(
+        &mut self,
+        meta: &ConnectionMeta,
+        exchange: &Exchange<'_>,
+        ask: impl FnOnce(&Rules, &Facts<'_>) -> T,
+    ) -> T {
+        let Self { normalizer, rules, scratch, .. } = self;
+        let mut vnis = [0; MOST_VNIS];
+        let flow = flow_facts(normalizer, meta, exchange.client, &mut vnis);
+        let request = exchange.request.map(|it| request_facts(normalizer, meta, exchange.client, it, scratch));
+        ask(rules, &Facts { flow, request, response: exchange.response.map(response_facts) })
+    }
+
+    fn slot(&self, cause: Cause) -> Option<Slot> {
+        self.slots.get(self.rules.place_of(cause)).copied()
+    }
+}
+
+impl Memo {
+    /// What was decided, if it was by these rules and on this transaction.
+    fn verdict(&self, generation: u64, request: &Message, response: Option<&Message>) -> Option<Verdict> {
+        let decided = self.0.filter(|it| it.generation == generation && it.request == request.start().offset)?;
+        let holds = decided.response.is_none_or(|begin| response.is_some_and(|it| it.start().offset == begin));
+        holds.then_some(decided.verdict)
+    }
+}
+
+/// As many as a path can have hops.
+const MOST_VNIS: usize = decap::MAX_HOPS;
+
+fn flow_facts<'a>(
+    normalizer: &Normalizer,
+    meta: &'a ConnectionMeta,
+    client: Side,
+    vnis: &'a mut [u32; MOST_VNIS],
+) -> FlowFacts<'a> {
+    let (peer, server) = (meta.endpoint(client), meta.endpoint(client.opposite()));
+    let mut count = 0;
+    let path: Option<&TunnelPath> = meta.path.as_deref();
+    for hop in path.iter().flat_map(|path| &path.hops) {
+        if let (TunnelId::Vni(id) | TunnelId::Key(id), Some(place)) = (hop.id, vnis.get_mut(count)) {
+            *place = id;
+            count += 1;
+        }
+    }
+    FlowFacts {
+        peer,
+        client: (!normalizer.may_forward(peer.ip)).then_some(peer.ip),
+        server,
+        vnis: vnis.get(..count).unwrap_or_default(),
+        vlans: path.map_or(&[], |path| &path.vlans),
+    }
+}
+
+fn request_facts<'a>(
+    normalizer: &Normalizer,
+    meta: &ConnectionMeta,
+    client: Side,
+    request: &'a Message,
+    scratch: &'a mut Scratch,
+) -> RequestFacts<'a> {
+    let target = Target::new(request.method(), request.target());
+    let headers = request.headers().map(|header| (header.name, header.value));
+    let origin = normalizer.origin(meta.endpoint(client).ip, meta.proxied(client).map(|it| it.ip), headers);
+    let authority = host(target.host, None, request.header("host"), &mut scratch.host);
+    RequestFacts {
+        client: origin.client.ip,
+        method: request.method(),
+        host: authority.map(|authority| authority.host),
+        path: target.path.map(|path| normalize_path(path, &mut scratch.path)),
+        headers: request,
+    }
+}
+
+fn response_facts(response: &Message) -> ResponseFacts<'_> {
+    ResponseFacts { status: response.status(), headers: response }
+}
+
+fn path(request: &Message) -> Option<&[u8]> {
+    Target::new(request.method(), request.target()).path
+}

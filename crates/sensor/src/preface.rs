@@ -1,0 +1,287 @@
+//! The PROXY protocol at the start of a connection: taken out of the stream before HTTP is read from it.
+//!
+//! Whether the stream begins with it is told by its content, which its first byte nearly always does. Bytes of which that is
+//! not certain yet are kept (at most 107, as they came) and handed on unchanged where it turns out to be something else; so
+//! nothing depends on how the stream was cut into segments. A stream whose beginning is lost or was never seen has no
+//! header.
+
+use decap::{Direction, Endpoint};
+use reassembly::Position;
+
+use crate::normalize::{Preface, ProxyVersion, read_preface};
+
+/// Where a connection stands with its preface.
+#[derive(Debug, Default)]
+pub struct Opening {
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// There is none, or it lies behind.
+    #[default]
+    Over,
+    /// What this direction begins with says.
+    Begins(Direction),
+    /// It may be in these bytes.
+    Unclear(Direction, Box<Kept>),
+    /// The rest of a header, in bytes.
+    Within(Direction, u64),
+}
+
+/// The first bytes of a direction, and how they came.
+#[derive(Debug, Default)]
+pub struct Kept {
+    bytes: Vec<u8>,
+    /// Where each piece begins in the stream, and where it ends in `bytes`.
+    pieces: Vec<(Position, usize)>,
+}
+
+impl Kept {
+    /// The pieces in which the bytes came.
+    pub fn pieces(&self) -> impl Iterator<Item = (Position, &[u8])> {
+        let mut start = 0;
+        self.pieces.iter().map(move |(position, end)| {
+            let piece = self.bytes.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*position, piece)
+        })
+    }
+}
+
+/// What is to be done with bytes of a connection that has just begun.
+#[derive(Debug)]
+pub enum Taken {
+    /// They are the connection's: so are those kept before, if any, which go first.
+    Passed(Option<Box<Kept>>),
+    /// They may be a header's, and are kept.
+    Kept,
+    /// This many of all that came so far, `before` of them in earlier calls, belong to the header; the rest of the bytes are
+    /// the connection's.
+    Header {
+        /// What it says, if it was found just now.
+        found: Option<Proxied>,
+        /// How many bytes of this call belong to it.
+        len: usize,
+        /// How many bytes before them do that were kept.
+        before: usize,
+    },
+}
+
+/// What a PROXY protocol header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// Its version.
+    pub version: ProxyVersion,
+    /// The ends of the connection that the sender speaks for, the client's first, if it speaks for one.
+    pub addresses: Option<(Endpoint, Endpoint)>,
+}
+
+impl Opening {
+    /// The opening of a connection whose client sends in this direction; `None`: nothing is looked for.
+    #[must_use]
+    pub const fn new(client: Option<Direction>) -> Self {
+        Self {
+            state: match client {
+                Some(direction) => State::Begins(direction),
+                None => State::Over,
+            },
+        }
+    }
+
+    /// Whether the bytes of a direction are the connection's as they come.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, direction: Direction) -> bool {
+        match &self.state {
+            State::Over => true,
+            State::Begins(client) | State::Unclear(client, _) | State::Within(client, _) => *client != direction,
+        }
+    }
+
+    /// Takes the next bytes of the client's direction.
+    #[must_use]
+    pub fn data(&mut self, position: Position, bytes: &[u8]) -> Taken {
+        let (direction, mut kept) = match std::mem::take(&mut self.state) {
+            State::Over => return Taken::Passed(None),
+            State::Within(direction, left) => {
+                let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                self.within(direction, left - len as u64);
+                return Taken::Header { found: None, len, before: 0 };
+            }
+            State::Begins(direction) => match read_preface(bytes) {
+                // The usual case.
+                Preface::NotProxy => return Taken::Passed(None),
+                _ => (direction, Box::default()),
+            },
+            State::Unclear(direction, kept) => (direction, kept),
+        };
+        let before = kept.bytes.len();
+        kept.bytes.extend_from_slice(bytes);
+        match read_preface(&kept.bytes) {
+            Preface::NotProxy => {
+                kept.bytes.truncate(before);
+                Taken::Passed((before > 0).then_some(kept))
+            }
+            Preface::NeedMore => {
+                kept.pieces.push((position, kept.bytes.len()));
+                self.state = State::Unclear(direction, kept);
+                Taken::Kept
+            }
+            Preface::Found(header) => {
+                // Never told before the header's last byte of what is needed, which lies in these bytes.
+                let len = header.len.saturating_sub(before).min(bytes.len());
+                self.within(direction, (header.len - (before + len).min(header.len)) as u64);
+                let found = Proxied { version: header.version, addresses: header.addresses };
+                Taken::Header { found: Some(found), len, before }
+            }
+        }
+    }
+
+    /// The next `len` bytes of the client's direction are not there: how many of them belong to a header, and what was kept
+    /// and is the connection's.
+    #[must_use]
+    pub fn missing(&mut self, len: u64) -> (u64, Option<Box<Kept>>) {
+        match std::mem::take(&mut self.state) {
+            State::Over | State::Begins(_) => (0, None),
+            State::Unclear(_, kept) => (0, Some(kept)),
+            State::Within(direction, left) => {
+                let taken = left.min(len);
+                self.within(direction, left - taken);
+                (taken, None)
+            }
+        }
+    }
+
+    /// Nothing more comes: what was kept is the connection's.
+    #[must_use]
+    pub fn end(&mut self) -> Option<Box<Kept>> {
+        match std::mem::take(&mut self.state) {
+            State::Unclear(_, kept) => Some(kept),
+            _ => None,
+        }
+    }
+
+    fn within(&mut self, direction: Direction, left: u64) {
+        if left > 0 {
+            self.state = State::Within(direction, left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decap::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OFFSET: u64 = 1 << 32;
+
+    fn at(offset: usize) -> Position {
+        let offset = OFFSET + offset as u64;
+        Position { at: Timestamp::from_nanos(offset), offset, acked: None }
+    }
+
+    /// What a connection is given of a stream that comes in pieces which end at `cuts`: bytes and where they began; and how
+    /// many bytes were taken out.
+    fn pass(stream: &[u8], cuts: &[usize]) -> (Vec<(u64, u8)>, usize, Option<Proxied>) {
+        let mut opening = Opening::new(Some(Direction::Forward));
+        assert!(opening.is_over(Direction::Reverse));
+        let (mut passed, mut taken_out, mut found_once) = (Vec::new(), 0, None);
+        let mut pass = |position: Position, bytes: &[u8]| {
+            passed.extend(bytes.iter().enumerate().map(|(n, byte)| (position.offset - OFFSET + n as u64, *byte)));
+        };
+        let mut start = 0;
+        for end in cuts.iter().copied().chain([stream.len()]) {
+            let bytes = &stream[start..end];
+            if bytes.is_empty() {
+                continue;
+            }
+            if opening.is_over(Direction::Forward) {
+                pass(at(start), bytes);
+            } else {
+                match opening.data(at(start), bytes) {
+                    Taken::Passed(kept) => {
+                        kept.iter().flat_map(|kept| kept.pieces()).for_each(|(at, bytes)| pass(at, bytes));
+                        pass(at(start), bytes);
+                    }
+                    Taken::Kept => {}
+                    Taken::Header { found, len, before } => {
+                        assert!(found.is_none() || found_once.is_none(), "said once");
+                        found_once = found_once.or(found);
+                        taken_out += len + before;
+                        pass(at(start + len), &bytes[len..]);
+                    }
+                }
+            }
+            start = end;
+        }
+        opening.end().iter().flat_map(|kept| kept.pieces()).for_each(|(at, bytes)| pass(at, bytes));
+        (passed, taken_out, found_once)
+    }
+
+    fn streams() -> impl Strategy<Value = (Vec<u8>, usize)> {
+        let v2 = {
+            let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x20".to_vec();
+            header.extend([192, 0, 2, 1, 198, 51, 100, 7, 0xdc, 4, 1, 0xbb]);
+            header.extend([4, 0, 17]);
+            header.extend([7; 17]);
+            header
+        };
+        let header = prop_oneof![
+            Just((b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n".to_vec(), 45)),
+            Just((b"PROXY UNKNOWN\r\n".to_vec(), 15)),
+            Just((v2, 48)),
+            Just((b"PROXY /path HTTP/1.1\r\n".to_vec(), 0)),
+            Just((b"PRO".to_vec(), 0)),
+            Just((b"\r\n\r\n".to_vec(), 0)),
+            Just((Vec::new(), 0)),
+        ];
+        let rest = prop_oneof![Just(b"GET / HTTP/1.1\r\n\r\n".to_vec()), prop::collection::vec(any::<u8>(), 0..40)];
+        (header, rest).prop_map(|((header, len), rest)| ([header, rest].concat(), len))
+    }
+
+    proptest! {
+        /// However a stream is cut, the same bytes are taken out, the others passed at their places, and none is lost.
+        #[test]
+        fn cuts_do_not_matter((stream, len) in streams(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let whole = pass(&stream, &[]);
+            prop_assert_eq!(&pass(&stream, &cuts), &whole);
+            prop_assert_eq!(&pass(&stream, &(0..stream.len()).collect::<Vec<_>>()), &whole);
+            let (passed, taken_out, found) = whole;
+            // What follows a prefix of a header at random may complete none.
+            prop_assert_eq!(taken_out, len);
+            prop_assert_eq!(found.is_some(), len > 0);
+            let expected: Vec<_> = stream.iter().enumerate().skip(len).map(|(n, byte)| (n as u64, *byte)).collect();
+            prop_assert_eq!(passed, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_lost_of_a_header_belongs_to_it() {
+        let mut opening = Opening::new(Some(Direction::Forward));
+        let mut start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x01\x0c".to_vec();
+        start.extend([192, 0, 2, 1, 198, 51, 100, 7, 0xdc, 4, 1, 0xbb]);
+        let Taken::Header { found: Some(_), len: 28, before: 0 } = opening.data(at(0), &start) else { panic!() };
+        // Of 256 bytes of extensions, 200 are lost, and then 100 bytes with the rest.
+        assert!(matches!(opening.missing(200), (200, None)));
+        assert!(!opening.is_over(Direction::Forward));
+        assert!(matches!(opening.missing(100), (56, None)));
+        assert!(opening.is_over(Direction::Forward));
+    }
+
+    #[test]
+    fn a_stream_that_begins_with_a_loss_has_no_header() {
+        let mut opening = Opening::new(Some(Direction::Forward));
+        assert!(matches!(opening.missing(1), (0, None)));
+        assert!(opening.is_over(Direction::Forward));
+        let mut opening = Opening::new(Some(Direction::Forward));
+        assert!(matches!(opening.data(at(0), b"PROXY"), Taken::Kept));
+        let (0, Some(kept)) = opening.missing(1) else { panic!() };
+        assert_eq!(kept.pieces().collect::<Vec<_>>(), [(at(0), &b"PROXY"[..])]);
+        assert!(opening.is_over(Direction::Forward));
+    }
+}
