@@ -1,6 +1,7 @@
 //! `sensor run`: what the configuration asks for, until a signal ends it.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,12 +14,14 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, check_body_limits, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
-use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sources};
+use crate::appliance::{
+    Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine, sources,
+};
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::guard::quiet_panics;
-use crate::live::{self, Run};
+use crate::live::{self, Opener, Run, SourceError, Sources, give_up};
 use crate::outlet::{Output, OutputFailure};
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
@@ -34,10 +37,12 @@ enum Refusal {
     Status(#[from] StatusError),
     #[error(transparent)]
     Appliance(#[from] ApplianceError),
-    #[error(
-        "privileges.user: this version does not change its user itself\nhint: take it out, and set User= and AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN in the systemd unit"
-    )]
-    User,
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
 }
@@ -46,8 +51,8 @@ impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(error) => error.exit_code(),
-            Self::Sources(_) | Self::User => exit::USAGE,
-            Self::Status(_) | Self::Signals(_) => exit::FAILED,
+            Self::Sources(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
+            Self::Source(_) | Self::Confine(_) | Self::Thread(_) | Self::Status(_) | Self::Signals(_) => exit::FAILED,
             Self::Appliance(ApplianceError::Worker(_)) => exit::DEFECT,
             Self::Appliance(_) => exit::FAILED,
         }
@@ -83,9 +88,6 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 
 fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal> {
     let config = &loaded.config;
-    if config.privileges.user.is_some() {
-        return Err(Refusal::User);
-    }
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     watch_signals(&stop).map_err(Refusal::Signals)?;
@@ -99,19 +101,26 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 
+    // While there is the right to: then it is given up, before there is another thread that would keep it.
+    let sources = Sources::open(sources)?;
+    let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
+    let output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        _ if delivery.is_some() => None,
+        Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
+        None => Some(Output::stdout()),
+    };
+    let opener = give_rights_up(config, &args.config)?;
+
     let mut upload = None;
-    let outlet = match Delivery::from_config(&config.upload, &settings.record.sensor) {
-        Some(delivery) => {
+    let outlet = match (delivery, output) {
+        (Some(delivery), _) => {
             settings.record.shape = delivery.shape.clone();
             let outlet = UploadOutlet::new(delivery.start().map_err(UsageError::from)?, WhenFull::Drop);
             let room = config.upload.spool.as_ref().map_or(config.upload.queue_bytes, |spool| spool.max_bytes);
             upload = Some((outlet.stats(), room.0, outlet.reload_flag()));
             Destination::Upload(Box::new(Upload { outlet, patience: std::time::Duration::ZERO }))
         }
-        None => Destination::Output(match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
-            Some(path) => Output::create(path).map_err(UsageError::from)?,
-            None => Output::stdout(),
-        }),
+        (None, output) => Destination::Output(output.unwrap_or_else(Output::stdout)),
     };
     let (stats, room, certificates) = match upload {
         Some((stats, room, flag)) => (Some(stats), room, Some(flag)),
@@ -122,9 +131,26 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
     };
-    let run = Run { sources, settings, workers, outlet };
+    let run = Run { sources, opener, settings, workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
     Ok(appliance.run(|| reread(args, &loaded, level, certificates.as_deref()))?)
+}
+
+/// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
+fn give_rights_up(config: &Config, path: &Path) -> Result<Opener, Refusal> {
+    let file_system = confine(&config.privileges, &Reach::of(config, path))?;
+    let opener = Opener::start().map_err(Refusal::Thread)?;
+    give_up(false).map_err(ConfineError::from)?;
+    match file_system {
+        FileSystem::Shut | FileSystem::LeftOpen => {}
+        FileSystem::Partly => {
+            tracing::info!("this kernel's landlock is an older one: the file system is shut off as far as it can");
+        }
+        FileSystem::Open => tracing::warn!(
+            "this kernel has no landlock, or it is not switched on: the sensor can reach every file that its user can; privileges.landlock = false takes this line away"
+        ),
+    }
+    Ok(opener)
 }
 
 /// SIGHUP: a file with any fault changes nothing.

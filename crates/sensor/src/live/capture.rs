@@ -9,6 +9,7 @@ use super::hold::HeldPort;
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
+use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
 use crate::guard::Faults;
 use crate::pipeline::Pipeline;
@@ -201,6 +202,7 @@ pub(super) struct Capture<S> {
     taken: u64,
     last_told: Instant,
     faults: Faults,
+    opener: Opener,
     _held: Vec<HeldPort>,
 }
 
@@ -208,6 +210,7 @@ impl<S: LiveSegments> Capture<S> {
     pub(super) fn new(
         plan: SourcePlan,
         held: Vec<HeldPort>,
+        opener: Opener,
         status: Arc<CaptureStatus>,
         stop: Arc<AtomicBool>,
         segments: S,
@@ -222,6 +225,7 @@ impl<S: LiveSegments> Capture<S> {
             taken: 0,
             last_told: Instant::now(),
             faults: Faults::default(),
+            opener,
             _held: held,
         }
     }
@@ -289,7 +293,13 @@ impl<S: LiveSegments> Capture<S> {
             self.status.told.beat();
             self.pipeline.segments_mut().pulse(wall_clock(), true);
         }
-        match self.plan.kind.open() {
+        let (status, segments) = (&self.status, self.pipeline.segments_mut());
+        let opened = self.opener.open(&self.plan.kind, || {
+            status.told.beat();
+            segments.pulse(wall_clock(), true);
+        });
+        // The thread that opens ends with the last of those that ask.
+        match opened? {
             Ok(source) => {
                 self.report.reopened += 1;
                 complaint.clear();
@@ -297,7 +307,12 @@ impl<S: LiveSegments> Capture<S> {
                 Some(source)
             }
             Err(error) => {
-                let words = error.to_string();
+                let mut words = error.to_string();
+                if let SourceError::Interface(InterfaceError::Forbidden { name, .. }) = &error {
+                    words = format!(
+                        "interface {name} is back, but the right to capture was given up at the start (privileges.reopen): restart the sensor"
+                    );
+                }
                 // Once for each reason: it may stay so for days.
                 if *complaint != words {
                     tracing::warn!(source = self.plan.name, "{words}; trying again every second");

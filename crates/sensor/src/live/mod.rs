@@ -12,6 +12,7 @@ mod list;
 mod listener;
 mod merge;
 mod offload;
+mod right;
 mod run;
 mod source;
 
@@ -21,5 +22,6 @@ pub use interface::{Interface, InterfaceError, InterfaceOptions};
 pub use list::{Listed, heading, interfaces};
 pub use listener::{Listener, ListenerError, ListenerOptions};
 pub use offload::Offloads;
-pub use run::{Run, Running, Snapshot, SourceStatus, StartError};
+pub use right::{Opener, give_up, give_up_inheritance, has_right};
+pub use run::{Run, Running, Snapshot, SourceStatus, Sources, StartError};
 pub use source::{LiveSource, Lost, SourceCounts};

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::capture::{Capture, CaptureReport, CaptureStatus, SourceError, SourcePlan, SourceState};
+use super::capture::{Capture, CaptureReport, CaptureStatus, Source, SourceError, SourcePlan, SourceState};
 use super::hold::HeldPort;
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
+use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
 use crate::ledger::{Captures, Ledger, add_decap};
 use crate::outlet::Outlet;
@@ -24,11 +25,41 @@ use crate::workers::WorkerFailed;
 /// Batches that may wait for a worker: up to 16 MiB of payload, a tenth of a second at 1 Gbit/s.
 const QUEUED: usize = 64;
 
+/// Sources that are open, or are waited for.
+#[derive(Debug)]
+pub struct Sources {
+    opened: Vec<(SourcePlan, Vec<HeldPort>, Option<Source>)>,
+}
+
+impl Sources {
+    /// Opens them all. Whoever starts as root can give that up from here on.
+    ///
+    /// # Errors
+    /// When a required source cannot be opened, or one cannot for a reason that waiting does not mend.
+    pub fn open(plans: Vec<SourcePlan>) -> Result<Self, SourceError> {
+        let mut opened = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let held = hold(&plan);
+            match plan.kind.open() {
+                Ok(source) => opened.push((plan, held, Some(source))),
+                Err(error) if error.may_pass() && !plan.is_required => {
+                    tracing::warn!(source = plan.name, "{error}; trying again every second");
+                    opened.push((plan, held, None));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { opened })
+    }
+}
+
 /// What to run.
 #[derive(Debug)]
 pub struct Run<O> {
     /// What to capture from; at least one.
-    pub sources: Vec<SourcePlan>,
+    pub sources: Sources,
+    /// What opens them again. Made while the right to is there.
+    pub opener: Opener,
     /// Settings of every stage behind decapsulation, for `workers` workers.
     pub settings: Settings,
     /// How many workers (at least 1).
@@ -40,9 +71,6 @@ pub struct Run<O> {
 /// Why it cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A source that is required, or that waiting does not mend.
-    #[error("{0}")]
-    Source(#[from] SourceError),
     /// No threads.
     #[error("cannot start a thread: {0}; the limit of the user or the service (TasksMax) may be reached")]
     Thread(#[from] std::io::Error),
@@ -92,26 +120,12 @@ pub struct Snapshot {
 }
 
 impl<O: Outlet + Send + 'static> Run<O> {
-    /// Opens the sources and begins to capture.
+    /// Begins to capture.
     ///
     /// # Errors
-    /// When a required source cannot be opened, when one cannot for a reason that waiting does not mend, or when threads
-    /// cannot be had. Nothing runs then.
+    /// When threads cannot be had.
     pub fn start(self) -> Result<Running<O>, StartError> {
-        let Self { sources, settings, workers, outlet } = self;
-        // All sources first: what is wrong with one is said before anything runs.
-        let mut opened = Vec::with_capacity(sources.len());
-        for plan in sources {
-            let held = hold(&plan);
-            match plan.kind.open() {
-                Ok(source) => opened.push((plan, held, Some(source))),
-                Err(error) if error.may_pass() && !plan.is_required => {
-                    tracing::warn!(source = plan.name, "{error}; trying again every second");
-                    opened.push((plan, held, None));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let Self { sources: Sources { mut opened }, opener, settings, workers, outlet } = self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
@@ -122,7 +136,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, held, source) = opened.remove(0);
-            let capture = Capture::new(plan, held, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
+            let capture = Capture::new(plan, held, opener, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
             Threads::One(spawn("capture-0".to_owned()).spawn(move || capture.run(source))?)
         } else {
             let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
@@ -143,7 +157,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let status = Arc::clone(&captures[number]);
                 let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
                 let feed = Feed::new(first.another(number), horizon);
-                let capture = Capture::new(plan, held, status, Arc::clone(&stop), feed);
+                let capture = Capture::new(plan, held, opener.clone(), status, Arc::clone(&stop), feed);
                 let run = move || capture.run(source);
                 capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
             }
