@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use url::{Host, Url};
+
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, check_body_limits, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
@@ -21,7 +23,7 @@ use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::guard::quiet_panics;
-use crate::live::{self, Opener, Run, SourceError, Sources, give_up};
+use crate::live::{self, Opener, OwnTraffic, Run, SourceError, Sources, give_up};
 use crate::outlet::{Output, OutputFailure};
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
@@ -131,7 +133,10 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
     };
-    let run = Run { sources, opener, settings, workers, outlet };
+    let listens = config.status.enabled.then_some(config.status.listen);
+    let own = Arc::new(OwnTraffic::new(peers(config), listens));
+    own.keep_fresh().map_err(Refusal::Thread)?;
+    let run = Run { sources, opener, own: Some(own), settings, workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
     Ok(appliance.run(|| reread(args, &loaded, level, certificates.as_deref()))?)
 }
@@ -151,6 +156,27 @@ fn give_rights_up(config: &Config, path: &Path) -> Result<Opener, Refusal> {
         ),
     }
     Ok(opener)
+}
+
+/// Whom the sensor connects to: names or addresses, and ports.
+fn peers(config: &Config) -> Vec<(String, u16)> {
+    let upload = &config.upload;
+    let environment = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].map(|name| std::env::var(name).ok());
+    let named = [upload.url.clone(), upload.proxy.clone(), upload.oauth.as_ref().map(|oauth| oauth.token_url.clone())];
+    let peer = |url: String| {
+        // A proxy may be named without a scheme.
+        let url = Url::parse(&url).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{url}")).ok())?;
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(ip) => ip.to_string(),
+            Host::Ipv6(ip) => ip.to_string(),
+        };
+        Some((host, url.port_or_known_default()?))
+    };
+    if upload.url.is_none() {
+        return Vec::new();
+    }
+    named.into_iter().chain(environment).flatten().filter_map(peer).collect()
 }
 
 /// SIGHUP: a file with any fault changes nothing.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hold::HeldPort;
+use super::hold::{HeldPort, HeldProtocols};
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
+use super::own::{OwnTraffic, WithoutOwn};
 use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
+use crate::dispatch::Refused;
 use crate::guard::Faults;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Segments as _};
 
 /// How long to wait before a source that is gone is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,8 +36,15 @@ pub struct SourcePlan {
     pub decap: decap::Config,
     /// Whether its absence at the start is fatal.
     pub is_required: bool,
-    /// UDP ports to hold, so that the host does not answer the mirror.
+    /// UDP ports to hold, so that the host does not answer the mirror; where there are any, the IP protocols of tunnels, too.
     pub held_ports: Vec<u16>,
+}
+
+/// What is held so that the host stays silent.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) ports: Vec<HeldPort>,
+    pub(super) protocols: Option<HeldProtocols>,
 }
 
 /// The two kinds of live sources.
@@ -150,6 +159,8 @@ pub struct CaptureReport {
     pub frames: u64,
     /// What the kernel counted, over every time that the source was opened.
     pub source: SourceCounts,
+    /// Segments of the sensor's own connections.
+    pub own: Refused,
     /// Frames given up because of a defect of the program.
     pub given_up: u64,
     /// Frames that the kernel had accepted and nobody could take any more: the source was lost, or the end was due.
@@ -194,7 +205,7 @@ pub(super) struct Capture<S> {
     plan: SourcePlan,
     status: Arc<CaptureStatus>,
     stop: Arc<AtomicBool>,
-    pipeline: Pipeline<S>,
+    pipeline: Pipeline<WithoutOwn<S>>,
     report: CaptureReport,
     /// Of the times before this one that the source was open.
     before: SourceCounts,
@@ -203,20 +214,21 @@ pub(super) struct Capture<S> {
     last_told: Instant,
     faults: Faults,
     opener: Opener,
-    _held: Vec<HeldPort>,
+    _held: Held,
 }
 
 impl<S: LiveSegments> Capture<S> {
     pub(super) fn new(
         plan: SourcePlan,
-        held: Vec<HeldPort>,
+        held: Held,
         opener: Opener,
+        own: Option<Arc<OwnTraffic>>,
         status: Arc<CaptureStatus>,
         stop: Arc<AtomicBool>,
         segments: S,
     ) -> Self {
         Self {
-            pipeline: Pipeline::new(plan.decap.clone(), segments),
+            pipeline: Pipeline::new(plan.decap.clone(), WithoutOwn::new(segments, own)),
             plan,
             status,
             stop,
@@ -263,7 +275,7 @@ impl<S: LiveSegments> Capture<S> {
             self.status.told.tell(self.report.clone());
         }
         self.status.set(SourceState::Stopped);
-        (self.pipeline.into_segments(), self.report)
+        (self.pipeline.into_segments().into_inner(), self.report)
     }
 
     fn is_over(&self) -> bool {
@@ -363,6 +375,7 @@ impl<S: LiveSegments> Capture<S> {
         self.report.decap = self.pipeline.decap_stats().clone();
         self.report.payload_bytes = self.pipeline.payload_bytes();
         self.report.given_up = self.faults.count();
+        self.report.own = self.pipeline.segments().left_out();
         self.status.told.tell(self.report.clone());
     }
 }
