@@ -117,6 +117,8 @@ impl ExchangeSink for Unheard {
 #[derive(Debug)]
 pub struct Records<O> {
     writer: Writer,
+    /// For another writer.
+    options: RecordOptions,
     buffer: Unsealed,
     outlet: O,
     written: u64,
@@ -128,7 +130,8 @@ pub struct Records<O> {
 impl<O: Handoff> Records<O> {
     fn new(options: RecordOptions, mask: Option<&MaskPolicy>, outlet: O) -> Self {
         Self {
-            writer: Writer::new(options, mask),
+            writer: Writer::new(options.clone(), mask),
+            options,
             buffer: empty_buffer(),
             outlet,
             written: 0,
@@ -160,6 +163,11 @@ impl<O: Handoff> Records<O> {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
+    }
+
+    /// From the next record on, `mask` is what is taken out.
+    pub fn remask(&mut self, mask: Option<&MaskPolicy>) {
+        self.writer = Writer::new(self.options.clone(), mask);
     }
 
     /// Hands on what is in the buffer.

@@ -178,9 +178,24 @@ impl Topology {
         sections: &str,
         quiet_device: Option<&str>,
     ) -> serde_json::Value {
-        let text = format!("{output}workers = 1\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n{sections}");
-        fs::write(self.path("sensor.toml"), text).unwrap();
         let before = quiet_device.map(|device| self.sent(device));
+        let sensor = self.start(part, &format!("{output}{sections}"));
+        self.request(client);
+        self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/healthz");
+        self.within(&self.namespace(part), "curl -s -m 5 -o /dev/null http://127.0.0.1:9600/readyz");
+        if let (Some(device), Some(before)) = (quiet_device, before) {
+            assert_eq!(self.sent(device), before, "a capture interface transmits nothing");
+        }
+        // What stands in for a mirror is a program that takes its time.
+        sleep(Duration::from_millis(100));
+        self.end(sensor)
+    }
+
+    fn start(&self, part: &str, settings: &str) -> Child {
+        let general = "workers = 1\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n";
+        // What is of no section comes first.
+        let (top, sections) = settings.split_at(settings.find('[').unwrap());
+        fs::write(self.path("sensor.toml"), format!("{top}{general}{sections}")).unwrap();
         let said = fs::File::create(self.path("said")).unwrap();
         let mut sensor = Command::new("ip")
             .args(["netns", "exec", &self.namespace(part), env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
@@ -193,14 +208,11 @@ impl Topology {
             assert!(Instant::now() < end && sensor.try_wait().unwrap().is_none(), "{}", self.said());
             sleep(Duration::from_millis(20));
         }
-        self.request(client);
-        self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/healthz");
-        self.within(&self.namespace(part), "curl -s -m 5 -o /dev/null http://127.0.0.1:9600/readyz");
-        if let (Some(device), Some(before)) = (quiet_device, before) {
-            assert_eq!(self.sent(device), before, "a capture interface transmits nothing");
-        }
-        // What stands in for a mirror is a program that takes its time.
-        sleep(Duration::from_millis(100));
+        sensor
+    }
+
+    /// Has the sensor end; gives its ledger.
+    fn end(&self, mut sensor: Child) -> serde_json::Value {
         // `ip netns exec` becomes the program: this is the sensor's own id.
         let asked = Instant::now();
         assert!(run("kill", &["-TERM", &sensor.id().to_string()]));
@@ -432,4 +444,44 @@ fn own_uploads_are_not_recorded() {
     assert!(!tried.is_empty(), "the proxy was asked: {}", topology.said());
     assert_eq!(ledger["exchanges"]["recorded"], REQUESTS, "{ledger}");
     assert!(ledger["segments"]["dropped"]["own_traffic"].as_u64().unwrap() > 0, "{ledger}");
+}
+
+#[test]
+fn masking_changes_while_it_runs() {
+    let Some(topology) = Topology::new("msk") else { return };
+    let records = topology.path("records.ndjson");
+    let settings = |mask: &str| {
+        format!(
+            "output = '{}'\n{mask}[[capture]]\ninterface = 'srv'\n[privileges]\nuser = '65534'\n",
+            records.display()
+        )
+    };
+    let sensor = topology.start("s", &settings("mask.enabled = false\n"));
+    let ask = |path: &str| {
+        let line = format!("curl -sS -m 20 -o /dev/null -H Authorization:Bearer-s3cr3t-{path} http://10.77.0.2/{path}");
+        topology.within(&topology.namespace("c"), &line);
+        // The kernel hands frames over within 40 ms; a record is then written at once.
+        sleep(Duration::from_millis(500));
+    };
+    ask("before");
+    let text = fs::read_to_string(topology.path("sensor.toml")).unwrap();
+    for (enabled, words) in [("broken", "the configuration is refused"), ("true", "the configuration was read again")] {
+        let changed = text.replace("mask.enabled = false", &format!("mask.enabled = {enabled}"));
+        fs::write(topology.path("sensor.toml"), changed).unwrap();
+        assert!(run("kill", &["-HUP", &sensor.id().to_string()]));
+        let end = Instant::now() + Duration::from_secs(10);
+        while !topology.said().contains(words) {
+            assert!(Instant::now() < end, "{}", topology.said());
+            sleep(Duration::from_millis(20));
+        }
+    }
+    // A worker looks around ten times a second.
+    sleep(Duration::from_millis(500));
+    ask("after");
+    topology.end(sensor);
+    let lines = fs::read_to_string(&records).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("s3cr3t-before"), "{}", lines[0]);
+    assert!(lines[1].contains("/after") && !lines[1].contains("s3cr3t"), "{}", lines[1]);
 }

@@ -19,11 +19,12 @@ use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine, sources,
 };
-use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
+use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::guard::quiet_panics;
-use crate::live::{self, Opener, OwnTraffic, Run, SourceError, Sources, give_up};
+use crate::live::{self, Opener, OwnTraffic, Renewal, Run, SourceError, Sources, give_up};
+use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
@@ -133,12 +134,14 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
     };
+    let renewal = Arc::<Renewal>::default();
     let listens = config.status.enabled.then_some(config.status.listen);
     let own = Arc::new(OwnTraffic::new(peers(config), listens));
     own.keep_fresh().map_err(Refusal::Thread)?;
-    let run = Run { sources, opener, own: Some(own), settings, workers, outlet };
+    let run = Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    Ok(appliance.run(|| reread(args, &loaded, level, certificates.as_deref()))?)
+    let mut masked = loaded.config.mask.clone();
+    Ok(appliance.run(|| reread(args, &loaded, level, certificates.as_deref(), &mut masked, &renewal))?)
 }
 
 /// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
@@ -180,9 +183,25 @@ fn peers(config: &Config) -> Vec<(String, u16)> {
 }
 
 /// SIGHUP: a file with any fault changes nothing.
-fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<&AtomicBool>) {
+fn reread(
+    args: &RunArgs,
+    started: &Loaded,
+    level: &Level,
+    certificates: Option<&AtomicBool>,
+    masked: &mut Mask,
+    renewal: &Renewal,
+) {
     let next = match Loaded::read(Some(&args.config)) {
         Ok(next) => next,
+        Err(error) => {
+            tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
+            return;
+        }
+    };
+    // All that can fail comes first. Without a key of the operator's, a policy made again would have other tokens.
+    let is_masked_otherwise = next.config.mask != *masked || next.config.mask.key_file.is_some();
+    let mask = match is_masked_otherwise.then(|| MaskPolicy::from_config(&next.config.mask)).transpose() {
+        Ok(mask) => mask,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
             return;
@@ -191,6 +210,10 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<
     for note in &next.notes {
         tracing::warn!("{note}");
     }
+    if let Some(mask) = mask {
+        masked.clone_from(&next.config.mask);
+        renewal.mask(mask);
+    }
     if level.reload(filter(&next.config)).is_err() {
         tracing::warn!("the level of the log could not be changed");
     }
@@ -198,8 +221,12 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, certificates: Option<
     if let Some(certificates) = certificates {
         certificates.store(true, Ordering::Relaxed);
     }
-    let waiting: Vec<String> =
-        started.changes(&next).into_iter().map(|change| change.key).filter(|key| key != "log.level").collect();
+    let waiting: Vec<String> = started
+        .changes(&next)
+        .into_iter()
+        .map(|change| change.key)
+        .filter(|key| key != "log.level" && !key.starts_with("mask."))
+        .collect();
     if waiting.is_empty() {
         tracing::info!("the configuration was read again");
     } else {

@@ -9,6 +9,7 @@ use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
 use super::merge::{Horizon, Merge, Part, SLACK};
+use super::renewal::Renewal;
 use crate::dispatch::{Batch, Dispatcher, Inbox, Refused};
 use crate::guard::Faults;
 use crate::pipeline::{Lane, LaneReport, Segments};
@@ -141,11 +142,13 @@ pub(super) struct LiveLane {
     told: Arc<Told<LaneReport>>,
     last_told: Instant,
     faults: Faults,
+    renewal: Arc<Renewal>,
+    renewed: u64,
 }
 
 impl LiveLane {
-    pub(super) fn new(lane: Lane<Queue>, told: Arc<Told<LaneReport>>) -> Self {
-        Self { lane, told, last_told: Instant::now(), faults: Faults::default() }
+    pub(super) fn new(lane: Lane<Queue>, told: Arc<Told<LaneReport>>, renewal: Arc<Renewal>) -> Self {
+        Self { lane, told, last_told: Instant::now(), faults: Faults::default(), renewal, renewed: 0 }
     }
 
     /// Works off what one feed sends until it is gone.
@@ -232,6 +235,9 @@ impl Segments for LiveLane {
 impl LiveSegments for LiveLane {
     fn pulse(&mut self, now: Timestamp, idle: bool) {
         self.told.beat();
+        if let Some(mask) = self.renewal.since(&mut self.renewed) {
+            self.lane.records_mut().remask(mask.as_ref());
+        }
         if idle {
             // Flows wait for packet time, which stands still without packets.
             self.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64)));
@@ -334,7 +340,7 @@ mod tests {
         for sources in [1, 2] {
             let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
             let told = Arc::<Told<LaneReport>>::default();
-            let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told));
+            let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told), Arc::default());
             let (first, mut inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
             let inbox = inboxes.remove(0);
             let horizons = Horizons::new(sources);

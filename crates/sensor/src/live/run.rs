@@ -14,6 +14,7 @@ use super::hold::{HeldPort, HeldProtocols};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
 use super::own::OwnTraffic;
+use super::renewal::Renewal;
 use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
 use crate::ledger::{Captures, Ledger, add_decap};
@@ -66,6 +67,8 @@ pub struct Run<O> {
     pub own: Option<Arc<OwnTraffic>>,
     /// Settings of every stage behind decapsulation, for `workers` workers.
     pub settings: Settings,
+    /// What workers change to while they run.
+    pub renewal: Arc<Renewal>,
     /// How many workers (at least 1).
     pub workers: usize,
     /// Where records go.
@@ -129,14 +132,16 @@ impl<O: Outlet + Send + 'static> Run<O> {
     /// # Errors
     /// When threads cannot be had.
     pub fn start(self) -> Result<Running<O>, StartError> {
-        let Self { sources: Sources { mut opened }, opener, own, settings, workers, outlet } = self;
+        let Self { sources: Sources { mut opened }, opener, own, settings, renewal, workers, outlet } = self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
         let captures: Vec<_> =
             opened.iter().map(|(plan, ..)| Arc::new(CaptureStatus::new(plan.name.clone()))).collect();
         let lanes: Vec<Arc<Told<LaneReport>>> = (0..workers).map(|_| Arc::default()).collect();
-        let lane = |number: usize| LiveLane::new(Lane::new(&settings, queue.clone()), Arc::clone(&lanes[number]));
+        let lane = |number: usize| {
+            LiveLane::new(Lane::new(&settings, queue.clone()), Arc::clone(&lanes[number]), Arc::clone(&renewal))
+        };
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, held, source) = opened.remove(0);
