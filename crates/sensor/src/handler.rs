@@ -93,8 +93,8 @@ impl<O: Handoff> StreamHandler for HttpHandler<O> {
 }
 
 impl<O: Handoff> Forgetful for HttpHandler<O> {
-    fn name(conn: &Conn) -> FlowKey {
-        conn.meta.key
+    fn name(conn: &Conn) -> Option<FlowKey> {
+        Some(conn.meta.key)
     }
 
     fn forget(&mut self, conn: Conn) {

@@ -13,7 +13,7 @@ use super::own::{OwnTraffic, WithoutOwn};
 use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
 use crate::dispatch::Refused;
-use crate::guard::Faults;
+use crate::guard::{Faults, Trouble};
 use crate::pipeline::{Pipeline, Segments as _};
 
 /// How long to wait before a source that is gone is tried again.
@@ -287,7 +287,7 @@ impl<S: LiveSegments> Capture<S> {
         let (pipeline, faults) = (&mut self.pipeline, &mut self.faults);
         // A panic must not run through libpcap, which hands out the frames.
         let taken = source.poll(patience, &mut |frame| {
-            faults.guard(None, || pipeline.push(frame));
+            faults.guard(Trouble::Frame, || pipeline.push(frame));
         });
         let count = *taken.as_ref().unwrap_or(&0);
         self.report.frames += count as u64;

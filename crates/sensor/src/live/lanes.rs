@@ -11,7 +11,7 @@ use decap::{Segment, Timestamp};
 use super::merge::{Horizon, Merge, Part, SLACK};
 use super::renewal::Renewal;
 use crate::dispatch::{Batch, Dispatcher, Inbox, Refused};
-use crate::guard::Faults;
+use crate::guard::{Faults, Trouble};
 use crate::pipeline::{Lane, LaneReport, Segments};
 use crate::sealing::Queue;
 
@@ -201,7 +201,7 @@ impl LiveLane {
         // has an eye on the time.
         self.lane.records_mut().outlet_mut().wait_when_full();
         let lane = &mut self.lane;
-        self.faults.guard(None, || lane.finish());
+        self.faults.guard(Trouble::Frame, || lane.finish());
         let report = self.report();
         self.told.tell(report.clone());
         report
@@ -218,12 +218,12 @@ impl Segments for LiveLane {
     #[inline]
     fn push(&mut self, segment: &Segment<'_>) {
         let lane = &mut self.lane;
-        self.faults.guard(Some(segment.key), || lane.push(segment));
+        self.faults.guard(Trouble::Flow(Some(segment.key)), || lane.push(segment));
     }
 
     fn tick(&mut self, now: Timestamp) {
         let lane = &mut self.lane;
-        self.faults.guard(None, || lane.tick(now));
+        self.faults.guard(Trouble::Frame, || lane.tick(now));
     }
 
     #[inline]
