@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// A handler whose flows can be given up one by one.
 pub trait Forgetful: StreamHandler {
-    /// The flow's name, where it is kept.
+    /// The flow's name, as far as it is kept.
     fn name(conn: &Self::Conn) -> Option<FlowKey>;
 
     /// Frees what the flow holds, and takes back what was left half done; in the middle of whatever went wrong.
@@ -38,42 +38,55 @@ impl Faults {
         self.count
     }
 
-    /// Runs `work`; a panic is counted and logged as one of `flow`, where that is known.
+    /// Runs `work`; a panic is counted and logged as what it costs.
     #[inline]
-    pub fn guard<T>(&mut self, flow: Option<FlowKey>, work: impl FnOnce() -> T) -> Option<T> {
+    pub fn guard<T>(&mut self, cost: Trouble, work: impl FnOnce() -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(done) => Some(done),
             Err(cause) => {
                 // What it says may quote what was read; and to drop it may panic again.
                 std::mem::forget(cause);
-                self.note(flow);
+                self.note(cost);
                 None
             }
         }
     }
 
     #[cold]
-    fn note(&mut self, flow: Option<FlowKey>) {
+    fn note(&mut self, cost: Trouble) {
         self.count += 1;
         if self.said.is_some_and(|said| said.elapsed() < QUIET) {
             self.unsaid += 1;
             return;
         }
         self.said = Some(Instant::now());
-        let before = std::mem::take(&mut self.unsaid);
-        match flow {
-            Some(flow) => tracing::error!(
+        let unsaid = std::mem::take(&mut self.unsaid);
+        match cost {
+            Trouble::Flow(Some(flow)) => tracing::error!(
                 one = %address(flow, Direction::Forward),
                 other = %address(flow, Direction::Reverse),
-                unsaid = before,
+                unsaid,
                 "a flow is given up because of a defect of the program; please report it with the lines before"
             ),
-            None => tracing::error!(
-                unsaid = before,
+            Trouble::Flow(None) => tracing::error!(
+                unsaid,
+                "a flow is given up because of a defect of the program; please report it with the lines before"
+            ),
+            Trouble::Frame => tracing::error!(
+                unsaid,
                 "a frame is given up because of a defect of the program; please report it with the lines before"
             ),
         }
     }
+}
+
+/// What a fault costs.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// A flow; with its name, where that is known.
+    Flow(Option<FlowKey>),
+    /// A frame, or a moment.
+    Frame,
 }
 
 /// A handler that gives up the flow in whose work it panics, and goes on.
@@ -126,7 +139,7 @@ impl<H: Forgetful> Guarded<H> {
     #[cold]
     fn give_up(&mut self, conn: Option<H::Conn>) {
         let Some(conn) = conn else { return };
-        self.faults.note(H::name(&conn));
+        self.faults.note(Trouble::Flow(H::name(&conn)));
         let handler = &mut self.handler;
         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| handler.forget(conn))) {
             std::mem::forget(cause);
@@ -140,7 +153,7 @@ impl<H: Forgetful> StreamHandler for Guarded<H> {
 
     fn open(&mut self, flow: &FlowInfo<'_>) -> Self::Conn {
         let handler = &mut self.handler;
-        self.faults.guard(Some(*flow.key), || handler.open(flow))
+        self.faults.guard(Trouble::Flow(Some(*flow.key)), || handler.open(flow))
     }
 
     #[inline]
@@ -163,7 +176,7 @@ impl<H: Forgetful> StreamHandler for Guarded<H> {
     fn close(&mut self, conn: Self::Conn, ending: Ending) {
         let Some(conn) = conn else { return };
         let (handler, name) = (&mut self.handler, H::name(&conn));
-        self.faults.guard(name, || handler.close(conn, ending));
+        self.faults.guard(Trouble::Flow(name), || handler.close(conn, ending));
     }
 }
 

@@ -293,6 +293,8 @@ impl ExchangeSink for Unheard {
 pub struct Records<O> {
     gate: Gate,
     writer: Writer,
+    /// For another writer.
+    options: RecordOptions,
     buffer: Unsealed,
     outlet: O,
     written: u64,
@@ -306,8 +308,9 @@ impl<O: Handoff> Records<O> {
     #[must_use]
     pub fn new(options: RecordOptions, mask: Option<&MaskPolicy>, gate: Gate, outlet: O) -> Self {
         Self {
-            writer: Writer::new(options, mask, gate.normalizer()),
+            writer: Writer::new(options.clone(), mask, gate.normalizer()),
             gate,
+            options,
             buffer: empty_buffer(),
             outlet,
             written: 0,
@@ -350,6 +353,11 @@ impl<O: Handoff> Records<O> {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
+    }
+
+    /// From the next record on, `mask` is what is taken out.
+    pub fn remask(&mut self, mask: Option<&MaskPolicy>) {
+        self.writer = Writer::new(self.options.clone(), mask, self.gate.normalizer());
     }
 
     /// Hands on what is in the buffer.

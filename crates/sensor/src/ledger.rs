@@ -44,6 +44,8 @@ pub struct Ledger {
     pub segment_payload_bytes: u64,
     /// What no worker could take; nothing where reading waits for the workers.
     pub refused: Refused,
+    /// Of the sensor's own connections; nothing where files are read.
+    pub own: Refused,
     /// What reassembly counted.
     pub reassembly: reassembly::Stats,
     /// What HTTP parsing counted.
@@ -184,7 +186,7 @@ impl Ledger {
     /// Every line, in the order of the stages.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let Self { captures, decap, reassembly, http, refused, .. } = self;
+        let Self { captures, decap, reassembly, http, refused, own, .. } = self;
         let mut lines = vec![
             Line {
                 name: "frames",
@@ -203,7 +205,11 @@ impl Ledger {
                 total: decap.segments,
                 fates: vec![
                     Fate::new("reassembled", reassembly.segments),
-                    Fate::by_reason("dropped", ["queue_full"].into_iter(), &[refused.segments]),
+                    Fate::by_reason(
+                        "dropped",
+                        ["queue_full", "own_traffic"].into_iter(),
+                        &[refused.segments, own.segments],
+                    ),
                 ],
             },
             Line {
@@ -343,7 +349,9 @@ impl Ledger {
             Joint {
                 given: (
                     "payload bytes from decapsulation, less those dropped",
-                    self.segment_payload_bytes.saturating_sub(self.refused.payload_bytes),
+                    self.segment_payload_bytes
+                        .saturating_sub(self.refused.payload_bytes)
+                        .saturating_sub(self.own.payload_bytes),
                 ),
                 taken: ("payload bytes reassembled", reassembly.payload_bytes),
             },

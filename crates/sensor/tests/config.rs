@@ -419,12 +419,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn what_is_not_applied_yet_is_said() {
-    assert!(parse("").unwrap().unapplied().is_empty());
-    let asked = "[filters]\nsets = ['static_assets']\n[normalize]\ntrusted_proxies = ['10.0.0.0/8']\n[privileges]\nlandlock = false";
-    let said = parse(asked).unwrap().unapplied().join("\n");
-    assert!(said.contains("[privileges]"), "{said}");
-    assert!(!said.contains("[filters]") && !said.contains("[normalize]"), "{said}");
-}

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -14,15 +16,15 @@ const REQUESTS: usize = 60;
 
 /// Client and server, each in a namespace, on a veth; and a namespace for the sensor, on another from the server's.
 struct Topology {
-    name: &'static str,
+    name: String,
     folder: TempDir,
     nginx: Option<Child>,
 }
 
 impl Topology {
     /// `None`, said aloud, where this process may not make namespaces or there is no nginx.
-    fn new(name: &'static str) -> Option<Self> {
-        let topology = Self { name, folder: tempfile::tempdir().unwrap(), nginx: None };
+    fn new(name: &str) -> Option<Self> {
+        let topology = Self { name: name.to_owned(), folder: tempfile::tempdir().unwrap(), nginx: None };
         if !run("ip", &["netns", "add", &topology.namespace("c")]) {
             eprintln!("skipped: no right to make network namespaces here (run as root)");
             return None;
@@ -56,6 +58,10 @@ impl Topology {
         }
         // No address resolution: whatever the sensor's side sends is then an answer to a mirror, which is not to be.
         topology.within(&m, "ip link set mir address 02:00:00:00:00:09");
+        // Nothing larger than a frame: what re-encapsulates takes frames as they are on a wire.
+        for (namespace, device) in [(&c, "cli"), (&s, "srv")] {
+            topology.within(namespace, &format!("ip link set {device} gso_max_segs 1"));
+        }
         topology.within(&s, "ip neigh replace 10.78.0.2 lladdr 02:00:00:00:00:09 dev out nud permanent");
         Some(topology.serve())
     }
@@ -74,12 +80,13 @@ impl Topology {
     }
 
     fn serve(mut self) -> Self {
-        let at = self.folder.path().display();
+        let (at, hello) = (self.folder.path().display(), "hello ".repeat(150));
         let text = format!(
             "user root; daemon off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/error.log;\n\
              events {{}}\nhttp {{ log_format one '$request_uri'; access_log {at}/access.log one;\n\
              client_body_temp_path {at}; proxy_temp_path {at}; fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at};\n\
-             server {{ listen 10.77.0.2:80; location / {{ return 200 'hello'; }} }} }}\n"
+             server {{ listen 10.77.0.2:80; location / {{ return 200 '{hello}'; }} }}\n\
+             server {{ listen 127.0.0.1:3128; access_log {at}/proxy.log one; location / {{ return 405; }} }} }}\n"
         );
         fs::write(self.path("nginx.conf"), text).unwrap();
         let nginx = Command::new("ip")
@@ -129,12 +136,13 @@ impl Topology {
         String::from_utf8(line.stdout).unwrap().trim().parse().unwrap()
     }
 
-    fn request(&self) {
+    /// As a load balancer does that has a server of its own behind it: with the client's address.
+    fn request(&self, from: &str) {
         // Half of them on one connection, half on one each.
         let half = REQUESTS / 2;
         let curl = |url: &str| {
-            let line = format!("curl -sS -m 20 -o /dev/null {url}");
-            self.within(&self.namespace("c"), &line);
+            let line = format!("curl -sS -m 20 -o /dev/null -H X-Forwarded-For:203.0.113.9 {url}");
+            self.within(&self.namespace(from), &line);
         };
         curl(&format!("http://10.77.0.2/kept/[1-{half}]"));
         for number in 0..half {
@@ -142,15 +150,52 @@ impl Topology {
         }
     }
 
-    /// Runs the sensor in `part`'s namespace while requests are made; gives what it recorded after all is checked.
-    fn check(&self, part: &str, captures: &str, quiet_device: Option<&str>) {
+    /// Runs the sensor in `part`'s namespace while requests are made; compares what it recorded with what nginx logged.
+    fn check(&self, part: &str, captures: &str, quiet_device: Option<&str>) -> serde_json::Value {
+        self.check_from("c", part, captures, quiet_device)
+    }
+
+    fn check_from(&self, client: &str, part: &str, captures: &str, quiet_device: Option<&str>) -> serde_json::Value {
         let records = self.path("records.ndjson");
-        let text = format!(
-            "output = '{}'\nworkers = 1\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n{captures}",
-            records.display()
+        let output = format!("output = '{}'\n", records.display());
+        let ledger = self.observe(client, part, &output, captures, quiet_device);
+        assert_eq!(
+            ledger["received"]["total"],
+            ledger["received"]["frames"],
+            "nothing dropped or left: {}",
+            self.said()
         );
-        fs::write(self.path("sensor.toml"), text).unwrap();
+        assert_eq!(recorded(&records), logged(&self.path("access.log")), "{}", self.said());
+        ledger
+    }
+
+    /// Runs the sensor in `part`'s namespace while `client` makes requests; gives its ledger.
+    fn observe(
+        &self,
+        client: &str,
+        part: &str,
+        output: &str,
+        sections: &str,
+        quiet_device: Option<&str>,
+    ) -> serde_json::Value {
         let before = quiet_device.map(|device| self.sent(device));
+        let sensor = self.start(part, &format!("{output}{sections}"));
+        self.request(client);
+        self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/healthz");
+        self.within(&self.namespace(part), "curl -s -m 5 -o /dev/null http://127.0.0.1:9600/readyz");
+        if let (Some(device), Some(before)) = (quiet_device, before) {
+            assert_eq!(self.sent(device), before, "a capture interface transmits nothing");
+        }
+        // What stands in for a mirror is a program that takes its time.
+        sleep(Duration::from_millis(100));
+        self.end(sensor)
+    }
+
+    fn start(&self, part: &str, settings: &str) -> Child {
+        let general = "workers = 1\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n";
+        // What is of no section comes first.
+        let (top, sections) = settings.split_at(settings.find('[').unwrap());
+        fs::write(self.path("sensor.toml"), format!("{top}{general}{sections}")).unwrap();
         let said = fs::File::create(self.path("said")).unwrap();
         let mut sensor = Command::new("ip")
             .args(["netns", "exec", &self.namespace(part), env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
@@ -163,28 +208,22 @@ impl Topology {
             assert!(Instant::now() < end && sensor.try_wait().unwrap().is_none(), "{}", self.said());
             sleep(Duration::from_millis(20));
         }
-        self.request();
-        self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/healthz");
-        self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/readyz");
-        if let (Some(device), Some(before)) = (quiet_device, before) {
-            assert_eq!(self.sent(device), before, "a capture interface transmits nothing");
-        }
+        sensor
+    }
+
+    /// Has the sensor end; gives its ledger.
+    fn end(&self, mut sensor: Child) -> serde_json::Value {
         // `ip netns exec` becomes the program: this is the sensor's own id.
         let asked = Instant::now();
         assert!(run("kill", &["-TERM", &sensor.id().to_string()]));
         let status = sensor.wait().unwrap();
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         assert_eq!(status.code(), Some(0), "{}", self.said());
-        self.check_ledger();
-        assert_eq!(recorded(&records), logged(&self.path("access.log")), "{}", self.said());
-    }
-
-    fn check_ledger(&self) {
         let said = self.said();
         let ledger = said.lines().find(|line| line.starts_with('{') && line.contains("\"balanced\"")).unwrap();
         let ledger: serde_json::Value = serde_json::from_str(ledger).unwrap();
         assert_eq!(ledger["balanced"], true, "{said}");
-        assert_eq!(ledger["received"]["total"], ledger["received"]["frames"], "nothing dropped or left: {said}");
+        ledger
     }
 
     fn said(&self) -> String {
@@ -202,6 +241,71 @@ impl Drop for Topology {
             run("ip", &["netns", "del", &self.namespace(part)]);
         }
     }
+}
+
+/// Copies the frames of the server's interface onto the mirror's, as something other than this kernel would send them.
+struct Mirror {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where the mirror's interface is.
+const SENSOR: [u8; 6] = [2, 0, 0, 0, 0, 9];
+/// The outer addresses.
+const FROM: [u8; 4] = [10, 78, 0, 1];
+const TO: [u8; 4] = [10, 78, 0, 2];
+
+impl Mirror {
+    /// `wrap` makes the frame that is sent of one that was seen.
+    fn start(topology: &Topology, wrap: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let namespace = format!("/run/netns/{}", topology.namespace("s"));
+        let (over, (ready, opened)) = (Arc::clone(&stop), mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            // A socket stays in the namespace in which it was made, and a thread is in one of its own.
+            nix::sched::setns(fs::File::open(namespace).unwrap(), nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let open = |device: &str| {
+                let inactive = pcap::Capture::from_device(device).unwrap().promisc(true);
+                let inactive = inactive.snaplen(4_096).buffer_size(32 << 20);
+                inactive.immediate_mode(true).timeout(10).open().unwrap()
+            };
+            let (mut seen, mut out) = (open("srv").setnonblock().unwrap(), open("out"));
+            ready.send(()).unwrap();
+            while !over.load(Ordering::Relaxed) {
+                match seen.next_packet() {
+                    Ok(packet) => out.sendpacket(wrap(packet.data)).unwrap(),
+                    Err(_) => sleep(Duration::from_millis(1)),
+                }
+            }
+        });
+        opened.recv().unwrap();
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An Ethernet frame to the sensor.
+fn ethernet(protocol: u16, content: &[u8]) -> Vec<u8> {
+    [&SENSOR[..], &[2, 0, 0, 0, 0, 8], &protocol.to_be_bytes(), content].concat()
+}
+
+/// The same with an IPv4 header, its checksum included, in front.
+fn in_ip(protocol: u8, content: &[u8]) -> Vec<u8> {
+    let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 8], SENSOR).ip(etherparse::IpHeaders::Ipv4(
+        etherparse::Ipv4Header::new(content.len() as u16, 64, etherparse::IpNumber(protocol), FROM, TO).unwrap(),
+        etherparse::Ipv4Extensions::default(),
+    ));
+    let mut frame = Vec::new();
+    builder.write(&mut frame, etherparse::IpNumber(protocol), content).unwrap();
+    frame
 }
 
 fn run(program: &str, arguments: &[&str]) -> bool {
@@ -254,4 +358,130 @@ fn a_breakout_tap_of_two_interfaces() {
     topology.mirror("ingress", "out");
     topology.mirror("egress", "out2");
     topology.check("m", "[[capture]]\ninterface = 'mir'\n[[capture]]\ninterface = 'mir2'\n", Some("mir2"));
+}
+
+#[test]
+fn a_vxlan_mirror_whose_copies_do_not_fit() {
+    let Some(topology) = Topology::new("frg") else { return };
+    topology.tunnel();
+    for (part, device) in [("s", "out"), ("m", "mir")] {
+        topology.within(&topology.namespace(part), &format!("ip link set {device} mtu 600"));
+    }
+    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    assert!(ledger["beside"]["datagrams_joined"].as_u64().unwrap() >= REQUESTS as u64, "{ledger}");
+}
+
+#[test]
+fn gre_with_and_without_a_key_of_packets_and_of_frames() {
+    for (name, flags, key) in [("gre", 0_u16, &[][..]), ("grk", 0x2000, &[0, 0, 0x12, 0x67])] {
+        for (kind, tunnel, protocol, from) in [("p", "gre", 0x0800_u16, 14), ("f", "gre_teb", 0x6558, 0)] {
+            let Some(topology) = Topology::new(&format!("{name}{kind}")) else { return };
+            let mirror = Mirror::start(&topology, move |frame| {
+                in_ip(47, &[&flags.to_be_bytes()[..], &protocol.to_be_bytes(), key, &frame[from..]].concat())
+            });
+            let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+            drop(mirror);
+            assert!(ledger["tunnels"][tunnel].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
+        }
+    }
+}
+
+#[test]
+fn ip_in_ip() {
+    let Some(topology) = Topology::new("ipp") else { return };
+    let _mirror = Mirror::start(&topology, |frame| match frame[12..14] {
+        [8, 0] => in_ip(4, &frame[14..]),
+        // What is no IP has no place in it.
+        _ => ethernet(0x88b5, &frame[14..]),
+    });
+    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    assert!(ledger["frames"]["segments"].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
+}
+
+#[test]
+fn a_clone_pool_foreign_addresses_and_the_sensors_mac() {
+    let Some(topology) = Topology::new("f5c") else { return };
+    let _mirror = Mirror::start(&topology, |frame| [&SENSOR[..], &frame[6..]].concat());
+    topology.check("m", "[[capture]]\ninterface = 'mir'\npromiscuous = false\n", Some("mir"));
+    let records = fs::read_to_string(topology.path("records.ndjson")).unwrap();
+    assert!(records.lines().all(|line| line.contains("203.0.113.9")), "the client's address is in the header");
+}
+
+#[test]
+fn a_span_port_that_copies_twice() {
+    let Some(topology) = Topology::new("spt") else { return };
+    topology.mirror_ready();
+    for direction in ["ingress", "egress"] {
+        let twice = "action mirred egress mirror dev out action mirred egress mirror dev out";
+        let line = format!("tc filter add dev srv {direction} protocol ip prio 1 u32 match u32 0 0 {twice}");
+        topology.within(&topology.namespace("s"), &line);
+    }
+    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    assert!(ledger["beside"]["duplicate_segments"].as_u64().unwrap() >= 2 * REQUESTS as u64, "{ledger}");
+}
+
+#[test]
+fn the_loopback_and_the_sensors_own_status_port_on_it() {
+    let Some(topology) = Topology::new("loo") else { return };
+    let ledger = topology.check_from("s", "s", "[[capture]]\ninterface = 'lo'\n", None);
+    assert!(ledger["segments"]["dropped"]["own_traffic"].as_u64().unwrap() > 0, "{ledger}");
+}
+
+#[test]
+fn any_interface_cooked() {
+    let Some(topology) = Topology::new("any") else { return };
+    topology.check("s", "[[capture]]\ninterface = 'any'\n", None);
+}
+
+#[test]
+fn own_uploads_are_not_recorded() {
+    let Some(topology) = Topology::new("own") else { return };
+    // Through a proxy that speaks plain HTTP, on the interface that is captured.
+    let sections = "[[capture]]\ninterface = 'lo'\n[upload]\nurl = 'https://10.77.0.2:9443'\n\
+                    proxy = 'http://127.0.0.1:3128'\n[upload.batch]\nage = '100ms'\n";
+    let ledger = topology.observe("s", "s", "", sections, None);
+    let tried = fs::read_to_string(topology.path("proxy.log")).unwrap();
+    assert!(!tried.is_empty(), "the proxy was asked: {}", topology.said());
+    assert_eq!(ledger["exchanges"]["recorded"], REQUESTS, "{ledger}");
+    assert!(ledger["segments"]["dropped"]["own_traffic"].as_u64().unwrap() > 0, "{ledger}");
+}
+
+#[test]
+fn masking_changes_while_it_runs() {
+    let Some(topology) = Topology::new("msk") else { return };
+    let records = topology.path("records.ndjson");
+    let settings = |mask: &str| {
+        format!(
+            "output = '{}'\n{mask}[[capture]]\ninterface = 'srv'\n[privileges]\nuser = '65534'\n",
+            records.display()
+        )
+    };
+    let sensor = topology.start("s", &settings("mask.enabled = false\n"));
+    let ask = |path: &str| {
+        let line = format!("curl -sS -m 20 -o /dev/null -H Authorization:Bearer-s3cr3t-{path} http://10.77.0.2/{path}");
+        topology.within(&topology.namespace("c"), &line);
+        // The kernel hands frames over within 40 ms; a record is then written at once.
+        sleep(Duration::from_millis(500));
+    };
+    ask("before");
+    let text = fs::read_to_string(topology.path("sensor.toml")).unwrap();
+    for (enabled, words) in [("broken", "the configuration is refused"), ("true", "the configuration was read again")] {
+        let changed = text.replace("mask.enabled = false", &format!("mask.enabled = {enabled}"));
+        fs::write(topology.path("sensor.toml"), changed).unwrap();
+        assert!(run("kill", &["-HUP", &sensor.id().to_string()]));
+        let end = Instant::now() + Duration::from_secs(10);
+        while !topology.said().contains(words) {
+            assert!(Instant::now() < end, "{}", topology.said());
+            sleep(Duration::from_millis(20));
+        }
+    }
+    // A worker looks around ten times a second.
+    sleep(Duration::from_millis(500));
+    ask("after");
+    topology.end(sensor);
+    let lines = fs::read_to_string(&records).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("s3cr3t-before"), "{}", lines[0]);
+    assert!(lines[1].contains("/after") && !lines[1].contains("s3cr3t"), "{}", lines[1]);
 }

@@ -1,9 +1,11 @@
 //! The sensor as an appliance: it captures for months, answers for its state, and ends in good order.
 
+mod confine;
 mod sources;
 mod state;
 mod watch;
 
+pub use confine::{ConfineError, FileSystem, Reach, confine};
 pub use sources::{SourcesError, sources};
 pub use state::State;
 pub use watch::{Appliance, ApplianceError, End, Reload};

@@ -135,10 +135,7 @@ impl Plan {
     /// # Errors
     /// With what is wrong.
     pub fn resolve(args: ReplayArgs) -> Result<Self, UsageError> {
-        let loaded = Loaded::read(args.config.as_deref())?;
-        let unapplied = loaded.unapplied();
-        let Loaded { config: file, mut notes, .. } = loaded;
-        notes.extend(unapplied);
+        let Loaded { config: file, notes, .. } = Loaded::read(args.config.as_deref())?;
         let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
         let body = args.body_limit.unwrap_or(file.bodies.limit);

@@ -1,6 +1,7 @@
 //! `sensor run`: what the configuration asks for, until a signal ends it.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,16 +11,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use url::{Host, Url};
+
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{SizeLimits, UsageError, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
-use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sources};
-use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
+use crate::appliance::{
+    Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine, sources,
+};
+use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
 use crate::guard::quiet_panics;
-use crate::live::{self, Run};
+use crate::live::{self, Opener, OwnTraffic, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
 use crate::policy;
@@ -37,10 +42,12 @@ enum Refusal {
     Status(#[from] StatusError),
     #[error(transparent)]
     Appliance(#[from] ApplianceError),
-    #[error(
-        "privileges.user: this version does not change its user itself\nhint: take it out, and set User= and AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN in the systemd unit"
-    )]
-    User,
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
 }
@@ -49,8 +56,8 @@ impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(error) => error.exit_code(),
-            Self::Sources(_) | Self::User => exit::USAGE,
-            Self::Status(_) | Self::Signals(_) => exit::FAILED,
+            Self::Sources(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
+            Self::Source(_) | Self::Confine(_) | Self::Thread(_) | Self::Status(_) | Self::Signals(_) => exit::FAILED,
             Self::Appliance(ApplianceError::Worker(_)) => exit::DEFECT,
             Self::Appliance(_) => exit::FAILED,
         }
@@ -70,7 +77,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         }
     };
     let level = start_logging(&loaded.config);
-    for note in loaded.notes.iter().chain(&loaded.unapplied()) {
+    for note in &loaded.notes {
         tracing::warn!("{note}");
     }
     quiet_panics();
@@ -86,9 +93,6 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 
 fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal> {
     let config = &loaded.config;
-    if config.privileges.user.is_some() {
-        return Err(Refusal::User);
-    }
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     watch_signals(&stop).map_err(Refusal::Signals)?;
@@ -105,19 +109,26 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 
+    // While there is the right to: then it is given up, before there is another thread that would keep it.
+    let sources = Sources::open(sources)?;
+    let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
+    let output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        _ if delivery.is_some() => None,
+        Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
+        None => Some(Output::stdout()),
+    };
+    let opener = give_rights_up(config, &args.config)?;
+
     let mut upload = None;
-    let outlet = match Delivery::from_config(&config.upload, &settings.record.sensor) {
-        Some(delivery) => {
+    let outlet = match (delivery, output) {
+        (Some(delivery), _) => {
             settings.record.shape = delivery.shape.clone();
             let outlet = UploadOutlet::new(delivery.start().map_err(UsageError::from)?, WhenFull::Drop);
             let room = config.upload.spool.as_ref().map_or(config.upload.queue_bytes, |spool| spool.max_bytes);
             upload = Some((outlet.stats(), room.0, outlet.reload_flag()));
             Destination::Upload(Box::new(Upload { outlet, patience: std::time::Duration::ZERO }))
         }
-        None => Destination::Output(match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
-            Some(path) => Output::create(path).map_err(UsageError::from)?,
-            None => Output::stdout(),
-        }),
+        (None, output) => Destination::Output(output.unwrap_or_else(Output::stdout)),
     };
     let (stats, room, certificates) = match upload {
         Some((stats, room, flag)) => (Some(stats), room, Some(flag)),
@@ -128,14 +139,67 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
     };
+    let renewal = Arc::<Renewal>::default();
+    let listens = config.status.enabled.then_some(config.status.listen);
+    let own = Arc::new(OwnTraffic::new(peers(config), listens));
+    own.keep_fresh().map_err(Refusal::Thread)?;
     let filters = Arc::clone(&settings.filters);
-    let run = Run { sources, settings, workers, outlet };
+    let run = Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    Ok(appliance.run(|| reread(args, &loaded, level, &filters, certificates.as_deref()))?)
+    let mut reloadable = Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates };
+    Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
+}
+
+/// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
+fn give_rights_up(config: &Config, path: &Path) -> Result<Opener, Refusal> {
+    let file_system = confine(&config.privileges, &Reach::of(config, path))?;
+    let opener = Opener::start().map_err(Refusal::Thread)?;
+    give_up(false).map_err(ConfineError::from)?;
+    match file_system {
+        FileSystem::Shut | FileSystem::LeftOpen => {}
+        FileSystem::Partly => {
+            tracing::info!("this kernel's landlock is an older one: the file system is shut off as far as it can");
+        }
+        FileSystem::Open => tracing::warn!(
+            "this kernel has no landlock, or it is not switched on: the sensor can reach every file that its user can; privileges.landlock = false takes this line away"
+        ),
+    }
+    Ok(opener)
+}
+
+/// Whom the sensor connects to: names or addresses, and ports.
+fn peers(config: &Config) -> Vec<(String, u16)> {
+    let upload = &config.upload;
+    let environment = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].map(|name| std::env::var(name).ok());
+    let named = [upload.url.clone(), upload.proxy.clone(), upload.oauth.as_ref().map(|oauth| oauth.token_url.clone())];
+    let peer = |url: String| {
+        // A proxy may be named without a scheme.
+        let url = Url::parse(&url).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{url}")).ok())?;
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(ip) => ip.to_string(),
+            Host::Ipv6(ip) => ip.to_string(),
+        };
+        Some((host, url.port_or_known_default()?))
+    };
+    if upload.url.is_none() {
+        return Vec::new();
+    }
+    named.into_iter().chain(environment).flatten().filter_map(peer).collect()
+}
+
+/// What SIGHUP changes in a run.
+struct Reloadable {
+    filters: Arc<RuleSwitch>,
+    /// As it is now, and how the lanes learn of another.
+    mask: Mask,
+    renewal: Arc<Renewal>,
+    /// Raised to have the certificates read again.
+    certificates: Option<Arc<AtomicBool>>,
 }
 
 /// SIGHUP: a file with any fault changes nothing.
-fn reread(args: &RunArgs, started: &Loaded, level: &Level, filters: &RuleSwitch, certificates: Option<&AtomicBool>) {
+fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
     let next = match Loaded::read(Some(&args.config)) {
         Ok(next) => next,
         Err(error) => {
@@ -143,9 +207,15 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, filters: &RuleSwitch,
             return;
         }
     };
-    // What networks are called takes effect at the next start, and rules go by their numbers.
-    let rules = match policy::rules(&next.config) {
-        Ok(rules) => rules,
+    // All that can fail comes first. What networks are called takes effect at the next start, and rules go by their numbers.
+    // Without a key of the operator's, a mask made again would have other tokens.
+    let is_masked_otherwise = next.config.mask != reloadable.mask || next.config.mask.key_file.is_some();
+    let renewed = policy::rules(&next.config).map_err(|error| error.to_string()).and_then(|rules| {
+        let mask = is_masked_otherwise.then(|| MaskPolicy::from_config(&next.config.mask)).transpose();
+        Ok((rules, mask.map_err(|error| error.to_string())?))
+    });
+    let (rules, mask) = match renewed {
+        Ok(renewed) => renewed,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
             return;
@@ -154,15 +224,19 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, filters: &RuleSwitch,
     for note in &next.notes {
         tracing::warn!("{note}");
     }
-    filters.replace(rules);
+    reloadable.filters.replace(rules);
+    if let Some(mask) = mask {
+        reloadable.mask.clone_from(&next.config.mask);
+        reloadable.renewal.mask(mask);
+    }
     if level.reload(filter(&next.config)).is_err() {
         tracing::warn!("the level of the log could not be changed");
     }
     // What they are called is fixed; what is in them is read again.
-    if let Some(certificates) = certificates {
+    if let Some(certificates) = &reloadable.certificates {
         certificates.store(true, Ordering::Relaxed);
     }
-    let is_taken = |key: &String| key == "log.level" || key.starts_with("filters");
+    let is_taken = |key: &String| key == "log.level" || key.starts_with("filters") || key.starts_with("mask.");
     let changed = started.changes(&next).into_iter().map(|change| change.key);
     let waiting: Vec<String> = changed.filter(|key| !is_taken(key)).collect();
     if waiting.is_empty() {

@@ -98,20 +98,6 @@ impl Loaded {
         Err(gathered.problems.into_error())
     }
 
-    /// What the configuration asks for and this version does not do yet: to be said wherever a command goes by it.
-    #[must_use]
-    pub fn unapplied(&self) -> Vec<String> {
-        let Config { privileges, .. } = &self.config;
-        let mut found = Vec::new();
-        if *privileges != Privileges::default() {
-            found.push(
-                "[privileges] is not applied yet: the service manager has to (User=, CapabilityBoundingSet=)"
-                    .to_owned(),
-            );
-        }
-        found
-    }
-
     /// What is in force, as TOML, each value with where it came from.
     #[must_use]
     pub fn print(&self) -> String {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hold::HeldPort;
+use super::hold::{HeldPort, HeldProtocols};
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
+use super::own::{OwnTraffic, WithoutOwn};
+use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
-use crate::guard::Faults;
-use crate::pipeline::Pipeline;
+use crate::dispatch::Refused;
+use crate::guard::{Faults, Trouble};
+use crate::pipeline::{Pipeline, Segments as _};
 
 /// How long to wait before a source that is gone is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -33,8 +36,15 @@ pub struct SourcePlan {
     pub decap: decap::Config,
     /// Whether its absence at the start is fatal.
     pub is_required: bool,
-    /// UDP ports to hold, so that the host does not answer the mirror.
+    /// UDP ports to hold, so that the host does not answer the mirror; where there are any, the IP protocols of tunnels, too.
     pub held_ports: Vec<u16>,
+}
+
+/// What is held so that the host stays silent.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) ports: Vec<HeldPort>,
+    pub(super) protocols: Option<HeldProtocols>,
 }
 
 /// The two kinds of live sources.
@@ -149,6 +159,8 @@ pub struct CaptureReport {
     pub frames: u64,
     /// What the kernel counted, over every time that the source was opened.
     pub source: SourceCounts,
+    /// Segments of the sensor's own connections.
+    pub own: Refused,
     /// Frames given up because of a defect of the program.
     pub given_up: u64,
     /// Frames that the kernel had accepted and nobody could take any more: the source was lost, or the end was due.
@@ -193,7 +205,7 @@ pub(super) struct Capture<S> {
     plan: SourcePlan,
     status: Arc<CaptureStatus>,
     stop: Arc<AtomicBool>,
-    pipeline: Pipeline<S>,
+    pipeline: Pipeline<WithoutOwn<S>>,
     report: CaptureReport,
     /// Of the times before this one that the source was open.
     before: SourceCounts,
@@ -201,19 +213,22 @@ pub(super) struct Capture<S> {
     taken: u64,
     last_told: Instant,
     faults: Faults,
-    _held: Vec<HeldPort>,
+    opener: Opener,
+    _held: Held,
 }
 
 impl<S: LiveSegments> Capture<S> {
     pub(super) fn new(
         plan: SourcePlan,
-        held: Vec<HeldPort>,
+        held: Held,
+        opener: Opener,
+        own: Option<Arc<OwnTraffic>>,
         status: Arc<CaptureStatus>,
         stop: Arc<AtomicBool>,
         segments: S,
     ) -> Self {
         Self {
-            pipeline: Pipeline::new(plan.decap.clone(), segments),
+            pipeline: Pipeline::new(plan.decap.clone(), WithoutOwn::new(segments, own)),
             plan,
             status,
             stop,
@@ -222,6 +237,7 @@ impl<S: LiveSegments> Capture<S> {
             taken: 0,
             last_told: Instant::now(),
             faults: Faults::default(),
+            opener,
             _held: held,
         }
     }
@@ -259,7 +275,7 @@ impl<S: LiveSegments> Capture<S> {
             self.status.told.tell(self.report.clone());
         }
         self.status.set(SourceState::Stopped);
-        (self.pipeline.into_segments(), self.report)
+        (self.pipeline.into_segments().into_inner(), self.report)
     }
 
     fn is_over(&self) -> bool {
@@ -271,7 +287,7 @@ impl<S: LiveSegments> Capture<S> {
         let (pipeline, faults) = (&mut self.pipeline, &mut self.faults);
         // A panic must not run through libpcap, which hands out the frames.
         let taken = source.poll(patience, &mut |frame| {
-            faults.guard(None, || pipeline.push(frame));
+            faults.guard(Trouble::Frame, || pipeline.push(frame));
         });
         let count = *taken.as_ref().unwrap_or(&0);
         self.report.frames += count as u64;
@@ -289,7 +305,13 @@ impl<S: LiveSegments> Capture<S> {
             self.status.told.beat();
             self.pipeline.segments_mut().pulse(wall_clock(), true);
         }
-        match self.plan.kind.open() {
+        let (status, segments) = (&self.status, self.pipeline.segments_mut());
+        let opened = self.opener.open(&self.plan.kind, || {
+            status.told.beat();
+            segments.pulse(wall_clock(), true);
+        });
+        // The thread that opens ends with the last of those that ask.
+        match opened? {
             Ok(source) => {
                 self.report.reopened += 1;
                 complaint.clear();
@@ -297,7 +319,12 @@ impl<S: LiveSegments> Capture<S> {
                 Some(source)
             }
             Err(error) => {
-                let words = error.to_string();
+                let mut words = error.to_string();
+                if let SourceError::Interface(InterfaceError::Forbidden { name, .. }) = &error {
+                    words = format!(
+                        "interface {name} is back, but the right to capture was given up at the start (privileges.reopen): restart the sensor"
+                    );
+                }
                 // Once for each reason: it may stay so for days.
                 if *complaint != words {
                     tracing::warn!(source = self.plan.name, "{words}; trying again every second");
@@ -348,6 +375,7 @@ impl<S: LiveSegments> Capture<S> {
         self.report.decap = self.pipeline.decap_stats().clone();
         self.report.payload_bytes = self.pipeline.payload_bytes();
         self.report.given_up = self.faults.count();
+        self.report.own = self.pipeline.segments().left_out();
         self.status.told.tell(self.report.clone());
     }
 }

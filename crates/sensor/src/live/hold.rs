@@ -2,7 +2,8 @@
 //!
 //! A host answers a datagram to a port without a listener with ICMP "port unreachable" (RFC 1122, section 4.1.3.1): a
 //! mirror target would answer every copy. A socket bound to the port prevents it; a filter that accepts nothing makes the
-//! kernel drop the copies at once instead of queueing them for nobody.
+//! kernel drop the copies at once instead of queueing them for nobody. The same goes for a tunnel that is an IP protocol of its
+//! own, and "protocol unreachable" (RFC 1122, section 3.2.2.1).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -57,6 +58,31 @@ impl HeldPort {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+}
+
+/// IP protocols that a mirror may be carried in and a host answers with ICMP "protocol unreachable" where it has no such
+/// tunnel itself: IP in IP, IPv6 in IP, GRE, MPLS in IP.
+const PROTOCOLS: [i32; 4] = [4, 41, 47, 137];
+
+/// The tunnels' IP protocols on every IPv4 address of the host, whose packets the kernel throws away. Released when dropped.
+#[derive(Debug)]
+pub struct HeldProtocols {
+    _sockets: Vec<Socket>,
+}
+
+impl HeldProtocols {
+    /// Holds them all. A raw socket takes nothing away from a tunnel device: it gets copies.
+    ///
+    /// # Errors
+    /// When the system refuses: it takes the right to capture.
+    pub fn hold() -> io::Result<Self> {
+        let held = |protocol: i32| {
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)))?;
+            socket.attach_filter(&[REJECT_ALL])?;
+            Ok(socket)
+        };
+        Ok(Self { _sockets: PROTOCOLS.into_iter().map(held).collect::<io::Result<_>>()? })
     }
 }
 

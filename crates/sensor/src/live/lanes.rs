@@ -9,8 +9,9 @@ use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
 use super::merge::{Horizon, Merge, Part, SLACK};
+use super::renewal::Renewal;
 use crate::dispatch::{Batch, Dispatcher, Inbox, Refused};
-use crate::guard::Faults;
+use crate::guard::{Faults, Trouble};
 use crate::pipeline::{Lane, LaneReport, Segments};
 use crate::sealing::Queue;
 
@@ -141,11 +142,13 @@ pub(super) struct LiveLane {
     told: Arc<Told<LaneReport>>,
     last_told: Instant,
     faults: Faults,
+    renewal: Arc<Renewal>,
+    renewed: u64,
 }
 
 impl LiveLane {
-    pub(super) fn new(lane: Lane<Queue>, told: Arc<Told<LaneReport>>) -> Self {
-        Self { lane, told, last_told: Instant::now(), faults: Faults::default() }
+    pub(super) fn new(lane: Lane<Queue>, told: Arc<Told<LaneReport>>, renewal: Arc<Renewal>) -> Self {
+        Self { lane, told, last_told: Instant::now(), faults: Faults::default(), renewal, renewed: 0 }
     }
 
     /// Works off what one feed sends until it is gone.
@@ -198,7 +201,7 @@ impl LiveLane {
         // has an eye on the time.
         self.lane.records_mut().outlet_mut().wait_when_full();
         let lane = &mut self.lane;
-        self.faults.guard(None, || lane.finish());
+        self.faults.guard(Trouble::Frame, || lane.finish());
         let report = self.report();
         self.told.tell(report.clone());
         report
@@ -215,12 +218,12 @@ impl Segments for LiveLane {
     #[inline]
     fn push(&mut self, segment: &Segment<'_>) {
         let lane = &mut self.lane;
-        self.faults.guard(Some(segment.key), || lane.push(segment));
+        self.faults.guard(Trouble::Flow(Some(segment.key)), || lane.push(segment));
     }
 
     fn tick(&mut self, now: Timestamp) {
         let lane = &mut self.lane;
-        self.faults.guard(None, || lane.tick(now));
+        self.faults.guard(Trouble::Frame, || lane.tick(now));
     }
 
     #[inline]
@@ -233,6 +236,9 @@ impl LiveSegments for LiveLane {
     fn pulse(&mut self, now: Timestamp, idle: bool) {
         self.told.beat();
         self.lane.refresh();
+        if let Some(mask) = self.renewal.since(&mut self.renewed) {
+            self.lane.records_mut().remask(mask.as_ref());
+        }
         if idle {
             // Flows wait for packet time, which stands still without packets.
             self.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64)));
@@ -337,7 +343,7 @@ mod tests {
         for sources in [1, 2] {
             let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
             let told = Arc::<Told<LaneReport>>::default();
-            let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told));
+            let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told), Arc::default());
             let (first, mut inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
             let inbox = inboxes.remove(0);
             let horizons = Horizons::new(sources);

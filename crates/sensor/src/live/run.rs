@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::capture::{Capture, CaptureReport, CaptureStatus, SourceError, SourcePlan, SourceState};
-use super::hold::HeldPort;
+use super::capture::{Capture, CaptureReport, CaptureStatus, Held, Source, SourceError, SourcePlan, SourceState};
+use super::hold::{HeldPort, HeldProtocols};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
+use super::own::OwnTraffic;
+use super::renewal::Renewal;
+use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
 use crate::ledger::{Captures, Ledger, add_decap};
 use crate::outlet::Outlet;
@@ -24,13 +27,48 @@ use crate::workers::WorkerFailed;
 /// Batches that may wait for a worker: up to 16 MiB of payload, a tenth of a second at 1 Gbit/s.
 const QUEUED: usize = 64;
 
+/// Sources that are open, or are waited for.
+#[derive(Debug)]
+pub struct Sources {
+    opened: Vec<(SourcePlan, Held, Option<Source>)>,
+}
+
+impl Sources {
+    /// Opens them all. Whoever starts as root can give that up from here on.
+    ///
+    /// # Errors
+    /// When a required source cannot be opened, or one cannot for a reason that waiting does not mend.
+    pub fn open(plans: Vec<SourcePlan>) -> Result<Self, SourceError> {
+        let mut opened = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let source = match plan.kind.open() {
+                Ok(source) => Some(source),
+                Err(error) if error.may_pass() && !plan.is_required => {
+                    tracing::warn!(source = plan.name, "{error}; trying again every second");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            let held = hold(&plan);
+            opened.push((plan, held, source));
+        }
+        Ok(Self { opened })
+    }
+}
+
 /// What to run.
 #[derive(Debug)]
 pub struct Run<O> {
     /// What to capture from; at least one.
-    pub sources: Vec<SourcePlan>,
+    pub sources: Sources,
+    /// What opens them again. Made while the right to is there.
+    pub opener: Opener,
+    /// What tells the sensor's own connections, which are not recorded.
+    pub own: Option<Arc<OwnTraffic>>,
     /// Settings of every stage behind decapsulation, for `workers` workers.
     pub settings: Settings,
+    /// What workers change to while they run.
+    pub renewal: Arc<Renewal>,
     /// How many workers (at least 1).
     pub workers: usize,
     /// Where records go.
@@ -40,9 +78,6 @@ pub struct Run<O> {
 /// Why it cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A source that is required, or that waiting does not mend.
-    #[error("{0}")]
-    Source(#[from] SourceError),
     /// No threads.
     #[error("cannot start a thread: {0}; the limit of the user or the service (TasksMax) may be reached")]
     Thread(#[from] std::io::Error),
@@ -92,37 +127,25 @@ pub struct Snapshot {
 }
 
 impl<O: Outlet + Send + 'static> Run<O> {
-    /// Opens the sources and begins to capture.
+    /// Begins to capture.
     ///
     /// # Errors
-    /// When a required source cannot be opened, when one cannot for a reason that waiting does not mend, or when threads
-    /// cannot be had. Nothing runs then.
+    /// When threads cannot be had.
     pub fn start(self) -> Result<Running<O>, StartError> {
-        let Self { sources, settings, workers, outlet } = self;
-        // All sources first: what is wrong with one is said before anything runs.
-        let mut opened = Vec::with_capacity(sources.len());
-        for plan in sources {
-            let held = hold(&plan);
-            match plan.kind.open() {
-                Ok(source) => opened.push((plan, held, Some(source))),
-                Err(error) if error.may_pass() && !plan.is_required => {
-                    tracing::warn!(source = plan.name, "{error}; trying again every second");
-                    opened.push((plan, held, None));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let Self { sources: Sources { mut opened }, opener, own, settings, renewal, workers, outlet } = self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
         let captures: Vec<_> =
             opened.iter().map(|(plan, ..)| Arc::new(CaptureStatus::new(plan.name.clone()))).collect();
         let lanes: Vec<Arc<Told<LaneReport>>> = (0..workers).map(|_| Arc::default()).collect();
-        let lane = |number: usize| LiveLane::new(Lane::new(&settings, queue.clone()), Arc::clone(&lanes[number]));
+        let lane = |number: usize| {
+            LiveLane::new(Lane::new(&settings, queue.clone()), Arc::clone(&lanes[number]), Arc::clone(&renewal))
+        };
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, held, source) = opened.remove(0);
-            let capture = Capture::new(plan, held, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
+            let capture = Capture::new(plan, held, opener, own, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
             Threads::One(spawn("capture-0".to_owned()).spawn(move || capture.run(source))?)
         } else {
             let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
@@ -143,7 +166,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let status = Arc::clone(&captures[number]);
                 let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
                 let feed = Feed::new(first.another(number), horizon);
-                let capture = Capture::new(plan, held, status, Arc::clone(&stop), feed);
+                let capture = Capture::new(plan, held, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
                 let run = move || capture.run(source);
                 capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
             }
@@ -219,13 +242,22 @@ impl<O: Outlet + Send + 'static> Running<O> {
     }
 }
 
-/// Ports that cannot be held are worth a warning, not a refusal.
-fn hold(plan: &SourcePlan) -> Vec<HeldPort> {
-    let mut held = Vec::new();
+/// What cannot be held is worth a warning, not a refusal.
+fn hold(plan: &SourcePlan) -> Held {
+    let mut held = Held::default();
     for port in &plan.held_ports {
         match HeldPort::hold(*port) {
-            Ok(port) => held.extend(port),
+            Ok(port) => held.ports.extend(port),
             Err(error) => tracing::warn!(source = plan.name, "{error}"),
+        }
+    }
+    if !plan.held_ports.is_empty() {
+        match HeldProtocols::hold() {
+            Ok(protocols) => held.protocols = Some(protocols),
+            Err(error) => tracing::warn!(
+                source = plan.name,
+                "cannot hold the IP protocols of tunnels: {error}; the host may answer a mirror in GRE or IP-in-IP with ICMP protocol unreachable (drop those in the firewall, or switch this off with hold_port = false)"
+            ),
         }
     }
     held
@@ -239,7 +271,7 @@ fn snapshot(
 ) -> Snapshot {
     let mut captures = Captures { opened: sources.len() as u64, ..Captures::default() };
     let mut decap = decap::Stats::default();
-    let (mut payload_bytes, mut given_up) = (0, 0);
+    let (mut payload_bytes, mut given_up, mut own) = (0, 0, Refused::default());
     for SourceStatus { report, .. } in &sources {
         captures.frames += report.frames;
         captures.received += report.source.received;
@@ -249,10 +281,13 @@ fn snapshot(
         add_decap(&mut decap, &report.decap);
         payload_bytes += report.payload_bytes;
         given_up += report.given_up;
+        own.segments += report.own.segments;
+        own.payload_bytes += report.own.payload_bytes;
     }
     let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
     ledger.refused = refused.unwrap_or_default();
     ledger.unsealed = records_refused;
+    ledger.own = own;
     // Of workers' threads they are counted as those of lanes.
     ledger.frames_given_up = given_up;
     let mut tally = Tally::default();

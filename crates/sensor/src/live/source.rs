@@ -70,6 +70,11 @@ impl Wrapping {
         self.total
     }
 
+    /// What it stood at when it was last read.
+    pub(super) const fn last(&self) -> u32 {
+        self.last
+    }
+
     /// The total when the counter was last read.
     pub(super) const fn total(&self) -> u64 {
         self.total

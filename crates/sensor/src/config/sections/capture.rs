@@ -47,8 +47,8 @@ section! {
         pub filter: Option<String> = text().optional("udp port 4789"),
         /// Whether a source that is missing ends the start; else it is waited for.
         pub required: bool = flag().or(false),
-        /// Whether the ports of UDP tunnels are held by a socket that drops all, so that the host does not answer a mirror
-        /// with "port unreachable".
+        /// Whether the ports of UDP tunnels, and the IP protocols of others, are held by sockets that drop all, so that the host
+        /// does not answer a mirror with "port unreachable" or "protocol unreachable".
         pub hold_port: bool = flag().or(true),
         /// Settings of [decap] that are other ones for this source.
         pub decap: CaptureDecap = table(),

@@ -1,0 +1,263 @@
+//! What the process gives up once its sources are open: user, capabilities, the file system.
+//!
+//! All of it belongs to threads and is inherited by those that a thread starts, so this is done before there are others.
+//! In this order: the user's name is looked up while the file system is there, and the user is changed while that is
+//! allowed.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus,
+};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgroups, setresgid, setresuid};
+
+use crate::config::{Config, Privileges};
+use crate::live::{give_up, give_up_inheritance};
+
+/// The newest kernel interface whose rights are known here; an older kernel handles those it has.
+const KNOWN: ABI = ABI::V5;
+
+/// What name resolution and the system's certificates need to be read, by the C library among others.
+const SYSTEM: [&str; 16] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ld.so.cache",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/run/systemd/resolve",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+];
+
+/// Why the process cannot be confined as it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// No such user or group.
+    #[error("privileges.{key} = \"{name}\": there is no such {key} on this host; create it, or name another")]
+    Unknown {
+        /// `user` or `group`.
+        key: &'static str,
+        /// The name or number.
+        name: String,
+    },
+    /// The user cannot be changed.
+    #[error(
+        "privileges.user = \"{name}\": cannot become this user: {source}; start the sensor as root, or take the key out and set User= in the systemd unit"
+    )]
+    User {
+        /// The name or number.
+        name: String,
+        /// What the system said.
+        source: Errno,
+    },
+    /// The capabilities cannot be dropped.
+    #[error("cannot give up the capabilities: {0}")]
+    Capabilities(#[from] caps::errors::CapsError),
+    /// No-new-privileges cannot be set.
+    #[error("cannot set no-new-privileges: {0}")]
+    NewPrivileges(Errno),
+    /// Landlock is there and refuses.
+    #[error("cannot shut off the file system: {0}; privileges.landlock = false leaves it open")]
+    Landlock(#[from] RulesetError),
+    /// A folder that must stay reachable cannot be opened.
+    #[error("cannot open {}, which the sensor needs while it runs: {source}", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What the process may still reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Folders and files that it may read.
+    pub read: BTreeSet<PathBuf>,
+    /// Folders in which it may do anything.
+    pub write: BTreeSet<PathBuf>,
+}
+
+impl Reach {
+    /// What a sensor with `config`, read from the file at `path`, needs while it runs. Of a file to be read it is the
+    /// folder: who renews a file puts a new one in its place.
+    #[must_use]
+    pub fn of(config: &Config, path: &Path) -> Self {
+        let mut reach = Self::default();
+        reach.read_beside(path);
+        // A masking key that nobody named.
+        reach.read.insert("/dev/urandom".into());
+        if let Some(include) = &config.include {
+            reach.read.insert(folder_of(path).join(include));
+        }
+        let files =
+            [&config.mask.key_file, &config.upload.tls.ca, &config.upload.tls.certificate, &config.upload.tls.key];
+        files.into_iter().flatten().for_each(|file| reach.read_beside(file));
+        if let Some(oauth) = &config.upload.oauth {
+            let files = [&oauth.client_secret_file, &oauth.tls.ca, &oauth.tls.certificate, &oauth.tls.key];
+            files.into_iter().flatten().for_each(|file| reach.read_beside(file));
+        }
+        if let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            reach.read.insert(credentials.into());
+        }
+        if config.upload.url.is_some() {
+            reach.read.extend(SYSTEM.map(PathBuf::from));
+        }
+        if let Some(spool) = &config.upload.spool {
+            reach.write.insert(spool.folder.clone());
+        }
+        if let Some(file) = &config.upload.file {
+            reach.write.insert(folder_of(&file.path));
+        }
+        reach
+    }
+
+    fn read_beside(&mut self, file: &Path) {
+        self.read.insert(folder_of(file));
+        // Where that is a link into another folder, as those of a mounted secret are, that one, too.
+        if let Ok(real) = file.canonicalize() {
+            self.read.insert(folder_of(&real));
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) => folder.to_owned(),
+        None => file.to_owned(),
+    }
+}
+
+/// How far the file system was shut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// But for what was named.
+    Shut,
+    /// For some of the ways to reach it: the kernel knows no others.
+    Partly,
+    /// Not at all: the kernel cannot.
+    Open,
+    /// Not at all, as the configuration says.
+    LeftOpen,
+}
+
+/// Who the process goes on as: looked up while the file system is there.
+struct Identity {
+    name: String,
+    uid: Uid,
+    gid: Gid,
+    /// For the groups that the user is in beside its own, if it has a name.
+    login: Option<CString>,
+}
+
+/// Changes the user, gives up every capability but what is needed to open an interface again, rules out new privileges,
+/// and shuts off the file system. The folders in `reach` that are to be written are made first, for the new user.
+///
+/// # Errors
+/// When any of it is refused. The process is not to go on then.
+pub fn confine(privileges: &Privileges, reach: &Reach) -> Result<FileSystem, ConfineError> {
+    let identity = identity(privileges)?;
+    for folder in &reach.write {
+        make_folder(folder, identity.as_ref())?;
+    }
+    // As long as the user may.
+    give_up_inheritance()?;
+    if let Some(identity) = &identity {
+        become_user(identity, privileges.reopen)?;
+    }
+    give_up(privileges.reopen)?;
+    prctl::set_no_new_privs().map_err(ConfineError::NewPrivileges)?;
+    if privileges.landlock { shut(reach) } else { Ok(FileSystem::LeftOpen) }
+}
+
+fn identity(privileges: &Privileges) -> Result<Option<Identity>, ConfineError> {
+    let Some(name) = &privileges.user else { return Ok(None) };
+    let unknown = |key, name: &str| ConfineError::Unknown { key, name: name.to_owned() };
+    let by_name = User::from_name(name).ok().flatten();
+    let number = name.parse().ok().map(Uid::from_raw);
+    let user = by_name.or_else(|| number.and_then(|uid| User::from_uid(uid).ok().flatten()));
+    let (uid, own_group) = match (&user, number) {
+        (Some(user), _) => (user.uid, Some(user.gid)),
+        // A number needs no name: containers have few of them.
+        (None, Some(uid)) => (uid, None),
+        (None, None) => return Err(unknown("user", name)),
+    };
+    let gid = match &privileges.group {
+        Some(group) => {
+            let by_name = Group::from_name(group).ok().flatten().map(|group| group.gid);
+            by_name.or_else(|| group.parse().ok().map(Gid::from_raw)).ok_or_else(|| unknown("group", group))?
+        }
+        None => own_group.unwrap_or_else(|| Gid::from_raw(uid.as_raw())),
+    };
+    let login = user.and_then(|user| CString::new(user.name).ok());
+    Ok(Some(Identity { name: name.clone(), uid, gid, login }))
+}
+
+/// Makes a folder that is not there, as the user's who is to write in it.
+fn make_folder(folder: &Path, identity: Option<&Identity>) -> Result<(), ConfineError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let failed = |source| ConfineError::Path { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    if let Some(identity) = identity {
+        std::os::unix::fs::chown(folder, Some(identity.uid.as_raw()), Some(identity.gid.as_raw())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn become_user(identity: &Identity, keeps_capture: bool) -> Result<(), ConfineError> {
+    let Identity { name, uid, gid, login } = identity;
+    if *uid == geteuid() && !uid.is_root() {
+        return Ok(());
+    }
+    let failed = |source| ConfineError::User { name: name.clone(), source };
+    if keeps_capture {
+        // Else the change of the user takes them all at once.
+        prctl::set_keepcaps(true).map_err(failed)?;
+    }
+    match login {
+        Some(login) => initgroups(login, *gid),
+        None => setgroups(&[*gid]),
+    }
+    .map_err(failed)?;
+    setresgid(*gid, *gid, *gid).map_err(failed)?;
+    setresuid(*uid, *uid, *uid).map_err(failed)?;
+    prctl::set_keepcaps(false).map_err(failed)
+}
+
+fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
+    let all = AccessFs::from_all(KNOWN);
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+    for path in &reach.write {
+        let place = PathFd::new(path)
+            .map_err(|error| ConfineError::Path { path: path.clone(), source: io::Error::other(error) })?;
+        ruleset = ruleset.add_rule(PathBeneath::new(place, all & !AccessFs::Execute))?;
+    }
+    for path in &reach.read {
+        // What is not there cannot be read either way.
+        let Ok(place) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };
+        ruleset = ruleset.add_rule(PathBeneath::new(place, access))?;
+    }
+    Ok(match ruleset.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => FileSystem::Shut,
+        RulesetStatus::PartiallyEnforced => FileSystem::Partly,
+        RulesetStatus::NotEnforced => FileSystem::Open,
+    })
+}

@@ -1,0 +1,243 @@
+//! What `sensor run` gives up once its sources are open, on a real kernel; and what it still can.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A user without a name or rights.
+const NOBODY: u32 = 65_534;
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// A sensor in a namespace of its own.
+struct Confined {
+    namespace: String,
+    folder: TempDir,
+    sensor: Option<Child>,
+}
+
+impl Confined {
+    /// `None`, said aloud, where this process may not make namespaces.
+    fn new(name: &str) -> Option<Self> {
+        let namespace = format!("sntprv-{name}");
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        if !run("ip", &["netns", "add", &namespace]) {
+            eprintln!("skipped: no right to make network namespaces here (run as root)");
+            return None;
+        }
+        let confined = Self { namespace, folder, sensor: None };
+        confined.within("ip link set lo up");
+        confined.within("ip link add one type veth peer name two");
+        for device in ["one", "two"] {
+            confined.within(&format!("ip link set {device} up"));
+        }
+        Some(confined)
+    }
+
+    fn within(&self, line: &str) {
+        let words: Vec<&str> = ["netns", "exec", &self.namespace].into_iter().chain(line.split(' ')).collect();
+        assert!(run("ip", &words), "{line}");
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn start(&mut self, config: &str) {
+        fs::create_dir_all(self.path("etc")).unwrap();
+        fs::write(self.path("etc/sensor.toml"), config).unwrap();
+        let said = fs::File::create(self.path("said")).unwrap();
+        let sensor = Command::new("ip")
+            .args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+            .arg(self.path("etc/sensor.toml"))
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn();
+        self.sensor = Some(sensor.unwrap());
+        self.wait_for("\"capturing\"");
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.path("said")).unwrap_or_default()
+    }
+
+    fn wait_for(&self, words: &str) {
+        let end = Instant::now() + Duration::from_secs(15);
+        while !self.said().contains(words) {
+            assert!(Instant::now() < end, "{words} is not said:\n{}", self.said());
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        // `ip netns exec` becomes the program: this is the sensor's own id.
+        assert!(run("kill", &[signal, &self.sensor.as_ref().unwrap().id().to_string()]));
+    }
+
+    /// Of each thread: its name, and the values of a line of its status.
+    fn threads(&self, line: &str) -> Vec<(String, String)> {
+        let tasks = format!("/proc/{}/task", self.sensor.as_ref().unwrap().id());
+        let read = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap();
+            let value = |name: &str| {
+                let found = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+                found.unwrap().to_owned()
+            };
+            (value("Name"), value(line))
+        };
+        fs::read_dir(tasks).unwrap().map(|task| read(task.unwrap())).collect()
+    }
+
+    fn stop(mut self) -> String {
+        self.signal("-TERM");
+        let status = self.sensor.take().unwrap().wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.said());
+        self.said()
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        if let Some(mut sensor) = self.sensor.take() {
+            let _ = sensor.kill();
+            let _ = sensor.wait();
+        }
+        run("ip", &["netns", "del", &self.namespace]);
+    }
+}
+
+fn is_without_rights(value: &str) -> bool {
+    value.bytes().all(|digit| digit == b'0')
+}
+
+#[test]
+fn every_thread_is_another_user_without_rights() {
+    for (name, reopen) in [("all", true), ("non", false)] {
+        let Some(mut confined) = Confined::new(name) else { return };
+        let spool = confined.path("spool");
+        confined.start(&format!(
+            "[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\nreopen = {reopen}\n\
+             [upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            spool.display()
+        ));
+        for (thread, ids) in confined.threads("Uid") {
+            assert!(ids.split('\t').all(|id| id == NOBODY.to_string()), "{thread}: {ids}");
+        }
+        for set in ["CapEff", "CapInh", "CapAmb", "CapBnd"] {
+            for (thread, value) in confined.threads(set) {
+                assert!(is_without_rights(&value), "{thread}: {set} {value}");
+            }
+        }
+        let keeping: Vec<String> = confined
+            .threads("CapPrm")
+            .into_iter()
+            .filter(|(_, value)| !is_without_rights(value))
+            .map(|(thread, _)| thread)
+            .collect();
+        assert_eq!(keeping, if reopen { vec!["opener"] } else { vec![] });
+        assert!(confined.threads("NoNewPrivs").iter().all(|(_, value)| value == "1"));
+        // The folder was made for the user, who keeps its spool there.
+
+        assert_eq!(fs::metadata(&spool).unwrap().uid(), NOBODY);
+        assert!(fs::read_dir(&spool).unwrap().next().is_some(), "{}", confined.said());
+        confined.stop();
+    }
+}
+
+#[test]
+fn what_is_not_named_cannot_be_reached_and_what_is_can_be_reloaded() {
+    let Some(mut confined) = Confined::new("rch") else { return };
+    let text = "output = '/dev/null'\n[[capture]]\ninterface = 'lo'\n";
+    confined.start(text);
+    if confined.said().contains("no landlock") {
+        eprintln!("skipped: this kernel has no landlock");
+        return;
+    }
+    // Renewed as a packet manager or an editor does it: another file of the same name.
+    fs::write(confined.path("etc/new"), format!("{text}[log]\nlevel = 'debug'\n")).unwrap();
+    fs::rename(confined.path("etc/new"), confined.path("etc/sensor.toml")).unwrap();
+    confined.signal("-HUP");
+    confined.wait_for("the configuration was read again");
+    // A file that everybody may read, in a folder that everybody may look into, but none that was named.
+    fs::create_dir(confined.path("elsewhere")).unwrap();
+    fs::write(confined.path("elsewhere/sensor.toml"), text).unwrap();
+    fs::remove_file(confined.path("etc/sensor.toml")).unwrap();
+    symlink(confined.path("elsewhere/sensor.toml"), confined.path("etc/sensor.toml")).unwrap();
+    confined.signal("-HUP");
+    confined.wait_for("the configuration is refused");
+    confined.wait_for("ermission denied");
+    confined.stop();
+}
+
+#[test]
+fn an_interface_that_comes_back_is_captured_again_by_a_sensor_without_rights() {
+    let Some(mut confined) = Confined::new("bck") else { return };
+    confined.start(&format!("output = '/dev/null'\n[[capture]]\ninterface = 'two'\n[privileges]\nuser = '{NOBODY}'\n"));
+    confined.within("ip link del one");
+    confined.wait_for("trying again every second");
+    confined.within("ip link add one type veth peer name two");
+    for device in ["one", "two"] {
+        confined.within(&format!("ip link set {device} up"));
+    }
+    let begun = Instant::now();
+    while confined.said().matches("\"capturing\"").count() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(15), "{}", confined.said());
+        sleep(Duration::from_millis(50));
+    }
+    assert!(confined.threads("CapEff").iter().all(|(_, value)| is_without_rights(value)));
+    confined.stop();
+}
+
+#[test]
+fn without_the_right_one_line_says_what_gives_it() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become a user without rights");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // A copy that this user can reach, wherever the build is.
+    let program = folder.path().join("sensor");
+    fs::copy(env!("CARGO_BIN_EXE_sensor"), &program).unwrap();
+    let config = folder.path().join("sensor.toml");
+    fs::write(&config, "output = '-'\n[[capture]]\ninterface = 'lo'\n").unwrap();
+    let output = Command::new(&program)
+        .args(["run", "--config"])
+        .arg(&config)
+        .current_dir(folder.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(&format!("setcap cap_net_raw,cap_net_admin=eip {}", program.display())), "{said}");
+    assert!(said.contains("AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn a_user_that_is_not_there_or_not_to_be_had_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |user: &str| {
+        let config = folder.path().join("sensor.toml");
+        let text = "output = '-'\n[status]\nenabled = false\n[[capture]]\nlisten = '127.0.0.1:47891'\nencapsulation = 'vxlan'\n";
+        fs::write(&config, format!("{text}[privileges]\nuser = '{user}'\n")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sensor"));
+        command.args(["run", "--config"]).arg(&config);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = start("no-such-user-here");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("privileges.user") && said.contains("no-such-user-here"), "{said}");
+}
