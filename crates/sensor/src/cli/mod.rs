@@ -5,6 +5,7 @@ mod check;
 mod collector;
 mod demo;
 mod interfaces;
+mod mask;
 mod plan;
 mod run;
 
@@ -18,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
-pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, ReplayArgs, RunArgs};
+pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, MaskArgs, MaskCommand, ReplayArgs, RunArgs, VerifyArgs};
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
@@ -58,6 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Interfaces => interfaces::interfaces(),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check::check(&args),
+        Command::Mask(args) => mask::mask(&args),
         Command::Collector(args) => collector::collector(*args),
         Command::Config(args) => configuration(&args),
         Command::Completions { shell } => print(&{
