@@ -239,7 +239,7 @@ fn every_problem_of_settings_is_told() {
     let settings = Settings {
         key: vec![1; 3],
         detectors: vec![(Detector::Email, Action::Hash), (Detector::Email, Action::Redact)],
-        patterns: vec![Pattern { name: "a b".into(), regex: "(".into(), action: Action::Hash }],
+        patterns: vec![Pattern { name: "a\nb".into(), regex: "(".into(), action: Action::Hash }],
         fields: vec![
             FieldRule { name: "F".into(), fields: vec!["-".into()], action: Action::Hash },
             FieldRule { name: "G".into(), fields: vec![], action: Action::Hash },
