@@ -147,7 +147,8 @@ impl Connection {
         }
     }
 
-    /// The next `len` bytes of a side were lost.
+    /// The next `len` bytes of a side were lost. `position.acked` is known where they were cut off from a segment of which
+    /// the beginning was captured, and `None` where whole segments were lost.
     pub fn gap(
         &mut self,
         side: Side,

@@ -88,6 +88,12 @@ pub struct Message {
     pub(crate) index: u32,
     /// A message of the same side may have been lost between the one before and this.
     pub(crate) after_loss: bool,
+    /// The same, and there were segments between the two of which nothing is known.
+    pub(crate) after_hole: bool,
+    /// A message of the same side stood between the one before and this, for certain, and is not known.
+    pub(crate) after_unknown: bool,
+    /// A request that was not taken for the one answered only because of the unknown one before it.
+    pub(crate) doubted: bool,
     /// What its header fields say of its length.
     pub(crate) framing: FramingFields,
     /// A request before this one that may still be answered is not waiting any more.
@@ -241,6 +247,12 @@ impl Message {
         self.flags
     }
 
+    /// Whether this request is known to have been sent before the answer to one that is not known itself, which starts at
+    /// `answer` or behind it.
+    pub(crate) fn is_sent_with_unknown(&self, answer: u64) -> bool {
+        self.after_unknown && self.start.acked.is_some_and(|acked| acked <= answer)
+    }
+
     /// Allocated bytes, without the message itself.
     pub(crate) fn allocated(&self) -> usize {
         self.head.capacity()
@@ -271,6 +283,9 @@ impl Message {
             flags,
             index,
             after_loss,
+            after_hole,
+            after_unknown,
+            doubted,
             framing,
             after_hidden,
             opens_turn,
@@ -287,6 +302,7 @@ impl Message {
         (*version, *status, *index) = (Version::default(), 0, 0);
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
         (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
+        (*after_hole, *after_unknown, *doubted) = (false, false, false);
         *framing = FramingFields::Some;
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);

@@ -62,6 +62,8 @@ pub(crate) struct Side {
     pub(crate) acked_since: Option<Mark>,
     /// A FIN that was not reached yet: capture time and acknowledgement of its segment.
     pub(crate) fin: Option<(Timestamp, Option<u64>)>,
+    /// The data of the SYN, while it is open whether the peer took it; then the direction is not anchored.
+    pub(crate) early: Option<Range>,
 }
 
 /// Where an offset falls among the ranges of a side.
@@ -111,11 +113,15 @@ impl Side {
     }
 
     fn is_idle(&self) -> bool {
-        self.ranges.is_empty() && self.since.is_none() && self.acked_since.is_none() && self.fin.is_none()
+        self.ranges.is_empty()
+            && self.since.is_none()
+            && self.acked_since.is_none()
+            && self.fin.is_none()
+            && self.early.is_none()
     }
 
     fn clear(&mut self) {
-        debug_assert!(self.ranges.is_empty());
+        debug_assert!(self.ranges.is_empty() && self.early.is_none());
         self.ranges.shrink_to(SPARE_RANGES);
         (self.held, self.since, self.acked_since, self.fin) = (0, None, None, None);
     }

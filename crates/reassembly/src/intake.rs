@@ -65,6 +65,10 @@ impl<H: StreamHandler> Streams<H> {
         let is_syn = segment.flags.syn();
         if is_syn {
             self.take_syn(flow, segment, now);
+            let opens = !segment.flags.ack() && !segment.payload.is_empty();
+            if opens && self.take_early(flow, segment, is_copy, now) {
+                return Outcome::Taken;
+            }
         }
         let first_byte = segment.seq.add(u32::from(is_syn));
         let offset = flow.lift(direction, first_byte);
@@ -215,6 +219,13 @@ impl<H: StreamHandler> Streams<H> {
             }
             return Acknowledged::Nonsense;
         }
+        if !marks.has(Marks::ANCHORED) {
+            let moment = Moment { at: now, path: Some(segment.path) };
+            if !self.acknowledge_early(flow, direction, moment, offset) {
+                return Acknowledged::At(offset);
+            }
+        }
+        let (half, marks) = (flow.half[direction], flow.marks[direction]);
         let is_behind_end = marks.has(Marks::FIN) && offset > flow.rest[direction].end;
         if is_behind_end && (marks.has(Marks::ENDED) || offset == flow.rest[direction].end + 1) {
             // The FIN itself, or beyond what there can be.

@@ -14,6 +14,7 @@
 //! - *Time invariance*: what a handler sees does not depend on how often [`Reassembler::tick`] is called, nor on other
 //!   flows, as long as no limit is reached.
 
+mod early;
 mod flow;
 mod handler;
 mod hold;

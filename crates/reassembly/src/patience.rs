@@ -121,7 +121,12 @@ impl<H: StreamHandler> Streams<H> {
                     Pending::Anchor(offset) => self.start_at(flow, direction, moment, offset),
                     Pending::Range(to) => self.cross(flow, direction, moment, to),
                     Pending::Fin(end) => self.give_up(flow, direction, moment, end),
-                    Pending::Acknowledged(_) | Pending::Nothing => break,
+                    Pending::Acknowledged(_) => break,
+                    Pending::Nothing => {
+                        // A SYN's data that nothing came behind: it was sent, if not taken.
+                        self.decide_early(flow, direction, moment, u64::MAX);
+                        break;
+                    }
                 }
             }
         }
@@ -373,8 +378,13 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Anchors the direction at the lowest offset seen.
     fn start_at(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, offset: u64) {
-        flow.anchor(direction, offset);
-        self.settle(flow, direction, moment, moment.at, None, 0);
+        if self.early(flow, direction).is_some() {
+            // Nothing of the peer told. What is sent again was not taken, and what the client went on behind was.
+            self.decide_early(flow, direction, moment, offset);
+        } else {
+            flow.anchor(direction, offset);
+            self.settle(flow, direction, moment, moment.at, None, 0);
+        }
         self.restart_patience(flow, direction);
     }
 

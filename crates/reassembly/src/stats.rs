@@ -45,7 +45,8 @@ pub struct Stats {
     /// Payload bytes that had been seen before: retransmissions, copies of the mirror, keep-alive probes. Also those that
     /// come after their place in the stream was given up as a gap.
     pub already_seen_bytes: u64,
-    /// Payload bytes outside of anything the stream could hold: before a mid-stream pick-up, far out of the window.
+    /// Payload bytes outside of anything the stream could hold: before a mid-stream pick-up, far out of the window, in a SYN
+    /// whose peer did not take them.
     pub out_of_window_bytes: u64,
     /// Payload bytes dropped, by reason; indexed by `DropReason as usize`.
     pub dropped_bytes: [u64; DropReason::ALL.len()],

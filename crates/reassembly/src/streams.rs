@@ -208,7 +208,8 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Takes out all that a direction holds.
     pub(crate) fn discard(&mut self, flow: &mut Flow, direction: Direction, fate: Fate) {
-        while let Some(range) = self.holds.pop(flow.hold, direction) {
+        let mut early = self.holds.side_mut(flow.hold, direction).and_then(|side| side.early.take());
+        while let Some(range) = early.take().or_else(|| self.holds.pop(flow.hold, direction)) {
             let len = u64::from(range.len);
             self.holds.pages.release(range.page);
             self.stats.held_bytes -= len;

@@ -42,6 +42,66 @@ fn a_connection_from_handshake_to_fin() {
 }
 
 #[test]
+fn of_the_data_in_a_syn_only_what_the_peer_took_is_of_the_stream() {
+    let opening = |acked: u32, again: (u32, &[u8])| {
+        let mut scene = Scene::new();
+        scene.push(Forward, SYN, 99, 0, b"old!").push(Reverse, SYN | ACK, 499, acked, b"");
+        scene.push(Forward, ACK, again.0, 500, again.1).push(Reverse, ACK, 500, 107, b"ok").finish();
+        assert_eq!(scene.reassembler.stats().held_bytes, 0);
+        text(&scene, Forward)
+    };
+    assert_eq!(opening(104, (104, b"def")), "old!def");
+    assert_eq!(opening(100, (100, b"new!def")), "new!def");
+    assert_eq!(opening(102, (102, b"w!def")), "olw!def");
+    // What was not taken and not seen again is a hole.
+    assert_eq!(opening(100, (104, b"def")), "....def");
+
+    // The mirror put the answer first, or a second SYN behind it; both times the data was not taken.
+    let mut scene = Scene::new();
+    scene.push(Reverse, SYN | ACK, 499, 100, b"").push(Forward, SYN, 99, 0, b"old!");
+    scene.push(Forward, ACK, 100, 500, b"new!").push(Forward, SYN, 99, 0, b"old!").finish();
+    assert_eq!(text(&scene, Forward), "new!");
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"old!").push(Reverse, SYN | ACK, 499, 100, b"");
+    scene.push(Forward, SYN, 99, 0, b"old!").push(Forward, ACK, 100, 500, b"new!").finish();
+    assert_eq!(text(&scene, Forward), "new!");
+
+    // Who sends again before the answer is seen does not decide what was taken.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"old!").push(Forward, ACK, 100, 500, b"new!def");
+    scene.push(Reverse, SYN | ACK, 499, 104, b"").push(Reverse, ACK, 500, 107, b"ok").finish();
+    assert_eq!(text(&scene, Forward), "old!def");
+}
+
+#[test]
+fn data_in_a_syn_whose_answer_was_not_captured() {
+    // The client alone: it goes on behind the data, or sends it again.
+    for (seq, bytes, expected) in [(104, &b"def"[..], "old!def"), (100, b"new!", "new!"), (102, b"w!", "olw!")] {
+        let mut scene = Scene::new();
+        scene.push(Forward, SYN, 99, 0, b"old!").push(Forward, ACK, seq, 500, bytes);
+        let later = scene.wait(Duration::from_millis(300)).now();
+        scene.reassembler.tick(later);
+        assert_eq!(text(&scene, Forward), expected);
+        scene.finish();
+    }
+    // Nothing but the SYN: it was sent.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"old!").finish();
+    assert_eq!(text(&scene, Forward), "old!");
+    // Its answer is lost, and what the server says shows that it took the data.
+    let mut scene = Scene::new();
+    scene.push(Forward, SYN, 99, 0, b"old!").push(Reverse, ACK, 500, 104, b"ok");
+    assert_eq!(text(&scene, Forward), "old!");
+    scene.finish();
+    // No memory to keep it: what was sent again is all there is.
+    let mut scene = Scene::with(Limits { page_memory: 0, ..Limits::default() });
+    scene.push(Forward, SYN, 99, 0, b"old!").push(Reverse, SYN | ACK, 499, 104, b"").push(Forward, ACK, 104, 500, b"d");
+    scene.finish();
+    assert_eq!(text(&scene, Forward), "....d");
+    assert_eq!(scene.reassembler.stats().dropped_bytes[DropReason::PageMemory as usize], 4);
+}
+
+#[test]
 fn flows_without_payload_are_never_opened() {
     let mut scene = Scene::new();
     scene.handshake().push(Forward, ACK | FIN, 100, 500, b"").push(Reverse, ACK | FIN, 500, 101, b"");
@@ -555,12 +615,12 @@ fn flows_without_payload_are_evicted_first() {
         let packet = on(scene.packet(Forward, flags, 99, 0, payload), port);
         scene.push_packet(&packet);
     };
-    push(1, SYN, b"data");
-    push(2, SYN, b"data");
+    push(1, SYN | ACK, b"data");
+    push(2, SYN | ACK, b"data");
     push(3, SYN, b"");
     push(4, SYN, b"");
-    push(5, SYN, b"data");
-    push(6, SYN, b"data");
+    push(5, SYN | ACK, b"data");
+    push(6, SYN | ACK, b"data");
     let logs = &scene.reassembler.handler().logs;
     let endings: Vec<_> = logs.iter().map(|log| log.ending.map(|ending| ending.why)).collect();
     assert_eq!(endings, [Some(CloseReason::Evicted), None, None, None]);

@@ -31,6 +31,15 @@ pub struct Batch {
     paths: Vec<TunnelPath>,
     /// Packet time has passed, after all segments of the batch.
     tick: Option<Timestamp>,
+    /// Which of the reading threads it comes from.
+    source: usize,
+}
+
+/// How far a batch has been given on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BatchPlace {
+    segments: usize,
+    bytes: usize,
 }
 
 /// A segment without its payload and path, which lie in the batch.
@@ -86,9 +95,18 @@ impl Batch {
 
     /// Gives the segments on, and then the tick.
     pub(crate) fn replay(&self, lane: &mut impl Segments) {
-        let mut start = 0;
-        for header in &self.headers {
-            let end = header.payload_end as usize;
+        self.replay_to(Timestamp::from_nanos(u64::MAX), &mut BatchPlace::default(), lane);
+        if let Some(now) = self.tick {
+            lane.tick(now);
+        }
+    }
+
+    /// Goes on from where `place` stands, up to the first segment captured after `last`. `place` has moved past a
+    /// segment by the time that it is given on.
+    pub(crate) fn replay_to(&self, last: Timestamp, place: &mut BatchPlace, lane: &mut impl Segments) {
+        while let Some(header) = self.headers.get(place.segments).filter(|header| header.at <= last) {
+            let (start, end) = (place.bytes, header.payload_end as usize);
+            *place = BatchPlace { segments: place.segments + 1, bytes: end };
             lane.push(&Segment {
                 at: header.at,
                 key: header.key,
@@ -102,11 +120,30 @@ impl Batch {
                 missing: header.missing,
                 path: &self.paths[header.path as usize],
             });
-            start = end;
         }
-        if let Some(now) = self.tick {
-            lane.tick(now);
-        }
+    }
+
+    /// When the first segment was captured that has not been given on; `None` when all have.
+    pub(crate) fn next_at(&self, place: BatchPlace) -> Option<Timestamp> {
+        self.headers.get(place.segments).map(|header| header.at)
+    }
+
+    /// How far packet time has passed behind the segments, if that is said.
+    pub(crate) const fn tick(&self) -> Option<Timestamp> {
+        self.tick
+    }
+
+    /// The number of the reading thread that it comes from, as [`Dispatcher::another`] was told.
+    pub(crate) const fn source(&self) -> usize {
+        self.source
+    }
+
+    /// A batch as a reading thread would have made it.
+    #[cfg(test)]
+    pub(crate) fn of(source: usize, segments: &[Segment<'_>], tick: Option<Timestamp>) -> Self {
+        let mut batch = Self { tick, source, ..Self::default() };
+        segments.iter().for_each(|segment| batch.push(segment));
+        batch
     }
 
     pub(crate) fn clear(&mut self) {
@@ -155,6 +192,8 @@ pub struct Dispatcher {
     when_full: WhenFull,
     is_stopped: Arc<AtomicBool>,
     refused: Refused,
+    /// Its number among those to the same workers.
+    source: usize,
 }
 
 /// A worker's end.
@@ -189,13 +228,20 @@ impl Dispatcher {
         is_stopped: Arc<AtomicBool>,
     ) -> Self {
         let filling = senders.iter().map(|_| Batch::default()).collect();
-        Self { senders, filling, emptied, spare: None, when_full, is_stopped, refused: Refused::default() }
+        Self { senders, filling, emptied, spare: None, when_full, is_stopped, refused: Refused::default(), source: 0 }
     }
 
-    /// Another thread's way to the same workers, with counts of its own.
+    /// Another thread's way to the same workers, with counts of its own; its batches say that they are of `source`.
     #[must_use]
-    pub fn another(&self) -> Self {
-        Self::with(self.senders.clone(), self.emptied.clone(), self.when_full, Arc::clone(&self.is_stopped))
+    pub fn another(&self, source: usize) -> Self {
+        let is_stopped = Arc::clone(&self.is_stopped);
+        Self { source, ..Self::with(self.senders.clone(), self.emptied.clone(), self.when_full, is_stopped) }
+    }
+
+    /// Whether anything is gathered that was not handed on.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        self.filling.iter().any(|batch| !batch.is_empty())
     }
 
     /// Hands on what is gathered so far.
@@ -221,7 +267,8 @@ impl Dispatcher {
 
     fn send(&mut self, worker: usize) {
         let next = self.spare.take().or_else(|| self.emptied.try_recv().ok()).unwrap_or_default();
-        let batch = std::mem::replace(&mut self.filling[worker], next);
+        let mut batch = std::mem::replace(&mut self.filling[worker], next);
+        batch.source = self.source;
         let is_gone = match self.when_full {
             WhenFull::Wait => self.senders[worker].send(batch).is_err(),
             WhenFull::Drop => match self.senders[worker].try_send(batch) {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use decap::{Direction, TunnelPath};
+use decap::{Direction, FlowKey, TunnelPath};
 use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Protocol, Side};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
+use crate::guard::Forgetful;
 use crate::masker::{MaskPolicy, RecordMasker};
 use crate::outlet::{CHUNK, Handoff, empty_buffer};
 use crate::record::{ConnectionMeta, RecordOptions, RecordWriter, Unsealed, Written};
@@ -62,6 +63,9 @@ impl<O: Handoff> StreamHandler for HttpHandler<O> {
     }
 
     fn data(&mut self, conn: &mut Conn, direction: Direction, at: Position, bytes: &[u8]) -> Want {
+        // There is no other way to a defect on purpose. No program that is built for use has this.
+        #[cfg(test)]
+        assert!(!bytes.ends_with(tests::DEFECT), "a defect");
         let mut sink = ConnSink { meta: &conn.meta, records: &mut self.records };
         want(conn.http.data(side(direction), position(at), bytes, &mut self.context, &mut sink))
     }
@@ -86,6 +90,27 @@ impl<O: Handoff> StreamHandler for HttpHandler<O> {
         let mut sink = ConnSink { meta: &meta, records: &mut self.records };
         http.close(ending.at.as_nanos(), ending.shunted.iter().sum(), &mut self.context, &mut sink);
     }
+}
+
+impl<O: Handoff> Forgetful for HttpHandler<O> {
+    fn name(conn: &Conn) -> FlowKey {
+        conn.meta.key
+    }
+
+    fn forget(&mut self, conn: Conn) {
+        self.records.buffer.drop_unfinished();
+        // So that its memory is given back. What it still has to say is not to be trusted.
+        conn.http.close(0, 0, &mut self.context, &mut Unheard);
+    }
+}
+
+/// Takes exchanges that nobody is to see.
+struct Unheard;
+
+impl ExchangeSink for Unheard {
+    fn exchange(&mut self, _: &Exchange<'_>) {}
+
+    fn recognized(&mut self, _: Protocol, _: Option<&ClientHello>) {}
 }
 
 /// The records of one worker: a reused buffer of finished ones, and what was counted on the way.
@@ -251,8 +276,11 @@ const fn want(want: http_parse::Want) -> Want {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A segment that ends so makes the handler panic, in the tests of this crate.
+    pub(crate) const DEFECT: &[u8] = b"\x00defect\x00";
 
     fn path(vlan: u16) -> TunnelPath {
         let mut path = TunnelPath::default();

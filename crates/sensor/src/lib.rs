@@ -6,6 +6,7 @@ pub mod config;
 pub mod destination;
 pub mod dispatch;
 pub mod filter;
+pub mod guard;
 pub mod handler;
 pub mod interruptible;
 pub mod ledger;

@@ -8,6 +8,7 @@
 use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
+use crate::guard::Guarded;
 use crate::handler::{Conn, HttpHandler, Records};
 use crate::masker::MaskPolicy;
 use crate::memory::{self, Shares, TooLittle};
@@ -37,7 +38,7 @@ impl Settings {
     /// When that is too little to work with.
     pub fn with_memory(mut self, total: u64, workers: usize) -> Result<Self, TooLittle> {
         let Shares { fragments, max_flows, pages, messages, decoded, content } =
-            memory::split(total, workers, size_of::<Conn>())?;
+            memory::split(total, workers, size_of::<Option<Conn>>())?;
         self.decap.fragment_memory = fragments;
         self.reassembly.max_flows = max_flows;
         self.reassembly.page_memory = pages;
@@ -62,7 +63,7 @@ pub trait Segments {
 /// Everything behind decapsulation, for the flows of one worker.
 #[derive(Debug)]
 pub struct Lane<O: Handoff> {
-    reassembler: Reassembler<HttpHandler<O>>,
+    reassembler: Reassembler<Guarded<HttpHandler<O>>>,
 }
 
 /// What a lane counted.
@@ -76,6 +77,8 @@ pub struct LaneReport {
     pub recorded: u64,
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     pub unsendable: u64,
+    /// Flows given up because of a defect of the program.
+    pub given_up: u64,
     /// What the summary shows beside the ledger.
     pub tally: Tally,
 }
@@ -85,7 +88,7 @@ impl<O: Handoff> Lane<O> {
     #[must_use]
     pub fn new(settings: &Settings, outlet: O) -> Self {
         let handler = HttpHandler::new(settings.http.clone(), settings.record.clone(), settings.mask.as_ref(), outlet);
-        let mut reassembler = Reassembler::new(settings.reassembly.clone(), handler);
+        let mut reassembler = Reassembler::new(settings.reassembly.clone(), Guarded::new(handler));
         // From now on time passes by ticks alone, which are the same for any number of lanes.
         reassembler.tick(Timestamp::ZERO);
         Self { reassembler }
@@ -100,8 +103,10 @@ impl<O: Handoff> Lane<O> {
     /// The counts so far.
     #[must_use]
     pub fn report(&self) -> LaneReport {
-        let handler = self.reassembler.handler();
+        let guarded = self.reassembler.handler();
+        let handler = guarded.inner();
         LaneReport {
+            given_up: guarded.given_up(),
             reassembly: self.reassembler.stats().clone(),
             http: handler.context().stats().clone(),
             recorded: handler.records().written(),
@@ -113,12 +118,12 @@ impl<O: Handoff> Lane<O> {
     /// Bytes allocated for flows, pages and messages now.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.reassembler.memory() + self.reassembler.handler().context().memory()
+        self.reassembler.memory() + self.reassembler.handler().inner().context().memory()
     }
 
     /// The lines on their way out.
     pub fn records_mut(&mut self) -> &mut Records<O> {
-        self.reassembler.handler_mut().records_mut()
+        self.reassembler.handler_mut().inner_mut().records_mut()
     }
 }
 
@@ -134,7 +139,7 @@ impl<O: Handoff> Segments for Lane<O> {
 
     #[inline]
     fn is_stopped(&self) -> bool {
-        self.reassembler.handler().records().is_stopped()
+        self.reassembler.handler().inner().records().is_stopped()
     }
 }
 

@@ -130,6 +130,13 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// From now on a full queue is waited for: capture is over, and what is left is to get out.
+    pub fn wait_when_full(&mut self) {
+        self.when_full = WhenFull::Wait;
+    }
+}
+
 impl Handoff for Queue {
     fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
         let next = self.reusable.try_recv().unwrap_or_else(|_| empty_buffer());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use uploader::{
-    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpsSettings,
+    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpVersions, HttpsSettings,
     IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink, SpoolSettings,
     StartError, Stats, TlsSettings, TlsVersion, Uploader,
 };
@@ -65,6 +65,7 @@ impl Delivery {
                     config::SpoolSync::Batch => uploader::SpoolSync::Batch,
                     config::SpoolSync::None => uploader::SpoolSync::None,
                 },
+                grace: spool.grace,
                 dead_letter_bytes: spool.dead_letter_bytes.0,
                 ..SpoolSettings::new(&spool.folder)
             }),
@@ -119,6 +120,10 @@ fn https(upload: &config::Upload, url: &str) -> HttpsSettings {
         proxy: match &upload.proxy {
             Some(proxy) => ProxySettings::Explicit { url: proxy.clone(), no_proxy: String::new() },
             None => ProxySettings::Environment,
+        },
+        http: match upload.http {
+            config::HttpVersion::Http1 => HttpVersions::Http1,
+            config::HttpVersion::Http2 => HttpVersions::Any,
         },
         connect_timeout: upload.connect_timeout,
         timeout: upload.timeout,

@@ -99,6 +99,14 @@ fn the_page_is_the_one_that_is_generated() {
         page == config::page(),
         "docs/configuration.md is stale: cargo run -- config --page > docs/configuration.md"
     );
+    // A section is introduced once, in the words of its key or in its own.
+    let introductions = page.split("\n## `[").skip(1).filter_map(|section| section.split_once("\n\n"));
+    for (name, text) in introductions {
+        let begins = |line: &str| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ");
+        let mut lines = text.lines().take_while(|line| !line.is_empty()).map(begins);
+        let first = lines.next().unwrap();
+        assert!(lines.all(|line| line != first), "[{name} is introduced twice: {first} …");
+    }
     // What it shows is right, too.
     let shown = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let config = read(shown);

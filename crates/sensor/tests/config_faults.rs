@@ -314,6 +314,37 @@ fn nothing_starts_half_way() {
 }
 
 #[test]
+fn limits_that_do_not_fit_together_are_found_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, capture) = (folder.path().join("sensor.toml"), folder.path().join("a.pcap"));
+    fs::write(&capture, b"").unwrap();
+    let commands = || {
+        let [mut config, mut check, mut replay] = [sensor(), sensor(), sensor()];
+        config.args(["config", "--check"]).arg(&file);
+        check.args(["check", "--config"]).arg(&file);
+        replay.arg("replay").arg(&capture).arg("--config").arg(&file);
+        [config, check, replay]
+    };
+    for (text, part) in [
+        ("memory = '1KiB'", "memory 1KiB is too little for 1 worker(s): give at least"),
+        ("memory = '64MiB'\nworkers = 9", "memory 64MiB is too little for 9 worker(s): give at least"),
+        ("[bodies]\nlimit = '64GiB'", "the body limit 64GiB does not fit in memory 1GiB"),
+        ("[bodies]\ndecoded_limit = '1GiB'", "the limit of decoded bodies 1GiB does not fit in memory 1GiB"),
+    ] {
+        fs::write(&file, text).unwrap();
+        for mut command in commands() {
+            let result = command.assert().code(2).stdout("");
+            let said = String::from_utf8_lossy(&result.get_output().stderr).into_owned();
+            assert!(said.contains(part), "{said}\nin:\n{text}");
+        }
+    }
+    fs::write(&file, "memory = '64MiB'\nworkers = 1\n[bodies]\nlimit = '1MiB'\ndecoded_limit = '1MiB'").unwrap();
+    let [mut config, mut check, _] = commands();
+    config.assert().code(0);
+    check.assert().code(0);
+}
+
+#[test]
 fn the_command_checks_prints_and_generates() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sensor.toml");

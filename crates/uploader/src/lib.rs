@@ -12,6 +12,7 @@
 //! # Invariants
 //!
 //! - *The records line adds up* at every moment: [`RecordsLine`].
+//! - *Durable soon*: a batch that is not accepted within [`SpoolSettings::grace`] of being sealed is written to the spool.
 //! - *At least once*: once a batch is in the spool, neither `kill -9` nor (with [`SpoolSync::Batch`]) power loss loses it.
 //!   It may be sent twice; its records' ids let the receiver keep it once.
 //! - *Bounds*: memory, spool, dead letters and what is set aside have sizes; when one is full, a fixed and counted policy

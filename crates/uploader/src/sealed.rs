@@ -28,6 +28,8 @@ pub struct SealedBatch {
     pub(crate) plain_len: u32,
     pub(crate) shape: Shape,
     pub(crate) index: Arc<[(RecordId, u32)]>,
+    /// Memory beyond the body's length that holding it takes: the rest of the buffer in which it was gathered.
+    pub(crate) slack: u32,
 }
 
 /// What is known of the envelope that a body was written with.
@@ -69,15 +71,14 @@ impl SealedBatch {
             suffix_len: part(envelope.suffix.len()),
             content_type: Arc::from(&*envelope.content_type),
         };
-        let body = match coding {
-            // A short body in a long buffer would hold memory that nobody counts.
-            Coding::Identity if buffer.bytes.capacity() > plain_len + plain_len / 2 + 4096 => {
-                Bytes::copy_from_slice(&buffer.bytes)
-            }
-            Coding::Identity => Bytes::from_owner(buffer),
-            _ => compress(&buffer.bytes, coding),
+        let spare = buffer.bytes.capacity() - plain_len;
+        let (body, slack) = match coding {
+            // A short body must not hold a long buffer. One that has grown by doubling, as they do, may stay in it.
+            Coding::Identity if spare > plain_len + 4096 => (Bytes::copy_from_slice(&buffer.bytes), 0),
+            Coding::Identity => (Bytes::from_owner(buffer), spare as u32),
+            _ => (compress(&buffer.bytes, coding), 0),
         };
-        Ok(Self { body, coding, plain_len: plain_len as u32, shape, index: records.into() })
+        Ok(Self { body, coding, plain_len: plain_len as u32, shape, index: records.into(), slack })
     }
 
     /// The body as it goes over the wire, compressed as [`SealedBatch::coding`] says.
@@ -165,12 +166,12 @@ impl SealedBatch {
         }
         let plain_len = body.len() as u32;
         let body = if self.coding == Coding::Identity { body.into() } else { compress(&body, self.coding) };
-        Ok(Self { body, coding: self.coding, plain_len, shape: self.shape.clone(), index })
+        Ok(Self { body, coding: self.coding, plain_len, shape: self.shape.clone(), index, slack: 0 })
     }
 
     /// Memory that holding it takes.
     pub(crate) fn cost(&self) -> u64 {
-        (self.body.len() + self.index.len() * size_of::<(RecordId, u32)>() + 256) as u64
+        (self.body.len() + self.slack as usize + self.index.len() * size_of::<(RecordId, u32)>() + 256) as u64
     }
 }
 

@@ -69,6 +69,11 @@ pub struct SpoolSettings {
     pub bytes: u64,
     /// When to ask for durability.
     pub sync: SpoolSync,
+    /// How long a sealed batch may wait in memory for the platform's answer before it is written. One that is accepted by
+    /// then needs no file, which while all is well spares the disk almost everything; it waits together with what is in
+    /// the making ([`BatchLimits::age`]), and is no more durable than that. Nothing waits while the platform is away.
+    /// Zero: every batch is on the disk before it is sent.
+    pub grace: Duration,
     /// Bytes kept of rejected batches, in `dead-letter/` inside the folder; the oldest go first.
     pub dead_letter_bytes: u64,
     /// Bytes kept of damaged files, in `corrupt/` inside the folder; the oldest go first.
@@ -76,13 +81,14 @@ pub struct SpoolSettings {
 }
 
 impl SpoolSettings {
-    /// Settings for `folder`: 4 GiB, durable, 64 MiB each for rejected and for damaged batches.
+    /// Settings for `folder`: 4 GiB, durable, 100 ms of grace, 64 MiB each for rejected and for damaged batches.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
             bytes: 4 << 30,
             sync: SpoolSync::Batch,
+            grace: Duration::from_millis(100),
             dead_letter_bytes: 64 << 20,
             corrupt_bytes: 64 << 20,
         }
@@ -178,6 +184,7 @@ impl Settings {
                 found.push("spool.folder: is empty; name a folder, or leave the spool out".to_owned());
             }
             check_range(&mut found, "spool.bytes", spool.bytes, least, 1 << 50);
+            check_time(&mut found, "spool.grace", spool.grace, Duration::ZERO, Duration::from_secs(10));
         }
         found
     }
@@ -231,7 +238,7 @@ impl HttpsSettings {
             proxy: ProxySettings::Environment,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
-            http: HttpVersions::Any,
+            http: HttpVersions::default(),
             user_agent: concat!("sensor/", env!("CARGO_PKG_VERSION")).to_owned(),
             answer: AnswerRule::Status,
         }
@@ -294,9 +301,10 @@ pub enum AnswerRule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpVersions {
     /// HTTP/2 where the platform agrees to it (ALPN), else HTTP/1.1 with keep-alive.
-    #[default]
     Any,
-    /// HTTP/1.1 only.
+    /// HTTP/1.1 only, a connection for each batch under way. Large bodies are all there is, and they cost less so, on
+    /// either side: nothing is cut into frames or waits for a window, and a lost segment holds up one batch of several.
+    #[default]
     Http1,
 }
 

@@ -1,13 +1,16 @@
 //! What waits to be delivered: in the spool, in memory, or in both; and what goes when there is too much of it.
 //!
-//! Sealing threads put batches in, delivery takes the oldest, loads it, and settles its records' fate. A batch just
-//! written stays in memory while there is room, so that it is not read back.
+//! Sealing threads put batches in, delivery takes the oldest, loads it, and settles its records' fate. While the platform
+//! takes batches, a new one is sent from memory first and has a short grace before it is written: one that is accepted
+//! by then never touches the disk. A batch just written stays in memory while there is room, so that it is not read back.
 //!
 //! # Invariants
 //!
 //! - *Nothing is lost unseen*: a record leaves only through [`Store::settle`] or by a counted drop.
 //! - *Bounds*: memory for bodies stays within its size; waiting files stay within the spool's. When either is full, the
 //!   oldest batches that are not under way go (or a patient caller waits).
+//! - *Grace is short*: what has neither been accepted nor written when its grace is over is written, oldest first; it is
+//!   bounded in bytes, too.
 //! - *A failing disk is survived*: what cannot be written stays in memory, within its size, and is written later.
 
 mod intake;
@@ -39,6 +42,8 @@ pub(crate) struct Store {
     spool: Option<Spool>,
     spool_most: u64,
     memory_most: u64,
+    /// How long a new batch may wait to be accepted before it is written.
+    grace: Duration,
     stats: Arc<Stats>,
     log_trouble: Seldom,
     log_drops: Seldom,
@@ -53,10 +58,16 @@ struct Inner {
     idle: BTreeSet<Number>,
     /// Those on the disk whose body is in memory, too.
     cached: BTreeSet<Number>,
-    /// Those that are in memory only although there is a spool.
+    /// Those that are in memory only although there is a spool: they could not be written.
     unspooled: BTreeSet<Number>,
+    /// Those that need not be written yet, and until when.
+    fresh: BTreeMap<Number, Instant>,
+    /// Those whose grace is over and that are being written.
+    writing: BTreeSet<Number>,
     last: u64,
     memory_bytes: u64,
+    /// Of it: what is fresh.
+    fresh_bytes: u64,
     /// Bytes of files, those being written included.
     spool_bytes: u64,
     /// From when on nobody waits for room any more.
@@ -126,12 +137,18 @@ impl Store {
             spool,
             spool_most,
             memory_most,
+            grace: Duration::ZERO,
             stats,
             log_trouble: Seldom::new(Duration::from_secs(30)),
             log_drops: Seldom::new(Duration::from_secs(10)),
         };
         store.publish(&store.lock());
         store
+    }
+
+    /// The same, with some grace for new batches.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// The oldest batch that delivery has not seen yet.
@@ -244,6 +261,7 @@ impl Store {
 
     /// The end: what is in memory only is written if possible, else counted as dropped. Nothing is delivered afterwards.
     pub(crate) fn finish(&self) {
+        self.end_grace(true);
         self.tend();
         let mut inner = self.lock();
         let in_memory: Vec<Number> =
@@ -309,7 +327,10 @@ impl Store {
     fn publish(&self, inner: &Inner) {
         self.stats.memory_bytes.store(inner.memory_bytes, Ordering::Relaxed);
         self.stats.spool_bytes.store(inner.spool_bytes, Ordering::Relaxed);
-        let in_memory = if self.spool.is_some() { inner.unspooled.len() } else { inner.entries.len() };
+        let in_memory = match self.spool {
+            Some(_) => inner.unspooled.len() + inner.fresh.len() + inner.writing.len(),
+            None => inner.entries.len(),
+        };
         self.stats.spool_batches.store((inner.entries.len() - in_memory) as u64, Ordering::Relaxed);
         self.stats.set_oldest(inner.entries.keys().next().map(|number| number.0));
     }
@@ -344,10 +365,13 @@ impl Inner {
         self.idle.remove(&number);
         self.cached.remove(&number);
         self.unspooled.remove(&number);
-        self.spool_bytes -= entry.file_bytes;
-        if let Some(held) = &entry.held {
-            self.memory_bytes -= held.cost();
+        self.writing.remove(&number);
+        let cost = entry.held.as_ref().map_or(0, |held| held.cost());
+        if self.fresh.remove(&number).is_some() {
+            self.fresh_bytes -= cost;
         }
+        self.spool_bytes -= entry.file_bytes;
+        self.memory_bytes -= cost;
         Some(entry)
     }
 

@@ -102,7 +102,8 @@ impl Uploader {
                 Some((open, found, spool.bytes))
             }
         };
-        let store = Arc::new(Store::new(spool, settings.memory_bytes, Arc::clone(&stats)));
+        let grace = settings.spool.as_ref().map_or(Duration::ZERO, |spool| spool.grace);
+        let store = Arc::new(Store::new(spool, settings.memory_bytes, Arc::clone(&stats)).with_grace(grace));
         let (sender, receiver) = crossbeam_channel::bounded(settings.queue_batches);
         let gate = Arc::new(Gate {
             sender: RwLock::new(Some(sender)),
@@ -313,13 +314,15 @@ impl Sealing {
     /// Seals until the gate is closed and everything that passed it is in the store.
     fn run(self) {
         loop {
-            let first = match self.receiver.recv_timeout(TEND_INTERVAL) {
+            let due = self.store.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+            let first = match self.receiver.recv_timeout(due.unwrap_or(TEND_INTERVAL).min(TEND_INTERVAL)) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
+                    self.store.end_grace(false);
                     self.store.tend();
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.store.await_grace(),
             };
             let mut bytes = first.batch.buffer.bytes.len();
             let mut group = vec![first];
@@ -330,6 +333,7 @@ impl Sealing {
             }
             let arrivals = group.into_iter().filter_map(|taken| self.seal(taken)).collect();
             self.store.put(arrivals);
+            self.store.end_grace(false);
             self.store.tend();
         }
     }

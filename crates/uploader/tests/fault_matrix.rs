@@ -457,6 +457,7 @@ fn an_outage_drains_in_order_of_age_without_a_storm() {
     let stats = uploader.stats();
     submit(&uploader, 0..10_000, 1500);
     wait_until("an outage", || stats.platform_down() && stats.retries(RetryReason::Unavailable) >= 8);
+    wait_until("the disk", || stats.records().waiting_memory == 0);
     assert!(stats.memory_bytes() <= 4 << 20);
     assert!(stats.spool_bytes() > 12 << 20);
     let during = platform.requests();

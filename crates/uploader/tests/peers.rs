@@ -254,6 +254,7 @@ fn http2_where_the_platform_speaks_it() {
     let mut settings_https = HttpsSettings::new(platform.url());
     settings_https.tls = authority.client_tls();
     settings_https.proxy = ProxySettings::None;
+    settings_https.http = HttpVersions::Any;
     deliver(&settings_https);
     // The first requests race to connect; one connection would do for all of them.
     assert!(platform.connections.load(Ordering::SeqCst) <= 4);

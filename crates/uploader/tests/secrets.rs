@@ -89,6 +89,7 @@ fn nothing_shows() {
     std::fs::write(&files.key, &keys[0]).unwrap();
     let http2 = Http2Platform::start(&authority);
     settings_https.url = http2.url();
+    settings_https.http = uploader::HttpVersions::Any;
     let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
     submit(&uploader, 100..150, 100);
     assert!(uploader.drain(Duration::from_secs(5)).complete);

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
 use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
-use crate::message::{Message, MessageKind, Version};
+use crate::message::MessageKind;
 use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
@@ -53,12 +53,7 @@ impl Connection {
                 used
             }
             State::UntilClose => {
-                if segment_start && self.is_overdue(side, position, bytes) {
-                    // What starts here was found by its start line alone.
-                    self.stream_mut(side).resynchronized = true;
-                    self.complete(side, cx, sink);
-                    return 0;
-                }
+                // Whatever it looks like: such a body runs to the close (RFC 9112, section 6.3).
                 self.take_data(side, bytes, cx);
                 self.stream_mut(side).next = position.offset + bytes.len() as u64;
                 bytes.len()
@@ -267,8 +262,23 @@ impl Connection {
             self.advance(side, within, cx, sink);
         }
         if within < len {
+            self.note_hole(side, Position { offset: position.offset.saturating_add(within), ..position });
             self.mark_loss(side, position.offset.saturating_add(within));
             self.abandon(side, position.offset.saturating_add(within), cx, sink);
+        }
+    }
+
+    /// Takes note of where lost bytes may have held another message, or are known to have.
+    fn note_hole(&mut self, side: Side, position: Position) {
+        let is_http = self.fallback.is_none();
+        let stream = self.stream_mut(side);
+        if position.acked.is_none() {
+            // No segment is known that they were cut off from.
+            stream.hole.get_or_insert(position.offset);
+        }
+        if is_http && stream.state == State::Boundary {
+            let begun = stream.message.as_deref().map(|begun| begun.start.offset);
+            stream.due.get_or_insert(begun.unwrap_or(position.offset));
         }
     }
 
@@ -429,28 +439,6 @@ impl Connection {
     fn may_hide_request(&self, client: Side) -> bool {
         self.stream(client).lossy || self.front_request().is_some_and(|request| request.after_loss)
     }
-
-    /// Whether a response without a length is over though its connection is not: a response starts here while another
-    /// request, which the server had received, waits for it. Where the connection was said to end with the body, a start
-    /// line is part of it.
-    fn is_overdue(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
-        bytes.starts_with(b"HTTP/1.")
-            && self.client == Some(side.opposite())
-            && !self.stream(side).reading().is_some_and(announces_close)
-            && self.requests.get(1).is_some_and(|next| position.acked.is_some_and(|acked| acked > next.start.offset))
-            && is_start(bytes, Some(MessageKind::Response))
-    }
-}
-
-/// Whether the connection is to end with this response (RFC 9112, section 9.3).
-fn announces_close(response: &Message) -> bool {
-    let mut options = response.headers().filter(|header| header.name.eq_ignore_ascii_case(b"connection"));
-    let mut has = |name: &[u8]| {
-        options.any(|field| {
-            field.value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
-        })
-    };
-    if response.version() == (Version { major: 1, minor: 0 }) { !has(b"keep-alive") } else { has(b"close") }
 }
 
 /// Whether a start line of `kind` stands at the beginning of `bytes`.

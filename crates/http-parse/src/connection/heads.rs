@@ -14,6 +14,9 @@ use crate::settings::BodyTypes;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
 
+/// Fewer bytes than this hold no request: those of `GET / HTTP/1.0` and two line ends.
+const SHORTEST: u64 = 16;
+
 impl Connection {
     /// A message starts at the beginning of `bytes`; returns how many of them its head took.
     pub(super) fn start_message(
@@ -110,6 +113,12 @@ impl Connection {
         let stream = self.stream_mut(side);
         message.after_loss = std::mem::take(&mut stream.lossy);
         message.after_hidden = std::mem::take(&mut stream.hidden);
+        if message.after_loss {
+            let start = message.start.offset;
+            let has_room_from = |from: Option<u64>| from.is_some_and(|from| start >= from.saturating_add(SHORTEST));
+            message.after_hole = has_room_from(stream.hole.take());
+            message.after_unknown = has_room_from(stream.due.take());
+        }
         if std::mem::take(&mut stream.resynchronized) {
             message.flags.insert(Flag::Resynchronized);
         }
@@ -362,6 +371,7 @@ impl Connection {
             }
             if stream.state == State::Boundary {
                 stream.lossy = false;
+                (stream.hole, stream.due) = (None, None);
                 stream.hidden = false;
                 stream.resynchronized = false;
             }
@@ -377,6 +387,7 @@ impl Connection {
         let stream = self.stream_mut(side);
         stream.lose_sync();
         if let Some(message) = stream.message.take() {
+            stream.due.get_or_insert(message.start.offset);
             cx.give_back(message);
         }
     }

@@ -128,6 +128,8 @@ pub(super) enum Decision {
     Tentative(usize),
     /// It answers no request that is known; nothing else is unclear.
     Orphan,
+    /// It answers one that is not known, sent before those that are and together with the first of them.
+    Unknown,
     /// Its request cannot be named with certainty: this many requests might be, and are not to be paired with another.
     Unsure(usize),
 }
@@ -176,6 +178,7 @@ impl Order {
                     let fits = received || self.acknowledges_nothing(response, request);
                     return if fits { Decision::Pair(0) } else { Decision::Orphan };
                 }
+                Some(request) if request.is_sent_with_unknown(start) => return Decision::Unknown,
                 None if (known || force) && !requests.lossy => return Decision::Orphan,
                 _ => {}
             }

@@ -104,7 +104,7 @@ impl Connection {
             complete: &self.requests,
             reading: stream.reading(),
             settled: stream.settled(),
-            lossy: stream.lossy || stream.hidden,
+            lossy: stream.may_hide_before_next(),
         };
         let server = self.stream(client.opposite());
         let responses = Responses { complete: &self.responses, reading: server.reading(), settled: server.settled() };
@@ -127,6 +127,15 @@ impl Connection {
                 response.match_state = MatchState::Tentative;
             }
             Decision::Orphan => response.match_state = MatchState::Orphan,
+            Decision::Unknown => {
+                // The client did not wait for it.
+                (self.order.linked, self.order.pipelined) = (false, true);
+                if let Some(request) = self.first_request_mut() {
+                    request.doubted = true;
+                }
+                response.match_state = MatchState::Orphan;
+                response.flags.insert(Flag::UncertainPairing);
+            }
             Decision::Unsure(candidates) => {
                 let mut uncertain = Flags::NONE;
                 uncertain.insert(Flag::UncertainPairing);
@@ -139,6 +148,14 @@ impl Connection {
                 response.match_state = MatchState::Orphan;
                 response.flags.insert(Flag::UncertainPairing);
             }
+        }
+    }
+
+    /// The oldest unanswered request, complete or not.
+    fn first_request_mut(&mut self) -> Option<&mut Message> {
+        match self.requests.front_mut() {
+            Some(_) => self.requests.front_mut(),
+            None => self.stream_mut(self.client?).reading_mut(),
         }
     }
 
@@ -184,11 +201,9 @@ impl Connection {
                         match self.confirm(client, &response, force) {
                             Some(true) => response.match_state = MatchState::Matched,
                             Some(false) => self.part(&mut response, cx, sink),
-                            // Nothing came behind it that would speak against it.
-                            None if force && !(response.complete && self.is_lossy_behind(client, response.end)) => {
+                            None if force && self.is_last(client, &response) => {
                                 response.match_state = MatchState::Matched;
                             }
-                            // Something did, behind its end, and was lost: that may have answered this request.
                             None if force => self.part(&mut response, cx, sink),
                             None => {
                                 self.responses.push_front(response);
@@ -289,9 +304,16 @@ impl Connection {
         self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled(), force)
     }
 
-    /// Whether the client's side lost bytes, and the server's has more behind `end`.
-    fn is_lossy_behind(&self, client: Side, end: u64) -> bool {
-        self.stream(client).gapped && self.stream(client.opposite()).next > end
+    /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
+    fn is_last(&self, client: Side, response: &Message) -> bool {
+        let server = self.stream(client.opposite());
+        if self.stream(client).gapped && response.complete && server.next > response.end {
+            // Something did come, and was lost: that may have answered this request.
+            return false;
+        }
+        // Behind a hole, only a client that is known to wait had no other request under way with this one.
+        let behind_hole = self.requests.get(0).is_some_and(|request| request.after_hole);
+        !behind_hole || (self.order.turns.alternates() && !self.order.pipelined)
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
@@ -351,7 +373,10 @@ impl Connection {
                     flags.insert(Flag::EarlyResponse);
                 }
             }
-            (Some(_), None) => {
+            (Some(request), None) => {
+                if request.doubted {
+                    flags.insert(Flag::UncertainPairing);
+                }
                 cx.stats.unanswered += 1;
                 cx.stats.pending_messages -= 1;
             }

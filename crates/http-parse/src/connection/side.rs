@@ -42,6 +42,10 @@ pub(super) struct Stream {
     pub(super) lossy: bool,
     /// A request that may still be answered, before the next one, is not waiting any more.
     pub(super) hidden: bool,
+    /// Where segments were lost behind the start of the last message, so that there is no telling what they held.
+    pub(super) hole: Option<u64>,
+    /// Where a message was due that is not known: it was lost, or could not be read.
+    pub(super) due: Option<u64>,
     /// How far the peer had been received, by what this side's bytes before those in hand said; 0: nothing did.
     pub(super) acked_before: u64,
     /// The same with those in hand.
@@ -78,6 +82,8 @@ impl Stream {
             searched: 0,
             lossy: !from_start,
             hidden: false,
+            hole: None,
+            due: None,
             acked_before: 0,
             acked: 0,
             answer: None,
@@ -115,6 +121,12 @@ impl Stream {
     /// The message that has begun and is not at its end.
     pub(super) fn begun_mut(&mut self) -> Option<&mut Message> {
         if matches!(self.state, State::Boundary | State::Search) { None } else { self.message.as_deref_mut() }
+    }
+
+    /// Whether a message may hide before the next one, of which the head is not whole yet, if any of it is there.
+    pub(super) fn may_hide_before_next(&self) -> bool {
+        let begun = self.message.as_deref().filter(|_| self.state == State::Head);
+        self.lossy || self.hidden || begun.is_some_and(|next| next.after_loss || next.after_hidden)
     }
 
     /// Up to which offset every message start is known; `None`: nothing is.

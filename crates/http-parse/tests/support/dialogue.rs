@@ -162,7 +162,7 @@ pub fn lose(ops: &[Op], dice: &mut Dice, per_mille: u64) -> (Vec<Op>, Vec<(Side,
         .map(|op| match op {
             Op::Data(side, position, bytes) if dice.roll(1000) < per_mille => {
                 lost.push((*side, position.offset, position.offset + bytes.len() as u64));
-                Op::Gap(*side, *position, bytes.len() as u64)
+                Op::Gap(*side, Position { acked: None, ..*position }, bytes.len() as u64)
             }
             op => op.clone(),
         })

@@ -142,8 +142,17 @@ impl Talk {
     }
 
     /// A segment that the mirror lost.
-    pub fn lost(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
+    /// Bytes that the capture cut off from the segment before.
+    pub fn cut_off(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
         let position = self.position(side);
+        self.next[side.index()] += bytes.as_ref().len() as u64;
+        self.ops.push(Op::Gap(side, position, bytes.as_ref().len() as u64));
+        self
+    }
+
+    /// A segment that was not captured.
+    pub fn lost(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
+        let position = Position { acked: None, ..self.position(side) };
         self.next[side.index()] += bytes.as_ref().len() as u64;
         self.ops.push(Op::Gap(side, position, bytes.as_ref().len() as u64));
         self

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use uploader::Destination;
 
 use super::args::CheckArgs;
+use super::plan::SizeLimits;
 use super::{exit, print, say};
 use crate::config::Loaded;
 use crate::upload::Delivery;
@@ -18,6 +19,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             return exit::USAGE;
         }
     };
+    if let Err(error) = SizeLimits::here(&loaded.config).check() {
+        say(format_args!("{}: {error}\n", args.config.display()));
+        return exit::USAGE;
+    }
     let mut report = format!("ok    configuration {}\n", args.config.display());
     for note in &loaded.notes {
         let _ = writeln!(report, "note  {note}");

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{MaskArgs, MaskCommand, ReplayArgs, VerifyArgs};
-use super::plan::{UsageError, check_body_limits, settings};
+use super::plan::{SizeLimits, UsageError, settings};
 use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::destination::{Destination, Upload};
@@ -133,9 +133,8 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
 }
 
 fn replay_settings(config: &Config) -> Result<Settings, UsageError> {
-    let settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?.with_memory(config.memory.0, 1)?;
-    check_body_limits(&settings, config.bodies.decoded_limit, config.memory)?;
-    Ok(settings)
+    SizeLimits::of(config, 1).check()?;
+    Ok(settings(&ReplayArgs::upload_of(Vec::new()), config)?.with_memory(config.memory.0, 1)?)
 }
 
 fn filter(config: &Config) -> Result<Option<Filter>, UsageError> {

@@ -20,6 +20,7 @@ use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
 pub use args::{CheckArgs, Cli, Command, ConfigArgs, DemoArgs, MaskArgs, MaskCommand, ReplayArgs, RunArgs, VerifyArgs};
+use plan::SizeLimits;
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
@@ -160,6 +161,12 @@ fn configuration(args: &ConfigArgs) -> u8 {
             return exit::USAGE;
         }
     };
+    if let Some(file) = &args.check
+        && let Err(error) = SizeLimits::anywhere(&loaded.config).check()
+    {
+        say(format_args!("error: {}: {error}\n", file.display()));
+        return exit::USAGE;
+    }
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
     }

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::masker::{MaskError, MaskPolicy};
-use crate::memory::TooLittle;
+use crate::memory::{self, TooLittle};
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
 use crate::record::{RecordOptions, Shape};
@@ -136,8 +136,9 @@ impl Plan {
         notes.extend(unapplied);
         let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
+        let body = args.body_limit.unwrap_or(file.bodies.limit);
+        SizeLimits { memory, body, ..SizeLimits::of(&file, workers) }.check()?;
         let mut settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
-        check_body_limits(&settings, file.bodies.decoded_limit, memory)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
         let mut warnings = Vec::new();
@@ -236,25 +237,45 @@ pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, Usa
     Ok(Settings { decap, reassembly, http, record, mask: MaskPolicy::from_config(&file.mask)? })
 }
 
-/// A limit that can never be reached is a mistake better said than found out from records.
-pub(super) fn check_body_limits(
-    settings: &Settings,
-    decoded: Option<ByteSize>,
-    memory: ByteSize,
-) -> Result<(), UsageError> {
-    let check = |what, given: usize, most: usize| {
-        let (given, most, memory) = (given as u64, most as u64, memory.0);
-        // In whole units, so that what the message allows can be typed.
-        let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
-        if given > most { Err(UsageError::BodyLimit { what, given, most, memory }) } else { Ok(()) }
-    };
-    check("the body limit", settings.http.body_limit, settings.http.memory)?;
-    match decoded {
-        // The splitting of memory has cut it to what is possible.
-        Some(asked) if asked.as_usize() > settings.record.decode_limit => {
-            check("the limit of decoded bodies", asked.as_usize(), settings.record.decode_limit)
-        }
-        _ => Ok(()),
+/// The limits of a configuration that depend on one another, with what flags say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SizeLimits {
+    pub(super) memory: ByteSize,
+    pub(super) workers: usize,
+    pub(super) body: ByteSize,
+    pub(super) decoded: Option<ByteSize>,
+}
+
+impl SizeLimits {
+    /// As the file says, for so many workers.
+    pub(super) fn of(file: &Config, workers: usize) -> Self {
+        Self { memory: file.memory, workers, body: file.bodies.limit, decoded: file.bodies.decoded_limit }
+    }
+
+    /// As the file says, for as few workers as it may mean on any machine.
+    pub(super) fn anywhere(file: &Config) -> Self {
+        Self::of(file, file.workers.unwrap_or(1).max(1))
+    }
+
+    /// As the file says on this machine: what has sources is to run, what has none to be replayed with.
+    pub(super) fn here(file: &Config) -> Self {
+        Self::of(file, worker_count(file.workers.unwrap_or(usize::from(file.capture.is_empty()))))
+    }
+
+    /// Whether they fit together: what is refused here can never work, which is better said than found out from records.
+    ///
+    /// # Errors
+    /// With what to change.
+    pub(super) fn check(self) -> Result<(), UsageError> {
+        let shares = memory::split(self.memory.0, self.workers, 0)?;
+        let check = |what, given: ByteSize, most: usize| {
+            let (given, most, memory) = (given.0, most as u64, self.memory.0);
+            // In whole units, so that what the message allows can be typed.
+            let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
+            if given > most { Err(UsageError::BodyLimit { what, given, most, memory }) } else { Ok(()) }
+        };
+        check("the body limit", self.body, shares.messages)?;
+        self.decoded.map_or(Ok(()), |decoded| check("the limit of decoded bodies", decoded, shares.decoded))
     }
 }
 

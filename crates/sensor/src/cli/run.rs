@@ -11,12 +11,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::args::{ReplayArgs, RunArgs};
-use super::plan::{UsageError, check_body_limits, settings, worker_count};
+use super::plan::{SizeLimits, UsageError, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{Appliance, ApplianceError, End, SourcesError, State, sources};
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::guard::quiet_panics;
 use crate::live::{self, Run};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
@@ -70,6 +71,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     for note in loaded.notes.iter().chain(&loaded.unapplied()) {
         tracing::warn!("{note}");
     }
+    quiet_panics();
     let ledger = loaded.config.ledger.unwrap_or(LedgerFormat::Text);
     match operate(args, loaded, &level) {
         Ok(end) => conclude(&end, ledger),
@@ -91,13 +93,13 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
     let workers = worker_count(config.workers.unwrap_or(0));
+    SizeLimits::of(config, workers).check()?;
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
     if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
         tracing::info!("{notice}");
     }
-    check_body_limits(&settings, config.bodies.decoded_limit, config.memory)?;
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 

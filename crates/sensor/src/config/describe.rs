@@ -171,8 +171,14 @@ impl Outline {
 
 /// What a section is, in the words of the key that it is at and in its own, once.
 pub(super) fn section_text(at: &str, own: &str) -> String {
-    let begin = at.strip_suffix('.').unwrap_or(at);
-    if own.starts_with(begin) { own.to_owned() } else { format!("{at}\n{own}") }
+    let begins_with = |text: &str, other: &str| text.starts_with(other.strip_suffix('.').unwrap_or(other));
+    if begins_with(own, at) {
+        own.to_owned()
+    } else if begins_with(at, own) {
+        at.to_owned()
+    } else {
+        format!("{at}\n{own}")
+    }
 }
 
 /// The path of a key in a section.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::hold::HeldPort;
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
-use super::lanes::{LiveSegments, PATIENCE, Told, wall_clock};
+use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
 use super::source::{LiveSource, Lost, SourceCounts};
+use crate::guard::Faults;
 use crate::pipeline::Pipeline;
 
 /// How long to wait before a source that is gone is tried again.
@@ -148,6 +149,8 @@ pub struct CaptureReport {
     pub frames: u64,
     /// What the kernel counted, over every time that the source was opened.
     pub source: SourceCounts,
+    /// Frames given up because of a defect of the program.
+    pub given_up: u64,
     /// Frames that the kernel had accepted and nobody could take any more: the source was lost, or the end was due.
     pub abandoned: u64,
     /// How often it was lost and found again.
@@ -197,6 +200,7 @@ pub(super) struct Capture<S> {
     /// Frames taken since the source was opened.
     taken: u64,
     last_told: Instant,
+    faults: Faults,
     _held: Vec<HeldPort>,
 }
 
@@ -217,6 +221,7 @@ impl<S: LiveSegments> Capture<S> {
             before: SourceCounts::default(),
             taken: 0,
             last_told: Instant::now(),
+            faults: Faults::default(),
             _held: held,
         }
     }
@@ -231,7 +236,7 @@ impl<S: LiveSegments> Capture<S> {
                 continue;
             };
             self.status.set(SourceState::Up);
-            if let Err(lost) = self.turn(open, PATIENCE) {
+            if let Err(lost) = self.turn(open, self.pipeline.segments().patience()) {
                 self.tell(Some(open));
                 self.abandon();
                 self.before = self.report.source;
@@ -263,8 +268,11 @@ impl<S: LiveSegments> Capture<S> {
 
     /// One look at the source.
     fn turn(&mut self, source: &mut Source, patience: Duration) -> Result<usize, Lost> {
-        let pipeline = &mut self.pipeline;
-        let taken = source.poll(patience, &mut |frame| pipeline.push(frame));
+        let (pipeline, faults) = (&mut self.pipeline, &mut self.faults);
+        // A panic must not run through libpcap, which hands out the frames.
+        let taken = source.poll(patience, &mut |frame| {
+            faults.guard(None, || pipeline.push(frame));
+        });
         let count = *taken.as_ref().unwrap_or(&0);
         self.report.frames += count as u64;
         self.taken += count as u64;
@@ -277,7 +285,7 @@ impl<S: LiveSegments> Capture<S> {
     fn reopen(&mut self, complaint: &mut String) -> Option<Source> {
         let until = Instant::now() + RETRY;
         while Instant::now() < until && !self.is_over() {
-            std::thread::sleep(PATIENCE);
+            std::thread::sleep(self.pipeline.segments().patience());
             self.status.told.beat();
             self.pipeline.segments_mut().pulse(wall_clock(), true);
         }
@@ -339,6 +347,7 @@ impl<S: LiveSegments> Capture<S> {
         }
         self.report.decap = self.pipeline.decap_stats().clone();
         self.report.payload_bytes = self.pipeline.payload_bytes();
+        self.report.given_up = self.faults.count();
         self.status.told.tell(self.report.clone());
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
-use crate::dispatch::{Dispatcher, Inbox};
+use super::merge::{Horizon, Merge, Part, SLACK};
+use crate::dispatch::{Batch, Dispatcher, Inbox, Refused};
+use crate::guard::Faults;
 use crate::pipeline::{Lane, LaneReport, Segments};
 use crate::sealing::Queue;
 
@@ -17,7 +19,13 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How often counts are told, and records that do not fill a buffer handed on.
 const TELL: Duration = Duration::from_millis(500);
 /// Frames may be this late where another thread reads them: a clock that stands in for them stays that much behind.
-const SLACK: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_millis(500);
+/// How long segments are gathered before they are handed to workers.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often a source without frames says so where others wait for it.
+const WAITED_FOR: Duration = Duration::from_millis(20);
+/// How long a worker that holds segments for a source to catch up waits before it looks again.
+const HOLDING: Duration = Duration::from_millis(5);
 
 /// What a thread tells of itself while it runs.
 #[derive(Debug, Default)]
@@ -52,11 +60,77 @@ impl<T: Clone> Told<T> {
 pub(super) trait LiveSegments: Segments {
     /// Called several times a second: at the end of a turn, or, with `idle`, when nothing came. `now` is the wall clock.
     fn pulse(&mut self, now: Timestamp, idle: bool);
+
+    /// How long a turn may wait for a frame.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 }
 
-impl LiveSegments for Dispatcher {
-    fn pulse(&mut self, _: Timestamp, _: bool) {
-        self.flush();
+/// A capture thread's way to workers on other threads.
+#[derive(Debug)]
+pub(super) struct Feed {
+    dispatcher: Dispatcher,
+    /// Where workers merge several sources: how far this one has got.
+    horizon: Option<Horizon>,
+    /// When the latest segment was captured.
+    latest: Timestamp,
+    flushed: Instant,
+}
+
+impl Feed {
+    pub(super) fn new(dispatcher: Dispatcher, horizon: Option<Horizon>) -> Self {
+        Self { dispatcher, horizon, latest: Timestamp::ZERO, flushed: Instant::now() }
+    }
+
+    /// Hands on the rest, waiting for the workers if need be; gives what no worker could take.
+    pub(super) fn finish(mut self) -> Refused {
+        self.dispatcher.finish();
+        if let Some(horizon) = &self.horizon {
+            horizon.end();
+        }
+        self.dispatcher.refused()
+    }
+}
+
+impl Segments for Feed {
+    #[inline]
+    fn push(&mut self, segment: &Segment<'_>) {
+        self.latest = segment.at;
+        self.dispatcher.push(segment);
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.dispatcher.tick(now);
+    }
+
+    #[inline]
+    fn is_stopped(&self) -> bool {
+        self.dispatcher.is_stopped()
+    }
+}
+
+impl LiveSegments for Feed {
+    fn pulse(&mut self, now: Timestamp, idle: bool) {
+        // Not at every turn: a socket gives a few datagrams in each, and a queue has room for so many batches.
+        if !idle && self.flushed.elapsed() < GATHER {
+            return;
+        }
+        self.flushed = Instant::now();
+        self.dispatcher.flush();
+        if let Some(horizon) = &self.horizon {
+            let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
+            horizon.reach(if idle { silent } else { self.latest });
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match &self.horizon {
+            _ if self.dispatcher.holds_any() => GATHER,
+            // Others wait for what this one says.
+            Some(_) => WAITED_FOR,
+            None => PATIENCE,
+        }
     }
 }
 
@@ -66,21 +140,21 @@ pub(super) struct LiveLane {
     lane: Lane<Queue>,
     told: Arc<Told<LaneReport>>,
     last_told: Instant,
+    faults: Faults,
 }
 
 impl LiveLane {
     pub(super) fn new(lane: Lane<Queue>, told: Arc<Told<LaneReport>>) -> Self {
-        Self { lane, told, last_told: Instant::now() }
+        Self { lane, told, last_told: Instant::now(), faults: Faults::default() }
     }
 
-    /// Works off what dispatchers send until the last of them is gone.
+    /// Works off what one feed sends until it is gone.
     pub(super) fn work(mut self, inbox: &Inbox) -> LaneReport {
         loop {
             let idle = match inbox.batches.recv_timeout(PATIENCE) {
-                Ok(mut batch) => {
-                    batch.replay(&mut self.lane);
-                    batch.clear();
-                    let _ = inbox.give_back.try_send(batch);
+                Ok(batch) => {
+                    batch.replay(&mut self);
+                    give_back(inbox, batch);
                     false
                 }
                 Err(RecvTimeoutError::Timeout) => true,
@@ -91,23 +165,62 @@ impl LiveLane {
         self.finish()
     }
 
+    /// Works off what several feeds send, in the order of capture, until the last of them is gone.
+    pub(super) fn work_merged(mut self, inbox: &Inbox, mut merge: Merge) -> LaneReport {
+        loop {
+            let patience = if merge.is_empty() { PATIENCE } else { HOLDING };
+            let first = inbox.batches.recv_timeout(patience);
+            let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+            merge.look();
+            let now = Instant::now();
+            for batch in first.into_iter().chain(inbox.batches.try_iter()) {
+                merge.take(batch, now);
+                if merge.is_full() {
+                    break;
+                }
+            }
+            let idle = merge.is_empty();
+            let mut give = |part: Part<'_>| match part {
+                Part::Run(batch, place, last) => batch.replay_to(last, place, &mut self),
+                Part::Tick(at) => self.tick(at),
+            };
+            merge.release(now, is_over, &mut give, |batch| give_back(inbox, batch));
+            if is_over {
+                return self.finish();
+            }
+            self.pulse(wall_clock(), idle);
+        }
+    }
+
     /// Ends every flow, hands on every record, and gives the last report.
     pub(super) fn finish(mut self) -> LaneReport {
-        self.lane.finish();
-        let report = self.lane.report();
+        // Nothing is captured any more: to wait costs no frame, and what was parsed is not to be lost. Whoever stops this
+        // has an eye on the time.
+        self.lane.records_mut().outlet_mut().wait_when_full();
+        let lane = &mut self.lane;
+        self.faults.guard(None, || lane.finish());
+        let report = self.report();
         self.told.tell(report.clone());
         report
+    }
+
+    fn report(&self) -> LaneReport {
+        let report = self.lane.report();
+        LaneReport { given_up: report.given_up + self.faults.count(), ..report }
     }
 }
 
 impl Segments for LiveLane {
+    /// What the handler does is guarded by itself; this is for what lies around it.
     #[inline]
     fn push(&mut self, segment: &Segment<'_>) {
-        self.lane.push(segment);
+        let lane = &mut self.lane;
+        self.faults.guard(Some(segment.key), || lane.push(segment));
     }
 
     fn tick(&mut self, now: Timestamp) {
-        self.lane.tick(now);
+        let lane = &mut self.lane;
+        self.faults.guard(None, || lane.tick(now));
     }
 
     #[inline]
@@ -121,18 +234,138 @@ impl LiveSegments for LiveLane {
         self.told.beat();
         if idle {
             // Flows wait for packet time, which stands still without packets.
-            self.lane.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64)));
+            self.tick(Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64)));
         }
         if self.last_told.elapsed() >= TELL {
             self.last_told = Instant::now();
             self.lane.records_mut().flush();
-            self.told.tell(self.lane.report());
+            self.told.tell(self.report());
         }
     }
+}
+
+/// For its reading thread to use again.
+fn give_back(inbox: &Inbox, mut batch: Batch) {
+    batch.clear();
+    let _ = inbox.give_back.try_send(batch);
 }
 
 /// The wall clock, which is what live captures stamp frames with.
 pub(super) fn wall_clock() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp::from_nanos(since.map_or(0, |since| since.as_nanos() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use decap::{Domain, Endpoint, FlowKey, SeqNum, TcpFlags, TunnelPath};
+
+    use super::*;
+    use crate::dispatch::WhenFull;
+    use crate::handler::tests::DEFECT;
+    use crate::ledger::{Captures, Ledger};
+    use crate::live::merge::Horizons;
+    use crate::pipeline::Settings;
+    use crate::record::{RecordOptions, Shape};
+    use crate::sealing::Sealing;
+
+    const FLOWS: u16 = 20;
+
+    fn settings() -> Settings {
+        let options = RecordOptions {
+            sensor: "test".to_owned(),
+            decode_limit: 1 << 20,
+            content_limit: 1 << 20,
+            shape: Shape::Native,
+        };
+        Settings {
+            decap: decap::Config::default(),
+            reassembly: reassembly::Limits::default(),
+            http: http_parse::Settings::default(),
+            record: options,
+            mask: None,
+        }
+    }
+
+    /// What one side says next, on flow `flow`; gives how many payload bytes that were.
+    fn say(to: &mut impl Segments, flow: u16, is_client: bool, seq: u32, ack: u32, payload: &[u8]) -> u64 {
+        let client = Endpoint { ip: std::net::Ipv4Addr::new(10, 0, 0, 1).into(), port: 40_000 + flow };
+        let server = Endpoint { ip: std::net::Ipv4Addr::new(10, 0, 0, 2).into(), port: 80 };
+        let (from, there) = if is_client { (client, server) } else { (server, client) };
+        let (key, direction) = FlowKey::new(from, there, Domain::GLOBAL);
+        to.push(&Segment {
+            at: Timestamp::from_nanos(1_000_000 * u64::from(seq)),
+            key,
+            direction,
+            seq: SeqNum(seq),
+            ack: SeqNum(ack),
+            flags: TcpFlags(TcpFlags::ACK),
+            window: 1_000,
+            ip_id: seq as u16,
+            payload,
+            missing: 0,
+            path: &TunnelPath::default(),
+        });
+        payload.len() as u64
+    }
+
+    /// Two exchanges on each flow; in the second, the response's body has the defect in every fifth flow.
+    fn talk(to: &mut impl Segments) -> u64 {
+        let mut bytes = 0;
+        for turn in 0..2_u32 {
+            for flow in 0..FLOWS {
+                let request = format!("GET /{flow:02}/{turn} HTTP/1.1\r\nhost: h\r\n\r\n");
+                let response = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n";
+                let body: &[u8] = if flow % 5 == 0 && turn == 1 { DEFECT } else { b"harmless" };
+                let (c, s) = (1 + turn * request.len() as u32, 1 + turn * (response.len() + body.len()) as u32);
+                let (asked, told) = (c + request.len() as u32, s + response.len() as u32);
+                bytes += say(to, flow, true, c, s, request.as_bytes());
+                bytes += say(to, flow, false, s, asked, response);
+                bytes += say(to, flow, false, told, asked, body);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_panic_costs_one_flow_and_no_other() {
+        for sources in [1, 2] {
+            let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
+            let told = Arc::<Told<LaneReport>>::default();
+            let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told));
+            let (first, mut inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
+            let inbox = inboxes.remove(0);
+            let horizons = Horizons::new(sources);
+            let mut feed = Feed::new(first, Some(horizons.of(0)));
+            let worker = std::thread::spawn(move || match sources {
+                1 => lane.work(&inbox),
+                _ => lane.work_merged(&inbox, Merge::new(horizons)),
+            });
+            let bytes = talk(&mut feed);
+            assert_eq!(feed.finish(), Refused::default());
+            let report = worker.join().unwrap();
+            let records = String::from_utf8(sealing.finish().unwrap()).unwrap();
+
+            let bad = u64::from(FLOWS / 5);
+            assert_eq!(report.given_up, bad);
+            assert_eq!(report.recorded, 2 * u64::from(FLOWS) - bad);
+            for line in records.lines() {
+                let record: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!(record.pointer("/response/status"), Some(&200.into()), "{line}");
+            }
+            for flow in 0..FLOWS {
+                let count = |turn| records.matches(&format!("\"target\":\"/{flow:02}/{turn}\"")).count();
+                let expected = if flow % 5 == 0 { 0 } else { 1 };
+                assert_eq!((count(0), count(1)), (1, expected), "flow {flow}:\n{records}");
+            }
+            let segments = 6 * u64::from(FLOWS);
+            let decap = decap::Stats { frames: segments, segments, ..Default::default() };
+            let captures = Captures { frames: segments, ..Captures::default() };
+            let ledger = Ledger::gather(captures, &decap, bytes, [&report]);
+            assert_eq!(ledger.check(), Ok(()), "{ledger}");
+            assert!(ledger.to_string().contains("flows_given_up 4"), "{ledger}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod interface;
 mod lanes;
 mod list;
 mod listener;
+mod merge;
 mod offload;
 mod run;
 mod source;

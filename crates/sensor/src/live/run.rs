@@ -1,7 +1,8 @@
 //! Starting, watching and stopping: capture threads, workers and the sealing thread.
 //!
 //! With one source and one worker the capture thread does it all. Else capture threads hand segments to workers by flow, so
-//! that the directions of a connection may come from two interfaces. Nothing in front of the outlet ever waits: what a full
+//! that the directions of a connection may come from two interfaces; workers put what comes from several in the order of
+//! capture. Nothing in front of the outlet ever waits: what a full
 //! queue cannot take is dropped, and counted there.
 
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use super::capture::{Capture, CaptureReport, CaptureStatus, SourceError, SourcePlan, SourceState};
 use super::hold::HeldPort;
-use super::lanes::{LiveLane, Told};
+use super::lanes::{Feed, LiveLane, Told};
+use super::merge::{Horizons, Merge};
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
 use crate::ledger::{Captures, Ledger, add_decap};
 use crate::outlet::Outlet;
@@ -62,7 +64,7 @@ enum Threads {
     /// The capture thread does it all.
     One(JoinHandle<(LiveLane, CaptureReport)>),
     /// Capture threads in front of workers.
-    Many { captures: Vec<JoinHandle<(Dispatcher, CaptureReport)>>, workers: Vec<JoinHandle<LaneReport>> },
+    Many { captures: Vec<JoinHandle<(Feed, CaptureReport)>>, workers: Vec<JoinHandle<LaneReport>> },
 }
 
 /// A source, as the status shows it.
@@ -125,14 +127,23 @@ impl<O: Outlet + Send + 'static> Run<O> {
         } else {
             let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
             let mut worker_threads = Vec::with_capacity(workers);
+            // Of one source all comes in order as it is.
+            let horizons = (opened.len() > 1).then(|| Horizons::new(opened.len()));
             for (number, inbox) in inboxes.into_iter().enumerate() {
                 let lane = lane(number);
-                worker_threads.push(spawn(format!("worker-{number}")).spawn(move || lane.work(&inbox))?);
+                let merge = horizons.clone().map(Merge::new);
+                let work = move || match merge {
+                    Some(merge) => lane.work_merged(&inbox, merge),
+                    None => lane.work(&inbox),
+                };
+                worker_threads.push(spawn(format!("worker-{number}")).spawn(work)?);
             }
             let mut capture_threads = Vec::with_capacity(opened.len());
             for (number, (plan, held, source)) in opened.into_iter().enumerate() {
                 let status = Arc::clone(&captures[number]);
-                let capture = Capture::new(plan, held, status, Arc::clone(&stop), first.another());
+                let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
+                let feed = Feed::new(first.another(number), horizon);
+                let capture = Capture::new(plan, held, status, Arc::clone(&stop), feed);
                 let run = move || capture.run(source);
                 capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
             }
@@ -185,10 +196,10 @@ impl<O: Outlet + Send + 'static> Running<O> {
                 let mut refused = Refused::default();
                 let mut reports = Vec::with_capacity(captures.len());
                 for thread in captures {
-                    let (mut dispatcher, report) = thread.join().map_err(|_| WorkerFailed)?;
-                    dispatcher.finish();
-                    refused.segments += dispatcher.refused().segments;
-                    refused.payload_bytes += dispatcher.refused().payload_bytes;
+                    let (feed, report) = thread.join().map_err(|_| WorkerFailed)?;
+                    let of_this = feed.finish();
+                    refused.segments += of_this.segments;
+                    refused.payload_bytes += of_this.payload_bytes;
                     reports.push(report);
                 }
                 let lanes: Result<Vec<_>, _> = workers.into_iter().map(JoinHandle::join).collect();
@@ -228,7 +239,7 @@ fn snapshot(
 ) -> Snapshot {
     let mut captures = Captures { opened: sources.len() as u64, ..Captures::default() };
     let mut decap = decap::Stats::default();
-    let mut payload_bytes = 0;
+    let (mut payload_bytes, mut given_up) = (0, 0);
     for SourceStatus { report, .. } in &sources {
         captures.frames += report.frames;
         captures.received += report.source.received;
@@ -237,10 +248,13 @@ fn snapshot(
         captures.system_drops += report.source.kernel_drops;
         add_decap(&mut decap, &report.decap);
         payload_bytes += report.payload_bytes;
+        given_up += report.given_up;
     }
     let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
     ledger.refused = refused.unwrap_or_default();
     ledger.unsealed = records_refused;
+    // Of workers' threads they are counted as those of lanes.
+    ledger.frames_given_up = given_up;
     let mut tally = Tally::default();
     for lane in lanes {
         tally.merge(&lane.tally);

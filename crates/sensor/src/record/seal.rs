@@ -112,6 +112,13 @@ impl Unsealed {
         self.sealed.shrink_to(kept / size_of::<SealedRecord>());
     }
 
+    /// Takes away what was written of a record that did not come to its end.
+    pub fn drop_unfinished(&mut self) {
+        let (end, input_end) = self.places.last().map_or((0, 0), |last| (last.end, last.input_end));
+        self.bytes.truncate(end);
+        self.inputs.truncate(input_end);
+    }
+
     /// Where a record and the input of its id are to be appended.
     pub(crate) fn ends(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
         (&mut self.bytes, &mut self.inputs)
@@ -139,6 +146,22 @@ mod tests {
 
     fn id(input: &[u8]) -> TransactionId {
         TransactionId::hash(input)
+    }
+
+    #[test]
+    fn half_a_record_leaves_nothing() {
+        let mut records = Unsealed::default();
+        for count in 0..3 {
+            let (bytes, inputs) = records.ends();
+            bytes.extend_from_slice(b"{half of");
+            inputs.extend_from_slice(b"some");
+            records.drop_unfinished();
+            assert_eq!(records.count(), count);
+            append(&mut records, "{one ", b"first");
+        }
+        let sealed = records.seal();
+        assert!(sealed.records.iter().all(|record| record.id == id(b"first")));
+        assert!(!sealed.bytes.windows(4).any(|bytes| bytes == b"half"));
     }
 
     /// The places and inputs of one record are never another's, whatever was sealed before.

@@ -166,7 +166,14 @@ pub fn decode(file: &Bytes) -> Result<SealedBatch, Corrupt> {
     if last + u64::from(shape.suffix_len) != u64::from(plain_len) {
         return Err(Corrupt::Header);
     }
-    Ok(SealedBatch { body: file.slice(body_at..), coding, plain_len, shape, index: index.into() })
+    Ok(SealedBatch {
+        body: file.slice(body_at..),
+        coding,
+        plain_len,
+        shape,
+        index: index.into(),
+        slack: body_at as u32,
+    })
 }
 
 /// Over head and body, leaving out the checksum's own place.

@@ -15,8 +15,11 @@ const MAX_FILES: usize = 500_000;
 /// How many of the oldest files are given up for one write on a full disk, before it is put off.
 const DISK_FULL_ROUNDS: usize = 4;
 
-/// Batches written late at once.
+/// Batches written at once that were known before.
 const RESPOOL_BATCHES: usize = 8;
+
+/// Bytes that may have grace at once, of at most half the memory: what `kill -9` would cost beside what is in the making.
+const FRESH_BYTES: u64 = 8 << 20;
 
 /// A batch on its way into the store.
 pub(crate) struct Arrival {
@@ -30,13 +33,19 @@ struct Reserved {
     batch: SealedBatch,
     bytes: u64,
     patient: bool,
+    /// Delivery has known it before it is written.
+    is_known: bool,
 }
 
 impl Store {
-    /// Takes batches in. Returns when each is on the disk (where there is a spool that works), in memory, or dropped.
+    /// Takes batches in. Returns when each is on the disk (where there is a spool that works), has grace, is in memory, or
+    /// dropped.
     pub(crate) fn put(&self, arrivals: Vec<Arrival>) {
         let mut reserved = Vec::with_capacity(arrivals.len());
-        for Arrival { batch, patient } in arrivals {
+        for arrival in arrivals {
+            let Some(Arrival { batch, patient }) = self.give_grace(arrival) else { continue };
+            // What is older gets to the disk before it.
+            self.end_grace(true);
             if self.spool.is_none() {
                 let number = self.lock().next_number();
                 self.keep_in_memory(number, batch, patient);
@@ -59,7 +68,7 @@ impl Store {
                 place = self.reserve(bytes);
             }
             match place {
-                Some(number) => reserved.push(Reserved { number, batch, bytes, patient }),
+                Some(number) => reserved.push(Reserved { number, batch, bytes, patient, is_known: false }),
                 // All that fills the spool is under way: there will be room shortly.
                 None => {
                     let number = self.lock().next_number();
@@ -68,6 +77,109 @@ impl Store {
             }
         }
         self.write(reserved);
+    }
+
+    /// Takes a batch in without writing it yet. Gives it back where that cannot be: the platform is away, or too much has
+    /// grace already.
+    fn give_grace(&self, arrival: Arrival) -> Option<Arrival> {
+        let (cost, bytes) = (arrival.batch.cost(), format::file_len(&arrival.batch));
+        let most = FRESH_BYTES.min(self.memory_most / 2);
+        if self.grace.is_zero() || self.spool.is_none() || bytes > self.spool_most || cost > most {
+            return Some(arrival);
+        }
+        let mut inner = self.lock();
+        loop {
+            if self.stats.platform_down() || inner.entries.len() >= MAX_FILES {
+                return Some(arrival);
+            }
+            if inner.fresh_bytes + cost <= most {
+                break;
+            }
+            // One that can wait waits for those before it, which are being accepted or else written before long.
+            let may_wait = arrival.patient && inner.deadline.is_none();
+            let Some(due) = inner.fresh.values().next().copied().filter(|_| may_wait) else { return Some(arrival) };
+            let timeout = due.saturating_duration_since(Instant::now());
+            if timeout.is_zero() {
+                drop(inner);
+                self.end_grace(false);
+                inner = self.lock();
+            } else {
+                inner = self.room.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        while inner.memory_bytes + cost > self.memory_most {
+            let Some(cached) = inner.cached.pop_last() else { return Some(arrival) };
+            inner.let_go(cached);
+        }
+        let records = arrival.batch.records() as u32;
+        let number = inner.next_number();
+        inner.memory_bytes += cost;
+        inner.fresh_bytes += cost;
+        inner.fresh.insert(number, Instant::now() + self.grace);
+        let held = Some(Box::new(arrival.batch));
+        inner.entries.insert(number, Entry { records, remaining: records, leases: 0, file_bytes: 0, held });
+        inner.waiting.insert(number);
+        self.publish(&inner);
+        drop(inner);
+        self.news.notify_one();
+        None
+    }
+
+    /// When the next batch has to be written that has grace now.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.lock().fresh.values().next().copied()
+    }
+
+    /// Writes the batches whose grace is over: all of them if `at_once`, or while the platform is away. May block.
+    pub(crate) fn end_grace(&self, at_once: bool) {
+        loop {
+            let now = Instant::now();
+            let at_once = at_once || self.stats.platform_down();
+            let mut due = Vec::new();
+            let mut inner = self.lock();
+            while due.len() < RESPOOL_BATCHES
+                && let Some(first) = inner.fresh.first_entry().filter(|first| at_once || *first.get() <= now)
+            {
+                let number = *first.key();
+                first.remove();
+                let Some(batch) = inner.entries.get(&number).and_then(|entry| entry.held.as_deref().cloned()) else {
+                    continue;
+                };
+                inner.fresh_bytes -= batch.cost();
+                inner.writing.insert(number);
+                let bytes = format::file_len(&batch);
+                due.push(Reserved { number, batch, bytes, patient: false, is_known: true });
+            }
+            drop(inner);
+            if due.is_empty() {
+                return;
+            }
+            due.retain(|one| {
+                let has_room = self.make_room(one.bytes);
+                if !has_room {
+                    // All that fills the spool is under way: there will be room shortly.
+                    self.lock().stays_in_memory(one.number);
+                }
+                has_room
+            });
+            self.write(due);
+        }
+    }
+
+    /// Nothing more comes: waits until everything is accepted or on the disk, as far as the disk works. May block.
+    pub(crate) fn await_grace(&self) {
+        let mut inner = self.lock();
+        while let Some(due) = inner.fresh.values().next().copied() {
+            let until = inner.deadline.map_or(due, |deadline| deadline.min(due));
+            let timeout = until.saturating_duration_since(Instant::now());
+            if timeout.is_zero() {
+                drop(inner);
+                self.end_grace(true);
+                inner = self.lock();
+            } else {
+                inner = self.room.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
     }
 
     /// Writes what could not be written when it came. For a thread that may block.
@@ -90,7 +202,7 @@ impl Store {
                     let (batch, bytes) = (held.clone(), format::file_len(held));
                     if self.fits(&inner, bytes) {
                         inner.spool_bytes += bytes;
-                        late.push(Reserved { number, batch, bytes, patient: false });
+                        late.push(Reserved { number, batch, bytes, patient: false, is_known: true });
                     }
                 }
             }
@@ -155,24 +267,29 @@ impl Store {
         }
     }
 
-    /// Room in the spool for a file, at the cost of the oldest if need be; `None` if everything in it is under way.
+    /// Room in the spool for a new file, at the cost of the oldest if need be; `None` if everything in it is under way.
     fn reserve(&self, bytes: u64) -> Option<Number> {
+        self.make_room(bytes).then(|| self.lock().next_number())
+    }
+
+    /// Room in the spool for a file, at the cost of the oldest if need be; false if everything in it is under way.
+    fn make_room(&self, bytes: u64) -> bool {
         let mut inner = self.lock();
         let mut victims = Vec::new();
         while !self.fits(&inner, bytes) {
             let Some(victim) = self.drop_oldest(&mut inner, Place::Spool, DropReason::SpoolFull) else { break };
             victims.push(victim);
         }
-        let number = self.fits(&inner, bytes).then(|| {
+        let has_room = self.fits(&inner, bytes);
+        if has_room {
             inner.spool_bytes += bytes;
-            inner.next_number()
-        });
+        }
         self.publish(&inner);
         drop(inner);
         for (number, records) in victims {
             self.remove_file(number, records);
         }
-        number
+        has_room
     }
 
     /// Writes reserved batches and makes them known; those that cannot be written stay in memory.
@@ -185,10 +302,11 @@ impl Store {
             let results = spool.write(&reserved.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
             let mut failed = Vec::new();
             let mut last_error = None;
+            let mut gone = Vec::new();
             let mut inner = self.lock();
             for (one, result) in reserved.into_iter().zip(results) {
                 match result {
-                    Ok(()) => self.known(&mut inner, one),
+                    Ok(()) => gone.extend(self.written(&mut inner, one)),
                     Err(error) => {
                         last_error = Some(error);
                         failed.push(one);
@@ -198,6 +316,9 @@ impl Store {
             self.publish(&inner);
             drop(inner);
             self.news.notify_one();
+            for (number, records) in gone {
+                self.remove_file(number, records);
+            }
             let Some(error) = last_error else { return };
             self.report(&error, "spool write failed");
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
@@ -207,15 +328,31 @@ impl Store {
             }
             self.lock().spool_bytes -= failed.iter().map(|one| one.bytes).sum::<u64>();
             for one in failed {
-                self.keep_in_memory(one.number, one.batch, one.patient);
+                if one.is_known {
+                    self.lock().stays_in_memory(one.number);
+                } else {
+                    self.keep_in_memory(one.number, one.batch, one.patient);
+                }
             }
             return;
         }
     }
 
-    /// A batch that is on the disk: delivery may have it.
-    fn known(&self, inner: &mut Inner, one: Reserved) {
+    /// A batch that is on the disk: delivery may have it. Gives back the file's name if that is of no use any more.
+    fn written(&self, inner: &mut Inner, one: Reserved) -> Option<(Number, u32)> {
         let records = one.batch.records() as u32;
+        if one.is_known {
+            let Some(entry) = inner.entries.get_mut(&one.number) else {
+                // It was accepted, or dropped, meanwhile.
+                inner.spool_bytes -= one.bytes;
+                return Some((one.number, records));
+            };
+            entry.file_bytes = one.bytes;
+            self.stats.spooled(entry.remaining.into());
+            inner.writing.remove(&one.number);
+            inner.cached.insert(one.number);
+            return None;
+        }
         self.stats.spooled(records.into());
         let cost = one.batch.cost();
         let held = (inner.memory_bytes + cost <= self.memory_most).then(|| Box::new(one.batch));
@@ -225,6 +362,7 @@ impl Store {
         }
         inner.entries.insert(one.number, Entry { records, remaining: records, leases: 0, file_bytes: one.bytes, held });
         inner.waiting.insert(one.number);
+        None
     }
 
     /// Gives up the oldest files for `bytes` on a disk that is full. False if there is none to give up.
@@ -276,7 +414,7 @@ impl Store {
 
     /// Drops the oldest batch in `place` that is not under way. Returns its file's name, for removal without the lock.
     fn drop_oldest(&self, inner: &mut Inner, place: Place, reason: DropReason) -> Option<(Number, u32)> {
-        let spooled = |number: &&Number| !inner.unspooled.contains(number);
+        let spooled = |number: &&Number| inner.entries.get(number).is_some_and(|entry| entry.file_bytes > 0);
         let candidates = match place {
             Place::Spool => [inner.waiting.iter().find(spooled), inner.idle.iter().find(spooled)],
             Place::Memory if self.spool.is_some() => {
@@ -290,5 +428,14 @@ impl Store {
         self.stats.settle(entry.remaining.into(), entry.place(), Fate::Dropped(reason));
         self.report_drop(entry.remaining.into(), reason);
         Some((number, entry.records))
+    }
+}
+
+impl Inner {
+    /// A batch that could not be written: it is, once the disk takes it.
+    fn stays_in_memory(&mut self, number: Number) {
+        if self.writing.remove(&number) {
+            self.unspooled.insert(number);
+        }
     }
 }

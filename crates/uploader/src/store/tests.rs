@@ -15,6 +15,7 @@ use crate::spool::format;
 use crate::spool::simulated::SimulatedDisk;
 
 const FOLDER: &str = "/spool";
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn batch(first: u128, records: usize, length: usize) -> SealedBatch {
     let records: Vec<Vec<u8>> = (0..records).map(|number| vec![b'a' + (number % 26) as u8; length]).collect();
@@ -66,6 +67,15 @@ fn consistent(store: &Store) {
     assert_eq!((inner.memory_bytes, inner.spool_bytes), (bytes[0], bytes[1]));
     assert_eq!(waiting, inner.waiting.len());
     assert!(inner.memory_bytes <= store.memory_most);
+    let fresh: u64 = inner.fresh.keys().map(|number| inner.entries[number].held.as_ref().unwrap().cost()).sum();
+    assert_eq!(inner.fresh_bytes, fresh);
+    assert!(inner.writing.is_empty());
+    let in_memory = inner.unspooled.iter().chain(inner.fresh.keys());
+    if store.spool.is_some() {
+        assert!(
+            in_memory.eq(inner.entries.iter().filter(|(_, entry)| entry.file_bytes == 0).map(|(number, _)| number))
+        );
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +87,8 @@ enum Step {
     AcceptSome(usize),
     Lease,
     Tend,
+    EndGrace,
+    Down(bool),
     Fail(u64, u64, bool),
     Capacity(Option<u64>),
 }
@@ -88,6 +100,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1usize..4).prop_map(Step::AcceptSome),
         1 => Just(Step::Lease),
         2 => Just(Step::Tend),
+        2 => Just(Step::EndGrace),
+        1 => any::<bool>().prop_map(Step::Down),
         1 => (0u64..4, 1u64..12, any::<bool>()).prop_map(|(first, count, full)| Step::Fail(first, first + count, full)),
         1 => proptest::option::of(400u64..3000).prop_map(Step::Capacity),
     ]
@@ -108,6 +122,7 @@ proptest! {
         spool_most in 600u64..4000,
         memory_most in 400u64..3000,
         durable in any::<bool>(),
+        has_grace in any::<bool>(),
     ) {
         let sync = if durable { SpoolSync::Batch } else { SpoolSync::None };
         let disk = SimulatedDisk::default();
@@ -118,6 +133,7 @@ proptest! {
             // Without syncs, a power loss may take anything.
             let power_lost = power_lost && durable;
             let (store, stats) = open(&disk, spool_most, memory_most, sync);
+            let store = store.with_grace(if has_grace { HOUR } else { Duration::ZERO });
             // Files whose removal a power loss undid are over the size until room is needed.
             let most = stats.spool_bytes().max(spool_most);
             let found: Vec<Number> = store.lock().entries.keys().copied().collect();
@@ -168,6 +184,8 @@ proptest! {
                         }
                     }
                     Step::Tend => store.tend(),
+                    Step::EndGrace => store.end_grace(true),
+                    Step::Down(is_down) => stats.set_platform_down(is_down),
                     Step::Fail(first, last, full) => {
                         let kind = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::TimedOut };
                         disk.fail(first, last, kind);
@@ -223,7 +241,7 @@ proptest! {
                     prop_assert!(store.load(number).is_ok());
                     store.settle(number, records, Fate::Accepted);
                 }
-                Step::Lease | Step::Tend | Step::Fail(..) | Step::Capacity(_) => store.tend(),
+                Step::Lease | Step::Tend | Step::EndGrace | Step::Down(_) | Step::Fail(..) | Step::Capacity(_) => store.tend(),
             }
             consistent(&store);
         }
@@ -387,4 +405,113 @@ fn what_is_written_late_is_written_once_by_however_many_threads() {
     }
     assert_eq!(stats.records().accepted, 200);
     assert_eq!(disk.files(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_is_accepted_in_its_grace_never_touches_the_disk() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    let store = store.with_grace(HOUR);
+    put(&store, vec![batch(0, 2, 50), batch(10, 3, 50)]);
+    consistent(&store);
+    assert_eq!((disk.files().len(), stats.records().waiting_memory), (0, 5));
+    assert!(store.next_due().is_some_and(|due| due > Instant::now()));
+    let oldest = store.oldest().unwrap();
+    assert_eq!(store.lease(oldest), Some(2));
+    // A part of it is under way when the grace ends: all of it is written.
+    store.settle(oldest, 1, Fate::Accepted);
+    store.end_grace(false);
+    assert_eq!(disk.files().len(), 0);
+    store.end_grace(true);
+    consistent(&store);
+    assert_eq!((disk.files().len(), stats.records().waiting_memory, stats.records().waiting_spool), (2, 0, 4));
+    store.settle(oldest, 1, Fate::Accepted);
+    assert_eq!(disk.files().len(), 1);
+    put(&store, vec![batch(20, 2, 50)]);
+    let next = store.oldest().unwrap();
+    store.lease(next);
+    store.settle(next, 3, Fate::Accepted);
+    let next = store.oldest().unwrap();
+    store.lease(next);
+    store.settle(next, 2, Fate::Accepted);
+    consistent(&store);
+    assert_eq!((disk.files().len(), store.next_due()), (0, None));
+    assert!(store.is_empty());
+}
+
+#[test]
+fn nothing_has_grace_while_the_platform_is_away() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    let store = store.with_grace(HOUR);
+    put(&store, vec![batch(0, 2, 50)]);
+    stats.set_platform_down(true);
+    store.end_grace(false);
+    assert_eq!((disk.files().len(), store.next_due()), (1, None));
+    put(&store, vec![batch(10, 2, 50)]);
+    consistent(&store);
+    assert_eq!((disk.files().len(), stats.records().waiting_memory), (2, 0));
+}
+
+#[test]
+fn grace_is_bounded_in_bytes_and_the_older_is_written_first() {
+    let disk = SimulatedDisk::default();
+    let one = batch(0, 2, 50).cost();
+    let (store, stats) = open(&disk, 1 << 20, 5 * one, SpoolSync::Batch);
+    let store = store.with_grace(HOUR);
+    put(&store, vec![batch(0, 2, 50), batch(10, 2, 50)]);
+    assert_eq!(disk.files().len(), 0);
+    put(&store, vec![batch(20, 2, 50)]);
+    consistent(&store);
+    assert_eq!((disk.files().len(), stats.records().waiting_memory), (3, 0));
+    // Neither a full disk nor a full spool loses what had grace.
+    disk.set_capacity(Some(0));
+    put(&store, vec![batch(30, 2, 50)]);
+    store.end_grace(true);
+    consistent(&store);
+    assert_eq!(stats.records().waiting() + stats.records().dropped(DropReason::DiskFull), 8);
+    assert!(stats.records().waiting_memory >= 2);
+    disk.set_capacity(None);
+    store.tend();
+    consistent(&store);
+    assert_eq!(stats.records().waiting_memory, 0);
+}
+
+/// A batch that is accepted while it is written leaves no file behind.
+#[test]
+fn accepted_while_it_is_written() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    let store = store.with_grace(HOUR);
+    disk.set_slow();
+    for round in 0..10 {
+        put(&store, (0..20).map(|n| batch(round * 1000 + n * 10, 2, 50)).collect());
+        std::thread::scope(|scope| {
+            scope.spawn(|| store.end_grace(true));
+            scope.spawn(|| store.end_grace(true));
+            while let Some(number) = store.oldest() {
+                let records = store.lease(number).unwrap();
+                assert_eq!(store.load(number).unwrap().records(), records as usize);
+                store.settle(number, records, Fate::Accepted);
+            }
+        });
+        consistent(&store);
+        assert!(disk.files().is_empty(), "{:?}", disk.files());
+    }
+    assert_eq!((stats.records().accepted, stats.spool_bytes()), (400, 0));
+}
+
+#[test]
+fn the_end_waits_for_no_more_than_the_grace() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    let store = store.with_grace(Duration::from_millis(30));
+    put(&store, vec![batch(0, 2, 50)]);
+    store.await_grace();
+    assert_eq!((disk.files().len(), stats.records().waiting_spool), (1, 2));
+    let store = store.with_grace(HOUR);
+    put(&store, vec![batch(10, 2, 50)]);
+    store.close(Instant::now());
+    store.await_grace();
+    assert_eq!((disk.files().len(), stats.records().waiting_spool), (2, 4));
 }

@@ -59,7 +59,7 @@ section! {
         pub normalize: Normalize = table(),
         /// Which transactions are recorded.
         pub filters: Filters = table(),
-        /// What is made unreadable before a record is stored or sent.
+        /// What is made unreadable before a record is stored, logged or sent.
         pub mask: Mask = table(),
         /// Where records are sent to.
         pub upload: Upload = table(),

@@ -30,6 +30,16 @@ choices! {
 }
 
 choices! {
+    /// The newest version of HTTP that is spoken.
+    pub enum HttpVersion {
+        /// HTTP/1.1, a connection for each batch on its way.
+        Http1 = "1.1",
+        /// HTTP/2 over one connection, where the platform agrees.
+        Http2 = "2",
+    }
+}
+
+choices! {
     /// When a batch counts as stored.
     pub enum SpoolSync {
         /// When it is on the disk: it outlasts a loss of power.
@@ -53,6 +63,9 @@ section! {
         pub compression: Compression = choice().or(Compression::None),
         /// Batches that may be on their way at once.
         pub in_flight: usize = whole(1..=64).or(4_usize),
+        /// The newest version of HTTP to speak: "1.1", with a connection for each batch on its way, costs least; "2" where
+        /// the platform or something before it wants HTTP/2.
+        pub http: HttpVersion = choice().or(HttpVersion::Http1),
         /// How long to try to connect, TLS included.
         pub connect_timeout: Duration = time(millis(100)..=seconds(300)).or(seconds(10)),
         /// How long a request may take in all, until the answer is complete.
@@ -177,6 +190,9 @@ section! {
         /// When a batch counts as stored: "batch" when it is on the disk and outlasts a loss of power, "none" when it is
         /// written and outlasts the end of the program.
         pub sync: SpoolSync = choice().or(SpoolSync::Batch),
+        /// How long a batch may wait for the platform's answer before it is written; one that is accepted by then is never
+        /// written, which spares the disk. 0: each is written before it is sent.
+        pub grace: Duration = time(millis(0)..=seconds(10)).or(millis(100)),
         /// The most that is kept of what the platform refused, with its answers, in the folder's `dead-letter`.
         pub dead_letter_bytes: ByteSize = size(bytes(0)..=bytes(1 << 50)).or(mib(100)),
     }

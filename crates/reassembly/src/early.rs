@@ -1,0 +1,110 @@
+//! Data in a SYN (TCP Fast Open, RFC 7413).
+//!
+//! The peer may take all of it, a part or nothing: what its SYN-ACK does not acknowledge was thrown away and is sent again,
+//! and what is sent again need not be the same. So such data is kept aside until an acknowledgement tells, or what the
+//! client sends next does.
+
+use decap::{Direction, Segment, Timestamp};
+
+use crate::flow::{Flow, Marks, NEAR, Phase};
+use crate::handler::StreamHandler;
+use crate::hold::Range;
+use crate::slab::NONE;
+use crate::stats::DropReason;
+use crate::streams::{Moment, Streams};
+
+impl<H: StreamHandler> Streams<H> {
+    /// Takes the payload of a SYN that opens a connection. False where nothing is open about it: it is to be taken as any
+    /// other.
+    #[inline(never)]
+    pub(crate) fn take_early(&mut self, flow: &mut Flow, segment: &Segment<'_>, is_copy: bool, now: Timestamp) -> bool {
+        let direction = segment.direction;
+        let bytes = segment.payload;
+        let len = bytes.len() as u64;
+        let offset = flow.lift(direction, segment.seq.add(1));
+        if flow.shunted || segment.flags.fin() {
+            return false;
+        }
+        if self.early(flow, direction).is_some() {
+            // The first copy counts, if any does.
+            self.stats.already_seen_bytes += len;
+            self.stats.retransmitted_segments += u64::from(!is_copy);
+            return true;
+        }
+        let (half, marks) = (flow.half[direction], flow.marks[direction]);
+        let is_first = marks.has(Marks::SYN) && marks.has(Marks::ANCHORED) && half.next == offset;
+        if !is_first || offset != flow.rest[direction].start || half.acked >= offset + len {
+            return false;
+        }
+        self.ensure_hold(flow);
+        let page = if self.holds.pages.has_room_for_range() { self.holds.pages.store(bytes) } else { None };
+        let (Some(page), Some(hold)) = (page, self.holds.get_mut(flow.hold)) else {
+            // A hole, unless it is sent again.
+            self.count_dropped(DropReason::PageMemory, len);
+            return true;
+        };
+        hold.side[direction].early = Some(Range {
+            start: offset,
+            len: bytes.len() as u32,
+            page,
+            lost_end: offset + len + u64::from(segment.missing),
+            at: segment.at,
+            acked: None,
+            seen: now,
+            confirmed: None,
+        });
+        if flow.conn == NONE && !(segment.path.hops.is_empty() && segment.path.vlans.is_empty()) {
+            hold.path.get_or_insert_with(|| Box::new(segment.path.clone()));
+        }
+        self.holds.pages.add_range();
+        self.stats.held_bytes += len;
+        flow.phase = Phase::Active;
+        // Where the stream goes on is open until it is decided what it begins with.
+        flow.marks[direction].clear(Marks::ANCHORED);
+        if half.acked > 0 {
+            // The mirror put the answer first.
+            self.decide_early(flow, direction, Moment { at: now, path: Some(segment.path) }, half.acked);
+        }
+        true
+    }
+
+    /// The data of a direction's SYN, while it is open whether the peer took it.
+    pub(crate) fn early(&self, flow: &Flow, direction: Direction) -> Option<&Range> {
+        self.holds.side(flow.hold, direction)?.early.as_ref()
+    }
+
+    /// The peer acknowledges up to `offset`: true if that decides about the data of the SYN, or there is none; false if the
+    /// acknowledgement is not of this connection's opening.
+    #[cold]
+    pub(crate) fn acknowledge_early(
+        &mut self,
+        flow: &mut Flow,
+        direction: Direction,
+        moment: Moment<'_>,
+        offset: u64,
+    ) -> bool {
+        let Some(early) = self.early(flow, direction) else { return true };
+        if offset < early.start || offset > early.lost_end + NEAR {
+            return false;
+        }
+        self.decide_early(flow, direction, moment, offset);
+        true
+    }
+
+    /// The stream begins with the data of the SYN up to `until`; the rest was not taken. Then it goes on with what is held.
+    pub(crate) fn decide_early(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, until: u64) {
+        let Some(mut early) = self.holds.side_mut(flow.hold, direction).and_then(|side| side.early.take()) else {
+            return;
+        };
+        flow.anchor(direction, early.start);
+        let taken = until.saturating_sub(early.start).min(u64::from(early.len));
+        let refused = u64::from(early.len) - taken;
+        self.stats.held_bytes -= refused;
+        self.stats.out_of_window_bytes += refused;
+        early.len = taken as u32;
+        // Without content, the range only gives its pages back.
+        self.range(flow, direction, moment, &early);
+        let lost = if until > early.end() { until.min(early.lost_end) } else { 0 };
+        self.settle(flow, direction, moment, early.at, None, lost);
+    }
+}
