@@ -68,6 +68,7 @@ pub struct Leak {
 }
 
 /// Looks for secrets in bytes, in all forms that text usually takes.
+#[derive(Clone)]
 pub struct Leaks {
     search: AhoCorasick,
     patterns: Vec<(usize, Form)>,

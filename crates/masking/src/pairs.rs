@@ -23,6 +23,19 @@ pub(crate) struct Pair {
     pub(crate) meaning: Meaning,
 }
 
+/// Whether the byte at `at` separates a name from its value, and the name is that of no secret: the quick look at what bodies
+/// and queries are made of, a name of letters in front, perhaps quoted, and no URL behind.
+#[inline(always)]
+pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
+    let start = at.wrapping_sub(4);
+    let Some(&[first, second, third, before, sign, behind]) = text.get(start..start.wrapping_add(6)) else {
+        return false;
+    };
+    let tail = if before == b'"' { [first, second, third] } else { [second, third, before] };
+    // Of all bytes that a walk stops at, those from `:` to `=` are the separators.
+    sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && names.dismisses(tail)
+}
+
 /// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far
 /// pairs have been found.
 #[inline]

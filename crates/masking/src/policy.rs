@@ -9,7 +9,6 @@ use crate::json_path::JsonPath;
 use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, Meaning, Names, SSN_FIELDS};
 use crate::pattern::CompiledPattern;
 use crate::token::TokenKey;
-use crate::walk::Stops;
 
 /// Shorter keys are refused.
 const MIN_KEY_BYTES: usize = 16;
@@ -137,9 +136,8 @@ pub struct Policy {
     pub(crate) fields: Names,
     /// The same of headers.
     pub(crate) headers: Names,
-    /// Where a walk over a value stops, and a survey of a text.
-    pub(crate) stops: Stops,
-    pub(crate) survey_stops: Stops,
+    /// Whether anything is looked for that begins with digits.
+    pub(crate) has_numbers: bool,
     pub(crate) literals: Literals,
     pub(crate) patterns: Vec<CompiledPattern>,
     /// How many of them say where a value starts or ends.
@@ -274,7 +272,7 @@ impl Policy {
         }
         let has_fields = settings.credentials || !settings.fields.is_empty();
         let is_on = |detector: Detector| detectors[detector as usize].is_some();
-        let (stops, survey_stops) = (Stops::new(is_on, has_fields, false), Stops::new(is_on, has_fields, true));
+        let numbers = [Detector::CreditCard, Detector::Iban, Detector::UsSsn, Detector::Phone, Detector::Ipv4];
         Ok(Self {
             has_text: !settings.detectors.is_empty() || !patterns.is_empty(),
             has_fields,
@@ -285,8 +283,7 @@ impl Policy {
             detectors,
             fields,
             headers,
-            stops,
-            survey_stops,
+            has_numbers: numbers.into_iter().any(is_on),
             patterns,
             paths,
             token_key: TokenKey::derive(&settings.key, "sensor masking: tokens"),

@@ -67,16 +67,7 @@ fn stops_in(block: &[u8; BLOCK]) -> u64 {
 
 #[inline(always)]
 fn stop_is_quiet(policy: &Policy, text: &[u8], at: usize) -> bool {
-    // What bodies and queries are made of: a name of letters in front, perhaps quoted, and no URL behind.
-    let start = at.wrapping_sub(4);
-    if let Some(&[first, second, third, before, sign, behind]) = text.get(start..start.wrapping_add(6)) {
-        let tail = if before == b'"' { [first, second, third] } else { [second, third, before] };
-        // Of all stops, those from `:` to `=` are the separators.
-        if sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && policy.fields.dismisses(tail) {
-            return true;
-        }
-    }
-    slowly(policy, text, at)
+    pairs::is_dismissed(&policy.fields, text, at) || slowly(policy, text, at)
 }
 
 #[cold]

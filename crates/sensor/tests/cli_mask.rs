@@ -174,3 +174,87 @@ fn bodies_are_left_out_by_type_and_by_what_is_in_them() {
         assert!(listed.iter().any(|one| one["name"] == name && one["action"] == "drop_body"), "{listed:?}");
     }
 }
+
+/// `sensor mask verify` under `[mask]` of this text, for these lines.
+fn verify(folder: &TempDir, capture: &Path, mask: &str, secrets: &str) -> (Option<i32>, String, String) {
+    let (config, list) = (folder.path().join("verify.toml"), folder.path().join("planted.txt"));
+    fs::write(&config, mask).unwrap();
+    fs::write(&list, secrets).unwrap();
+    let [config, list, capture] = [&config, &list, capture].map(|path| path.to_str().unwrap());
+    let run = run_with(sensor().args(["mask", "verify", "--config", config, capture, "--secrets", list]));
+    (run.code, String::from_utf8(run.stdout).unwrap(), run.stderr)
+}
+
+#[test]
+fn verifying_proves_what_masking_hides_and_what_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let secrets = format!("{BEARER}\n\n{SESSION}\r\n{PASSWORD}\nkey-of-3\nown-2-2\n");
+    let (code, said, errors) = verify(&folder, &capture, "", &secrets);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("looked at 20 native records, 20 edge records"), "{said}");
+    assert!(said.contains("5 secrets, 5 of them in the records without masking\nnone found"), "{said}");
+    assert!(!said.contains("looked at 20 native records, 20 edge records, 0 files"), "{said}");
+
+    // One that nobody masks by default, and one that is not there: by line, and where.
+    let (code, said, _) =
+        verify(&folder, &capture, "", &format!("{SESSION}\n\nA-2\nnever-sent\napi.example\n\"born\"\n"));
+    assert_eq!(code, Some(2), "three bytes: {said}");
+    let (code, said, _) = verify(&folder, &capture, "", &format!("{SESSION}\n\n\"A-2\"\nnever-sent\napi.example\n"));
+    assert_eq!(code, Some(1), "{said}");
+    for line in [
+        "line 4: not in the records without masking either",
+        "line 5: found in native record ",
+        " at request.headers[0][1], plain",
+        "line 5: found in edge record ",
+        "line 5: found in summary",
+        "line 3: found in native record ",
+        " at request.body.content, JSON-escaped",
+        "2 secrets leave",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing from\n{said}");
+    }
+    assert!(!said.contains("A-2") && !said.contains("line 1:"), "{said}");
+
+    let (code, said, _) = verify(&folder, &capture, "[mask]\nenabled = false", &secrets);
+    assert_eq!(code, Some(1));
+    for line in ["5 secrets leave", "line 1: found in native record", "request.headers[1][1]", "line 3: found in"] {
+        assert!(said.contains(line), "{line:?} is missing from\n{said}");
+    }
+    for secret in [BEARER, SESSION, PASSWORD] {
+        assert!(!said.contains(secret), "what is printed tells no secret: {said}");
+    }
+}
+
+/// Also what only the edge record's base64 and the packed files of the spool hold is found, at each alignment.
+#[test]
+fn verifying_sees_through_packing() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    for n in 0..3 {
+        let secret = &SESSION[n..];
+        let (code, said, _) = verify(&folder, &capture, "[mask]\nenabled = false", secret);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("base64") || said.contains("times more"), "{said}");
+    }
+}
+
+#[test]
+fn verifying_refuses_what_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    for (secrets, wrong) in [("", "are none"), ("\n\n", "are none"), ("abcd\nabc\n", "3 bytes in line 2")] {
+        let (code, said, errors) = verify(&folder, &capture, "", secrets);
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{errors}");
+        assert!(errors.contains(wrong) && errors.contains("hint") && errors.contains("planted.txt"), "{errors}");
+    }
+    let (code, _, errors) = verify(&folder, &capture, "[mask]\nkeyfile = 'x'", "abcd");
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("key_file"), "{errors}");
+    let (code, _, errors) = verify(&folder, Path::new("-"), "", "abcd");
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("standard input"), "{errors}");
+    let (code, _, errors) = verify(&folder, Path::new("/no/such.pcap"), "", "abcd");
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("/no/such.pcap"), "{errors}");
+}

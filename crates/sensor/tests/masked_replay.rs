@@ -62,6 +62,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// The places of a body, a coding and a way to cut it.
 fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
     let (body, coded) = match coding {
@@ -72,6 +78,8 @@ fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
         3 => (gzip(&gzip(body)), "Content-Encoding: gzip\r\n"),
         4 => (gzip(body), "Content-Encoding: x-own\r\n"),
         5 => (gzip(body), "Content-Encoding: br\r\n"),
+        6 => (deflate(body), "Content-Encoding: deflate\r\n"),
+        7 => (deflate(body), ""),
         _ => (body.to_vec(), "Content-Encoding: utf-8\r\n"),
     };
     let head = format!("{start}\r\nHost: api.example\r\n{fields}{coded}Content-Length: {}\r\n\r\n", body.len());
@@ -119,7 +127,7 @@ proptest! {
     fn no_planted_secret_leaves(
         secrets in proptest::collection::vec("[A-Za-z]{4}[0-9]{2}[A-Za-z0-9]{10,20}", 4),
         fill in 0_usize..900,
-        coding in 0_usize..7,
+        coding in 0_usize..9,
         chunk in 40_usize..1_400,
         all in any::<bool>(),
     ) {
@@ -130,6 +138,8 @@ proptest! {
         let leaks = Leaks::new(&planted).unwrap();
         let unmasked = replay(&capture, &Mask { enabled: false, ..mask(all) }, Shape::Native);
         prop_assert!(!leaks.find(&unmasked).is_empty(), "what is looked for is there without masking");
+        let schema = serde_json::from_str(include_str!("../../../docs/record.schema.json")).unwrap();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
         for shape in [Shape::Native, Shape::Edge(EdgeOptions::default())] {
             let is_native = shape == Shape::Native;
             let out = replay(&capture, &mask(all), shape);
@@ -139,8 +149,13 @@ proptest! {
                 let found = leaks.find(line);
                 prop_assert!(found.is_empty(), "{:?} in {}", found, String::from_utf8_lossy(line));
                 let record: Value = serde_json::from_slice(line).unwrap();
+                if is_native && matches!(coding, 2 | 7) && record["response"]["status"] == 200 {
+                    prop_assert_eq!(&record["response"]["body"]["content"], &Value::Null, "packed, and nothing says so");
+                }
                 if is_native {
                     prop_assert!(!record["masked"].as_array().unwrap().is_empty());
+                    let violations: Vec<String> = validator.iter_errors(&record).map(|error| error.to_string()).collect();
+                    prop_assert!(violations.is_empty(), "{:?}", violations);
                 } else {
                     prop_assert!(record["txn-meta-data"]["sdp_info"]["found"].as_u64().unwrap() > 0);
                 }

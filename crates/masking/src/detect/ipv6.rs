@@ -9,12 +9,19 @@ use crate::policy::KindId;
 const MAX_LEN: usize = 45;
 
 /// Looks around the `:` at `at`. `done` is how far has been looked.
+#[inline]
 pub(crate) fn at(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
-    let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':';
     // Only where two parts meet: in JSON most colons stand behind a quote.
-    if at < *done || at == 0 || !text.get(at + 1).is_some_and(is_part) || !is_part(&text[at - 1]) {
-        return;
+    if at > 0 && is_part(&text[at - 1]) && text.get(at + 1).is_some_and(is_part) && at >= *done {
+        look(text, at, done, kind, hits);
     }
+}
+
+fn is_part(byte: &u8) -> bool {
+    byte.is_ascii_hexdigit() || *byte == b':'
+}
+
+fn look(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
     let start = at - text[*done..at].iter().rev().take(MAX_LEN).take_while(|byte| is_part(byte)).count();
     let run = text[start..].iter().take_while(|byte| is_part(byte) || **byte == b'.').count();
     *done = start + run;

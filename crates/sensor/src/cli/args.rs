@@ -31,6 +31,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Try whether a configuration will work: files, names, connections, certificates, token, an empty batch.
     Check(CheckArgs),
+    /// Prove that masking hides what it should.
+    Mask(MaskArgs),
     /// Run the platform's stand-in: take what sensors deliver, store it once, show it. For tests and a first look.
     Collector(Box<collector::Arguments>),
     /// Check a configuration, show what is in force, print an example.
@@ -191,6 +193,41 @@ pub enum OutcomeName {
     SampledOut,
 }
 
+/// What `mask` was given.
+#[derive(Clone, Debug, Args)]
+pub struct MaskArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: MaskCommand,
+}
+
+/// What to do about masking.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MaskCommand {
+    /// Replay captures with planted secrets, and look for these in everything that would leave or be stored.
+    Verify(VerifyArgs),
+}
+
+/// What `mask verify` was given.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct VerifyArgs {
+    /// Capture files, or directories of them.
+    #[arg(value_name = "CAPTURE", required = true, value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+
+    /// The configuration (TOML) whose `[mask]` is to be proven.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// The secrets that were planted, one on each line, each of at least four bytes.
+    ///
+    /// They are looked for as they are and in base64, percent-encoded, JSON-escaped, HTML-escaped, hexadecimal and UTF-16 form,
+    /// also within gzip, without regard to case. What is printed names their lines, never the secrets.
+    #[arg(long, value_name = "LIST", value_hint = ValueHint::FilePath)]
+    pub secrets: PathBuf,
+}
+
 impl ReplayArgs {
     /// The upload of `files`, with everything else left to the configuration.
     #[must_use]
@@ -269,6 +306,16 @@ Exit status:
   0   everything was read
   1   a capture is damaged or is none, or the output could not be written
   2   wrong usage, configuration or file name";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Send requests with known secrets past a tap, then prove that none of them leaves:
+      sensor mask verify --config sensor.toml capture.pcap --secrets planted.txt
+
+Exit status:
+  0   none of the secrets was found
+  1   some were found, and it says where; or a capture could not be read
+  2   wrong usage, configuration or list";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

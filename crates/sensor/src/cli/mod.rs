@@ -6,6 +6,7 @@ mod collector;
 mod demo;
 mod filter;
 mod interfaces;
+mod mask;
 mod plan;
 mod run;
 
@@ -20,8 +21,8 @@ use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
 pub use args::{
-    CheckArgs, Cli, Command, ConfigArgs, DemoArgs, FilterArgs, FilterCommand, FilterTestArgs, ListFormat, OutcomeName,
-    ReplayArgs, RunArgs,
+    CheckArgs, Cli, Command, ConfigArgs, DemoArgs, FilterArgs, FilterCommand, FilterTestArgs, ListFormat, MaskArgs,
+    MaskCommand, OutcomeName, ReplayArgs, RunArgs, VerifyArgs,
 };
 use plan::SizeLimits;
 pub use plan::{Plan, UsageError};
@@ -63,6 +64,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Interfaces => interfaces::interfaces(),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check::check(&args),
+        Command::Mask(args) => mask::mask(&args),
         Command::Collector(args) => collector::collector(*args),
         Command::Config(args) => configuration(&args),
         Command::Filter(FilterArgs { command: FilterCommand::Test(args) }) => filter::test(&args),

@@ -190,9 +190,12 @@ fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
 
-/// Whether it starts as gzip does: packed without saying so, or once more than it says.
+/// Whether it starts as packed bytes do: packed without saying so, or once more than it says.
 fn is_packed(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x1f\x8b\x08")
+    // gzip, Zstandard, zlib at each of its levels.
+    const STARTS: [&[u8]; 6] =
+        [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"];
+    STARTS.iter().any(|start| bytes.starts_with(start))
 }
 
 /// Puts a body as native records have it.
