@@ -86,12 +86,18 @@ impl Summary<'_> {
     fn transactions(&self) -> Vec<String> {
         let ledger = &self.0.ledger;
         let mut parts = vec![HumanCount(ledger.recorded).to_string()];
+        let flows = ledger.filtered.sum(|rule| rule.flows);
         parts.extend(nonzero([
             ("paired", ledger.http.paired),
             ("unanswered requests", ledger.http.unanswered),
             ("orphan responses", ledger.http.orphans),
+            ("filtered by rules", ledger.filtered.sum(|rule| rule.exchanges)),
+            ("left out by sampling", ledger.filtered.sum(|rule| rule.sampled_out)),
             ("left out, as the platform cannot take them", ledger.unsendable),
         ]));
+        if flows > 0 {
+            parts.push(format!("{} filtered whole by rules", plural(flows, "connection", "connections")));
+        }
         parts
     }
 
@@ -168,6 +174,8 @@ impl Summary<'_> {
                 "no HTTP/1 found, but HTTP/2, which is counted and not decoded yet".to_owned()
             } else if ledger.captures.filtered == ledger.captures.frames {
                 "the filter left nothing; on tunnelled traffic it sees the outer headers".to_owned()
+            } else if ledger.filtered.sum(|rule| rule.exchanges + rule.sampled_out + rule.flows) > 0 {
+                "the rules of [filters] left nothing; 'sensor filter test' says which rule decides on what".to_owned()
             } else if decap.segments == 0 {
                 "no TCP found".to_owned()
             } else if reassembly.opened == 0 {
@@ -352,6 +360,23 @@ not TCP        udp 567
             text.contains("orphan responses 500,000 · left out, as the platform cannot take them 500,000\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn says_what_rules_left_out() {
+        let rules = crate::filter::Rules::default();
+        let mut outcome = outcome();
+        let slot = outcome.ledger.filtered.admit(&rules)[0];
+        let rule = outcome.ledger.filtered.at(slot).unwrap();
+        (rule.exchanges, rule.sampled_out, rule.flows) = (7, 8, 1);
+        let text = Summary(&outcome).to_string();
+        assert!(
+            text.contains("filtered by rules 7 · left out by sampling 8 · 1 connection filtered whole by rules"),
+            "{text}"
+        );
+        outcome.ledger.recorded = 0;
+        let text = Summary(&outcome).to_string();
+        assert!(text.contains("note           the rules of [filters] left nothing"), "{text}");
     }
 
     #[test]
