@@ -300,27 +300,9 @@ impl Connection {
     }
 
     /// Sets a side to read the body of `message`.
-    fn begin_body(
-        &mut self,
-        side: Side,
-        mut message: Box<Message>,
-        framing: Framing,
-        doubtful: bool,
-        cx: &mut Context,
-    ) {
-        let mut capturing = framing != Framing::Empty && wants_body(&message, cx);
-        if capturing && cx.is_full() {
-            message.flags.insert(Flag::BodyNotCaptured);
-            capturing = false;
-        }
-        if capturing {
-            let limit = cx.settings().body_limit;
-            let expected = match framing {
-                Framing::Length(length) => Some(usize::try_from(length).unwrap_or(usize::MAX).min(limit)),
-                _ => None,
-            };
-            cx.lend_body(&mut message, expected);
-        }
+    fn begin_body(&mut self, side: Side, message: Box<Message>, framing: Framing, doubtful: bool, cx: &Context) {
+        // Memory for it is taken when its first byte comes: a body that is only promised costs nothing.
+        let capturing = framing != Framing::Empty && wants_body(&message, cx);
         let stream = self.stream_mut(side);
         stream.capturing = capturing;
         stream.doubtful = doubtful;
