@@ -775,6 +775,18 @@ fn a_response_due_for_a_lost_request_is_not_given_to_the_one_sent_with_it() {
 }
 
 #[test]
+fn a_response_and_a_request_sent_past_each_other_show_a_client_that_pipelines() {
+    // Picked up between two requests sent together: what answers the first does not know of the second yet.
+    let mut talk = Talk::default().client(get("/1"));
+    let Some(Op::Data(_, Position { offset, .. }, _)) = talk.ops.last().cloned() else { panic!() };
+    talk = talk.server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let Some(Op::Data(_, position, _)) = talk.ops.last_mut() else { panic!() };
+    position.acked = Some(offset);
+    let outcome = talk.client(get("/2")).server("HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n").run_mid_stream();
+    assert_eq!(outcome.stats.paired, 0, "{:?}", outcome.lines());
+}
+
+#[test]
 fn behind_a_hole_the_last_pair_needs_a_client_that_is_known_to_wait() {
     // Of two requests sent together both were lost, and the answer to the first one was heard before `/3` was sent: what
     // comes then answers the second.

@@ -73,6 +73,16 @@ fn a_length_that_is_only_claimed_takes_nothing() {
 }
 
 #[test]
+fn bodies_that_never_come_take_no_memory_from_those_that_do() {
+    let mut cx = Context::new(Settings { memory: 4 << 20, ..Settings::default() });
+    let mut sink = Recorder::default();
+    let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 32768\r\n\r\n";
+    let peak = flood(&mut cx, &mut sink, Some(Side::Left), 1_000, &[head]);
+    assert!(peak < 2 << 20, "{peak}");
+    assert!(sink.records.iter().all(|record| !record.has(Flag::BodyNotCaptured)));
+}
+
+#[test]
 fn one_large_body_stays_within_the_memory() {
     let settings = Settings { body_limit: 1 << 30, memory: 1 << 20, ..Settings::default() };
     for head in [

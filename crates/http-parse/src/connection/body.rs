@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
 use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
-use crate::message::MessageKind;
+use crate::message::{Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
@@ -171,7 +171,11 @@ impl Connection {
         let stream = self.stream_mut(side);
         let Some(message) = stream.message.as_deref_mut() else { return };
         message.body_bytes = message.body_bytes.saturating_add(bytes.len() as u64);
-        if stream.capturing {
+        if stream.capturing && !bytes.is_empty() {
+            if message.body.capacity() == 0 && !begin_capture(message, stream.state, cx) {
+                stream.capturing = false;
+                return;
+            }
             let room = cx.settings().body_limit.saturating_sub(message.body.len());
             let kept = bytes.get(..bytes.len().min(room)).unwrap_or_default();
             if !cx.make_body_room(message, kept.len()) {
@@ -439,6 +443,21 @@ impl Connection {
     fn may_hide_request(&self, client: Side) -> bool {
         self.stream(client).lossy || self.front_request().is_some_and(|request| request.after_loss)
     }
+}
+
+/// Finds a buffer for a body whose first bytes came; false, and it is flagged, when memory for bodies is full.
+fn begin_capture(message: &mut Message, state: State, cx: &mut Context) -> bool {
+    if cx.is_full() {
+        message.flags.insert(Flag::BodyNotCaptured);
+        return false;
+    }
+    let limit = cx.settings().body_limit;
+    let expected = match state {
+        State::Length(length) => Some(usize::try_from(length).unwrap_or(usize::MAX).min(limit)),
+        _ => None,
+    };
+    cx.lend_body(message, expected);
+    true
 }
 
 /// Whether a start line of `kind` stands at the beginning of `bytes`.

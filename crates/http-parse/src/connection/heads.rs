@@ -306,25 +306,14 @@ impl Connection {
         mut message: Box<Message>,
         framing: Framing,
         doubtful: bool,
-        cx: &mut Context,
+        cx: &Context,
         sink: &mut impl ExchangeSink,
     ) {
+        // Memory for it is taken when its first byte comes: a body that is only promised costs nothing.
         let mut capturing = framing != Framing::Empty && wants_body(&message, cx);
         if capturing && !sink.wants_body(&self.heads(side, &message)) {
             message.flags.insert(Flag::BodyNotCaptured);
             capturing = false;
-        }
-        if capturing && cx.is_full() {
-            message.flags.insert(Flag::BodyNotCaptured);
-            capturing = false;
-        }
-        if capturing {
-            let limit = cx.settings().body_limit;
-            let expected = match framing {
-                Framing::Length(length) => Some(usize::try_from(length).unwrap_or(usize::MAX).min(limit)),
-                _ => None,
-            };
-            cx.lend_body(&mut message, expected);
         }
         let stream = self.stream_mut(side);
         stream.capturing = capturing;

@@ -190,6 +190,11 @@ impl Order {
         if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
             return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
         }
+        let is_before = |request: &Message| acked <= request.start.offset && request.start.acked <= Some(start);
+        if requests.get(0).is_some_and(|request| request.start.acked.is_some() && is_before(request)) {
+            // The two were sent past each other: it answers another one, which was under way with this one.
+            return Decision::Unknown;
+        }
         if self.pipelined
             && let Some(decision) = self
                 .decide_by_turn(response, acked, requests, force)

@@ -318,6 +318,10 @@ impl Connection {
 
     /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        // Sent past each other: it answers another request, which was under way with this one.
+        let acked = response.start.acked;
+        self.order.pipelined |=
+            self.requests.get(0).is_some_and(|request| acked.is_some_and(|acked| acked <= request.start.offset));
         self.apply(Decision::Unsure(1), response, cx, sink);
     }
 
