@@ -72,7 +72,7 @@ impl Delivery {
             retry: RetrySettings { in_flight: upload.in_flight, ..RetrySettings::default() },
             ..uploader::Settings::default()
         };
-        let shape = if is_edge { Shape::Edge(edge(upload, name)) } else { Shape::Native };
+        let shape = if is_edge { edge_shape(upload, name) } else { Shape::Native };
         Some(Self { settings, destination, shape })
     }
 
@@ -98,13 +98,15 @@ impl Shrink for WithoutBodies {
     }
 }
 
-fn edge(upload: &config::Upload, name: &str) -> EdgeOptions {
-    EdgeOptions {
+/// The platform's shape with what `[upload]` says about it. `name` is the sensor's.
+#[must_use]
+pub fn edge_shape(upload: &config::Upload, name: &str) -> Shape {
+    Shape::Edge(EdgeOptions {
         version: upload.version.clone(),
         pool_id: upload.pool_id.clone().unwrap_or_default(),
         instance_id: upload.instance_id.clone().unwrap_or_else(|| host_name().unwrap_or_else(|| name.to_owned())),
         ..EdgeOptions::default()
-    }
+    })
 }
 
 fn host_name() -> Option<String> {
