@@ -15,6 +15,7 @@ use crate::config::{self, RecordShape};
 use crate::dispatch::WhenFull;
 use crate::outlet::Outlet;
 use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
+use crate::secrecy::keep_memory_private;
 
 /// Where to, and how: from `[upload]`.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ impl Delivery {
         Some(Self { settings, destination, shape })
     }
 
-    /// Starts to deliver.
+    /// Starts to deliver. From now on the process holds secrets, and keeps its memory to itself.
     ///
     /// # Errors
     /// When the settings contradict each other, or spool, certificates or threads cannot be had.
@@ -85,6 +86,9 @@ impl Delivery {
             Shape::Edge(edge) => Some(Arc::new(WithoutBodies(edge.header_values))),
             Shape::Native => None,
         };
+        if let Err(error) = keep_memory_private() {
+            tracing::warn!("core dumps of this process cannot be turned off ({error}): they would hold secrets");
+        }
         Uploader::start_to(self.settings.clone(), &self.destination, shrink)
     }
 }
