@@ -19,16 +19,9 @@ sensor=${SENSOR:-$target/$profile/sensor}
 [ -s "$capture" ] || { echo "upload.sh: $capture is not there or empty" >&2; exit 2; }
 at=$(mktemp -d)
 trap 'kill "${collector:-}" 2>/dev/null || true; rm -rf "$at"' EXIT
-quiet() { "$@" >"$at/openssl.log" 2>&1 || { cat "$at/openssl.log" >&2; exit 1; }; }
-new_key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
-quiet openssl req -x509 "${new_key[@]}" -keyout "$at/ca.key" -out "$at/ca.pem" -days 2 -subj "/CN=upload.sh" \
-  -addext basicConstraints=critical,CA:TRUE
-for role in server client; do
-  quiet openssl req "${new_key[@]}" -keyout "$at/$role.key" -out "$at/$role.csr" -subj "/CN=$role"
-  printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=%sAuth\nbasicConstraints=CA:FALSE\n' "$role" >"$at/$role.ext"
-  quiet openssl x509 -req -in "$at/$role.csr" -CA "$at/ca.pem" -CAkey "$at/ca.key" -CAcreateserial -days 2 \
-    -extfile "$at/$role.ext" -out "$at/$role.pem"
-done
+# shellcheck source=crates/benches/scripts/site.sh
+. "$(dirname "$0")/site.sh"
+make_certificates "$at"
 oauth=()
 if [ "${OAUTH:-}" = 1 ]; then
   (umask 077 && openssl rand -hex 24 >"$at/secret")
