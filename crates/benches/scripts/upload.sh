@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # What delivery costs: a replay as edge JSON over mutual TLS to `sensor collector --store null`, against the same replay
-# of native records to /dev/null.
+# to /dev/null: of the same records, and of native ones.
 #
 #   upload.sh CAPTURE [PROFILE] [RUNS]     PROFILE: quick or release (release); RUNS: of each, interleaved (3)
 #
 # Bodies to 32 KiB, no compression, batches and spool as the defaults have them. SENSOR names another program; SPOOL=none
-# leaves the spool out. Prints a table with the medians and their ratio; needs openssl and python3.
+# leaves the spool out, SPOOL=always has every batch written and synced before it is sent; OAUTH=1 asks for tokens; HTTP=2
+# sends over HTTP/2. Prints a table with the medians and their ratios; needs openssl and python3. With SPOOL=always it is the
+# disk that is measured, most of all.
 set -euo pipefail
 capture=${1:?usage: upload.sh CAPTURE [PROFILE] [RUNS]}
 profile=${2:-release}
@@ -17,24 +19,29 @@ sensor=${SENSOR:-$target/$profile/sensor}
 [ -s "$capture" ] || { echo "upload.sh: $capture is not there or empty" >&2; exit 2; }
 at=$(mktemp -d)
 trap 'kill "${collector:-}" 2>/dev/null || true; rm -rf "$at"' EXIT
-quiet() { "$@" >"$at/openssl.log" 2>&1 || { cat "$at/openssl.log" >&2; exit 1; }; }
-new_key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
-quiet openssl req -x509 "${new_key[@]}" -keyout "$at/ca.key" -out "$at/ca.pem" -days 2 -subj "/CN=upload.sh" \
-  -addext basicConstraints=critical,CA:TRUE
-for role in server client; do
-  quiet openssl req "${new_key[@]}" -keyout "$at/$role.key" -out "$at/$role.csr" -subj "/CN=$role"
-  printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=%sAuth\nbasicConstraints=CA:FALSE\n' "$role" >"$at/$role.ext"
-  quiet openssl x509 -req -in "$at/$role.csr" -CA "$at/ca.pem" -CAkey "$at/ca.key" -CAcreateserial -days 2 \
-    -extfile "$at/$role.ext" -out "$at/$role.pem"
-done
+# shellcheck source=crates/benches/scripts/site.sh
+. "$(dirname "$0")/site.sh"
+make_certificates "$at"
+oauth=()
+if [ "${OAUTH:-}" = 1 ]; then
+  (umask 077 && openssl rand -hex 24 >"$at/secret")
+  oauth=(--client-id upload.sh --client-secret-file "$at/secret")
+fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$sensor" collector --listen "127.0.0.1:$port" --certificate "$at/server.pem" --key "$at/server.key" \
-  --client-ca "$at/ca.pem" --store null >"$at/collector.log" 2>&1 &
+  --client-ca "$at/ca.pem" --store null "${oauth[@]}" >"$at/collector.log" 2>&1 &
 collector=$!
 {
-  printf '[upload]\nurl = "https://127.0.0.1:%s"\ncompression = "none"\n\n' "$port"
-  printf '[upload.tls]\nca = "%s/ca.pem"\ncertificate = "%s/client.pem"\nkey = "%s/client.key"\n' "$at" "$at" "$at"
+  printf '[upload]\nurl = "https://127.0.0.1:%s"\ncompression = "none"\nhttp = "%s"\n\n' "$port" "${HTTP:-1.1}"
+  tls() { printf '[%s]\nca = "%s/ca.pem"\ncertificate = "%s/client.pem"\nkey = "%s/client.key"\n' "$1" "$at" "$at" "$at"; }
+  tls upload.tls
+  if [ "${OAUTH:-}" = 1 ]; then
+    printf '\n[upload.oauth]\nclient_id = "upload.sh"\nclient_secret_file = "%s/secret"\n' "$at"
+    printf 'token_url = "https://127.0.0.1:%s/auth/realms/cequence/protocol/openid-connect/token"\n\n' "$port"
+    tls upload.oauth.tls
+  fi
   [ "${SPOOL:-}" = none ] || printf '\n[upload.spool]\nfolder = "%s/spool"\n' "$at"
+  [ "${SPOOL:-}" != always ] || printf 'grace = "0s"\n'
 } >"$at/sensor.toml"
 for _ in $(seq 100); do
   "$sensor" check --config "$at/sensor.toml" >"$at/check.log" 2>&1 && break
@@ -46,7 +53,12 @@ import json, statistics, subprocess, sys, time
 
 sensor, capture, config, runs = sys.argv[1:]
 common = [sensor, "replay", capture, "--body-limit", "32KiB", "--ledger", "json", "--workers", "1"]
-ways = {"/dev/null": ["-o", "/dev/null"], "platform": ["--upload", "--config", config]}
+ways = {
+    "/dev/null, native records": ["-o", "/dev/null"],
+    "/dev/null, edge records": ["-o", "/dev/null", "--shape", "edge"],
+    "platform, edge records": ["--upload", "--config", config],
+}
+platform = "platform, edge records"
 times = {way: [] for way in ways}
 for _ in range(int(runs)):
     for way, flags in ways.items():
@@ -57,13 +69,13 @@ for _ in range(int(runs)):
         if run.returncode != 0:
             sys.exit("upload.sh: %s ended with status %d:\n%s" % (way, run.returncode, said))
         ledger = json.loads(next(line for line in reversed(said.splitlines()) if line.startswith("{")))
-        if way == "platform":
+        if way == platform:
             records = ledger["records"]
             if records["accepted"] != ledger["exchanges"]["recorded"]:
                 sys.exit("upload.sh: not everything was accepted: %s" % json.dumps(records))
-print("| replay to | median s | runs |\n|---|---|---|")
+print("| replay to | median s | platform by this | runs |\n|---|---|---|---|")
 for way, took in times.items():
-    print("| %s | %.2f | %s |" % (way, statistics.median(took), ", ".join("%.2f" % one for one in took)))
-ratio = statistics.median(times["platform"]) / statistics.median(times["/dev/null"])
-print("\n%s records accepted; %.2f times the replay to /dev/null" % (records["accepted"], ratio))
+    ratio = statistics.median(times[platform]) / statistics.median(took)
+    print("| %s | %.2f | %.2f | %s |" % (way, statistics.median(took), ratio, ", ".join("%.2f" % one for one in took)))
+print("\n%s records accepted" % records["accepted"])
 PY

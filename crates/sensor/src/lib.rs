@@ -23,6 +23,7 @@ pub mod progress;
 pub mod record;
 pub mod replay;
 pub mod sealing;
+pub mod secrecy;
 pub mod source;
 pub mod status;
 pub mod summary;

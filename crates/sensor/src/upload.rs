@@ -15,6 +15,7 @@ use crate::config::{self, RecordShape};
 use crate::dispatch::WhenFull;
 use crate::outlet::Outlet;
 use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
+use crate::secrecy::keep_memory_private;
 
 /// Where to, and how: from `[upload]`.
 #[derive(Clone, Debug)]
@@ -72,11 +73,11 @@ impl Delivery {
             retry: RetrySettings { in_flight: upload.in_flight, ..RetrySettings::default() },
             ..uploader::Settings::default()
         };
-        let shape = if is_edge { Shape::Edge(edge(upload, name)) } else { Shape::Native };
+        let shape = if is_edge { edge_shape(upload, name) } else { Shape::Native };
         Some(Self { settings, destination, shape })
     }
 
-    /// Starts to deliver.
+    /// Starts to deliver. From now on the process holds secrets, and keeps its memory to itself.
     ///
     /// # Errors
     /// When the settings contradict each other, or spool, certificates or threads cannot be had.
@@ -85,6 +86,9 @@ impl Delivery {
             Shape::Edge(edge) => Some(Arc::new(WithoutBodies(edge.header_values))),
             Shape::Native => None,
         };
+        if let Err(error) = keep_memory_private() {
+            tracing::warn!("core dumps of this process cannot be turned off ({error}): they would hold secrets");
+        }
         Uploader::start_to(self.settings.clone(), &self.destination, shrink)
     }
 }
@@ -98,13 +102,15 @@ impl Shrink for WithoutBodies {
     }
 }
 
-fn edge(upload: &config::Upload, name: &str) -> EdgeOptions {
-    EdgeOptions {
+/// The platform's shape with what `[upload]` says about it. `name` is the sensor's.
+#[must_use]
+pub fn edge_shape(upload: &config::Upload, name: &str) -> Shape {
+    Shape::Edge(EdgeOptions {
         version: upload.version.clone(),
         pool_id: upload.pool_id.clone().unwrap_or_default(),
         instance_id: upload.instance_id.clone().unwrap_or_else(|| host_name().unwrap_or_else(|| name.to_owned())),
         ..EdgeOptions::default()
-    }
+    })
 }
 
 fn host_name() -> Option<String> {

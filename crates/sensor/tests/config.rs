@@ -92,6 +92,21 @@ fn the_example_with_everything_set_parses() {
     assert!(oauth.client_secret_file.is_some() && oauth.client_secret_env.is_none() && oauth.tls.key.is_some());
 }
 
+/// What the example says is what the uploader takes: none of it is refused only when delivery starts.
+#[test]
+fn the_uploader_takes_the_whole_example() {
+    use sensor::upload::Delivery;
+    use uploader::Destination;
+    let upload = read(&whole_example()).upload;
+    let delivery = Delivery::from_config(&upload, "sensor").unwrap();
+    assert_eq!(delivery.settings.problems(), Vec::<String>::new());
+    assert_eq!(delivery.settings.spool.as_ref().unwrap().folder, upload.spool.as_ref().unwrap().folder);
+    let Destination::Https(https) = delivery.destination else { panic!("the example names a platform") };
+    assert_eq!(https.problems(), Vec::<String>::new());
+    assert!(https.url.starts_with(upload.url.as_deref().unwrap()) && https.url.ends_with(&upload.path));
+    assert!(https.oauth.is_some() && https.tls.identity.is_some());
+}
+
 #[test]
 fn the_page_is_the_one_that_is_generated() {
     let page = include_str!("../../../docs/configuration.md");

@@ -65,6 +65,29 @@ fn an_upload_stores_what_is_in_the_capture() {
     collector.shutdown();
 }
 
+/// What `--shape edge` writes is what would be sent: the same lines as those that a file gets as batches.
+#[test]
+fn a_record_is_written_as_it_would_be_sent() {
+    let site = Site::new();
+    let capture = site.capture(1);
+    let (sent, written) = (site.at("sent.ndjson"), site.at("written.ndjson"));
+    let config = site.at("file.toml");
+    let text = format!("[upload]\npool_id = \"p\"\nshape = \"edge\"\n[upload.file]\npath = \"{}\"\n", sent.display());
+    std::fs::write(&config, text).unwrap();
+    assert!(upload(&config, &capture).status().unwrap().success());
+    let replay = |shape: &str, output: &std::path::Path| {
+        let mut run = sensor();
+        run.arg("replay").arg(&capture).args(["--shape", shape, "--config"]).arg(&config).arg("--output").arg(output);
+        run.output().unwrap()
+    };
+    assert!(replay("edge", &written).status.success());
+    let (sent, written) = (std::fs::read(sent).unwrap(), std::fs::read(written).unwrap());
+    assert!(sent.len() > 100_000);
+    assert_eq!(sent, written);
+    assert!(replay("native", &site.at("native.ndjson")).status.success());
+    assert_ne!(std::fs::read(site.at("native.ndjson")).unwrap(), written);
+}
+
 #[test]
 fn a_check_finds_what_is_right_and_what_is_wrong() {
     let site = Site::new();

@@ -55,7 +55,11 @@ fn what_was_spooled_is_stored_once_after_any_kill() {
     let site = Site::new();
     let collector = site.collector();
     let store = collector.store().unwrap();
-    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    // With and without grace: what is written before it is sent, and what is sent first and may be written meanwhile.
+    let with_grace = |name: &str, grace: &str| {
+        site.configuration(name, collector.address().port(), |text| format!("{text}grace = \"{grace}\"\n"))
+    };
+    let configs = [with_grace("at-once", "0s"), with_grace("sensor", "20ms")];
     // Each round has transactions of its own, that no round before has stored.
     let captures: Vec<PathBuf> = (0..rounds)
         .map(|round| {
@@ -83,8 +87,9 @@ fn what_was_spooled_is_stored_once_after_any_kill() {
     let mut rng = Rng::new(seed);
     let (mut promised_in_all, mut in_the_midst) = (0, 0);
     for (round, capture) in captures.iter().enumerate() {
+        let config = &configs[round % 2];
         let of_round: BTreeSet<String> = site.ids(capture).into_iter().collect();
-        let mut child = upload(&config, capture)
+        let mut child = upload(config, capture)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -98,7 +103,7 @@ fn what_was_spooled_is_stored_once_after_any_kill() {
         assert_eq!(damaged, 0, "round {round}, seed {seed}: the kill left a damaged file in the spool");
         promised_in_all += promised.len();
         collector.faults().clear();
-        let run = upload(&config, &small).output().unwrap();
+        let run = upload(config, &small).output().unwrap();
         assert_eq!(run.status.code(), Some(0), "round {round}, seed {seed}: {}", text(&run.stderr));
         let ledger = ledger(&run);
         let (total, accepted) = closed_records(&ledger);
@@ -117,7 +122,7 @@ fn what_was_spooled_is_stored_once_after_any_kill() {
     assert!(rounds < 5 || promised_in_all > 0, "no kill found anything in the spool");
 
     collector.faults().clear();
-    let run = upload(&config, &captures[0]).args(&captures[1..]).output().unwrap();
+    let run = upload(&configs[1], &captures[0]).args(&captures[1..]).output().unwrap();
     assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
     assert_eq!(sum(&ledger(&run)["records"]["dropped"]), 0);
     assert_eq!(store.ids().unwrap(), all);

@@ -152,3 +152,31 @@ fn nothing_that_is_said_or_kept_holds_a_secret() {
     secrets.look_below(&site.at("spool"));
     collector.shutdown();
 }
+
+/// While it holds secrets it leaves no core dump, however it ends.
+#[test]
+fn no_core_dump_holds_a_secret() {
+    let site = Site::new();
+    let collector: Collector = site.collector();
+    collector.faults().add("hang,count=all".parse::<Fault>().unwrap()).unwrap();
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let mut child = upload(&config, &site.capture(1))
+        .current_dir(site.at(""))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    upload_support::wait_until("a request", || collector.stats().faults.values().sum::<u64>() > 0);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    // As a crash would end it.
+    let killed = Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let status = child.wait().unwrap();
+    assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&status), "{status}");
+    let cores = std::fs::read_dir(site.at("")).unwrap();
+    assert!(!cores.into_iter().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("core")));
+    Secrets::of(&site).look_below(&site.at("spool"));
+    collector.kill();
+}

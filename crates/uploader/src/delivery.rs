@@ -6,7 +6,9 @@
 //! # Invariants
 //!
 //! - *No loss*: a key that was taken is in flight or waits, until its answer is final.
-//! - *Order of age*: of all that may be sent now, the oldest is.
+//! - *Order of age*: of all that may be sent now, the oldest is. While the platform is down that is the oldest of all: it
+//!   alone is tried, again and again. Since it may itself be what the platform fails at, after every few failures another
+//!   one is tried once; if that is accepted, the older one is *suspect*, and its failures are held against it alone.
 //! - *Bounded*: never more than `in_flight` at once, and never more than [`Delivery::open_limit`] keys held.
 //! - *No storm*: while the platform is down one request at a time probes it, at growing distances. When it answers, the
 //!   number in flight doubles with each success, and what waited because of the outage goes in order of age.
@@ -22,6 +24,9 @@ use rand::{RngExt, SeedableRng};
 
 use crate::outcome::{Outcome, RetryReason};
 use crate::settings::RetrySettings;
+
+/// After so many failures of one key in an outage another one is tried, once.
+const SUSPICION: u32 = 8;
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ struct Tries {
     failures: u32,
     /// A 401 was answered with a fresh token already.
     refreshed: bool,
+    /// It failed again and again where a younger one was accepted.
+    suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,15 +147,15 @@ impl<K: Ord + Copy> Delivery<K> {
         };
         match outcome {
             Outcome::Accepted => {
-                self.succeed();
+                self.succeed(key);
                 Verdict::Accepted
             }
             Outcome::Reject { .. } => {
-                self.succeed();
+                self.succeed(key);
                 Verdict::Rejected
             }
             Outcome::Split => {
-                self.succeed();
+                self.succeed(key);
                 Verdict::Split
             }
             Outcome::Refresh if !tries.refreshed => {
@@ -205,8 +212,8 @@ impl<K: Ord + Copy> Delivery<K> {
         matches!(self.platform, Platform::Down { .. })
     }
 
-    /// The platform answered as a platform does.
-    fn succeed(&mut self) {
+    /// The platform answered `key` as a platform does.
+    fn succeed(&mut self, key: K) {
         match &mut self.platform {
             Platform::Up { window, failures } => {
                 *window = window.saturating_mul(2).min(self.settings.in_flight);
@@ -214,10 +221,15 @@ impl<K: Ord + Copy> Delivery<K> {
             }
             Platform::Down { .. } => {
                 self.platform = Platform::Up { window: 2.min(self.settings.in_flight), failures: 0 };
-                for waiting in self.waiting.values_mut().filter(|waiting| waiting.outage) {
+                for (waits, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| waiting.outage) {
                     waiting.not_before = None;
                     waiting.outage = false;
-                    waiting.tries.failures = 0;
+                    // Failures while younger ones are accepted add up.
+                    if *waits > key {
+                        waiting.tries.failures = 0;
+                    } else if waiting.tries.failures >= SUSPICION {
+                        waiting.tries.suspect = true;
+                    }
                 }
             }
         }
@@ -235,12 +247,20 @@ impl<K: Ord + Copy> Delivery<K> {
         tries.refreshed = false;
         let after = after.map(|after| after.min(self.settings.retry_after_cap));
         let own = self.delay(tries.failures).max(after.unwrap_or_default());
-        let mut outage = reason.concerns_all();
+        // What a suspect fails with says something of the platform only if the batch had no part in it.
+        let is_own_fault = tries.suspect && !reason.is_before_the_batch();
+        let mut outage = reason.concerns_all() && !is_own_fault;
         match self.platform {
+            Platform::Up { .. } if is_own_fault => {}
             Platform::Up { window, failures } => {
                 // Whatever the reason: when as many as may be in flight fail in a row, it is not the batches.
                 outage |= failures + 1 >= self.settings.in_flight.max(2);
                 self.platform = if outage {
+                    // What failed just before it had no part in its failure either.
+                    for waiting in self.waiting.values_mut().filter(|waiting| !waiting.tries.suspect) {
+                        waiting.outage = true;
+                        waiting.not_before = None;
+                    }
                     let until = now + self.delay(1).max(after.unwrap_or_default());
                     Platform::Down { probes: 1, until, probe: None }
                 } else {
@@ -259,8 +279,15 @@ impl<K: Ord + Copy> Delivery<K> {
                 };
             }
         }
-        // One that cannot be the cause keeps its place: the next probe is the oldest, at the time that the outage sets.
-        let not_before = if outage && reason.is_before_the_batch() { None } else { Some(now + own) };
+        let not_before = match self.platform {
+            // The next probe is the oldest, at the time that the outage sets: one that cannot be the cause keeps its place.
+            Platform::Down { .. } if outage && reason.is_before_the_batch() => None,
+            // One that can keeps it, too, but for a probe now and then that shows whether it is.
+            Platform::Down { until, .. } if outage && reason != RetryReason::Local && !tries.suspect => {
+                tries.failures.is_multiple_of(SUSPICION).then(|| until + Duration::from_millis(1))
+            }
+            _ => Some(now + own),
+        };
         self.waiting.insert(key, Waiting { tries, not_before, outage });
         Verdict::Again(Some(reason))
     }
@@ -468,6 +495,88 @@ mod tests {
                 assert_eq!(key, 0, "{reason:?} after {failures} failures");
                 delivery.answer(key, &Outcome::retry(*reason), now);
             }
+        }
+    }
+
+    /// What may be the batch's fault: the oldest is tried again and again, and another one only now and then. Whichever is
+    /// accepted first, all the others follow in order of age.
+    #[test]
+    fn an_outage_that_a_batch_may_have_caused_is_probed_with_the_oldest() {
+        let may_be = |reason: &&RetryReason| !reason.is_before_the_batch() && **reason != RetryReason::Local;
+        for (reason, in_flight) in
+            RetryReason::ALL.iter().filter(may_be).flat_map(|reason| [(*reason, 1), (*reason, 4)])
+        {
+            for failures in 4..60 {
+                let mut now = Instant::now();
+                let mut delivery = Delivery::new(settings(in_flight), failures);
+                let (mut unseen, mut sent, mut probes) = (0, Vec::new(), Vec::new());
+                let mut accepted = Vec::new();
+                while probes.len() < failures as usize || accepted.len() < 20 {
+                    match delivery.next(now, Some(unseen)) {
+                        Next::Send(key) => {
+                            unseen = unseen.max(key + 1);
+                            sent.push(key);
+                            if delivery.is_down() {
+                                probes.push(key);
+                            }
+                        }
+                        Next::Wait(until) if sent.is_empty() => now = until.unwrap(),
+                        Next::Wait(_) => {
+                            let key = sent.remove(0);
+                            if probes.len() < failures as usize {
+                                delivery.answer(key, &Outcome::retry(reason), now);
+                            } else {
+                                delivery.answer(key, &Outcome::Accepted, now);
+                                accepted.push(key);
+                            }
+                        }
+                    }
+                }
+                let strangers = probes[..failures as usize].iter().filter(|key| **key != 0).count();
+                assert!(strangers <= failures as usize / SUSPICION as usize, "{reason:?}: {probes:?}");
+                assert!(failures < 16 || strangers > 0, "{reason:?}: {probes:?}");
+                // The one that found the platform to be back is the oldest, unless it was to show whose fault it is.
+                let from = usize::from(accepted[0] != 0);
+                assert!(accepted[from..].is_sorted(), "{reason:?} after {failures}: {accepted:?}");
+                assert!(
+                    from == 0 || (failures + 1) % u64::from(SUSPICION + 1) <= u64::from(SUSPICION) / 2,
+                    "{failures}"
+                );
+            }
+        }
+    }
+
+    /// A batch at which the platform's front says that nobody is there: in the end it alone waits.
+    #[test]
+    fn a_batch_that_brings_the_platform_down_is_found_out() {
+        for reason in [RetryReason::Unavailable, RetryReason::Timeout, RetryReason::Broken] {
+            let start = Instant::now();
+            let mut now = start;
+            let mut delivery = Delivery::new(settings(4), 3);
+            let (mut unseen, mut accepted, mut poison, mut sent) = (0u64, 0, 0, Vec::new());
+            while now < start + Duration::from_secs(1200) {
+                match delivery.next(now, Some(unseen)) {
+                    Next::Send(key) => {
+                        unseen = unseen.max(key + 1);
+                        sent.push(key);
+                    }
+                    Next::Wait(until) if sent.is_empty() => now = until.unwrap(),
+                    Next::Wait(_) => {
+                        now += Duration::from_millis(10);
+                        let key = sent.remove(0);
+                        let outcome = if key == 5 {
+                            poison += 1;
+                            Outcome::retry(reason)
+                        } else {
+                            accepted += 1;
+                            Outcome::Accepted
+                        };
+                        delivery.answer(key, &outcome, now);
+                    }
+                }
+            }
+            // All but the first few minutes are at full speed, ten milliseconds each.
+            assert!(accepted > 80_000 && (10..100).contains(&poison), "{reason:?}: {accepted} {poison}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::config::{LedgerFormat, MAX_WORKERS, check_name};
@@ -51,6 +51,15 @@ pub enum Command {
     },
 }
 
+/// What a written record looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputShape {
+    /// The sensor's own records.
+    Native,
+    /// The platform's transactions.
+    Edge,
+}
+
 /// What `replay` was given.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -64,6 +73,10 @@ pub struct ReplayArgs {
     /// Where to write records; `-` is standard output. [default: -]
     #[arg(short, long, value_name = "FILE", value_parser = PathBufValueParser::new().map(PathBuf::from))]
     pub output: Option<PathBuf>,
+
+    /// What a record looks like there: the sensor's own, or as `[upload]` would have it sent to a platform. [default: native]
+    #[arg(long, value_name = "SHAPE", requires = "output")]
+    pub shape: Option<OutputShape>,
 
     /// Send the records to where `[upload]` of the configuration says, and wait until they are there; nothing is printed.
     ///
@@ -235,6 +248,7 @@ impl ReplayArgs {
         Self {
             files,
             output: None,
+            shape: None,
             upload: true,
             filter: None,
             workers: None,

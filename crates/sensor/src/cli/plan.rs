@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
+use crate::cli::args::OutputShape;
 use crate::cli::exit;
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
@@ -24,7 +25,7 @@ use crate::record::{RecordOptions, Shape};
 use crate::replay::Replay;
 use crate::source::{self, Filter, FilterError as FrameFilterError, Input, OpenError, ReadOptions, Warning};
 use crate::units::ByteSize;
-use crate::upload::{Delivery, UploadOutlet};
+use crate::upload::{Delivery, UploadOutlet, edge_shape};
 
 /// How long the platform may take nothing before a replay stops waiting for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,6 +158,9 @@ impl Plan {
         };
         if args.upload && delivery.is_none() {
             return Err(UsageError::NoUpload);
+        }
+        if args.shape == Some(OutputShape::Edge) {
+            settings.record.shape = edge_shape(&file.upload, &settings.record.sensor);
         }
         let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
         let writes_to_stdout = delivery.is_none() && path.is_none();
