@@ -103,9 +103,6 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
-    if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
-        tracing::info!("{notice}");
-    }
     let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 
@@ -144,6 +141,9 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let own = Arc::new(OwnTraffic::new(peers(config), listens));
     own.keep_fresh().map_err(Refusal::Thread)?;
     let filters = Arc::clone(&settings.filters);
+    if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
+        tracing::info!("{notice}");
+    }
     let run = Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
     let mut reloadable = Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates };
