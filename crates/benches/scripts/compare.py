@@ -28,10 +28,17 @@ def contenders(options, scratch):
     sensor = options.sensor or os.path.join(target, "release/sensor")
     suricata = ["suricata", "-c", os.path.join(HERE, "suricata.yaml"), "-S", "/dev/null", "-l", scratch, "-k", "none", "--runmode", "single"]
     tshark = ["tshark", "-n", "-Y", "http", "-T", "fields", "-e", "http.request.method", "-e", "http.host", "-e", "http.request.uri", "-e", "http.response.code"]
+
+    def replay(capture, limit, masked):
+        way = ["env", "SENSOR_MASK__ENABLED=%s" % str(masked).lower(), sensor, "replay", capture]
+        return way + ["-o", "/dev/null", "--body-limit", limit, "--quiet"]
+
     return [
         ("libpcap loop", lambda f: [loop, f], None),
-        ("sensor, no bodies", lambda f: [sensor, "replay", f, "-o", "/dev/null", "--body-limit", "0", "--quiet"], None),
-        ("sensor, 32 KiB bodies", lambda f: [sensor, "replay", f, "-o", "/dev/null", "--body-limit", "32K", "--quiet"], None),
+        ("sensor, no bodies", lambda f: replay(f, "0", masked=True), None),
+        ("sensor, no bodies, no masking", lambda f: replay(f, "0", masked=False), None),
+        ("sensor, 32 KiB bodies", lambda f: replay(f, "32K", masked=True), None),
+        ("sensor, 32 KiB bodies, no masking", lambda f: replay(f, "32K", masked=False), None),
         ("Suricata", lambda f: suricata + ["-r", f], None),
         ("tshark", lambda f: tshark + ["-r", f], 1),
     ]
