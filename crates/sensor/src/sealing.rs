@@ -24,8 +24,9 @@ use crate::workers::WorkerFailed;
 
 /// Buffers that may wait, for each worker.
 const QUEUED: usize = 2;
-/// The same where a full queue drops: a stalled disk is to be bridged, for about 2 MiB of records a worker.
-const QUEUED_LIVE: usize = 16;
+/// The same where a full queue drops: this thread may have to wait for the disk or a processor for as long as the ring of an
+/// interface bridges, for 16 MiB of records a worker.
+const QUEUED_LIVE: usize = 64;
 /// How often an outlet is told that time has passed.
 const PULSE: Duration = Duration::from_millis(200);
 
