@@ -65,6 +65,8 @@ pub trait Segments {
     fn push(&mut self, segment: &Segment<'_>);
     /// Packet time has passed: nothing before `now` is to be expected.
     fn tick(&mut self, now: Timestamp);
+    /// Nothing comes for now: hands on what waits for company.
+    fn idle(&mut self) {}
     /// Whether nothing further is of use, because the output takes no more.
     fn is_stopped(&self) -> bool;
 }
@@ -117,6 +119,11 @@ impl<O: Handoff> Lane<O> {
         self.records_mut().flush();
     }
 
+    /// Hands on the lines there are, though they are few.
+    pub fn flush(&mut self) {
+        self.records_mut().flush();
+    }
+
     /// Goes by other filters from now on, if there are others. Every tick does that.
     pub fn refresh(&mut self) {
         self.records_mut().gate_mut().refresh();
@@ -161,6 +168,10 @@ impl<O: Handoff> Segments for Lane<O> {
     fn tick(&mut self, now: Timestamp) {
         self.refresh();
         self.reassembler.tick(now);
+    }
+
+    fn idle(&mut self) {
+        self.flush();
     }
 
     #[inline]

@@ -18,6 +18,8 @@ use crate::workers::{WorkerFailed, Workers};
 
 /// Frames between two looks at the progress bar; a power of two.
 const PROGRESS_FRAMES: u64 = 4_096;
+/// What an input that gives nothing is waited for before records are handed on though they are few.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// What to replay, how and where to.
 #[derive(Debug)]
@@ -177,12 +179,21 @@ impl Reading<'_> {
             if self.is_over(pipeline) {
                 return;
             }
+            let mut says_when_idle = None;
             let opened = match Interruptible::open(input, self.interrupted) {
-                Some(pipe) => CaptureReader::from_read(Box::new(pipe), input.to_string(), &self.read),
+                Some(pipe) => {
+                    says_when_idle = Some(pipe.says_when_idle());
+                    CaptureReader::from_read(Box::new(pipe), input.to_string(), &self.read)
+                }
                 None => CaptureReader::open(input, &self.read),
             };
             match opened {
                 Ok(mut reader) => {
+                    // A decompressor would take that for the end.
+                    if let Some(flag) = says_when_idle.filter(|_| !reader.is_compressed()) {
+                        flag.store(true, Ordering::Relaxed);
+                    }
+                    reader.wait_at_most(IDLE);
                     self.captures.opened += 1;
                     self.progress.start(reader.name(), n + 1, inputs.len(), reader.progress());
                     let end = self.feed_capture(&mut reader, pipeline);
@@ -212,7 +223,16 @@ impl Reading<'_> {
         pipeline: &mut Pipeline<S>,
     ) -> Result<(), ReadError> {
         while !self.is_over(pipeline) {
-            let Some(captured) = reader.next()? else { break };
+            let captured = match reader.next() {
+                Ok(Some(captured)) => captured,
+                Ok(None) => break,
+                // A pipe that is quiet: what it gave so far is not to wait for more.
+                Err(ReadError::Waiting { .. }) => {
+                    pipeline.segments_mut().idle();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             self.captures.frames += 1;
             if self.filter.as_mut().is_none_or(|filter| filter.matches(&captured)) {
                 pipeline.push(captured.frame);

@@ -7,7 +7,9 @@
 //! payload and its headers; all of them are reused.
 
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
 use crate::dispatch::{Dispatcher, Inbox, WhenFull};
@@ -17,6 +19,8 @@ use crate::sealing::{Queue, Sealing};
 
 /// Batches that may wait for a worker.
 const QUEUED: usize = 4;
+/// Without work for so long, a worker hands its records on though they are few.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// Spreads segments over worker threads, and gathers their records on a sealing thread.
 #[derive(Debug)]
@@ -79,13 +83,25 @@ impl<O> Segments for Workers<O> {
         self.dispatcher.tick(now);
     }
 
+    fn idle(&mut self) {
+        self.dispatcher.flush();
+    }
+
     fn is_stopped(&self) -> bool {
         self.dispatcher.is_stopped()
     }
 }
 
 fn work(mut lane: Lane<Queue>, inbox: &Inbox) -> LaneReport {
-    for mut batch in &inbox.batches {
+    loop {
+        let mut batch = match inbox.batches.recv_timeout(IDLE) {
+            Ok(batch) => batch,
+            Err(RecvTimeoutError::Timeout) => {
+                lane.flush();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // With the output gone nothing is worth the work, but the channel must drain so that the reader gets on.
         if !lane.is_stopped() {
             batch.replay(&mut lane);

@@ -4,7 +4,11 @@
 mod cli_capture;
 
 use std::fs;
-use std::process::Command;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use cli_capture::{Capture, FILE_HEADER, PACKET_HEADER, ledger, replay, run, run_with, sensor};
 
@@ -251,5 +255,44 @@ fn a_capture_that_the_shell_leads_to_both_ends_is_left_alone() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("both input and output"), "{said}");
         assert_eq!(fs::read(&capture).unwrap(), b"precious");
+    }
+}
+
+/// What a pipe gave so far is recorded while it is quiet, not when it ends.
+#[test]
+fn a_quiet_pipe_keeps_no_record_back() {
+    let whole = Capture::of_http(1, 3).to_bytes();
+    let packed = {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&whole).unwrap();
+        packed.flush().unwrap();
+        packed.get_ref().clone()
+    };
+    let records =
+        |output: &Path| fs::read(output).map_or(0, |lines| lines.iter().filter(|byte| **byte == b'\n').count());
+    let at = tempfile::tempdir().unwrap();
+    let complete = at.path().join("complete");
+    sensor().args(["replay", "-q", "-", "-o"]).arg(&complete).write_stdin(whole.clone()).assert().success();
+    let expected = records(&complete);
+    assert!(expected > 0);
+    for (bytes, workers) in [(&whole, "1"), (&whole, "2"), (&packed, "1")] {
+        let output = at.path().join("output");
+        let mut run = Command::new(env!("CARGO_BIN_EXE_sensor"))
+            .args(["replay", "-q", "--workers", workers, "-", "-o"])
+            .arg(&output)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = run.stdin.take().unwrap();
+        pipe.write_all(bytes).unwrap();
+        pipe.flush().unwrap();
+        // Until the pipe ends nothing says that nothing more comes; the loop ends by itself where the records never do.
+        let found = (0..400).any(|_| {
+            thread::sleep(Duration::from_millis(50));
+            records(&output) == expected
+        });
+        drop(pipe);
+        run.wait().unwrap();
+        assert!(found, "{workers} workers: {} of {expected}", records(&output));
     }
 }

@@ -75,7 +75,9 @@ pub struct ReplayArgs {
     pub output: Option<PathBuf>,
 
     /// What a record looks like there: the sensor's own, or as `[upload]` would have it sent to a platform. [default: native]
-    #[arg(long, value_name = "SHAPE", requires = "output")]
+    ///
+    /// Given, records are written and not sent, whatever the configuration says.
+    #[arg(long, value_name = "SHAPE", conflicts_with = "upload")]
     pub shape: Option<OutputShape>,
 
     /// Send the records to where `[upload]` of the configuration says, and wait until they are there; nothing is printed.
@@ -358,7 +360,8 @@ Examples:
 
 Exit status:
   0   everything was read; a capture cut in its last packet is a warning
-  1   a capture is damaged or is none (the others are read all the same), or the output could not be written
+  1   a capture is damaged or is none (the others are read all the same), or the output could not be written;
+      or, with --upload, not every record was accepted
   2   wrong usage, configuration or file name
   70  the ledger does not add up: a defect of the program
   130 stopped by Ctrl-C; what was complete has been written";

@@ -2,6 +2,7 @@
 //! collector, and what that stored.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -72,7 +73,11 @@ pub(super) fn demo(args: &DemoArgs) -> u8 {
 }
 
 fn show(args: &DemoArgs) -> Result<(), Failure> {
-    let folder = tempfile::Builder::new().prefix("sensor-demo-").tempdir()?;
+    let folder = tempfile::Builder::new()
+        .prefix("sensor-demo-")
+        // There are keys in it.
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()?;
     let at = folder.path();
     say(format_args!("certificates: an authority, a server, a client, in {}\n", at.display()));
     make_certificates(at)?;

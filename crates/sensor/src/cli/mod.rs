@@ -138,7 +138,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
         tracing::error!("{imbalance}; this is a defect of the program, please report it");
         return exit::DEFECT;
     }
-    if let Some(delivery) = outcome.delivery.filter(|delivery| !delivery.complete || delivery.records.rejected > 0) {
+    let is_short = |delivery: &uploader::DrainReport| {
+        !delivery.complete || delivery.records.rejected > 0 || delivery.records.dropped_total() > 0
+    };
+    if let Some(delivery) = outcome.delivery.filter(is_short) {
         say_undelivered(&delivery.records);
         return if outcome.was_interrupted { exit::INTERRUPTED } else { exit::FAILED };
     }

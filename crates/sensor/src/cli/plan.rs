@@ -152,9 +152,9 @@ impl Plan {
         if inputs.contains(&Input::Stdin) && io::stdin().is_terminal() {
             return Err(UsageError::Terminal);
         }
-        let delivery = match &args.output {
-            Some(_) => None,
-            None => Delivery::from_config(&file.upload, &settings.record.sensor),
+        let delivery = match (&args.output, args.shape) {
+            (Some(_), _) | (_, Some(_)) => None,
+            (None, None) => Delivery::from_config(&file.upload, &settings.record.sensor),
         };
         if args.upload && delivery.is_none() {
             return Err(UsageError::NoUpload);

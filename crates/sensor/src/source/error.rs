@@ -137,6 +137,12 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing came for a while, and more may: this is the time for what waited, and then to ask again.
+    #[error("{name} has given nothing for a while")]
+    Waiting {
+        /// The input.
+        name: String,
+    },
     /// A pcapng file of which no packet is of a link type that can be read.
     #[error(
         "{name} cannot be read: all its {packets} packets have link type {link}, which is not supported; Sensor reads {READABLE}"
@@ -163,7 +169,7 @@ impl ReadError {
     pub const fn offset(&self) -> Option<u64> {
         match self {
             Self::Corrupt { offset, .. } | Self::Io { offset, .. } => Some(*offset),
-            Self::LinkType { .. } => None,
+            Self::LinkType { .. } | Self::Waiting { .. } => None,
         }
     }
 }

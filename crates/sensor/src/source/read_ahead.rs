@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// Bytes of a chunk, and how many chunks there are in all.
 const CHUNK: usize = 512 * 1024;
@@ -20,6 +21,7 @@ pub(super) struct ReadAhead {
     full: Receiver<io::Result<Chunk>>,
     empty: Sender<Vec<u8>>,
     ended: bool,
+    patience: Option<Duration>,
 }
 
 /// A buffer that was read into, from [`HEADROOM`] on, `len` bytes. An empty one is the end of the input.
@@ -58,7 +60,7 @@ impl ReadAhead {
                 }
             }
         })?;
-        Ok(Self { full, empty, ended: false })
+        Ok(Self { full, empty, ended: false, patience: None })
     }
 
     /// Takes a buffer to read into again. Each chunk's must come back, or the thread waits for it for ever.
@@ -70,6 +72,11 @@ impl ReadAhead {
         let _ = self.empty.try_send(bytes);
     }
 
+    /// From now on, when nothing comes for so long, [`Self::next`] says that it would block.
+    pub(super) fn wait_at_most(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+    }
+
     /// What comes next, never nothing; `None` at the end of the input.
     ///
     /// # Errors
@@ -79,14 +86,19 @@ impl ReadAhead {
         if self.ended {
             return Ok(None);
         }
-        match self.full.recv() {
+        let next = match self.patience {
+            None => self.full.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(patience) => self.full.recv_timeout(patience),
+        };
+        match next {
             Ok(Ok(chunk)) if chunk.len > 0 => Ok(Some(chunk)),
             Ok(end) => {
                 self.ended = true;
                 end.map(|_| None)
             }
+            Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::WouldBlock.into()),
             // The thread tells its end before it goes: without that, it did not go by itself.
-            Err(_) => {
+            Err(RecvTimeoutError::Disconnected) => {
                 self.ended = true;
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the reading thread failed"))
             }
@@ -164,9 +176,6 @@ mod tests {
         }
         drop(reader);
         // The thread's input is dropped with it, which closes the channel.
-        assert_eq!(
-            receiver.recv_timeout(std::time::Duration::from_secs(10)),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected)
-        );
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Err(RecvTimeoutError::Disconnected));
     }
 }

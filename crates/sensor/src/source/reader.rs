@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use decap::Frame;
 
@@ -98,6 +99,7 @@ pub struct CaptureReader {
     total_bytes: Option<u64>,
     warnings: Warnings,
     counts: Counts,
+    is_compressed: bool,
     ended: bool,
 }
 
@@ -137,7 +139,8 @@ impl CaptureReader {
         let taken = Arc::new(AtomicU64::new(0));
         let mut window = Window::new(Box::new(Counted::new(read, Arc::clone(&taken))), options.buffer_bytes);
         let mut content = look(&mut window, &name)?;
-        if let Content::Gzip | Content::Zstd = content {
+        let is_compressed = matches!(content, Content::Gzip | Content::Zstd);
+        if is_compressed {
             window = decompressed(window, content, options).map_err(|source| io_error(&name, 0, source))?;
             content = match look(&mut window, &name)? {
                 Content::Gzip | Content::Zstd => {
@@ -190,14 +193,24 @@ impl CaptureReader {
             window.read_ahead().map_err(|source| io_error(&name, window.offset(), source))?;
         }
         let warnings = Warnings::new(name);
-        Ok(Self { window, format, taken, total_bytes, warnings, counts: Counts::default(), ended: false })
+        Ok(Self {
+            window,
+            format,
+            taken,
+            total_bytes,
+            warnings,
+            counts: Counts::default(),
+            is_compressed,
+            ended: false,
+        })
     }
 
     /// The next frame; none at the end of the input, and after an error.
     ///
     /// # Errors
     ///
-    /// When what follows cannot be a record, or cannot be read. All frames before it have been given.
+    /// When what follows cannot be a record, or cannot be read. All frames before it have been given. [`ReadError::Waiting`]
+    /// is not the end: where the input says that it would block, or after [`Self::wait_at_most`].
     #[expect(
         clippy::should_implement_trait,
         reason = "frames borrow from the reader, which an iterator's items cannot"
@@ -218,8 +231,22 @@ impl CaptureReader {
                 let frame = Frame { at, link, data: self.window.behind(back, len), wire_len };
                 Ok(Some(Captured { frame, interface, link_number: number }))
             }
+            Err(Fault::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ReadError::Waiting { name: self.warnings.name().to_owned() })
+            }
             other => self.end(other).map(|()| None),
         }
+    }
+
+    /// Whether the input was decompressed.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.is_compressed
+    }
+
+    /// From now on nothing is waited for any longer than this, as far as reading is on a thread of its own.
+    pub fn wait_at_most(&mut self, patience: Duration) {
+        self.window.wait_at_most(patience);
     }
 
     /// The input is over, one way or another.

@@ -1,6 +1,7 @@
 //! A refillable view of an input.
 
 use std::io::{self, Cursor, ErrorKind, Read};
+use std::time::Duration;
 
 use super::read_ahead::{HEADROOM, ReadAhead};
 
@@ -98,6 +99,13 @@ impl Window {
     /// Whether another thread reads.
     pub(super) fn is_ahead(&self) -> bool {
         matches!(self.input, Source::Ahead(_))
+    }
+
+    /// See [`ReadAhead::wait_at_most`].
+    pub(super) fn wait_at_most(&mut self, patience: Duration) {
+        if let Source::Ahead(input) = &mut self.input {
+            input.wait_at_most(patience);
+        }
     }
 
     /// Whether a decompressor gave up for want of input.
