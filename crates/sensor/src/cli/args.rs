@@ -159,7 +159,7 @@ pub struct FilterArgs {
 /// What to do with filters.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FilterCommand {
-    /// Say of each transaction in a capture whether the configuration's [filters] record it, and which rule decided.
+    /// Say of each transaction in a capture whether the configuration's `[filters]` record it, and which rule decided.
     ///
     /// Nothing is recorded or sent. Every transaction is listed, also those of connections that a replay would leave out
     /// whole; paths are shown as masking leaves them, without their query.
@@ -170,7 +170,7 @@ pub enum FilterCommand {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = FILTER_TEST_EXAMPLES)]
 pub struct FilterTestArgs {
-    /// The configuration (TOML) whose [filters] and [normalize] are tried.
+    /// The configuration (TOML) whose `[filters]` and `[normalize]` are tried.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
 
