@@ -5,6 +5,7 @@ use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
+use crate::pairs::userinfo_len;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -17,6 +18,8 @@ pub(crate) enum Class {
     Text,
     /// A URL.
     Url,
+    /// A host, before which nothing may stand; but clients have put user and password there.
+    Authority,
     /// A secret as a whole.
     Secret(KindId),
     /// A secret behind the name of a scheme.
@@ -47,6 +50,9 @@ const URLS: &[&str] = &[
     "ping-from",
     "ping-to",
 ];
+
+/// Headers that hold a host and a port.
+const AUTHORITIES: &[&str] = &["host", "x-forwarded-host", "x-original-host"];
 
 /// Headers that hold no `name=password`, so that the default policy need not read them.
 const PLAIN: &[&str] = &[
@@ -79,7 +85,6 @@ const PLAIN: &[&str] = &[
     "etag",
     "expect",
     "expires",
-    "host",
     "if-match",
     "if-modified-since",
     "if-none-match",
@@ -112,7 +117,6 @@ const PLAIN: &[&str] = &[
     "www-authenticate",
     "x-content-type-options",
     "x-forwarded-for",
-    "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-proto",
     "x-frame-options",
@@ -177,6 +181,7 @@ impl Class {
             Some(kind) if is_credential && name.to_ascii_lowercase().ends_with(b"authorization") => Self::Scheme(kind),
             Some(kind) => Self::Secret(kind),
             None if is(URLS) => Self::Url,
+            None if is(AUTHORITIES) => Self::Authority,
             None if !policy.has_text && is(PLAIN) => Self::Skipped,
             None if policy.is_off() => Self::Skipped,
             None => Self::Text,
@@ -204,6 +209,19 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
                 Places { userinfo: location, path: location, query: location, prefix: name },
                 false,
             );
+        }
+        Class::Authority => {
+            engine.start();
+            let userinfo = userinfo_len(text).unwrap_or(0);
+            if userinfo > 0 {
+                let forced = engine.policy.credentials;
+                let layer = Layer::Percent { plus: false };
+                let value = Value { forced, ..Value::new(0, userinfo, layer, location) };
+                engine.value(text, &value, &named);
+            }
+            if engine.policy.has_text && !engine.is_quiet(text) {
+                engine.value(text, &Value::new(userinfo, text.len(), Layer::Plain, location), &named);
+            }
         }
         Class::Secret(kind) => {
             engine.start();

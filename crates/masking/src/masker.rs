@@ -157,7 +157,7 @@ impl Masker {
         };
         match class {
             Class::Skipped => HeaderKind::Plain,
-            Class::Text | Class::Url => HeaderKind::Text,
+            Class::Text | Class::Url | Class::Authority => HeaderKind::Text,
             Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
         }
     }
@@ -322,5 +322,21 @@ mod tests {
         }
         assert!(classes.len() >= 5, "{classes:?}");
         assert!(slot(&mut slots, &policy, b"").is_none());
+    }
+
+    /// Clients that build a request from a whole URL leave user and password in front of the host.
+    #[test]
+    fn a_password_before_the_host_is_hidden() {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut masker = Masker::new(std::sync::Arc::new(policy));
+        assert!(matches!(masker.header(Side::Request, b"Host", b"api.example:8080"), Masked::Kept));
+        for name in ["Host", "X-Forwarded-Host"] {
+            let Masked::Replaced(value) = masker.header(Side::Request, name.as_bytes(), b"user:hunter2@api.example")
+            else {
+                panic!("{name} is kept");
+            };
+            let value = String::from_utf8_lossy(value);
+            assert!(value.starts_with("tok_") && value.ends_with("@api.example"), "{value}");
+        }
     }
 }
