@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use uploader::{
-    Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpVersions, HttpsSettings,
-    IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink, SpoolSettings,
-    StartError, Stats, TlsSettings, TlsVersion, Uploader,
+    AnswerRule, Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpVersions,
+    HttpsSettings, IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink,
+    SpoolSettings, StartError, Stats, TlsSettings, TlsVersion, Uploader,
 };
 
 use crate::config::{self, RecordShape};
@@ -108,6 +108,10 @@ pub fn edge_shape(upload: &config::Upload, name: &str) -> Shape {
     Shape::Edge(EdgeOptions {
         version: upload.version.clone(),
         pool_id: upload.pool_id.clone().unwrap_or_default(),
+        header_values: match upload.header_values {
+            config::HeaderValues::Base64 => HeaderValues::Base64,
+            config::HeaderValues::Text => HeaderValues::Text,
+        },
         instance_id: upload.instance_id.clone().unwrap_or_else(|| host_name().unwrap_or_else(|| name.to_owned())),
         ..EdgeOptions::default()
     })
@@ -130,6 +134,10 @@ fn https(upload: &config::Upload, url: &str) -> HttpsSettings {
         http: match upload.http {
             config::HttpVersion::Http1 => HttpVersions::Http1,
             config::HttpVersion::Http2 => HttpVersions::Any,
+        },
+        answer: match upload.accepted {
+            config::Accepted::Status => AnswerRule::Status,
+            config::Accepted::AnySuccess => AnswerRule::AnySuccess,
         },
         connect_timeout: upload.connect_timeout,
         timeout: upload.timeout,
@@ -251,5 +259,31 @@ impl Outlet for UploadOutlet {
         if let Some(batch) = self.batcher.flush() {
             self.hand_over(batch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the platform's makers have yet to confirm can be set.
+    #[test]
+    fn values_and_answers_are_as_configured() {
+        let url = Some("https://edge.example".to_owned());
+        let settings = |upload: &config::Upload| {
+            let delivery = Delivery::from_config(upload, "here").unwrap();
+            match (delivery.destination, delivery.shape) {
+                (Destination::Https(https), Shape::Edge(edge)) => (https.answer, edge.header_values),
+                other => panic!("{other:?}"),
+            }
+        };
+        let plain = config::Upload { url, ..config::Upload::default() };
+        assert_eq!(settings(&plain), (AnswerRule::Status, HeaderValues::Base64));
+        let other = config::Upload {
+            header_values: config::HeaderValues::Text,
+            accepted: config::Accepted::AnySuccess,
+            ..plain
+        };
+        assert_eq!(settings(&other), (AnswerRule::AnySuccess, HeaderValues::Text));
     }
 }

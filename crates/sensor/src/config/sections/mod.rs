@@ -28,7 +28,9 @@ pub use reassembly::Reassembly;
 pub use root::{Config, LedgerFormat, MAX_WORKERS, check_name};
 pub use status::Status;
 pub use tls::{Tls, TlsVersion};
-pub use upload::{Batch, Compression, HttpVersion, OAuth, RecordShape, Spool, SpoolSync, Upload, UploadFile};
+pub use upload::{
+    Accepted, Batch, Compression, HeaderValues, HttpVersion, OAuth, RecordShape, Spool, SpoolSync, Upload, UploadFile,
+};
 
 /// What declarations are written with.
 mod prelude {

@@ -30,6 +30,26 @@ choices! {
 }
 
 choices! {
+    /// How values of header fields stand in edge records.
+    pub enum HeaderValues {
+        /// In base64, behind the name and a colon.
+        Base64 = "base64",
+        /// As they are.
+        Text = "text",
+    }
+}
+
+choices! {
+    /// What tells that a batch was accepted, beside a status of 200 to 299.
+    pub enum Accepted {
+        /// No body, or JSON in which no `status` says otherwise.
+        Status = "status",
+        /// Nothing: the body may be anything.
+        AnySuccess = "any_success",
+    }
+}
+
+choices! {
     /// The newest version of HTTP that is spoken.
     pub enum HttpVersion {
         /// HTTP/1.1, a connection for each batch on its way.
@@ -59,6 +79,11 @@ section! {
         pub path: String = url_path().or("/api-transactions"),
         /// What a record looks like: "edge" for the platform, "native" for NDJSON.
         pub shape: RecordShape = choice().or(RecordShape::Edge),
+        /// How values of header fields stand in edge records: "base64", as the platform reads them, or "text".
+        pub header_values: HeaderValues = choice().or(HeaderValues::Base64),
+        /// What an answer with a status of 200 to 299 has to say for its batch to count as accepted: "status", no body or JSON
+        /// whose `status`, if it has one, is "OK"; "any_success", anything, where the platform words it otherwise.
+        pub accepted: Accepted = choice().or(Accepted::Status),
         /// How a request's body is packed: "none", "gzip" or "zstd". Ask whether your platform takes it.
         pub compression: Compression = choice().or(Compression::None),
         /// Batches that may be on their way at once.
