@@ -36,6 +36,11 @@ use crate::settings::{SpoolSettings, SpoolSync};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Number(pub(crate) u64);
 
+impl Number {
+    /// The largest that is given or taken: a time that no clock says, and far from where there is no next one.
+    pub(crate) const MOST: Self = Self(1 << 62);
+}
+
 /// A batch found when the spool was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -80,6 +85,8 @@ pub(crate) struct Spool {
     sync: bool,
     corrupt: Mutex<Shelf>,
     dead_letter: Mutex<Shelf>,
+    /// Files set aside when the folder was opened: they are named like batches and cannot be any.
+    pub(crate) misnamed: u64,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -93,11 +100,23 @@ impl Spool {
             io::ErrorKind::WouldBlock => SpoolError::InUse { folder: folder.clone() },
             _ => failed(error),
         })?;
-        let mut found = Vec::new();
-        let mut half_written = 0u64;
+        let mut corrupt = Shelf::open(&*disk, folder.join("corrupt"), settings.corrupt_bytes).map_err(failed)?;
+        let (mut found, mut half_written, mut misnamed) = (Vec::new(), 0u64, 0u64);
         for (name, bytes) in disk.list(folder).map_err(failed)? {
             match parse_name(&name) {
-                Some((number, records, "batch")) => found.push(Found { number, records, bytes }),
+                Some((number, records, "batch")) if number <= Number::MOST && format::may_hold(bytes, records) => {
+                    found.push(Found { number, records, bytes });
+                }
+                Some((.., "batch")) => {
+                    // What its name says is no count of records: it is counted as a file only. Where it cannot be moved
+                    // it is in nobody's way.
+                    let moved = corrupt.take(&*disk, &folder.join(&name), &name, bytes);
+                    misnamed += 1;
+                    tracing::warn!(
+                        folder = %folder.display(), file = name, bytes, is_set_aside = moved.is_ok(),
+                        "a spool file's name says what cannot be; it is not sent, and is set aside in corrupt/"
+                    );
+                }
                 Some((.., "tmp")) => {
                     disk.remove(&folder.join(name)).map_err(failed)?;
                     half_written += 1;
@@ -113,7 +132,6 @@ impl Spool {
         if half_written > 0 {
             tracing::info!(files = half_written, "removed spool files that a crash left half written");
         }
-        let corrupt = Shelf::open(&*disk, folder.join("corrupt"), settings.corrupt_bytes).map_err(failed)?;
         let dead_letter =
             Shelf::open(&*disk, folder.join("dead-letter"), settings.dead_letter_bytes).map_err(failed)?;
         let spool = Self {
@@ -122,6 +140,7 @@ impl Spool {
             sync: settings.sync == SpoolSync::Batch,
             corrupt: Mutex::new(corrupt),
             dead_letter: Mutex::new(dead_letter),
+            misnamed,
             _lock: lock,
         };
         Ok((spool, found))
@@ -323,6 +342,30 @@ mod tests {
         assert!(total <= settings.dead_letter_bytes, "{total}");
         let answer = std::fs::read(folder.path().join("dead-letter/0000000000000005-0-2.answer")).unwrap();
         assert_eq!(answer, b"status 400\n\nno");
+    }
+
+    /// A name at the end of the range once left no next number: every later batch took the same one. One with too large a
+    /// count once put it into the records line.
+    #[test]
+    fn a_name_that_cannot_be_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = open(folder.path()).unwrap();
+        assert!(spool.write(&[(Number(7), &batch(0)), (Number::MOST, &batch(10))]).iter().all(Result::is_ok));
+        drop(spool);
+        let names = ["ffffffffffffffff-2.batch", "4000000000000001-2.batch"];
+        for name in names {
+            std::fs::copy(folder.path().join("0000000000000007-2.batch"), folder.path().join(name)).unwrap();
+        }
+        let (huge, empty) = ("0000000000000008-4000000000.batch", "0000000000000009-1.batch");
+        std::fs::write(folder.path().join(huge), [b'x'; 1000]).unwrap();
+        std::fs::write(folder.path().join(empty), b"").unwrap();
+        let (spool, found) = open(folder.path()).unwrap();
+        assert_eq!(found.iter().map(|found| found.number).collect::<Vec<_>>(), [Number(7), Number::MOST]);
+        assert_eq!(spool.misnamed, 4);
+        for name in [names[0], names[1], huge, empty] {
+            assert!(folder.path().join("corrupt").join(name).exists(), "{name}");
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Store {
         let (spool, spool_most) = match spool {
             None => (None, 0),
             Some((spool, found, most)) => {
+                add(&stats.spool_errors, spool.misnamed);
                 for found in found {
                     stats.recover(found.records.into());
                     let entry = Entry {
@@ -354,7 +355,12 @@ impl Inner {
     /// The next batch's number: the time, unless that is not after the last one.
     fn next_number(&mut self) -> Number {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        self.last = now.max(self.last.saturating_add(1));
+        let next = now.max(self.last.saturating_add(1));
+        // Behind a foreign file at the end of the range there is no next one: then the time, or what is free after it.
+        self.last = if next <= Number::MOST.0 { next } else { now.min(Number::MOST.0 / 2) };
+        while self.entries.contains_key(&Number(self.last)) {
+            self.last += 1;
+        }
         Number(self.last)
     }
 

@@ -348,6 +348,27 @@ fn what_a_restart_finds_survives_the_next_power_loss() {
 }
 
 #[test]
+fn numbers_differ_behind_the_last_one() {
+    let disk = SimulatedDisk::default();
+    let settings = SpoolSettings::new(FOLDER);
+    let (spool, _) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+    assert!(spool.write(&[(Number::MOST, &batch(0, 2, 50)), (Number(u64::MAX), &batch(10, 2, 50))])[1].is_ok());
+    drop(spool);
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    assert_eq!((stats.records().recovered, stats.spool_errors()), (2, 1));
+    for first in 2..6 {
+        put(&store, vec![batch(first * 10, 2, 50)]);
+    }
+    consistent(&store);
+    drop(store);
+    // And all of them are taken at the next start.
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    assert_eq!((stats.records().recovered, stats.spool_errors()), (10, 0));
+    let numbers: Vec<Number> = store.lock().entries.keys().copied().collect();
+    assert!(numbers.into_iter().all(|number| store.load(number).is_ok()));
+}
+
+#[test]
 fn a_vanished_file_is_counted() {
     let disk = SimulatedDisk::default();
     let (store, stats) = open(&disk, 1 << 20, 0, SpoolSync::Batch);
