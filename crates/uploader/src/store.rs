@@ -70,6 +70,8 @@ struct Inner {
     fresh_bytes: u64,
     /// Bytes of files, those being written included.
     spool_bytes: u64,
+    /// Files removed so far: whoever waits for room on a full disk tries again when there are more.
+    removed: u64,
     /// From when on nobody waits for room any more.
     deadline: Option<Instant>,
 }
@@ -83,6 +85,8 @@ struct Entry {
     leases: u32,
     /// Length of the file; 0: there is none.
     file_bytes: u64,
+    /// Its sender would rather wait than see something dropped for it.
+    patient: bool,
     held: Option<Box<SealedBatch>>,
 }
 
@@ -120,6 +124,7 @@ impl Store {
                         remaining: found.records,
                         leases: 0,
                         file_bytes: found.bytes.max(1),
+                        patient: false,
                         held: None,
                     };
                     inner.spool_bytes += entry.file_bytes;
@@ -323,6 +328,8 @@ impl Store {
         {
             self.report(&error, "a spool file could not be removed; its records will be sent again after a restart");
         }
+        self.lock().removed += 1;
+        self.room.notify_all();
     }
 
     fn publish(&self, inner: &Inner) {
@@ -352,6 +359,11 @@ impl Store {
 }
 
 impl Inner {
+    /// Whether whoever can wait still may.
+    fn may_wait(&self) -> bool {
+        self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
     /// The next batch's number: the time, unless that is not after the last one.
     fn next_number(&mut self) -> Number {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);

@@ -402,6 +402,95 @@ fn the_patient_wait_for_room_and_the_end_does_not() {
     assert_eq!(stats.records().dropped(DropReason::MemoryFull), 2);
 }
 
+/// Delivers everything until `taken` records are accepted.
+fn deliver(store: &Store, taken: u64) {
+    let start = Instant::now();
+    while store.stats.records().accepted < taken {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", store.stats.records());
+        let Some(number) = store.oldest() else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let Some(records) = store.lease(number) else { continue };
+        store.load(number).unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+        store.settle(number, records, Fate::Accepted);
+    }
+}
+
+fn put_patient(store: &Store, firsts: std::ops::Range<u128>) {
+    for first in firsts {
+        store.stats.take(2);
+        store.put(vec![Arrival { batch: batch(first * 10, 2, 50), patient: true }]);
+    }
+}
+
+/// A source that could have waited once lost its oldest batches to a full disk, and to a full spool what came after grace.
+#[test]
+fn the_patient_lose_nothing_to_a_full_disk_or_spool() {
+    let one = format::file_len(&batch(0, 2, 50));
+    for (spool_most, capacity) in [(1 << 20, Some(3 * one + one / 2)), (3 * one, None)] {
+        for grace in [Duration::ZERO, Duration::from_millis(2), HOUR] {
+            let disk = SimulatedDisk::default();
+            let (store, stats) = open(&disk, spool_most, 6 * one, SpoolSync::Batch);
+            let store = store.with_grace(grace);
+            disk.set_capacity(capacity);
+            std::thread::scope(|scope| {
+                let source = scope.spawn(|| put_patient(&store, 0..60));
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!source.is_finished());
+                deliver(&store, 120);
+            });
+            consistent(&store);
+            assert_eq!((stats.records().dropped_total(), stats.records().waiting()), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn waiting_for_a_full_disk_ends_with_delivery_or_where_nothing_of_ours_is_on_it() {
+    let disk = SimulatedDisk::default();
+    let one = format::file_len(&batch(0, 2, 50));
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    disk.set_capacity(Some(0));
+    put_patient(&store, 0..1); // Would hang.
+    assert_eq!((stats.records().waiting_memory, stats.records().waiting_spool), (2, 0));
+    disk.set_capacity(Some(one + one / 2));
+    store.tend();
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| put_patient(&store, 1..2));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        // What others remove from the disk makes room, too.
+        disk.set_capacity(Some(2 * one + one / 2));
+        source.join().unwrap();
+        assert_eq!(stats.records().waiting_spool, 4);
+        let source = scope.spawn(|| put_patient(&store, 2..3));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        store.close(Instant::now());
+        source.join().unwrap();
+    });
+    consistent(&store);
+    assert_eq!((stats.records().dropped(DropReason::DiskFull), stats.records().waiting()), (2, 4));
+}
+
+#[test]
+fn the_patient_wait_for_memory_while_the_disk_takes_nothing_and_go_on_when_it_does() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 2 * batch(0, 2, 50).cost(), SpoolSync::Batch);
+    disk.set_capacity(Some(0));
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| put_patient(&store, 0..5));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        disk.set_capacity(None);
+        source.join().unwrap();
+    });
+    consistent(&store);
+    assert_eq!((stats.records().waiting(), stats.records().dropped_total()), (10, 0));
+}
+
 /// Two sealing threads once wrote the same late batch, and counted it twice.
 #[test]
 fn what_is_written_late_is_written_once_by_however_many_threads() {
