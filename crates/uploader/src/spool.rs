@@ -68,6 +68,38 @@ pub enum SpoolError {
     },
 }
 
+/// What became of a rejected batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Burial {
+    /// It is in `dead-letter/`, the answer beside it.
+    Kept,
+    /// It is there, but there was no room for the answer.
+    WithoutAnswer,
+    /// It is larger than all that may be kept.
+    TooLarge,
+    /// There is no folder for it.
+    NoFolder,
+    /// The disk failed.
+    Disk,
+}
+
+impl Burial {
+    pub(crate) fn is_kept(self) -> bool {
+        matches!(self, Self::Kept | Self::WithoutAnswer)
+    }
+
+    /// What it means for the batch, for the log.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Kept => "it is kept in dead-letter/ with the answer",
+            Self::WithoutAnswer => "it is kept in dead-letter/, but there was no room for the answer",
+            Self::TooLarge => "it is lost: it is larger than the dead letters may be; raise their size",
+            Self::NoFolder => "it is lost: without a spool folder nothing is kept",
+            Self::Disk => "it is lost: the disk did not take it; check its space and the folder's rights",
+        }
+    }
+}
+
 /// Why a waiting batch could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
@@ -216,23 +248,49 @@ impl Spool {
         moved
     }
 
-    /// Keeps a rejected batch, or part of one that starts at record `from`, with the answer beside it.
+    /// Keeps a rejected batch, or part of one that starts at record `from`, with the answer beside it. `file` is the length
+    /// of the spool's own file, if there is one and it holds the same records: on a disk that is full it is moved.
     pub(crate) fn bury(
         &self,
         number: Number,
         from: u32,
         batch: &SealedBatch,
+        file: Option<u64>,
         status: u16,
         answer: &Answer,
-    ) -> io::Result<()> {
-        let name = format!("{:016x}-{from}-{}", number.0, batch.records());
+    ) -> io::Result<Burial> {
+        let records = batch.records() as u32;
+        let name = format!("{:016x}-{from}-{records}", number.0);
+        let (batch_name, answer_name) = (format!("{name}.batch"), format!("{name}.answer"));
         let head = format::encode_head(batch);
         let status = format!("status {status}\n\n");
+        let (length, answer_length) = (format::file_len(batch), (status.len() + answer.0.len()) as u64);
+        let disk = &*self.disk;
         let mut shelf = self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner);
+        // For both at once: the one must not have the other removed.
+        let has_room = shelf.make_room(disk, length + answer_length);
+        if !has_room && !shelf.make_room(disk, length) {
+            return Ok(Burial::TooLarge);
+        }
         // The spool's own file goes when this one is written: it must not be the weaker of the two.
-        shelf.write(&*self.disk, &format!("{name}.batch"), &[&head, batch.body()], self.sync)?;
-        shelf.write(&*self.disk, &format!("{name}.answer"), &[status.as_bytes(), &answer.0], self.sync)?;
-        if self.sync { shelf.sync(&*self.disk) } else { Ok(()) }
+        if let Err(error) = shelf.write(disk, &batch_name, &[&head, batch.body()], self.sync) {
+            let Some(bytes) = file else { return Err(error) };
+            shelf.take(disk, &self.path(number, records, "batch"), &batch_name, bytes)?;
+        }
+        let has_answer =
+            has_room && shelf.write(disk, &answer_name, &[status.as_bytes(), &answer.0], self.sync).is_ok();
+        if self.sync
+            && let Err(error) = shelf.sync(disk)
+        {
+            shelf.remove_all(disk, &name);
+            return Err(error);
+        }
+        Ok(if has_answer { Burial::Kept } else { Burial::WithoutAnswer })
+    }
+
+    /// How many records in `dead-letter/` went for room since this was asked last.
+    pub(crate) fn take_evicted(&self) -> u64 {
+        self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner).take_evicted()
     }
 
     /// The folder.
@@ -326,7 +384,8 @@ mod tests {
         for number in 1..=5 {
             assert!(spool.write(&[(Number(number), &batch(0))])[0].is_ok());
             spool.set_aside(Number(number), 2, one).unwrap();
-            spool.bury(Number(number), 0, &batch(0), 400, &Answer(b"no".to_vec())).unwrap();
+            let buried = spool.bury(Number(number), 0, &batch(0), None, 400, &Answer(b"no".to_vec()));
+            assert_eq!(buried.unwrap(), Burial::Kept);
         }
         let names = |name: &str| {
             let mut names: Vec<_> = std::fs::read_dir(folder.path().join(name))
@@ -338,6 +397,15 @@ mod tests {
         };
         assert_eq!(names("corrupt"), ["0000000000000004-2.batch", "0000000000000005-2.batch"]);
         assert_eq!(names("dead-letter").last().unwrap(), "0000000000000005-0-2.batch");
+        // Each batch has its answer beside it, and what went is counted.
+        assert_eq!(names("dead-letter").len(), 4);
+        assert_eq!((spool.take_evicted(), spool.take_evicted()), (6, 0));
+        let large = sealed(0, &[vec![b'x'; 1000]], Coding::Identity, &Envelope::lines());
+        assert_eq!(spool.bury(Number(9), 0, &large, None, 400, &Answer::default()).unwrap(), Burial::TooLarge);
+        let long = Answer(vec![b'x'; 1000]);
+        assert_eq!(spool.bury(Number(9), 0, &batch(0), None, 400, &long).unwrap(), Burial::WithoutAnswer);
+        assert_eq!(names("dead-letter").len(), 3);
+        assert_eq!(spool.take_evicted(), 2);
         let total: u64 = RealDisk.list(&folder.path().join("dead-letter")).unwrap().iter().map(|(_, len)| len).sum();
         assert!(total <= settings.dead_letter_bytes, "{total}");
         let answer = std::fs::read(folder.path().join("dead-letter/0000000000000005-0-2.answer")).unwrap();

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::outcome::Answer;
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::spool::{Number, ReadError, Spool};
+use crate::spool::{Burial, Number, ReadError, Spool};
 use crate::stats::{DropReason, Fate, Place, Stats, add};
 
 pub(crate) use self::intake::Arrival;
@@ -47,6 +47,7 @@ pub(crate) struct Store {
     stats: Arc<Stats>,
     log_trouble: Seldom,
     log_drops: Seldom,
+    log_evictions: Seldom,
 }
 
 #[derive(Default)]
@@ -147,8 +148,10 @@ impl Store {
             stats,
             log_trouble: Seldom::new(Duration::from_secs(30)),
             log_drops: Seldom::new(Duration::from_secs(10)),
+            log_evictions: Seldom::new(Duration::from_secs(10)),
         };
         store.publish(&store.lock());
+        store.report_evictions();
         store
     }
 
@@ -250,12 +253,38 @@ impl Store {
         }
     }
 
-    /// Keeps a rejected batch (or a part of one from record `from` on) with its answer. May block.
-    pub(crate) fn bury(&self, number: Number, from: u32, batch: &SealedBatch, status: u16, answer: &Answer) {
-        if let Some(spool) = &self.spool
-            && let Err(error) = spool.bury(number, from, batch, status, answer)
+    /// Keeps a rejected batch (or a part of one from record `from` on) with its answer, if that can be. May block.
+    pub(crate) fn bury(&self, number: Number, from: u32, batch: &SealedBatch, status: u16, answer: &Answer) -> Burial {
+        let burial = self.spool.as_ref().map_or(Burial::NoFolder, |spool| {
+            let file = self.lock().entries.get(&number).and_then(|entry| {
+                let is_whole = entry.records as usize == batch.records() && entry.remaining == entry.records;
+                (is_whole && entry.file_bytes > 0).then_some(entry.file_bytes)
+            });
+            let buried = spool.bury(number, from, batch, file, status, answer);
+            self.report_evictions();
+            buried.unwrap_or_else(|error| {
+                self.report(&error, "a rejected batch could not be kept in dead-letter/");
+                Burial::Disk
+            })
+        });
+        let counter = if burial.is_kept() { &self.stats.rejected_kept } else { &self.stats.rejected_lost };
+        add(counter, batch.records() as u64);
+        burial
+    }
+
+    fn report_evictions(&self) {
+        let records = self.spool.as_ref().map_or(0, Spool::take_evicted);
+        add(&self.stats.dead_letters_evicted, records);
+        if records > 0
+            && let Some(left_out) = self.log_evictions.admit(Instant::now())
         {
-            self.report(&error, "a rejected batch could not be kept in dead-letter/");
+            let in_all = self.stats.dead_letters_evicted();
+            tracing::warn!(
+                records,
+                in_all,
+                left_out,
+                "dead-letter/ has reached its size: the oldest rejected records in it are lost; raise dead_letter_bytes"
+            );
         }
     }
 
@@ -286,11 +315,6 @@ impl Store {
                 "records were still in memory at the end and are lost; a spool would keep them"
             );
         }
-    }
-
-    /// Whether rejected batches are kept.
-    pub(crate) fn keeps_rejected(&self) -> bool {
-        self.spool.is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

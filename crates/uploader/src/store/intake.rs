@@ -274,7 +274,7 @@ impl Store {
     fn make_room(&self, bytes: u64, patient: bool) -> bool {
         let mut inner = self.lock();
         let mut victims = Vec::new();
-        while !self.fits(&inner, bytes) && !(patient && inner.may_wait()) {
+        while !(self.fits(&inner, bytes) || patient && inner.may_wait()) {
             let Some(victim) = self.drop_oldest(&mut inner, Place::Spool, DropReason::SpoolFull) else { break };
             victims.push(victim);
         }

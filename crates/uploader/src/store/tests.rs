@@ -491,6 +491,49 @@ fn the_patient_wait_for_memory_while_the_disk_takes_nothing_and_go_on_when_it_do
     assert_eq!((stats.records().waiting(), stats.records().dropped_total()), (10, 0));
 }
 
+/// Rejected batches were once lost unseen: on a full disk, and to the folder's size.
+#[test]
+fn what_becomes_of_the_rejected_is_counted_and_said() {
+    let disk = SimulatedDisk::default();
+    let (one, answer) = (format::file_len(&batch(0, 2, 50)), Answer(b"no".to_vec()));
+    let settings = SpoolSettings { dead_letter_bytes: 2 * one + 100, ..SpoolSettings::new(FOLDER) };
+    let (spool, found) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+    let stats = Arc::new(Stats::default());
+    let store = Store::new(Some((spool, found, 1 << 20)), 1 << 20, Arc::clone(&stats));
+    let reject = |batch: &SealedBatch| {
+        let number = store.oldest().unwrap();
+        let records = store.lease(number).unwrap();
+        let burial = store.bury(number, 0, batch, 400, &answer);
+        store.settle(number, records, Fate::Rejected);
+        burial
+    };
+    let counts = || (stats.rejected_kept(), stats.rejected_lost(), stats.dead_letters_evicted());
+    put(&store, (0..6).map(|first| batch(first * 10, 2, 50)).collect());
+    assert_eq!((0..3).map(|n| reject(&batch(n * 10, 2, 50))).collect::<Vec<_>>(), [Burial::Kept; 3]);
+    assert_eq!(counts(), (6, 0, 2));
+    // A full disk: what is in the spool is moved.
+    disk.set_capacity(Some(0));
+    assert_eq!(reject(&batch(30, 2, 50)), Burial::WithoutAnswer);
+    assert_eq!(counts(), (8, 0, 4));
+    // What the spool does not hold like this cannot be.
+    assert_eq!(reject(&batch(40, 1, 50)), Burial::Disk);
+    assert_eq!(counts(), (8, 1, 6));
+    disk.set_capacity(None);
+    assert_eq!(reject(&batch(0, 2, 5000)), Burial::TooLarge);
+    assert_eq!(counts(), (8, 3, 6));
+    consistent(&store);
+    // One that is kept, and no answer without its batch.
+    assert_eq!(disk.files().iter().map(|path| path.extension().unwrap()).collect::<Vec<_>>(), ["batch"]);
+    drop(store);
+    // A smaller size at the next start is no way out either.
+    let (spool, _) =
+        Spool::open(&SpoolSettings { dead_letter_bytes: one - 1, ..settings }, Arc::new(disk.clone())).unwrap();
+    let stats = Arc::new(Stats::default());
+    let _store = Store::new(Some((spool, Vec::new(), 1 << 20)), 1 << 20, Arc::clone(&stats));
+    assert_eq!(stats.dead_letters_evicted(), 2);
+    assert!(disk.files().is_empty());
+}
+
 /// Two sealing threads once wrote the same late batch, and counted it twice.
 #[test]
 fn what_is_written_late_is_written_once_by_however_many_threads() {
