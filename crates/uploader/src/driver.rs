@@ -16,7 +16,7 @@ use crate::outcome::{Answer, Outcome, RetryReason};
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
 use crate::settings::RetrySettings;
-use crate::spool::Number;
+use crate::spool::{Burial, Number};
 use crate::stats::{Fate, Stats, add};
 use crate::store::{LoadError, Store};
 use crate::transport::Transport;
@@ -26,6 +26,9 @@ const LOCAL_TRIES: u32 = 6;
 
 /// A record is made smaller at most so often before it is given up.
 const SHRINK_TRIES: u8 = 8;
+
+/// The status that says so, for a record that is given up because it is too large.
+const TOO_LARGE: u16 = 413;
 
 /// Makes a record smaller that alone is too large for the platform; knows what records are.
 pub trait Shrink: Send + Sync + 'static {
@@ -66,8 +69,10 @@ enum Done {
     Answered(Outcome),
     /// A single record was too large and has been made smaller.
     Smaller(Box<SealedBatch>),
+    /// It was refused for good, and kept or not.
+    Refused(Outcome, Burial),
     /// A single record was too large, cannot be made smaller, and has been rejected.
-    TooLarge,
+    TooLarge(Burial),
 }
 
 /// The tasks of the parts under way.
@@ -225,33 +230,24 @@ impl<T: Transport> Driver<T> {
                 delivery.add(part);
                 return;
             }
-            Done::TooLarge => {
+            Done::TooLarge(burial) => {
                 smaller.remove(&part);
                 delivery.answer(part, &Outcome::Split, now);
+                log.refusal(part, TOO_LARGE, burial, now);
                 return;
+            }
+            Done::Refused(outcome, burial) => {
+                if let Outcome::Reject { status, .. } = outcome {
+                    log.refusal(part, status, burial, now);
+                }
+                outcome
             }
             Done::Answered(outcome) => outcome,
         };
         let was_down = delivery.is_down();
         match delivery.answer(part, &outcome, now) {
-            Verdict::Accepted => {
+            Verdict::Accepted | Verdict::Rejected => {
                 smaller.remove(&part);
-            }
-            Verdict::Rejected => {
-                smaller.remove(&part);
-                if let (Outcome::Reject { status, .. }, Some(left_out)) = (&outcome, log.rejected.admit(now)) {
-                    let kept = if self.store.keeps_rejected() {
-                        "it is kept in dead-letter/ with the answer"
-                    } else {
-                        "without a spool folder it is not kept"
-                    };
-                    tracing::warn!(
-                        status,
-                        records = part.to - part.from,
-                        left_out,
-                        "the platform refused a batch; {kept}"
-                    );
-                }
             }
             Verdict::Split => {
                 add(&self.stats.batches_split, 1);
@@ -314,15 +310,16 @@ impl<T: Transport> Work<T> {
                 self.settle(Fate::Accepted, None).await;
             }
             Outcome::Reject { status, ref answer } => {
-                self.reject(batch, status, answer.clone()).await;
+                let burial = self.reject(batch, status, answer.clone()).await;
+                return Done::Refused(outcome, burial);
             }
             Outcome::Split if batch.records() == 1 => {
                 if let Some(smaller) = self.shrink(&batch).await {
                     add(&self.stats.records_shrunk, 1);
                     return Done::Smaller(Box::new(smaller));
                 }
-                self.reject(batch, 413, Answer(b"a single record is too large for the platform".to_vec())).await;
-                return Done::TooLarge;
+                let answer = Answer(b"a single record is too large for the platform".to_vec());
+                return Done::TooLarge(self.reject(batch, TOO_LARGE, answer).await);
             }
             Outcome::Split | Outcome::Retry { .. } | Outcome::Refresh => {}
         }
@@ -365,33 +362,50 @@ impl<T: Transport> Work<T> {
         smaller.await.ok().flatten()
     }
 
-    async fn reject(&self, batch: SealedBatch, status: u16, answer: Answer) {
+    async fn reject(&self, batch: SealedBatch, status: u16, answer: Answer) -> Burial {
         add(&self.stats.batches_rejected, 1);
-        self.settle(Fate::Rejected, Some((batch, status, answer))).await;
+        // Without an answer it did not come to its end: then nothing is known to be kept.
+        self.settle(Fate::Rejected, Some((batch, status, answer))).await.unwrap_or(Burial::Disk)
     }
 
-    async fn settle(&self, fate: Fate, buried: Option<(SealedBatch, u16, Answer)>) {
+    async fn settle(&self, fate: Fate, buried: Option<(SealedBatch, u16, Answer)>) -> Option<Burial> {
         let (store, Part { number, from, to }) = (Arc::clone(&self.store), self.part);
         let done = spawn_blocking(move || {
-            if let Some((batch, status, answer)) = buried {
-                store.bury(number, from, &batch, status, &answer);
-            }
+            let burial = buried.map(|(batch, status, answer)| store.bury(number, from, &batch, status, &answer));
             store.settle(number, to - from, fate);
+            burial
         });
         // It cannot be taken back: it runs to its end even if nobody waits.
-        let _ = done.await;
+        done.await.ok().flatten()
     }
 }
 
 struct Logs {
     retries: Seldom,
     rejected: Seldom,
+    lost: Seldom,
     split: Seldom,
 }
 
 impl Default for Logs {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
-        Self { retries: Seldom::new(minute), rejected: Seldom::new(minute / 6), split: Seldom::new(minute) }
+        Self {
+            retries: Seldom::new(minute),
+            rejected: Seldom::new(minute / 6),
+            lost: Seldom::new(minute / 6),
+            split: Seldom::new(minute),
+        }
+    }
+}
+
+impl Logs {
+    /// Says that `part` was refused, and what became of it. What is lost is not left out for what was kept.
+    fn refusal(&self, part: Part, status: u16, burial: Burial, now: Instant) {
+        let log = if burial.is_kept() { &self.rejected } else { &self.lost };
+        if let Some(left_out) = log.admit(now) {
+            let (records, meaning) = (part.to - part.from, burial.meaning());
+            tracing::warn!(status, records, left_out, "the platform refused a batch; {meaning}");
+        }
     }
 }

@@ -36,6 +36,11 @@ use crate::settings::{SpoolSettings, SpoolSync};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Number(pub(crate) u64);
 
+impl Number {
+    /// The largest that is given or taken: a time that no clock says, and far from where there is no next one.
+    pub(crate) const MOST: Self = Self(1 << 62);
+}
+
 /// A batch found when the spool was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -63,6 +68,38 @@ pub enum SpoolError {
     },
 }
 
+/// What became of a rejected batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Burial {
+    /// It is in `dead-letter/`, the answer beside it.
+    Kept,
+    /// It is there, but there was no room for the answer.
+    WithoutAnswer,
+    /// It is larger than all that may be kept.
+    TooLarge,
+    /// There is no folder for it.
+    NoFolder,
+    /// The disk failed.
+    Disk,
+}
+
+impl Burial {
+    pub(crate) fn is_kept(self) -> bool {
+        matches!(self, Self::Kept | Self::WithoutAnswer)
+    }
+
+    /// What it means for the batch, for the log.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Kept => "it is kept in dead-letter/ with the answer",
+            Self::WithoutAnswer => "it is kept in dead-letter/, but there was no room for the answer",
+            Self::TooLarge => "it is lost: it is larger than the dead letters may be; raise their size",
+            Self::NoFolder => "it is lost: without a spool folder nothing is kept",
+            Self::Disk => "it is lost: the disk did not take it; check its space and the folder's rights",
+        }
+    }
+}
+
 /// Why a waiting batch could not be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
@@ -80,6 +117,8 @@ pub(crate) struct Spool {
     sync: bool,
     corrupt: Mutex<Shelf>,
     dead_letter: Mutex<Shelf>,
+    /// Files set aside when the folder was opened: they are named like batches and cannot be any.
+    pub(crate) misnamed: u64,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -93,11 +132,23 @@ impl Spool {
             io::ErrorKind::WouldBlock => SpoolError::InUse { folder: folder.clone() },
             _ => failed(error),
         })?;
-        let mut found = Vec::new();
-        let mut half_written = 0u64;
+        let mut corrupt = Shelf::open(&*disk, folder.join("corrupt"), settings.corrupt_bytes).map_err(failed)?;
+        let (mut found, mut half_written, mut misnamed) = (Vec::new(), 0u64, 0u64);
         for (name, bytes) in disk.list(folder).map_err(failed)? {
             match parse_name(&name) {
-                Some((number, records, "batch")) => found.push(Found { number, records, bytes }),
+                Some((number, records, "batch")) if number <= Number::MOST && format::may_hold(bytes, records) => {
+                    found.push(Found { number, records, bytes });
+                }
+                Some((.., "batch")) => {
+                    // What its name says is no count of records: it is counted as a file only. Where it cannot be moved
+                    // it is in nobody's way.
+                    let moved = corrupt.take(&*disk, &folder.join(&name), &name, bytes);
+                    misnamed += 1;
+                    tracing::warn!(
+                        folder = %folder.display(), file = name, bytes, is_set_aside = moved.is_ok(),
+                        "a spool file's name says what cannot be; it is not sent, and is set aside in corrupt/"
+                    );
+                }
                 Some((.., "tmp")) => {
                     disk.remove(&folder.join(name)).map_err(failed)?;
                     half_written += 1;
@@ -113,7 +164,6 @@ impl Spool {
         if half_written > 0 {
             tracing::info!(files = half_written, "removed spool files that a crash left half written");
         }
-        let corrupt = Shelf::open(&*disk, folder.join("corrupt"), settings.corrupt_bytes).map_err(failed)?;
         let dead_letter =
             Shelf::open(&*disk, folder.join("dead-letter"), settings.dead_letter_bytes).map_err(failed)?;
         let spool = Self {
@@ -122,6 +172,7 @@ impl Spool {
             sync: settings.sync == SpoolSync::Batch,
             corrupt: Mutex::new(corrupt),
             dead_letter: Mutex::new(dead_letter),
+            misnamed,
             _lock: lock,
         };
         Ok((spool, found))
@@ -197,23 +248,49 @@ impl Spool {
         moved
     }
 
-    /// Keeps a rejected batch, or part of one that starts at record `from`, with the answer beside it.
+    /// Keeps a rejected batch, or part of one that starts at record `from`, with the answer beside it. `file` is the length
+    /// of the spool's own file, if there is one and it holds the same records: on a disk that is full it is moved.
     pub(crate) fn bury(
         &self,
         number: Number,
         from: u32,
         batch: &SealedBatch,
+        file: Option<u64>,
         status: u16,
         answer: &Answer,
-    ) -> io::Result<()> {
-        let name = format!("{:016x}-{from}-{}", number.0, batch.records());
+    ) -> io::Result<Burial> {
+        let records = batch.records() as u32;
+        let name = format!("{:016x}-{from}-{records}", number.0);
+        let (batch_name, answer_name) = (format!("{name}.batch"), format!("{name}.answer"));
         let head = format::encode_head(batch);
         let status = format!("status {status}\n\n");
+        let (length, answer_length) = (format::file_len(batch), (status.len() + answer.0.len()) as u64);
+        let disk = &*self.disk;
         let mut shelf = self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner);
+        // For both at once: the one must not have the other removed.
+        let has_room = shelf.make_room(disk, length + answer_length);
+        if !has_room && !shelf.make_room(disk, length) {
+            return Ok(Burial::TooLarge);
+        }
         // The spool's own file goes when this one is written: it must not be the weaker of the two.
-        shelf.write(&*self.disk, &format!("{name}.batch"), &[&head, batch.body()], self.sync)?;
-        shelf.write(&*self.disk, &format!("{name}.answer"), &[status.as_bytes(), &answer.0], self.sync)?;
-        if self.sync { shelf.sync(&*self.disk) } else { Ok(()) }
+        if let Err(error) = shelf.write(disk, &batch_name, &[&head, batch.body()], self.sync) {
+            let Some(bytes) = file else { return Err(error) };
+            shelf.take(disk, &self.path(number, records, "batch"), &batch_name, bytes)?;
+        }
+        let has_answer =
+            has_room && shelf.write(disk, &answer_name, &[status.as_bytes(), &answer.0], self.sync).is_ok();
+        if self.sync
+            && let Err(error) = shelf.sync(disk)
+        {
+            shelf.remove_all(disk, &name);
+            return Err(error);
+        }
+        Ok(if has_answer { Burial::Kept } else { Burial::WithoutAnswer })
+    }
+
+    /// How many records in `dead-letter/` went for room since this was asked last.
+    pub(crate) fn take_evicted(&self) -> u64 {
+        self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner).take_evicted()
     }
 
     /// The folder.
@@ -307,7 +384,8 @@ mod tests {
         for number in 1..=5 {
             assert!(spool.write(&[(Number(number), &batch(0))])[0].is_ok());
             spool.set_aside(Number(number), 2, one).unwrap();
-            spool.bury(Number(number), 0, &batch(0), 400, &Answer(b"no".to_vec())).unwrap();
+            let buried = spool.bury(Number(number), 0, &batch(0), None, 400, &Answer(b"no".to_vec()));
+            assert_eq!(buried.unwrap(), Burial::Kept);
         }
         let names = |name: &str| {
             let mut names: Vec<_> = std::fs::read_dir(folder.path().join(name))
@@ -319,10 +397,43 @@ mod tests {
         };
         assert_eq!(names("corrupt"), ["0000000000000004-2.batch", "0000000000000005-2.batch"]);
         assert_eq!(names("dead-letter").last().unwrap(), "0000000000000005-0-2.batch");
+        // Each batch has its answer beside it, and what went is counted.
+        assert_eq!(names("dead-letter").len(), 4);
+        assert_eq!((spool.take_evicted(), spool.take_evicted()), (6, 0));
+        let large = sealed(0, &[vec![b'x'; 1000]], Coding::Identity, &Envelope::lines());
+        assert_eq!(spool.bury(Number(9), 0, &large, None, 400, &Answer::default()).unwrap(), Burial::TooLarge);
+        let long = Answer(vec![b'x'; 1000]);
+        assert_eq!(spool.bury(Number(9), 0, &batch(0), None, 400, &long).unwrap(), Burial::WithoutAnswer);
+        assert_eq!(names("dead-letter").len(), 3);
+        assert_eq!(spool.take_evicted(), 2);
         let total: u64 = RealDisk.list(&folder.path().join("dead-letter")).unwrap().iter().map(|(_, len)| len).sum();
         assert!(total <= settings.dead_letter_bytes, "{total}");
         let answer = std::fs::read(folder.path().join("dead-letter/0000000000000005-0-2.answer")).unwrap();
         assert_eq!(answer, b"status 400\n\nno");
+    }
+
+    /// A name at the end of the range once left no next number: every later batch took the same one. One with too large a
+    /// count once put it into the records line.
+    #[test]
+    fn a_name_that_cannot_be_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, _) = open(folder.path()).unwrap();
+        assert!(spool.write(&[(Number(7), &batch(0)), (Number::MOST, &batch(10))]).iter().all(Result::is_ok));
+        drop(spool);
+        let names = ["ffffffffffffffff-2.batch", "4000000000000001-2.batch"];
+        for name in names {
+            std::fs::copy(folder.path().join("0000000000000007-2.batch"), folder.path().join(name)).unwrap();
+        }
+        let (huge, empty) = ("0000000000000008-4000000000.batch", "0000000000000009-1.batch");
+        std::fs::write(folder.path().join(huge), [b'x'; 1000]).unwrap();
+        std::fs::write(folder.path().join(empty), b"").unwrap();
+        let (spool, found) = open(folder.path()).unwrap();
+        assert_eq!(found.iter().map(|found| found.number).collect::<Vec<_>>(), [Number(7), Number::MOST]);
+        assert_eq!(spool.misnamed, 4);
+        for name in [names[0], names[1], huge, empty] {
+            assert!(folder.path().join("corrupt").join(name).exists(), "{name}");
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -130,6 +130,9 @@ pub struct Stats {
     pub(crate) batches_rejected: AtomicU64,
     pub(crate) batches_split: AtomicU64,
     pub(crate) records_shrunk: AtomicU64,
+    pub(crate) rejected_kept: AtomicU64,
+    pub(crate) rejected_lost: AtomicU64,
+    pub(crate) dead_letters_evicted: AtomicU64,
     pub(crate) in_flight: AtomicU64,
     pub(crate) bytes_sealed: AtomicU64,
     pub(crate) bytes_plain: AtomicU64,
@@ -193,6 +196,24 @@ impl Stats {
     #[must_use]
     pub fn records_shrunk(&self) -> u64 {
         self.records_shrunk.load(Ordering::Relaxed)
+    }
+
+    /// Of the records rejected: those that were put into the dead-letter folder.
+    #[must_use]
+    pub fn rejected_kept(&self) -> u64 {
+        self.rejected_kept.load(Ordering::Relaxed)
+    }
+
+    /// Of the records rejected: those that could not be kept, for want of a spool, of room or of a disk that works.
+    #[must_use]
+    pub fn rejected_lost(&self) -> u64 {
+        self.rejected_lost.load(Ordering::Relaxed)
+    }
+
+    /// Records that were in the dead-letter folder and made room for others; earlier runs' among them.
+    #[must_use]
+    pub fn dead_letters_evicted(&self) -> u64 {
+        self.dead_letters_evicted.load(Ordering::Relaxed)
     }
 
     /// Batches under way now.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::outcome::Answer;
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::spool::{Number, ReadError, Spool};
+use crate::spool::{Burial, Number, ReadError, Spool};
 use crate::stats::{DropReason, Fate, Place, Stats, add};
 
 pub(crate) use self::intake::Arrival;
@@ -47,6 +47,7 @@ pub(crate) struct Store {
     stats: Arc<Stats>,
     log_trouble: Seldom,
     log_drops: Seldom,
+    log_evictions: Seldom,
 }
 
 #[derive(Default)]
@@ -70,6 +71,8 @@ struct Inner {
     fresh_bytes: u64,
     /// Bytes of files, those being written included.
     spool_bytes: u64,
+    /// Files removed so far: whoever waits for room on a full disk tries again when there are more.
+    removed: u64,
     /// From when on nobody waits for room any more.
     deadline: Option<Instant>,
 }
@@ -83,6 +86,8 @@ struct Entry {
     leases: u32,
     /// Length of the file; 0: there is none.
     file_bytes: u64,
+    /// Its sender would rather wait than see something dropped for it.
+    patient: bool,
     held: Option<Box<SealedBatch>>,
 }
 
@@ -112,6 +117,7 @@ impl Store {
         let (spool, spool_most) = match spool {
             None => (None, 0),
             Some((spool, found, most)) => {
+                add(&stats.spool_errors, spool.misnamed);
                 for found in found {
                     stats.recover(found.records.into());
                     let entry = Entry {
@@ -119,6 +125,7 @@ impl Store {
                         remaining: found.records,
                         leases: 0,
                         file_bytes: found.bytes.max(1),
+                        patient: false,
                         held: None,
                     };
                     inner.spool_bytes += entry.file_bytes;
@@ -141,8 +148,10 @@ impl Store {
             stats,
             log_trouble: Seldom::new(Duration::from_secs(30)),
             log_drops: Seldom::new(Duration::from_secs(10)),
+            log_evictions: Seldom::new(Duration::from_secs(10)),
         };
         store.publish(&store.lock());
+        store.report_evictions();
         store
     }
 
@@ -244,12 +253,38 @@ impl Store {
         }
     }
 
-    /// Keeps a rejected batch (or a part of one from record `from` on) with its answer. May block.
-    pub(crate) fn bury(&self, number: Number, from: u32, batch: &SealedBatch, status: u16, answer: &Answer) {
-        if let Some(spool) = &self.spool
-            && let Err(error) = spool.bury(number, from, batch, status, answer)
+    /// Keeps a rejected batch (or a part of one from record `from` on) with its answer, if that can be. May block.
+    pub(crate) fn bury(&self, number: Number, from: u32, batch: &SealedBatch, status: u16, answer: &Answer) -> Burial {
+        let burial = self.spool.as_ref().map_or(Burial::NoFolder, |spool| {
+            let file = self.lock().entries.get(&number).and_then(|entry| {
+                let is_whole = entry.records as usize == batch.records() && entry.remaining == entry.records;
+                (is_whole && entry.file_bytes > 0).then_some(entry.file_bytes)
+            });
+            let buried = spool.bury(number, from, batch, file, status, answer);
+            self.report_evictions();
+            buried.unwrap_or_else(|error| {
+                self.report(&error, "a rejected batch could not be kept in dead-letter/");
+                Burial::Disk
+            })
+        });
+        let counter = if burial.is_kept() { &self.stats.rejected_kept } else { &self.stats.rejected_lost };
+        add(counter, batch.records() as u64);
+        burial
+    }
+
+    fn report_evictions(&self) {
+        let records = self.spool.as_ref().map_or(0, Spool::take_evicted);
+        add(&self.stats.dead_letters_evicted, records);
+        if records > 0
+            && let Some(left_out) = self.log_evictions.admit(Instant::now())
         {
-            self.report(&error, "a rejected batch could not be kept in dead-letter/");
+            let in_all = self.stats.dead_letters_evicted();
+            tracing::warn!(
+                records,
+                in_all,
+                left_out,
+                "dead-letter/ has reached its size: the oldest rejected records in it are lost; raise dead_letter_bytes"
+            );
         }
     }
 
@@ -280,11 +315,6 @@ impl Store {
                 "records were still in memory at the end and are lost; a spool would keep them"
             );
         }
-    }
-
-    /// Whether rejected batches are kept.
-    pub(crate) fn keeps_rejected(&self) -> bool {
-        self.spool.is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -322,6 +352,8 @@ impl Store {
         {
             self.report(&error, "a spool file could not be removed; its records will be sent again after a restart");
         }
+        self.lock().removed += 1;
+        self.room.notify_all();
     }
 
     fn publish(&self, inner: &Inner) {
@@ -351,10 +383,20 @@ impl Store {
 }
 
 impl Inner {
+    /// Whether whoever can wait still may.
+    fn may_wait(&self) -> bool {
+        self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
     /// The next batch's number: the time, unless that is not after the last one.
     fn next_number(&mut self) -> Number {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        self.last = now.max(self.last.saturating_add(1));
+        let next = now.max(self.last.saturating_add(1));
+        // Behind a foreign file at the end of the range there is no next one: then the time, or what is free after it.
+        self.last = if next <= Number::MOST.0 { next } else { now.min(Number::MOST.0 / 2) };
+        while self.entries.contains_key(&Number(self.last)) {
+            self.last += 1;
+        }
         Number(self.last)
     }
 

@@ -40,6 +40,7 @@ fn child() {
     let mut settings = settings(folder.as_ref());
     settings.batch = BatchLimits { records: 100, ..BatchLimits::default() };
     settings.memory_bytes = 2 << 20;
+    let patient = settings.clone();
     let open = Arc::new(AtomicBool::new(false));
     let uploader = Uploader::start(settings, Gate(Arc::clone(&open))).unwrap();
     let stats = uploader.stats();
@@ -62,6 +63,20 @@ fn child() {
     let report = uploader.drain(Duration::from_secs(20));
     assert!(report.complete && report.records.adds_up(), "{report:?}");
     assert_eq!(report.records.taken, report.records.accepted + report.records.dropped(DropReason::DiskFull));
+
+    // A source that can wait does, and loses nothing.
+    let open = Arc::new(AtomicBool::new(false));
+    let uploader = Uploader::start(patient, Gate(Arc::clone(&open))).unwrap();
+    let stats = uploader.stats();
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| support::submit(&uploader, 0..10_000, 1000));
+        wait_until("a full disk", || stats.spool_errors() > 0);
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!source.is_finished());
+        open.store(true, Ordering::SeqCst);
+    });
+    let report = uploader.drain(Duration::from_secs(20));
+    assert_eq!((report.records.accepted, report.records.taken), (10_000, 10_000), "{report:?}");
 
     std::io::Write::write_all(&mut std::io::stdout(), b"passed").unwrap();
 }

@@ -92,6 +92,11 @@ pub(crate) fn file_len(batch: &SealedBatch) -> u64 {
     (HEADER + batch.shape.content_type.len() + batch.index.len() * INDEX_ENTRY + batch.body.len()) as u64
 }
 
+/// Whether a file of `bytes` can hold `records`: their index has to fit. For counts that a mere name states.
+pub(crate) fn may_hold(bytes: u64, records: u32) -> bool {
+    records as usize <= MAX_RECORDS && (HEADER + records as usize * INDEX_ENTRY) as u64 <= bytes
+}
+
 /// Reads a spool file. The body is not copied, and nothing is allocated beyond an index as long as the file's own.
 ///
 /// # Errors

@@ -56,16 +56,15 @@ impl Store {
                 self.stats.settle(batch.records() as u64, Place::Memory, Fate::Dropped(DropReason::TooLarge));
                 continue;
             }
-            if patient && !self.has_room(bytes) {
-                // Those before it must be deliverable, or the room would never come.
-                self.write(std::mem::take(&mut reserved));
-                self.wait_for(|inner| self.fits(inner, bytes));
-            }
-            let mut place = self.reserve(bytes);
+            let mut place = self.reserve(bytes, patient);
             if place.is_none() && !reserved.is_empty() {
-                // Those before it are the oldest that could go.
+                // Those before it must be deliverable, or the room would never come; and they are the oldest that could go.
                 self.write(std::mem::take(&mut reserved));
-                place = self.reserve(bytes);
+                place = self.reserve(bytes, patient);
+            }
+            while place.is_none() && patient && self.lock().may_wait() {
+                self.wait_for(|inner| self.fits(inner, bytes));
+                place = self.reserve(bytes, patient);
             }
             match place {
                 Some(number) => reserved.push(Reserved { number, batch, bytes, patient, is_known: false }),
@@ -117,7 +116,10 @@ impl Store {
         inner.fresh_bytes += cost;
         inner.fresh.insert(number, Instant::now() + self.grace);
         let held = Some(Box::new(arrival.batch));
-        inner.entries.insert(number, Entry { records, remaining: records, leases: 0, file_bytes: 0, held });
+        inner.entries.insert(
+            number,
+            Entry { records, remaining: records, leases: 0, file_bytes: 0, patient: arrival.patient, held },
+        );
         inner.waiting.insert(number);
         self.publish(&inner);
         drop(inner);
@@ -142,22 +144,21 @@ impl Store {
             {
                 let number = *first.key();
                 first.remove();
-                let Some(batch) = inner.entries.get(&number).and_then(|entry| entry.held.as_deref().cloned()) else {
-                    continue;
-                };
+                let Some(entry) = inner.entries.get(&number) else { continue };
+                let (Some(batch), patient) = (entry.held.as_deref().cloned(), entry.patient) else { continue };
                 inner.fresh_bytes -= batch.cost();
                 inner.writing.insert(number);
                 let bytes = format::file_len(&batch);
-                due.push(Reserved { number, batch, bytes, patient: false, is_known: true });
+                due.push(Reserved { number, batch, bytes, patient, is_known: true });
             }
             drop(inner);
             if due.is_empty() {
                 return;
             }
             due.retain(|one| {
-                let has_room = self.make_room(one.bytes);
+                let has_room = self.make_room(one.bytes, one.patient);
                 if !has_room {
-                    // All that fills the spool is under way: there will be room shortly.
+                    // All that fills the spool is under way, or may not be dropped for it: there will be room.
                     self.lock().stays_in_memory(one.number);
                 }
                 has_room
@@ -247,10 +248,6 @@ impl Store {
         inner.spool_bytes + bytes <= self.spool_most && inner.entries.len() < MAX_FILES
     }
 
-    fn has_room(&self, bytes: u64) -> bool {
-        self.fits(&self.lock(), bytes)
-    }
-
     /// Waits until `enough` or the deadline.
     fn wait_for(&self, enough: impl Fn(&Inner) -> bool) {
         let mut inner = self.lock();
@@ -267,16 +264,17 @@ impl Store {
         }
     }
 
-    /// Room in the spool for a new file, at the cost of the oldest if need be; `None` if everything in it is under way.
-    fn reserve(&self, bytes: u64) -> Option<Number> {
-        self.make_room(bytes).then(|| self.lock().next_number())
+    /// A number and room for a new file, as [`Store::make_room`] does.
+    fn reserve(&self, bytes: u64, patient: bool) -> Option<Number> {
+        self.make_room(bytes, patient).then(|| self.lock().next_number())
     }
 
-    /// Room in the spool for a file, at the cost of the oldest if need be; false if everything in it is under way.
-    fn make_room(&self, bytes: u64) -> bool {
+    /// Room in the spool for a file, at the cost of the oldest if need be; false if everything in it is under way, or if
+    /// the file's sender may still wait.
+    fn make_room(&self, bytes: u64, patient: bool) -> bool {
         let mut inner = self.lock();
         let mut victims = Vec::new();
-        while !self.fits(&inner, bytes) {
+        while !(self.fits(&inner, bytes) || patient && inner.may_wait()) {
             let Some(victim) = self.drop_oldest(&mut inner, Place::Spool, DropReason::SpoolFull) else { break };
             victims.push(victim);
         }
@@ -295,10 +293,12 @@ impl Store {
     /// Writes reserved batches and makes them known; those that cannot be written stay in memory.
     fn write(&self, mut reserved: Vec<Reserved>) {
         let Some(spool) = &self.spool else { return };
-        for round in 0.. {
+        let mut rounds = 0;
+        loop {
             if reserved.is_empty() {
                 return;
             }
+            let removed = self.lock().removed;
             let results = spool.write(&reserved.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
             let mut failed = Vec::new();
             let mut last_error = None;
@@ -322,7 +322,15 @@ impl Store {
             let Some(error) = last_error else { return };
             self.report(&error, "spool write failed");
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            if full && round < DISK_FULL_ROUNDS && self.make_room_on_disk(failed.iter().map(|one| one.bytes).sum()) {
+            if full && failed.iter().any(|one| one.patient && !one.is_known) && self.wait_for_disk(removed) {
+                reserved = failed;
+                continue;
+            }
+            // What delivery knows already stays in memory, where it takes no more than it did.
+            let stays = |one: &Reserved| one.patient && one.is_known;
+            let may_drop = full && rounds < DISK_FULL_ROUNDS && !(failed.iter().all(stays) && self.lock().may_wait());
+            if may_drop && self.make_room_on_disk(failed.iter().map(|one| one.bytes).sum()) {
+                rounds += 1;
                 reserved = failed;
                 continue;
             }
@@ -360,9 +368,36 @@ impl Store {
             inner.memory_bytes += cost;
             inner.cached.insert(one.number);
         }
-        inner.entries.insert(one.number, Entry { records, remaining: records, leases: 0, file_bytes: one.bytes, held });
+        inner.entries.insert(
+            one.number,
+            Entry { records, remaining: records, leases: 0, file_bytes: one.bytes, patient: one.patient, held },
+        );
         inner.waiting.insert(one.number);
         None
+    }
+
+    /// Waits until a file has gone since `removed` had, for a while otherwise: others may make room on the disk, too. False
+    /// if nobody waits any more, or if no file is there whose delivery would make room.
+    fn wait_for_disk(&self, removed: u64) -> bool {
+        let again = Instant::now() + Duration::from_secs(1);
+        let mut inner = self.lock();
+        loop {
+            if !inner.may_wait() {
+                return false;
+            }
+            if inner.removed != removed {
+                return true;
+            }
+            if !inner.entries.values().any(|entry| entry.file_bytes > 0) {
+                return false;
+            }
+            let until = inner.deadline.map_or(again, |deadline| deadline.min(again));
+            let timeout = until.saturating_duration_since(Instant::now());
+            if timeout.is_zero() {
+                return inner.may_wait();
+            }
+            inner = self.room.wait_timeout(inner, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Gives up the oldest files for `bytes` on a disk that is full. False if there is none to give up.
@@ -386,14 +421,19 @@ impl Store {
     fn keep_in_memory(&self, number: Number, batch: SealedBatch, patient: bool) {
         let cost = batch.cost();
         let records = batch.records() as u32;
-        if patient && self.spool.is_none() {
-            self.wait_for(|inner| inner.memory_bytes + cost <= self.memory_most);
-        }
         let mut inner = self.lock();
         while inner.memory_bytes + cost > self.memory_most {
             // Bodies that are on the disk, too, go first; the youngest, for they are needed last.
             if let Some(cached) = inner.cached.pop_last() {
                 inner.let_go(cached);
+            } else if patient && cost <= self.memory_most && inner.may_wait() {
+                // All the rest is known to delivery, which makes room; so does a disk that takes some of it again.
+                let second = Duration::from_secs(1);
+                let timeout =
+                    inner.deadline.map_or(second, |by| second.min(by.saturating_duration_since(Instant::now())));
+                drop(self.room.wait_timeout(inner, timeout));
+                self.tend();
+                inner = self.lock();
             } else if self.drop_oldest(&mut inner, Place::Memory, DropReason::MemoryFull).is_none() {
                 self.stats.settle(records.into(), Place::Memory, Fate::Dropped(DropReason::MemoryFull));
                 self.report_drop(records.into(), DropReason::MemoryFull);
@@ -405,7 +445,7 @@ impl Store {
             inner.unspooled.insert(number);
         }
         let held = Some(Box::new(batch));
-        inner.entries.insert(number, Entry { records, remaining: records, leases: 0, file_bytes: 0, held });
+        inner.entries.insert(number, Entry { records, remaining: records, leases: 0, file_bytes: 0, patient, held });
         inner.waiting.insert(number);
         self.publish(&inner);
         drop(inner);

@@ -348,6 +348,27 @@ fn what_a_restart_finds_survives_the_next_power_loss() {
 }
 
 #[test]
+fn numbers_differ_behind_the_last_one() {
+    let disk = SimulatedDisk::default();
+    let settings = SpoolSettings::new(FOLDER);
+    let (spool, _) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+    assert!(spool.write(&[(Number::MOST, &batch(0, 2, 50)), (Number(u64::MAX), &batch(10, 2, 50))])[1].is_ok());
+    drop(spool);
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    assert_eq!((stats.records().recovered, stats.spool_errors()), (2, 1));
+    for first in 2..6 {
+        put(&store, vec![batch(first * 10, 2, 50)]);
+    }
+    consistent(&store);
+    drop(store);
+    // And all of them are taken at the next start.
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    assert_eq!((stats.records().recovered, stats.spool_errors()), (10, 0));
+    let numbers: Vec<Number> = store.lock().entries.keys().copied().collect();
+    assert!(numbers.into_iter().all(|number| store.load(number).is_ok()));
+}
+
+#[test]
 fn a_vanished_file_is_counted() {
     let disk = SimulatedDisk::default();
     let (store, stats) = open(&disk, 1 << 20, 0, SpoolSync::Batch);
@@ -379,6 +400,138 @@ fn the_patient_wait_for_room_and_the_end_does_not() {
     store.put(vec![Arrival { batch: batch(20, 2, 50), patient: true }]);
     consistent(&store);
     assert_eq!(stats.records().dropped(DropReason::MemoryFull), 2);
+}
+
+/// Delivers everything until `taken` records are accepted.
+fn deliver(store: &Store, taken: u64) {
+    let start = Instant::now();
+    while store.stats.records().accepted < taken {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", store.stats.records());
+        let Some(number) = store.oldest() else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let Some(records) = store.lease(number) else { continue };
+        store.load(number).unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+        store.settle(number, records, Fate::Accepted);
+    }
+}
+
+fn put_patient(store: &Store, firsts: std::ops::Range<u128>) {
+    for first in firsts {
+        store.stats.take(2);
+        store.put(vec![Arrival { batch: batch(first * 10, 2, 50), patient: true }]);
+    }
+}
+
+/// A source that could have waited once lost its oldest batches to a full disk, and to a full spool what came after grace.
+#[test]
+fn the_patient_lose_nothing_to_a_full_disk_or_spool() {
+    let one = format::file_len(&batch(0, 2, 50));
+    for (spool_most, capacity) in [(1 << 20, Some(3 * one + one / 2)), (3 * one, None)] {
+        for grace in [Duration::ZERO, Duration::from_millis(2), HOUR] {
+            let disk = SimulatedDisk::default();
+            let (store, stats) = open(&disk, spool_most, 6 * one, SpoolSync::Batch);
+            let store = store.with_grace(grace);
+            disk.set_capacity(capacity);
+            std::thread::scope(|scope| {
+                let source = scope.spawn(|| put_patient(&store, 0..60));
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!source.is_finished());
+                deliver(&store, 120);
+            });
+            consistent(&store);
+            assert_eq!((stats.records().dropped_total(), stats.records().waiting()), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn waiting_for_a_full_disk_ends_with_delivery_or_where_nothing_of_ours_is_on_it() {
+    let disk = SimulatedDisk::default();
+    let one = format::file_len(&batch(0, 2, 50));
+    let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::Batch);
+    disk.set_capacity(Some(0));
+    put_patient(&store, 0..1); // Would hang.
+    assert_eq!((stats.records().waiting_memory, stats.records().waiting_spool), (2, 0));
+    disk.set_capacity(Some(one + one / 2));
+    store.tend();
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| put_patient(&store, 1..2));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        // What others remove from the disk makes room, too.
+        disk.set_capacity(Some(2 * one + one / 2));
+        source.join().unwrap();
+        assert_eq!(stats.records().waiting_spool, 4);
+        let source = scope.spawn(|| put_patient(&store, 2..3));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        store.close(Instant::now());
+        source.join().unwrap();
+    });
+    consistent(&store);
+    assert_eq!((stats.records().dropped(DropReason::DiskFull), stats.records().waiting()), (2, 4));
+}
+
+#[test]
+fn the_patient_wait_for_memory_while_the_disk_takes_nothing_and_go_on_when_it_does() {
+    let disk = SimulatedDisk::default();
+    let (store, stats) = open(&disk, 1 << 20, 2 * batch(0, 2, 50).cost(), SpoolSync::Batch);
+    disk.set_capacity(Some(0));
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| put_patient(&store, 0..5));
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(!source.is_finished());
+        disk.set_capacity(None);
+        source.join().unwrap();
+    });
+    consistent(&store);
+    assert_eq!((stats.records().waiting(), stats.records().dropped_total()), (10, 0));
+}
+
+/// Rejected batches were once lost unseen: on a full disk, and to the folder's size.
+#[test]
+fn what_becomes_of_the_rejected_is_counted_and_said() {
+    let disk = SimulatedDisk::default();
+    let (one, answer) = (format::file_len(&batch(0, 2, 50)), Answer(b"no".to_vec()));
+    let settings = SpoolSettings { dead_letter_bytes: 2 * one + 100, ..SpoolSettings::new(FOLDER) };
+    let (spool, found) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+    let stats = Arc::new(Stats::default());
+    let store = Store::new(Some((spool, found, 1 << 20)), 1 << 20, Arc::clone(&stats));
+    let reject = |batch: &SealedBatch| {
+        let number = store.oldest().unwrap();
+        let records = store.lease(number).unwrap();
+        let burial = store.bury(number, 0, batch, 400, &answer);
+        store.settle(number, records, Fate::Rejected);
+        burial
+    };
+    let counts = || (stats.rejected_kept(), stats.rejected_lost(), stats.dead_letters_evicted());
+    put(&store, (0..6).map(|first| batch(first * 10, 2, 50)).collect());
+    assert_eq!((0..3).map(|n| reject(&batch(n * 10, 2, 50))).collect::<Vec<_>>(), [Burial::Kept; 3]);
+    assert_eq!(counts(), (6, 0, 2));
+    // A full disk: what is in the spool is moved.
+    disk.set_capacity(Some(0));
+    assert_eq!(reject(&batch(30, 2, 50)), Burial::WithoutAnswer);
+    assert_eq!(counts(), (8, 0, 4));
+    // What the spool does not hold like this cannot be.
+    assert_eq!(reject(&batch(40, 1, 50)), Burial::Disk);
+    assert_eq!(counts(), (8, 1, 6));
+    disk.set_capacity(None);
+    assert_eq!(reject(&batch(0, 2, 5000)), Burial::TooLarge);
+    assert_eq!(counts(), (8, 3, 6));
+    consistent(&store);
+    // One that is kept, and no answer without its batch.
+    assert_eq!(disk.files().iter().map(|path| path.extension().unwrap()).collect::<Vec<_>>(), ["batch"]);
+    drop(store);
+    // A smaller size at the next start is no way out either.
+    let (spool, _) =
+        Spool::open(&SpoolSettings { dead_letter_bytes: one - 1, ..settings }, Arc::new(disk.clone())).unwrap();
+    let stats = Arc::new(Stats::default());
+    let _store = Store::new(Some((spool, Vec::new(), 1 << 20)), 1 << 20, Arc::clone(&stats));
+    assert_eq!(stats.dead_letters_evicted(), 2);
+    assert!(disk.files().is_empty());
 }
 
 /// Two sealing threads once wrote the same late batch, and counted it twice.
