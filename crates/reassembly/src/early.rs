@@ -74,7 +74,7 @@ impl<H: StreamHandler> Streams<H> {
     }
 
     /// The peer acknowledges up to `offset`: true if that decides about the data of the SYN, or there is none; false if the
-    /// acknowledgement is not of this connection's opening.
+    /// acknowledgement is not of this connection's opening. `is_answer`: it is that of the SYN-ACK.
     #[cold]
     pub(crate) fn acknowledge_early(
         &mut self,
@@ -82,12 +82,17 @@ impl<H: StreamHandler> Streams<H> {
         direction: Direction,
         moment: Moment<'_>,
         offset: u64,
+        is_answer: bool,
     ) -> bool {
         let Some(early) = self.early(flow, direction) else { return true };
         if offset < early.start || offset > early.lost_end + NEAR {
             return false;
         }
-        self.decide_early(flow, direction, moment, offset);
+        // Without the answer, what is acknowledged may as well be what the client sent again; it did so from where the
+        // answer told it that the peer was.
+        let again = self.holds.side(flow.hold, direction).and_then(|side| side.ranges.front()).map(|range| range.start);
+        let until = again.filter(|_| !is_answer).map_or(offset, |again| offset.min(again));
+        self.decide_early(flow, direction, moment, until);
         true
     }
 

@@ -221,7 +221,7 @@ impl<H: StreamHandler> Streams<H> {
         }
         if !marks.has(Marks::ANCHORED) {
             let moment = Moment { at: now, path: Some(segment.path) };
-            if !self.acknowledge_early(flow, direction, moment, offset) {
+            if !self.acknowledge_early(flow, direction, moment, offset, segment.flags.syn()) {
                 return Acknowledged::At(offset);
             }
         }

@@ -84,6 +84,14 @@ fn data_in_a_syn_whose_answer_was_not_captured() {
         assert_eq!(text(&scene, Forward), expected);
         scene.finish();
     }
+    // What the client sent again was held when the server's first acknowledgement came, which covers that as well.
+    for (seq, bytes, expected) in [(104, &b"def"[..], "old!def"), (100, b"new!", "new!"), (102, b"w!", "olw!")] {
+        let mut scene = Scene::new();
+        scene.push(Forward, SYN, 99, 0, b"old!").push(Forward, ACK, seq, 500, bytes);
+        scene.push(Reverse, ACK, 500, seq + bytes.len() as u32, b"ok").finish();
+        assert_eq!(text(&scene, Forward), expected);
+        assert_eq!(scene.reassembler.stats().held_bytes, 0);
+    }
     // Nothing but the SYN: it was sent.
     let mut scene = Scene::new();
     scene.push(Forward, SYN, 99, 0, b"old!").finish();
