@@ -129,6 +129,13 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
         counter("upload_bytes_sent", "Bytes of bodies sent", stats.bytes_sent()),
         counter("upload_token_errors", "Tokens that could not be had", stats.token_errors()),
         counter("upload_spool_errors", "Failures of the spool", stats.spool_errors()),
+        counter("upload_rejected_kept", "Refused records that went to the dead letters", stats.rejected_kept()),
+        counter("upload_rejected_lost", "Refused records that could not be kept there", stats.rejected_lost()),
+        counter(
+            "upload_dead_letters_evicted",
+            "Refused records that went from there for want of room",
+            stats.dead_letters_evicted(),
+        ),
         gauge("upload_in_flight", "Batches on their way", stats.in_flight() as f64),
         gauge("upload_memory_bytes", "Bytes of batches in memory", stats.memory_bytes() as f64),
         gauge("upload_spool_bytes", "Bytes of batches in the spool", stats.spool_bytes() as f64),

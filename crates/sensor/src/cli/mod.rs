@@ -194,7 +194,7 @@ fn say_undelivered(records: &uploader::RecordsLine) {
     }
     if records.rejected > 0 {
         tracing::error!(
-            "{} records were refused by the platform: with a spool, its folder dead-letter holds them and the answers",
+            "{} records were refused by the platform: with a spool, its folder dead-letter holds them and the answers, as far as there was room: see above",
             records.rejected
         );
     }
