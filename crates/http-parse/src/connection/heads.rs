@@ -253,8 +253,8 @@ impl Connection {
         {
             self.requests.lower_acked(acked);
         }
-        let crossed = self.crosses_waiting(message);
-        self.order.note_request(message, !self.requests.is_empty(), crossed);
+        self.order.pipelined |= self.crosses_waiting(message);
+        self.order.note_request(message, !self.requests.is_empty());
     }
 
     fn begin_response(

@@ -353,21 +353,16 @@ impl Order {
     }
 
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is
-    /// before it, and `crossed` whether one that waits was sent past it.
-    pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool, crossed: bool) {
+    /// before it.
+    pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool) {
         let last = std::mem::replace(&mut self.last_request_acked, request.start.acked);
         if let Some(acked) = request.start.acked {
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle
             // of the response to it.
             let nothing_between = previous_waits && last.is_some_and(|last| acked <= last);
-            let crossed = crossed || crosses(self.last_response, request);
-            self.pipelined |= nothing_between || crossed;
+            self.pipelined |= nothing_between || crosses(self.last_response, request);
             let is_first = request.index == 1;
             request.opens_turn = !request.after_loss && (is_first || last.is_some_and(|last| acked > last));
-            if crossed && request.opens_turn {
-                // Whatever that response answers, it is of an earlier turn.
-                self.turns.broke();
-            }
         }
         self.turns.sent(request.start.acked, request.opens_turn, request.after_loss, request.index == 1);
     }

@@ -63,13 +63,8 @@ impl Connection {
         let reading = self.client.and_then(|client| self.stream(client).reading());
         // More than two wait only of a client that is known to pipeline.
         let waiting = [self.requests.get(0), self.requests.get(1), reading];
-        let crossed = waiting.into_iter().flatten().find(|request| crosses(extent, request));
-        if let Some(opens_turn) = crossed.map(|request| request.opens_turn) {
-            self.order.pipelined = true;
-            if opens_turn {
-                self.order.turns.broke();
-            }
-        }
+        let crossed = waiting.into_iter().flatten().any(|request| crosses(extent, request));
+        self.order.pipelined |= crossed;
     }
 
     /// Whether a response that waits to be decided, or is being read, was sent past `request`.

@@ -168,6 +168,5 @@ impl Stream {
 fn may_hold_version(bytes: &[u8]) -> bool {
     const VERSION: &[u8] = b" HTTP/1.";
     let Some(bytes) = memchr(b'\n', bytes).and_then(|end| bytes.get(end..)) else { return false };
-    memmem::find(bytes, VERSION).is_some()
-        || (2..VERSION.len()).any(|len| bytes.ends_with(VERSION.get(..len).unwrap_or(VERSION)))
+    memmem::find(bytes, VERSION).is_some() || (2..VERSION.len()).any(|len| bytes.ends_with(&VERSION[..len]))
 }
