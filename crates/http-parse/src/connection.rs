@@ -61,7 +61,7 @@ impl Connection {
             order: Order {
                 linked: from_start,
                 pipelined: false,
-                last_response: (0, 0),
+                last_response_end: None,
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,

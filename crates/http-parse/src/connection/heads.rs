@@ -119,15 +119,6 @@ impl Connection {
             message.after_hole = has_room_from(stream.hole.take());
             message.after_unknown = has_room_from(stream.due.take());
         }
-        let (unread, unread_line) = (stream.unread.take(), std::mem::take(&mut stream.unread_line));
-        // A request in the middle of what was passed over was sent with what stands before it; and so was this one, if
-        // nothing of the server was heard in between.
-        let was_with_others = unread_line || (unread.is_some() && unread >= message.start.acked);
-        if was_with_others && message.kind == MessageKind::Request {
-            message.after_hidden = true;
-            self.order.pipelined = true;
-        }
-        let stream = self.stream_mut(side);
         if std::mem::take(&mut stream.resynchronized) {
             message.flags.insert(Flag::Resynchronized);
         }
@@ -253,7 +244,6 @@ impl Connection {
         {
             self.requests.lower_acked(acked);
         }
-        self.order.pipelined |= self.crosses_waiting(message);
         self.order.note_request(message, !self.requests.is_empty());
     }
 

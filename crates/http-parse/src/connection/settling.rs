@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::counting::Responses;
-use super::pairing::{Decision, Queue, Requests, crosses, extent};
+use super::pairing::{Decision, Queue, Requests};
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -44,35 +44,14 @@ impl Connection {
         } else {
             stream.lose_sync();
         }
-        if !is_client {
-            if complete {
-                self.order.turns.responded(message.answer_start, message.end);
-            }
-            self.note_response(&message);
+        if complete && !is_client {
+            self.order.turns.responded(message.answer_start, message.end);
         }
         let queue = if is_client { &mut self.requests } else { &mut self.responses };
         let before = queue.allocated();
         queue.push(message);
         cx.charge_queue(before, queue.allocated());
         self.settle(false, cx, sink);
-    }
-
-    /// Takes note of a response that has ended, before it is known what it answers.
-    fn note_response(&mut self, response: &Message) {
-        let Some(extent) = extent(response) else { return };
-        let reading = self.client.and_then(|client| self.stream(client).reading());
-        // More than two wait only of a client that is known to pipeline.
-        let waiting = [self.requests.get(0), self.requests.get(1), reading];
-        let crossed = waiting.into_iter().flatten().any(|request| crosses(extent, request));
-        self.order.pipelined |= crossed;
-    }
-
-    /// Whether a response that waits to be decided, or is being read, was sent past `request`.
-    pub(super) fn crosses_waiting(&self, request: &Message) -> bool {
-        let Some(heard) = request.start.acked else { return false };
-        let reading = || self.client.and_then(|client| self.stream(client.opposite()).reading());
-        let response = self.responses.first_from(heard).or_else(reading);
-        response.and_then(extent).is_some_and(|extent| crosses(extent, request))
     }
 
     /// Takes note that bytes of `side` from `offset` on may hide messages.
@@ -332,10 +311,9 @@ impl Connection {
             // Something did come, and was lost: that may have answered this request.
             return false;
         }
-        // Behind a hole, only a client that is known to wait had no other request under way with this one; and where the
-        // server's side has a hole, too, nothing shows that it still did.
+        // Behind a hole, only a client that is known to wait had no other request under way with this one.
         let behind_hole = self.requests.get(0).is_some_and(|request| request.after_hole);
-        !behind_hole || (self.order.turns.alternates() && !self.order.pipelined && !response.after_loss)
+        !behind_hole || (self.order.turns.alternates() && !self.order.pipelined)
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
@@ -387,7 +365,6 @@ impl Connection {
                 self.order.turns.broke();
             }
         }
-        self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
         let mut flags = Flags::NONE;
         for message in [&request, &response].into_iter().flatten() {
             flags = flags.union(message.flags);
