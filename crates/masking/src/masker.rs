@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_password_before_the_host_is_hidden() {
         let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
-        let mut masker = Masker::new(std::sync::Arc::new(policy));
+        let mut masker = Masker::new(Arc::new(policy));
         assert!(matches!(masker.header(Side::Request, b"Host", b"api.example:8080"), Masked::Kept));
         for name in ["Host", "X-Forwarded-Host"] {
             let Masked::Replaced(value) = masker.header(Side::Request, name.as_bytes(), b"user:hunter2@api.example")
