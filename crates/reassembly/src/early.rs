@@ -22,7 +22,8 @@ impl<H: StreamHandler> Streams<H> {
         let bytes = segment.payload;
         let len = bytes.len() as u64;
         let offset = flow.lift(direction, segment.seq.add(1));
-        if flow.shunted || segment.flags.fin() {
+        if flow.shunted || segment.flags.fin() || flow.marks[direction].has(Marks::FIN) {
+            // Where the stream's end is known, it may have ended already, and nothing comes behind that.
             return false;
         }
         if self.early(flow, direction).is_some() {
@@ -94,6 +95,17 @@ impl<H: StreamHandler> Streams<H> {
         let until = again.filter(|_| !is_answer).map_or(offset, |again| offset.min(again));
         self.decide_early(flow, direction, moment, until);
         true
+    }
+
+    /// An unanchored direction goes on at `offset`, which no acknowledgement told: it is the first byte known. Where the SYN
+    /// had data, what is sent again was not taken, and what the client went on behind was.
+    pub(crate) fn anchor(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, offset: u64) {
+        if self.early(flow, direction).is_some() {
+            self.decide_early(flow, direction, moment, offset);
+        } else {
+            flow.anchor(direction, offset);
+            self.settle(flow, direction, moment, moment.at, None, 0);
+        }
     }
 
     /// The stream begins with the data of the SYN up to `until`; the rest was not taken. Then it goes on with what is held.

@@ -361,7 +361,7 @@ impl<H: StreamHandler> Streams<H> {
             // much came since, captured or not.
             let start = if flow.marks[direction].has(Marks::HINTED) { half.next } else { half.acked };
             if is_first && offset == start {
-                flow.anchor(direction, offset);
+                self.anchor(flow, direction, moment, offset);
             }
         }
         if flow.marks[direction].has(Marks::FIN) && !flow.marks[direction].has(Marks::ENDED) {

@@ -186,11 +186,8 @@ impl<H: StreamHandler> Streams<H> {
         let to = first.map_or(cursor, |start| start.min(cursor));
         if flow.marks[direction].has(Marks::ANCHORED) {
             self.give_up(flow, direction, moment, to);
-        } else if self.early(flow, direction).is_some() {
-            self.decide_early(flow, direction, moment, to);
         } else {
-            flow.anchor(direction, to);
-            self.settle(flow, direction, moment, moment.at, None, 0);
+            self.anchor(flow, direction, moment, to);
         }
     }
 

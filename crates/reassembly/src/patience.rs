@@ -142,7 +142,7 @@ impl<H: StreamHandler> Streams<H> {
     /// Reports the hole up to `to` as a gap and goes on behind it.
     pub(crate) fn give_up(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, to: u64) {
         if !flow.marks[direction].has(Marks::ANCHORED) {
-            flow.anchor(direction, flow.half[direction].next);
+            self.anchor(flow, direction, moment, flow.half[direction].next);
         }
         self.gap(flow, direction, moment, moment.at, None, to);
         self.settle(flow, direction, moment, moment.at, None, 0);
@@ -378,13 +378,7 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Anchors the direction at the lowest offset seen.
     fn start_at(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, offset: u64) {
-        if self.early(flow, direction).is_some() {
-            // Nothing of the peer told. What is sent again was not taken, and what the client went on behind was.
-            self.decide_early(flow, direction, moment, offset);
-        } else {
-            flow.anchor(direction, offset);
-            self.settle(flow, direction, moment, moment.at, None, 0);
-        }
+        self.anchor(flow, direction, moment, offset);
         self.restart_patience(flow, direction);
     }
 

@@ -204,6 +204,17 @@ proptest! {
     }
 }
 
+/// Inputs of the fuzz target that once broke an invariant.
+#[test]
+fn arbitrary_steps_that_once_broke_an_invariant() {
+    // A tight limit, and a SYN's data behind the SYN.
+    let early = [
+        0x35, 0xff, 0xff, 0x94, 0x0a, 0xa6, 0x1a, 0x00, 0x01, 0xce, 0xce, 0xce, 0xe7, 0x07, 0xce, 0xa0, 0x92, 0xac,
+        0xce, 0x01, 0xce, 0xce, 0xce, 0xce, 0xce, 0xce,
+    ];
+    check_bytes(&early);
+}
+
 /// Every pair of neighbours swapped, from the handshake on and picked up anywhere.
 #[test]
 fn swapped_neighbours_give_the_same_streams() {
