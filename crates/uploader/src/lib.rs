@@ -70,6 +70,7 @@ pub use settings::{
     OAuthSettings, ProxySettings, RetrySettings, Settings, SpoolSettings, SpoolSync, TlsSettings, TlsVersion,
 };
 pub use spool::SpoolError;
+pub use spool::disk::{SpoolUse, make_folder, try_spool};
 pub use spool::format::{Corrupt, decode as decode_spool_file};
 pub use stats::{DropReason, RecordsLine, Stats};
 pub use transport::{

@@ -214,7 +214,7 @@ fn make_folder(folder: &Path, identity: Option<&Identity>) -> Result<(), Confine
         return Ok(());
     }
     let failed = |source| ConfineError::Path { path: folder.to_owned(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    uploader::make_folder(folder).map_err(failed)?;
     if let Some(identity) = identity {
         std::os::unix::fs::chown(folder, Some(identity.uid.as_raw()), Some(identity.gid.as_raw())).map_err(failed)?;
     }

@@ -1,11 +1,8 @@
 //! `sensor check`: whether a configuration will work, before it has to.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::path::Path;
 
-use uploader::Destination;
+use uploader::{Destination, SpoolUse};
 
 use super::args::CheckArgs;
 use super::plan::SizeLimits;
@@ -54,9 +51,9 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
         let _ = writeln!(report, "FAIL  {problem}");
     }
     if let Some(spool) = &delivery.settings.spool {
-        let _ = match try_spool(&spool.folder) {
-            Ok(Spool::Free) => writeln!(report, "ok    spool {}", spool.folder.display()),
-            Ok(Spool::InUse) => {
+        let _ = match uploader::try_spool(&spool.folder) {
+            Ok(SpoolUse::Free) => writeln!(report, "ok    spool {}", spool.folder.display()),
+            Ok(SpoolUse::InUse) => {
                 let _ = writeln!(report, "ok    spool {}", spool.folder.display());
                 writeln!(report, "note  another process uses the spool now: a second one is refused until that ends")
             }
@@ -89,50 +86,4 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
         Destination::Stdout | Destination::Null => {}
     }
     if failed { exit::FAILED } else { exit::OK }
-}
-
-/// A spool's folder that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spool {
-    Free,
-    /// As it should be beside a sensor that runs.
-    InUse,
-}
-
-/// Does in the spool's folder what delivery does there, and takes nothing that lies in it.
-fn try_spool(folder: &Path) -> io::Result<Spool> {
-    fs::create_dir_all(folder)?;
-    let probe = tempfile::NamedTempFile::with_prefix_in(".check-", folder)?;
-    probe.as_file().sync_all()?;
-    probe.close()?;
-    File::open(folder)?.sync_all()?;
-    match File::open(folder.join("lock")) {
-        Ok(lock) => match lock.try_lock() {
-            Ok(()) => Ok(Spool::Free),
-            Err(TryLockError::WouldBlock) => Ok(Spool::InUse),
-            Err(TryLockError::Error(error)) => Err(error),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Spool::Free),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spool_is_tried_where_it_is() {
-        let at = tempfile::tempdir().unwrap();
-        let folder = at.path().join("new/spool");
-        assert_eq!(try_spool(&folder).unwrap(), Spool::Free);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left behind");
-        let lock = File::create(folder.join("lock")).unwrap();
-        assert_eq!(try_spool(&folder).unwrap(), Spool::Free);
-        lock.lock().unwrap();
-        assert_eq!(try_spool(&folder).unwrap(), Spool::InUse);
-        fs::write(at.path().join("file"), b"").unwrap();
-        assert!(try_spool(&at.path().join("file")).is_err());
-        assert!(try_spool(Path::new("/proc/none")).is_err());
-    }
 }

@@ -26,6 +26,48 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
+/// In a spool's folder, held while a process uses it.
+const LOCK: &str = "lock";
+
+/// Makes a folder, and what is above it, where nobody else can read; it is on the disk afterwards. One that is there stays as
+/// it is.
+///
+/// # Errors
+/// What the system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    RealDisk.make_folder(folder)
+}
+
+/// Who uses a spool's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolUse {
+    /// Nobody.
+    Free,
+    /// Another process, or this one.
+    InUse,
+}
+
+/// Does in a spool's folder what delivery does there, and takes nothing that lies in it.
+///
+/// # Errors
+/// What the system says to the first thing that is refused.
+pub fn try_spool(folder: &Path) -> io::Result<SpoolUse> {
+    make_folder(folder)?;
+    let probe = folder.join(format!(".check-{}", std::process::id()));
+    let written = RealDisk.write(&probe, &[], true);
+    let removed = RealDisk.remove(&probe);
+    written.and(removed)?;
+    RealDisk.sync_folder(folder)?;
+    if !folder.join(LOCK).try_exists()? {
+        return Ok(SpoolUse::Free);
+    }
+    match RealDisk.lock(folder) {
+        Ok(_) => Ok(SpoolUse::Free),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(SpoolUse::InUse),
+        Err(error) => Err(error),
+    }
+}
+
 /// The real one.
 pub(crate) struct RealDisk;
 
@@ -43,7 +85,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -93,5 +135,29 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_spool_is_tried_where_it_is() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = at.path().join("new/spool");
+        assert_eq!(try_spool(&folder).unwrap(), SpoolUse::Free);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left behind");
+        // As delivery makes it: whoever tries first must not leave it open to others.
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        let lock = File::create(folder.join("lock")).unwrap();
+        assert_eq!(try_spool(&folder).unwrap(), SpoolUse::Free);
+        lock.lock().unwrap();
+        assert_eq!(try_spool(&folder).unwrap(), SpoolUse::InUse);
+        fs::write(at.path().join("file"), b"").unwrap();
+        assert!(try_spool(&at.path().join("file")).is_err());
+        assert!(try_spool(Path::new("/proc/none")).is_err());
     }
 }
