@@ -11,15 +11,11 @@ set -euo pipefail
 capture=${1:?usage: outage.sh CAPTURE [SECONDS] [PROFILE]}
 seconds=${2:-180}
 profile=${3:-release}
-root=$(cd "$(dirname "$0")/../../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-sensor=${SENSOR:-$target/$profile/sensor}
-[ -x "$sensor" ] || { echo "outage.sh: $sensor is not there; cargo build --profile $profile -p sensor" >&2; exit 2; }
-[ -s "$capture" ] || { echo "outage.sh: $capture is not there or empty" >&2; exit 2; }
-at=$(mktemp -d)
-trap 'rm -rf "$at"' EXIT
 # shellcheck source=crates/benches/scripts/site.sh
 . "$(dirname "$0")/site.sh"
+find_program "$capture" "$profile"
+at=$(mktemp -d)
+trap 'rm -rf "$at"' EXIT
 make_certificates "$at"
 python3 - "$sensor" "$capture" "$at" "$seconds" <<'PY'
 import json, os, re, shutil, socket, subprocess, sys, threading, time, urllib.request

@@ -1,5 +1,15 @@
 # For the scripts that need a platform: sourced, with `set -euo pipefail`.
 
+# find_program CAPTURE PROFILE: `sensor` is the program to measure; ends with 2 where it or the capture is not there.
+find_program() {
+  local name root
+  name=$(basename "$0")
+  root=$(cd "$(dirname "$0")/../../.." && pwd)
+  sensor=${SENSOR:-${CARGO_TARGET_DIR:-$root/target}/$2/sensor}
+  [ -x "$sensor" ] || { echo "$name: $sensor is not there; cargo build --profile $2 -p sensor" >&2; exit 2; }
+  [ -s "$1" ] || { echo "$name: $1 is not there or empty" >&2; exit 2; }
+}
+
 # make_certificates FOLDER: an authority, and a certificate and key each for `server` (127.0.0.1, localhost) and `client`.
 make_certificates() {
   local at=$1 role

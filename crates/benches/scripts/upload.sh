@@ -12,15 +12,11 @@ set -euo pipefail
 capture=${1:?usage: upload.sh CAPTURE [PROFILE] [RUNS]}
 profile=${2:-release}
 runs=${3:-3}
-root=$(cd "$(dirname "$0")/../../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}
-sensor=${SENSOR:-$target/$profile/sensor}
-[ -x "$sensor" ] || { echo "upload.sh: $sensor is not there; cargo build --profile $profile -p sensor" >&2; exit 2; }
-[ -s "$capture" ] || { echo "upload.sh: $capture is not there or empty" >&2; exit 2; }
-at=$(mktemp -d)
-trap 'kill "${collector:-}" 2>/dev/null || true; rm -rf "$at"' EXIT
 # shellcheck source=crates/benches/scripts/site.sh
 . "$(dirname "$0")/site.sh"
+find_program "$capture" "$profile"
+at=$(mktemp -d)
+trap 'kill "${collector:-}" 2>/dev/null || true; rm -rf "$at"' EXIT
 make_certificates "$at"
 oauth=()
 if [ "${OAUTH:-}" = 1 ]; then

@@ -5,7 +5,6 @@ use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
-use crate::pairs::userinfo_len;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -212,15 +211,9 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
         }
         Class::Authority => {
             engine.start();
-            let userinfo = userinfo_len(text).unwrap_or(0);
-            if userinfo > 0 {
-                let forced = engine.policy.credentials;
-                let layer = Layer::Percent { plus: false };
-                let value = Value { forced, ..Value::new(0, userinfo, layer, location) };
-                engine.value(text, &value, &named);
-            }
+            let host = target::userinfo(engine, text, 0, location, &named).unwrap_or(0);
             if engine.policy.has_text && !engine.is_quiet(text) {
-                engine.value(text, &Value::new(userinfo, text.len(), Layer::Plain, location), &named);
+                engine.value(text, &Value::new(host, text.len(), Layer::Plain, location), &named);
             }
         }
         Class::Secret(kind) => {

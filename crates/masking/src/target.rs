@@ -16,6 +16,21 @@ pub(crate) struct Places<'a> {
     pub(crate) prefix: &'a [u8],
 }
 
+/// Masks the user information that an authority at `start` begins with, as a credential; gives where it ends, if there is any.
+pub(crate) fn userinfo(
+    engine: &mut Engine,
+    text: &[u8],
+    start: usize,
+    location: Location,
+    named: &impl Fn(&mut String),
+) -> Option<usize> {
+    let end = start + userinfo_len(&text[start..])?;
+    let forced = engine.policy.credentials;
+    let value = Value { forced, ..Value::new(start, end, Layer::Percent { plus: false }, location) };
+    engine.value(text, &value, named);
+    Some(end)
+}
+
 /// Masks a URL; the edits are in the engine.
 pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut: bool) {
     engine.start();
@@ -37,12 +52,8 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
         memchr::memmem::find(text, b"://").filter(|at| text[..*at].iter().all(u8::is_ascii_alphanumeric))
     {
         let authority = scheme + 3;
-        if let Some(len) = userinfo_len(&text[authority..]) {
-            let forced = engine.policy.credentials;
-            let layer = Layer::Percent { plus: false };
-            let value = Value { forced, ..Value::new(authority, authority + len, layer, places.userinfo) };
-            engine.value(text, &value, &named("userinfo"));
-            at = authority + len;
+        if let Some(end) = userinfo(engine, text, authority, places.userinfo, &named("userinfo")) {
+            at = end;
         }
     }
     let query = memchr::memchr2(b'?', b'#', &text[at..]).map_or(text.len(), |len| at + len);

@@ -4,6 +4,7 @@
 //! order in which it was read. Batches are reused.
 
 use std::hash::BuildHasher;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -179,6 +180,13 @@ pub struct Refused {
     pub segments: u64,
     /// Their captured payload bytes.
     pub payload_bytes: u64,
+}
+
+impl AddAssign for Refused {
+    fn add_assign(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.payload_bytes += other.payload_bytes;
+    }
 }
 
 /// A reading thread's way to the workers.

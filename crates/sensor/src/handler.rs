@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use decap::{Direction, FlowKey, TunnelPath};
-use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Heads, Protocol};
+use http_parse::{ClientHello, Connection, Context, Exchange, ExchangeSink, Heads, Protocol, Side};
 use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 
 use crate::filter::Slot;
@@ -150,6 +150,39 @@ impl<F: Finds> HttpHandler<F> {
         len - of_header
     }
 
+    /// The next `len` bytes of a direction are not there; `tell` says to a connection that is read in which way.
+    fn without(
+        &mut self,
+        conn: &mut Conn,
+        direction: Direction,
+        at: Position,
+        len: u64,
+        tell: impl FnOnce(
+            &mut Connection,
+            Side,
+            http_parse::Position,
+            u64,
+            &mut Context,
+            &mut ConnSink<'_, F>,
+        ) -> http_parse::Want,
+    ) -> Want {
+        let reading = match conn {
+            Conn::Read(reading) => reading,
+            Conn::Out(slot) => {
+                self.finds.unread(*slot, len);
+                return Want::Nothing;
+            }
+        };
+        let left = if reading.opening.is_over(direction) { len } else { self.miss(reading, direction, len) };
+        if left == 0 {
+            return Want::More;
+        }
+        let at = Position { offset: at.offset + (len - left), ..at };
+        let Reading { http, meta, memo, .. } = reading;
+        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
+        want(tell(http, side(direction), position(at), left, &mut self.context, &mut sink))
+    }
+
     fn pass(&mut self, reading: &mut Reading, direction: Direction, kept: Option<Box<Kept>>) {
         for (at, bytes) in kept.iter().flat_map(|kept| kept.pieces()) {
             // What is wanted is said again behind it.
@@ -201,39 +234,11 @@ impl<F: Finds> StreamHandler for HttpHandler<F> {
     }
 
     fn gap(&mut self, conn: &mut Conn, direction: Direction, at: Position, len: u64) -> Want {
-        let reading = match conn {
-            Conn::Read(reading) => reading,
-            Conn::Out(slot) => {
-                self.finds.unread(*slot, len);
-                return Want::Nothing;
-            }
-        };
-        let left = if reading.opening.is_over(direction) { len } else { self.miss(reading, direction, len) };
-        if left == 0 {
-            return Want::More;
-        }
-        let at = Position { offset: at.offset + (len - left), ..at };
-        let Reading { http, meta, memo, .. } = reading;
-        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
-        want(http.gap(side(direction), position(at), left, &mut self.context, &mut sink))
+        self.without(conn, direction, at, len, |http, side, at, len, cx, sink| http.gap(side, at, len, cx, sink))
     }
 
     fn skipped(&mut self, conn: &mut Conn, direction: Direction, at: Position, len: u64) -> Want {
-        let reading = match conn {
-            Conn::Read(reading) => reading,
-            Conn::Out(slot) => {
-                self.finds.unread(*slot, len);
-                return Want::Nothing;
-            }
-        };
-        let left = if reading.opening.is_over(direction) { len } else { self.miss(reading, direction, len) };
-        if left == 0 {
-            return Want::More;
-        }
-        let at = Position { offset: at.offset + (len - left), ..at };
-        let Reading { http, meta, memo, .. } = reading;
-        let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
-        want(http.skipped(side(direction), position(at), left, &mut self.context, &mut sink))
+        self.without(conn, direction, at, len, |http, side, at, len, cx, sink| http.skipped(side, at, len, cx, sink))
     }
 
     fn end(&mut self, conn: &mut Conn, direction: Direction, at: Position) -> Want {

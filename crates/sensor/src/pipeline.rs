@@ -9,6 +9,7 @@ use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::filter::{Outcomes, RuleSwitch};
 use crate::gate::Gate;
@@ -58,6 +59,9 @@ impl Settings {
         Ok(self)
     }
 }
+
+/// Where nothing comes for so long, records are handed on though they are few.
+pub(crate) const IDLE: Duration = Duration::from_millis(200);
 
 /// Takes segments, in the order in which they were captured.
 pub trait Segments {

@@ -9,7 +9,7 @@ use crate::dispatch::WhenFull;
 use crate::interruptible::Interruptible;
 use crate::ledger::{Captures, Ledger};
 use crate::outlet::OutputFailure;
-use crate::pipeline::{LaneReport, Pipeline, Segments, Settings};
+use crate::pipeline::{IDLE, LaneReport, Pipeline, Segments, Settings};
 use crate::progress::Progress;
 use crate::sealing::Sealing;
 use crate::source::{CaptureReader, Filter, Input, OpenError, ReadError, ReadOptions};
@@ -18,8 +18,6 @@ use crate::workers::{WorkerFailed, Workers};
 
 /// Frames between two looks at the progress bar; a power of two.
 const PROGRESS_FRAMES: u64 = 4_096;
-/// What an input that gives nothing is waited for before records are handed on though they are few.
-const IDLE: Duration = Duration::from_millis(200);
 
 /// What to replay, how and where to.
 #[derive(Debug)]

@@ -129,9 +129,7 @@ impl Queue {
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
-}
 
-impl Queue {
     /// From now on a full queue is waited for: capture is over, and what is left is to get out.
     pub fn wait_when_full(&mut self) {
         self.when_full = WhenFull::Wait;

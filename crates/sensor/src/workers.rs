@@ -7,20 +7,17 @@
 //! payload and its headers; all of them are reused.
 
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
 
 use crate::dispatch::{Dispatcher, Inbox, WhenFull};
 use crate::outlet::Outlet;
-use crate::pipeline::{Lane, LaneReport, Segments, Settings};
+use crate::pipeline::{IDLE, Lane, LaneReport, Segments, Settings};
 use crate::sealing::{Queue, Sealing};
 
 /// Batches that may wait for a worker.
 const QUEUED: usize = 4;
-/// Without work for so long, a worker hands its records on though they are few.
-const IDLE: Duration = Duration::from_millis(200);
 
 /// Spreads segments over worker threads, and gathers their records on a sealing thread.
 #[derive(Debug)]

@@ -188,7 +188,7 @@ pub struct FilterTestArgs {
 }
 
 /// How a list is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
     /// In columns, for people.
     Table,
@@ -197,7 +197,7 @@ pub enum ListFormat {
 }
 
 /// What becomes of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutcomeName {
     /// It is recorded.
     Recorded,

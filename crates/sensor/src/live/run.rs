@@ -220,9 +220,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
                 let mut reports = Vec::with_capacity(captures.len());
                 for thread in captures {
                     let (feed, report) = thread.join().map_err(|_| WorkerFailed)?;
-                    let of_this = feed.finish();
-                    refused.segments += of_this.segments;
-                    refused.payload_bytes += of_this.payload_bytes;
+                    refused += feed.finish();
                     reports.push(report);
                 }
                 let lanes: Result<Vec<_>, _> = workers.into_iter().map(JoinHandle::join).collect();
@@ -281,8 +279,7 @@ fn snapshot(
         add_decap(&mut decap, &report.decap);
         payload_bytes += report.payload_bytes;
         given_up += report.given_up;
-        own.segments += report.own.segments;
-        own.payload_bytes += report.own.payload_bytes;
+        own += report.own;
     }
     let mut ledger = Ledger::gather(captures, &decap, payload_bytes, lanes);
     ledger.refused = refused.unwrap_or_default();
