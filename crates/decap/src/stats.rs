@@ -1,5 +1,7 @@
 //! The ledger's first line, and what stands beside it.
 
+use core::ops::AddAssign;
+
 use crate::reason::SkipReason;
 use crate::tunnel::TunnelKind;
 
@@ -61,5 +63,40 @@ impl Stats {
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         self.frames == self.segments + self.joined + self.held + self.skipped_total()
+    }
+}
+
+impl AddAssign<&Self> for Stats {
+    /// Adds every count of another part of the same whole.
+    fn add_assign(&mut self, part: &Self) {
+        // Named one by one: a count that is new is not forgotten here.
+        let Self {
+            frames,
+            bytes,
+            segments,
+            joined,
+            held,
+            skipped,
+            truncated_frames,
+            missing_bytes,
+            tunnels,
+            vlan_tagged,
+            datagrams,
+        } = part;
+        self.frames += frames;
+        self.bytes += bytes;
+        self.segments += segments;
+        self.joined += joined;
+        self.held += held;
+        for (sum, count) in self.skipped.iter_mut().zip(skipped) {
+            *sum += count;
+        }
+        self.truncated_frames += truncated_frames;
+        self.missing_bytes += missing_bytes;
+        for (sum, count) in self.tunnels.iter_mut().zip(tunnels) {
+            *sum += count;
+        }
+        self.vlan_tagged += vlan_tagged;
+        self.datagrams += datagrams;
     }
 }

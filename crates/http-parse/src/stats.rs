@@ -1,5 +1,7 @@
 //! The ledger's lines about stream bytes, messages and exchanges.
 
+use core::ops::AddAssign;
+
 use crate::protocol::Protocol;
 
 /// Why a message that had begun gave no record. A closed list: each is a label in the ledger.
@@ -78,5 +80,46 @@ impl Stats {
             + self.unparsable.iter().sum::<u64>()
             + self.pending_messages;
         self.stream_bytes == bytes && self.messages == messages
+    }
+}
+
+impl AddAssign<&Self> for Stats {
+    /// Adds every count of another part of the same whole.
+    fn add_assign(&mut self, part: &Self) {
+        // Named one by one: a count that is new is not forgotten here.
+        let Self {
+            stream_bytes,
+            parsed_bytes,
+            gap_bytes,
+            not_http_bytes,
+            undecided_bytes,
+            messages,
+            pending_messages,
+            paired,
+            unanswered,
+            orphans,
+            unparsable,
+            interim,
+            recognized,
+        } = part;
+        self.stream_bytes += stream_bytes;
+        self.parsed_bytes += parsed_bytes;
+        self.gap_bytes += gap_bytes;
+        for (sum, count) in self.not_http_bytes.iter_mut().zip(not_http_bytes) {
+            *sum += count;
+        }
+        self.undecided_bytes += undecided_bytes;
+        self.messages += messages;
+        self.pending_messages += pending_messages;
+        self.paired += paired;
+        self.unanswered += unanswered;
+        self.orphans += orphans;
+        for (sum, count) in self.unparsable.iter_mut().zip(unparsable) {
+            *sum += count;
+        }
+        self.interim += interim;
+        for (sum, count) in self.recognized.iter_mut().zip(recognized) {
+            *sum += count;
+        }
     }
 }

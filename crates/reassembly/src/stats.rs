@@ -1,5 +1,7 @@
 //! The ledger's lines about payload and stream bytes, and what stands beside them.
 
+use core::ops::AddAssign;
+
 /// Why payload bytes were dropped. A closed list: each is a label in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DropReason {
@@ -90,5 +92,60 @@ impl Stats {
                 + self.out_of_window_bytes
                 + self.dropped_bytes.iter().sum::<u64>()
                 + self.held_bytes
+    }
+}
+
+impl AddAssign<&Self> for Stats {
+    /// Adds every count of another part of the same whole.
+    fn add_assign(&mut self, part: &Self) {
+        // Named one by one: a count that is new is not forgotten here.
+        let Self {
+            segments,
+            payload_bytes,
+            delivered_bytes,
+            skipped_bytes,
+            shunted_bytes,
+            already_seen_bytes,
+            out_of_window_bytes,
+            dropped_bytes,
+            held_bytes,
+            gap_bytes,
+            gaps,
+            duplicate_segments,
+            retransmitted_segments,
+            out_of_order_segments,
+            conflicting_overlaps,
+            flows,
+            mid_stream_flows,
+            opened,
+            closed,
+            evicted_flows,
+            active_flows,
+        } = part;
+        self.segments += segments;
+        self.payload_bytes += payload_bytes;
+        self.delivered_bytes += delivered_bytes;
+        self.skipped_bytes += skipped_bytes;
+        self.shunted_bytes += shunted_bytes;
+        self.already_seen_bytes += already_seen_bytes;
+        self.out_of_window_bytes += out_of_window_bytes;
+        for (sum, count) in self.dropped_bytes.iter_mut().zip(dropped_bytes) {
+            *sum += count;
+        }
+        self.held_bytes += held_bytes;
+        self.gap_bytes += gap_bytes;
+        self.gaps += gaps;
+        self.duplicate_segments += duplicate_segments;
+        self.retransmitted_segments += retransmitted_segments;
+        self.out_of_order_segments += out_of_order_segments;
+        self.conflicting_overlaps += conflicting_overlaps;
+        self.flows += flows;
+        self.mid_stream_flows += mid_stream_flows;
+        self.opened += opened;
+        for (sum, count) in self.closed.iter_mut().zip(closed) {
+            *sum += count;
+        }
+        self.evicted_flows += evicted_flows;
+        self.active_flows += active_flows;
     }
 }

@@ -149,8 +149,8 @@ impl Ledger {
     ) -> Self {
         let mut ledger = Self { captures, decap: decap.clone(), segment_payload_bytes, ..Self::default() };
         for lane in lanes {
-            add_reassembly(&mut ledger.reassembly, &lane.reassembly);
-            add_http(&mut ledger.http, &lane.http);
+            ledger.reassembly += &lane.reassembly;
+            ledger.http += &lane.http;
             ledger.recorded += lane.recorded;
             ledger.unsendable += lane.unsendable;
             ledger.given_up += lane.given_up;
@@ -501,69 +501,6 @@ impl Fate {
 
     fn by_reason(name: &'static str, names: impl Iterator<Item = &'static str>, counts: &[u64]) -> Self {
         Self::split(name, names.map(Cow::Borrowed).zip(counts.iter().copied()).collect())
-    }
-}
-
-/// Adds every count of a source's decapsulation.
-pub(crate) fn add_decap(sum: &mut decap::Stats, source: &decap::Stats) {
-    sum.frames += source.frames;
-    sum.bytes += source.bytes;
-    sum.segments += source.segments;
-    sum.joined += source.joined;
-    sum.held += source.held;
-    add_each(&mut sum.skipped, &source.skipped);
-    sum.truncated_frames += source.truncated_frames;
-    sum.missing_bytes += source.missing_bytes;
-    add_each(&mut sum.tunnels, &source.tunnels);
-    sum.vlan_tagged += source.vlan_tagged;
-    sum.datagrams += source.datagrams;
-}
-
-/// Adds every count of a worker. A field forgotten here shows as a line that does not add up, with several workers.
-fn add_reassembly(sum: &mut reassembly::Stats, lane: &reassembly::Stats) {
-    sum.segments += lane.segments;
-    sum.payload_bytes += lane.payload_bytes;
-    sum.delivered_bytes += lane.delivered_bytes;
-    sum.skipped_bytes += lane.skipped_bytes;
-    sum.shunted_bytes += lane.shunted_bytes;
-    sum.already_seen_bytes += lane.already_seen_bytes;
-    sum.out_of_window_bytes += lane.out_of_window_bytes;
-    add_each(&mut sum.dropped_bytes, &lane.dropped_bytes);
-    sum.held_bytes += lane.held_bytes;
-    sum.gap_bytes += lane.gap_bytes;
-    sum.gaps += lane.gaps;
-    sum.duplicate_segments += lane.duplicate_segments;
-    sum.retransmitted_segments += lane.retransmitted_segments;
-    sum.out_of_order_segments += lane.out_of_order_segments;
-    sum.conflicting_overlaps += lane.conflicting_overlaps;
-    sum.flows += lane.flows;
-    sum.mid_stream_flows += lane.mid_stream_flows;
-    sum.opened += lane.opened;
-    add_each(&mut sum.closed, &lane.closed);
-    sum.evicted_flows += lane.evicted_flows;
-    sum.active_flows += lane.active_flows;
-}
-
-/// Adds every count of a worker, as [`add_reassembly`] does.
-fn add_http(sum: &mut http_parse::Stats, lane: &http_parse::Stats) {
-    sum.stream_bytes += lane.stream_bytes;
-    sum.parsed_bytes += lane.parsed_bytes;
-    sum.gap_bytes += lane.gap_bytes;
-    add_each(&mut sum.not_http_bytes, &lane.not_http_bytes);
-    sum.undecided_bytes += lane.undecided_bytes;
-    sum.messages += lane.messages;
-    sum.pending_messages += lane.pending_messages;
-    sum.paired += lane.paired;
-    sum.unanswered += lane.unanswered;
-    sum.orphans += lane.orphans;
-    add_each(&mut sum.unparsable, &lane.unparsable);
-    sum.interim += lane.interim;
-    add_each(&mut sum.recognized, &lane.recognized);
-}
-
-fn add_each(sum: &mut [u64], counts: &[u64]) {
-    for (sum, count) in sum.iter_mut().zip(counts) {
-        *sum += count;
     }
 }
 

@@ -17,7 +17,7 @@ use super::own::OwnTraffic;
 use super::renewal::Renewal;
 use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
-use crate::ledger::{Captures, Ledger, add_decap};
+use crate::ledger::{Captures, Ledger};
 use crate::outlet::Outlet;
 use crate::pipeline::{Lane, LaneReport, Settings};
 use crate::sealing::{Queue, Sealing};
@@ -276,7 +276,7 @@ fn snapshot(
         captures.abandoned += report.abandoned;
         captures.interface_drops += report.source.interface_drops;
         captures.system_drops += report.source.kernel_drops;
-        add_decap(&mut decap, &report.decap);
+        decap += &report.decap;
         payload_bytes += report.payload_bytes;
         given_up += report.given_up;
         own += report.own;
