@@ -8,6 +8,7 @@ use std::time::Duration;
 use collector::{Arguments, Collector, Options};
 
 use super::{exit, say, start_logging, watch_signals};
+use crate::secrecy::keep_memory_private_or_warn;
 
 /// How often signals are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -15,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs until a signal ends it.
 pub(super) fn collector(arguments: Arguments) -> u8 {
     start_logging(false);
+    // It has the clients' secret, the tokens it gave out, and a private key.
+    keep_memory_private_or_warn();
     let started = Options::try_from(arguments).and_then(|options| {
         let has_tls = options.tls.is_some();
         Collector::start(options).map(|collector| (collector, has_tls))

@@ -18,6 +18,7 @@ use super::plan::Plan;
 use super::{exit, print, say, start_logging, watch_signals};
 use crate::progress::Progress;
 use crate::replay::Outcome;
+use crate::secrecy::keep_memory_private_or_warn;
 
 /// What is replayed. The tunnels of the last two were put around real frames (demo/README.md); the third is the first one's
 /// traffic, seen again through another mirror's network: stored once.
@@ -60,6 +61,8 @@ enum Failure {
 /// Shows it.
 pub(super) fn demo(args: &DemoArgs) -> u8 {
     start_logging(false);
+    // Both sides' keys and secrets are in this process.
+    keep_memory_private_or_warn();
     match show(args) {
         Ok(()) => exit::OK,
         Err(error) => {

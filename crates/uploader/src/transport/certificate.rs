@@ -100,6 +100,29 @@ impl Identity {
     }
 }
 
+/// From how long before a certificate's end there are warnings, in seconds.
+const EXPIRY_WARNING: i64 = 30 * 86_400;
+
+/// How it stands with a certificate's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    Running,
+    /// It ends within 30 days.
+    Ending,
+    Over,
+}
+
+impl Lifetime {
+    /// At `now`, of a certificate that ends at `expiry`; both in seconds since 1970.
+    pub(super) const fn at(expiry: i64, now: i64) -> Self {
+        match expiry.saturating_sub(now) {
+            ..=0 => Self::Over,
+            1..=EXPIRY_WARNING => Self::Ending,
+            _ => Self::Running,
+        }
+    }
+}
+
 /// The authorities to trust: those of `bundle`, or the system's.
 pub(crate) fn authorities(bundle: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
@@ -208,6 +231,22 @@ mod tests {
         let garbage = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         assert!(matches!(error("garbage", garbage, &key), TlsError::Malformed { .. }));
         assert!(matches!(authorities(Some(&folder.path().join("absent"))), Err(TlsError::Read { .. })));
+    }
+
+    #[test]
+    fn warnings_begin_thirty_days_ahead() {
+        let (day, now) = (86_400, 1_800_000_000_i64);
+        for (left, expected) in [
+            (365 * day, Lifetime::Running),
+            (30 * day + 1, Lifetime::Running),
+            (30 * day, Lifetime::Ending),
+            (1, Lifetime::Ending),
+            (0, Lifetime::Over),
+            (-day, Lifetime::Over),
+            (i64::MIN, Lifetime::Over),
+        ] {
+            assert_eq!(Lifetime::at(now.saturating_add(left), now), expected, "{left}");
+        }
     }
 
     #[test]

@@ -261,6 +261,11 @@ fn endpoint() -> Parsed<String> {
 fn proxy() -> Parsed<String> {
     const FORM: &str = "the URL of a proxy, as in \"http://proxy.example.com:3128\"";
     parsed(FORM, |text| {
+        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| scheme.starts_with("socks")) {
+            return Err(format!(
+                "a proxy that speaks {scheme} cannot be used, only one that knows CONNECT; allowed: {FORM}"
+            ));
+        }
         let url = web_address(text, FORM)?;
         if url.path() != "/" || text.contains(['?', '#']) {
             return Err(format!("allowed: {FORM}, without a path"));
