@@ -36,18 +36,23 @@ pub(super) fn collector(arguments: Arguments) -> u8 {
     if let Some(view) = collector.view() {
         say(format_args!("what is stored: http://{view}/\n"));
     }
-    wait_for_signal();
+    wait_for(&watched_flag());
     let stats = collector.shutdown();
     say(format_args!("{} batches, {} records, {} of them repeats\n", stats.batches, stats.records, stats.duplicates));
     exit::OK
 }
 
-/// Returns once the process has been asked to end.
-pub(super) fn wait_for_signal() {
+/// A flag that is set once the process is asked to end.
+pub(super) fn watched_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = watch_signals(&stop) {
         tracing::warn!("cannot watch for signals ({error}): they end the process without a word");
     }
+    stop
+}
+
+/// Returns once the flag is set.
+pub(super) fn wait_for(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(LOOK);
     }
