@@ -241,7 +241,7 @@ mod tests {
         let mut window = Window::new(Box::new(Dribble(content.to_vec(), 0)), 0);
         if is_ahead {
             window.fill(5).unwrap();
-            window.read_ahead().unwrap();
+            window.read_ahead(None).unwrap();
         }
         let mut seen = Vec::new();
         let mut want = 1;
