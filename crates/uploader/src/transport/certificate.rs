@@ -41,11 +41,13 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate cannot be parsed.
-    #[error("a certificate in {} cannot be parsed", .path.display())]
+    /// A certificate cannot be used.
+    #[error("a certificate in {} cannot be used ({reason}); make it anew, as X.509 version 3", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Certificate and key do not belong together.
     #[error("the key in {} does not belong to the certificate in {}", .key.display(), .certificate.display())]
@@ -82,7 +84,7 @@ impl Identity {
         let certificates = read(&files.certificate)?;
         let chain = parse_certificates(&certificates, &files.certificate)?;
         let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate { path: files.certificate.clone() })?;
-        let expiry = not_after(leaf).ok_or_else(|| TlsError::Malformed { path: files.certificate.clone() })?;
+        let expiry = not_after(leaf).ok_or_else(|| malformed(&files.certificate, "it is no X.509"))?;
         let pem = read(&files.key)?;
         let no_key = || TlsError::NoKey { path: files.key.clone() };
         let mut der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
@@ -94,7 +96,7 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 return Err(TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() });
             }
-            Err(_) => return Err(TlsError::Malformed { path: files.certificate.clone() }),
+            Err(error) => return Err(malformed(&files.certificate, error)),
         }
         Ok(Self { certified: Arc::new(certified), expiry })
     }
@@ -129,7 +131,7 @@ pub(crate) fn authorities(bundle: Option<&Path>) -> Result<RootCertStore, TlsErr
     match bundle {
         Some(path) => {
             for certificate in parse_certificates(&read(path)?, path)? {
-                roots.add(certificate).map_err(|_| TlsError::Malformed { path: path.to_owned() })?;
+                roots.add(certificate).map_err(|error| malformed(path, error))?;
             }
             if roots.is_empty() {
                 return Err(TlsError::NoCertificate { path: path.to_owned() });
@@ -188,7 +190,11 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
 
 fn parse_certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    parsed.map_err(|_| TlsError::Malformed { path: path.to_owned() })
+    parsed.map_err(|_| malformed(path, "it is no PEM"))
+}
+
+fn malformed(path: &Path, reason: impl ToString) -> TlsError {
+    TlsError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// Seconds since 1970 at which a certificate ends.

@@ -31,6 +31,10 @@ pub(super) fn proxy_for(settings: &ProxySettings, url: &Url) -> Result<Option<In
     }
     check_address(&address).map_err(|fault| format!("{place}: {fault}"))?;
     match through(&address) {
+        // The HTTP client would take the brackets for a part of the name that the certificate is checked against.
+        Some(_) if url.host_str().is_some_and(|host| host.starts_with('[')) => Err(format!(
+            "{place}: an IPv6 address cannot be connected to through a proxy; give {url} a host name, or except it (NO_PROXY)"
+        )),
         Some(proxy) => Ok(Some(proxy)),
         None => Err(format!("{place}: must be an address as http://host:port")),
     }
@@ -73,6 +77,17 @@ mod tests {
         assert!(proxy("10.0.0.0/8", "https://edge.test/x").is_some());
         assert!(proxy("fd00::/8", "https://[fd00::1]/x").is_none());
         assert!(proxy_for(&ProxySettings::None, &Url::parse("https://edge.test").unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn ipv6_addresses_behind_a_proxy_are_refused_at_once() {
+        let proxy = |url: &str, no_proxy: &str| {
+            let settings = ProxySettings::Explicit { url: "http://proxy.test:3128".into(), no_proxy: no_proxy.into() };
+            proxy_for(&settings, &Url::parse(url).unwrap()).map(|proxy| proxy.is_some())
+        };
+        assert!(proxy("https://[fd00::1]:9443/x", "").unwrap_err().contains("https://[fd00::1]:9443/x a host name"));
+        assert_eq!(proxy("https://[fd00::1]:9443/x", "fd00::/8"), Ok(false));
+        assert_eq!(proxy("https://192.0.2.1/x", ""), Ok(true));
     }
 
     /// What cannot be talked to is said, unless it is not needed; and never with the password that is in it.
