@@ -23,7 +23,6 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 pub struct Interruptible {
     pipe: File,
     interrupted: Arc<AtomicBool>,
-    says_when_idle: Arc<AtomicBool>,
 }
 
 impl Interruptible {
@@ -40,13 +39,7 @@ impl Interruptible {
             }
         };
         let is_disk = pipe.metadata().is_ok_and(|metadata| metadata.is_file() || metadata.is_dir());
-        (!is_disk).then(|| Self { pipe, interrupted: Arc::clone(interrupted), says_when_idle: Arc::default() })
-    }
-
-    /// Whether a read that nothing comes for is to fail with [`io::ErrorKind::WouldBlock`] after a while; at first it is not.
-    #[must_use]
-    pub fn says_when_idle(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.says_when_idle)
+        (!is_disk).then(|| Self { pipe, interrupted: Arc::clone(interrupted) })
     }
 }
 
@@ -54,7 +47,6 @@ impl Read for Interruptible {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.interrupted.load(Ordering::Relaxed) {
             match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&PATIENCE)) {
-                Ok(0) if self.says_when_idle.load(Ordering::Relaxed) => return Err(io::ErrorKind::WouldBlock.into()),
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return self.pipe.read(buffer),
                 Err(error) => return Err(error.into()),
@@ -77,11 +69,7 @@ mod tests {
     fn what_comes_is_read_and_the_flag_ends_it() {
         let (from, mut to) = io::pipe().unwrap();
         let interrupted = Arc::new(AtomicBool::new(false));
-        let mut pipe = Interruptible {
-            pipe: File::from(OwnedFd::from(from)),
-            interrupted: Arc::clone(&interrupted),
-            says_when_idle: Arc::default(),
-        };
+        let mut pipe = Interruptible { pipe: File::from(OwnedFd::from(from)), interrupted: Arc::clone(&interrupted) };
         to.write_all(b"some").unwrap();
         let mut buffer = [0; 16];
         assert_eq!(pipe.read(&mut buffer).unwrap(), 4);

@@ -177,21 +177,13 @@ impl Reading<'_> {
             if self.is_over(pipeline) {
                 return;
             }
-            let mut says_when_idle = None;
             let opened = match Interruptible::open(input, self.interrupted) {
-                Some(pipe) => {
-                    says_when_idle = Some(pipe.says_when_idle());
-                    CaptureReader::from_read(Box::new(pipe), input.to_string(), &self.read)
-                }
+                Some(pipe) => CaptureReader::from_read(Box::new(pipe), input.to_string(), &self.read)
+                    .and_then(|reader| reader.waiting_at_most(IDLE)),
                 None => CaptureReader::open(input, &self.read),
             };
             match opened {
                 Ok(mut reader) => {
-                    // A decompressor would take that for the end.
-                    if let Some(flag) = says_when_idle.filter(|_| !reader.is_compressed()) {
-                        flag.store(true, Ordering::Relaxed);
-                    }
-                    reader.wait_at_most(IDLE);
                     self.captures.opened += 1;
                     self.progress.start(reader.name(), n + 1, inputs.len(), reader.progress());
                     let end = self.feed_capture(&mut reader, pipeline);

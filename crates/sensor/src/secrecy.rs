@@ -21,6 +21,13 @@ pub fn keep_memory_private() -> io::Result<()> {
     undumpable.and(limited)
 }
 
+/// The same, for those that go on without it, too: a refusal is logged.
+pub fn keep_memory_private_or_warn() {
+    if let Err(error) = keep_memory_private() {
+        tracing::warn!("core dumps of this process cannot be turned off ({error}): they would hold secrets");
+    }
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

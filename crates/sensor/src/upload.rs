@@ -15,7 +15,7 @@ use crate::config::{self, RecordShape};
 use crate::dispatch::WhenFull;
 use crate::outlet::Outlet;
 use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
-use crate::secrecy::keep_memory_private;
+use crate::secrecy::keep_memory_private_or_warn;
 
 /// Where to, and how: from `[upload]`.
 #[derive(Clone, Debug)]
@@ -86,9 +86,7 @@ impl Delivery {
             Shape::Edge(edge) => Some(Arc::new(WithoutBodies(edge.header_values))),
             Shape::Native => None,
         };
-        if let Err(error) = keep_memory_private() {
-            tracing::warn!("core dumps of this process cannot be turned off ({error}): they would hold secrets");
-        }
+        keep_memory_private_or_warn();
         Uploader::start_to(self.settings.clone(), &self.destination, shrink)
     }
 }

@@ -2,7 +2,12 @@
 
 mod upload_support;
 
-use upload_support::{Site, arrived, closed_records, ledger, sensor, sum, text, upload};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use upload_support::{Site, arrived, closed_records, leaves_no_core, ledger, sensor, sum, text, upload, wait_until};
 
 /// The number before `word`.
 fn number_before(text: &str, word: &str) -> u64 {
@@ -29,6 +34,48 @@ fn the_demonstration_stores_each_transaction_once() {
     for mirror in ["plain", "vxlan", "ip4_in_ip4"] {
         assert!(out.lines().any(|row| row.split_whitespace().nth(1) == Some(mirror)), "{mirror}:\n{out}");
     }
+}
+
+/// There are keys in its folder, and secrets in its memory: both are closed to others, and gone at the end.
+#[test]
+fn the_demonstration_keeps_its_keys_to_itself() {
+    let place = tempfile::tempdir().unwrap();
+    // Whatever the user's mask lets through.
+    let mut child = Command::new("sh")
+        .args(["-c", "umask 000; exec \"$0\" demo --keep", env!("CARGO_BIN_EXE_sensor")])
+        .env("TMPDIR", place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("Ctrl-C")), "it does not stay");
+    let folder = || std::fs::read_dir(place.path()).unwrap().next().map(|entry| entry.unwrap().path());
+    let mode = std::fs::metadata(folder().unwrap()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "{mode:o}");
+    leaves_no_core(child.id());
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(folder(), None, "it leaves its keys behind");
+}
+
+/// A signal ends it at any time, and nothing of it stays.
+#[test]
+fn a_demonstration_that_is_stopped_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = sensor();
+    demo.args(["demo", "--keep"]).env("TMPDIR", place.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = demo.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("captures:")));
+    // It may not listen to signals yet: then it ends at once, as it would without a folder to remove.
+    std::thread::sleep(Duration::from_millis(100));
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    let rest: Vec<String> = said.map(Result::unwrap).collect();
+    let status = child.wait().unwrap();
+    assert!([Some(0), Some(130)].contains(&status.code()), "{status}: {rest:?}");
+    assert!(std::fs::read_dir(place.path()).unwrap().next().is_none(), "it leaves its keys behind");
 }
 
 #[test]
@@ -86,6 +133,123 @@ fn a_record_is_written_as_it_would_be_sent() {
     assert_eq!(sent, written);
     assert!(replay("native", &site.at("native.ndjson")).status.success());
     assert_ne!(std::fs::read(site.at("native.ndjson")).unwrap(), written);
+}
+
+/// `--shape` asks to see records: they are printed, and nothing is sent although there is where to.
+#[test]
+fn a_shape_without_an_output_prints_and_sends_nothing() {
+    let site = Site::new();
+    let collector = site.collector();
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let capture = site.capture(1);
+    let count = site.ids(&capture).len();
+    for (shape, field) in [("edge", "transaction-id"), ("native", "id")] {
+        let mut replay = sensor();
+        replay.arg("replay").arg(&capture).args(["--shape", shape, "--config"]).arg(&config);
+        let run = replay.output().unwrap();
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        let records: Vec<serde_json::Value> =
+            text(&run.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(records.len(), count);
+        assert!(records.iter().all(|record| record[field].is_string()), "{shape}");
+    }
+    assert_eq!(collector.stats().connections, 0);
+    assert!(!site.at("spool").exists());
+    collector.shutdown();
+}
+
+/// A spool of which something cannot be read any more: all else is delivered, and the exit code says that it was not all.
+#[test]
+fn dropped_records_are_no_success() {
+    let site = Site::new();
+    let collector = site.collector();
+    let port = collector.address().port();
+    collector.faults().add("status=503,count=all".parse().unwrap()).unwrap();
+    let config = site.configuration("sensor", port, |text| text);
+    let capture = site.capture(1);
+    let mut away = upload(&config, &capture).stderr(Stdio::null()).spawn().unwrap();
+    let batches = || {
+        let files = std::fs::read_dir(site.at("spool")).into_iter().flatten().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "batch")).collect::<Vec<_>>()
+    };
+    wait_until("the spool", || batches().len() > 3);
+    away.kill().unwrap();
+    away.wait().unwrap();
+    collector.faults().clear();
+    let damaged = batches().into_iter().min().unwrap();
+    let lost: u64 = damaged.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+    let bytes = std::fs::read(&damaged).unwrap();
+    std::fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+    let run = upload(&config, &capture).output().unwrap();
+    let said = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{lost} records were dropped")), "{said}");
+    let ledger = ledger(&run);
+    let (total, accepted) = closed_records(&ledger);
+    assert_eq!((sum(&ledger["records"]["dropped"]), total - accepted), (lost, lost), "{ledger}");
+    // The same once more: what was lost is lost, but this run lost nothing.
+    let run = upload(&config, &capture).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    collector.shutdown();
+}
+
+/// From thirty days ahead `check` and the log say that a certificate ends; it is no failure yet.
+#[test]
+fn a_certificate_that_ends_soon_is_a_warning() {
+    let site = Site::new();
+    let collector = site.collector();
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let capture = site.capture(1);
+    for (days, is_near) in [(31, false), (20, true)] {
+        site.renew_client(Duration::from_secs(days * 86_400 + 3600));
+        let check = sensor().args(["check", "--config"]).arg(&config).output().unwrap();
+        let out = text(&check.stdout);
+        assert_eq!(check.status.code(), Some(0), "{out}");
+        let lines: Vec<&str> = out.lines().filter(|line| line.contains("client certificate for")).collect();
+        assert_eq!(lines.len(), 2, "for the platform, and for the token endpoint:\n{out}");
+        for line in lines {
+            assert_eq!(line.starts_with("warn  "), is_near, "{line}");
+            assert!(line.contains(&format!("{days} more days")), "{line}");
+            assert_eq!(line.contains("put a new one in its place"), is_near, "{line}");
+        }
+        let run = upload(&config, &capture).output().unwrap();
+        let said = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(0), "{said}");
+        let warned = said.lines().filter(|line| line.contains("expires soon") && line.contains("client.pem")).count();
+        assert_eq!(warned, if is_near { 2 } else { 0 }, "{said}");
+    }
+    collector.shutdown();
+}
+
+/// A proxy that cannot be used is said in one line at the start, and not passed over; its password is not.
+#[test]
+fn a_proxy_of_another_kind_is_refused_at_the_start() {
+    let site = Site::new();
+    let collector = site.collector();
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let capture = site.capture(1);
+    for (variable, value) in [
+        ("HTTPS_PROXY", "socks5://me:hunter2@127.0.0.1:1080"),
+        ("https_proxy", "ftp://me:hunter2@127.0.0.1"),
+        ("ALL_PROXY", "http://me:hunter2@"),
+    ] {
+        let mut check = sensor();
+        check.args(["check", "--config"]).arg(&config).env(variable, value);
+        let mut replay = upload(&config, &capture);
+        replay.env(variable, value);
+        for (command, code, what) in [(&mut check, 1, "FAIL  way to the platform"), (&mut replay, 2, "error")] {
+            let run = command.output().unwrap();
+            let said = text(&run.stdout) + &text(&run.stderr);
+            assert_eq!(run.status.code(), Some(code), "{said}");
+            let line = said.lines().find(|line| line.contains(variable)).unwrap_or_else(|| panic!("{said}"));
+            assert!(line.starts_with(what) && line.contains("http://host:port"), "{line}");
+            assert!(!said.contains("hunter2"), "{said}");
+            // Where it is not wanted it does no harm.
+            let run = command.env("NO_PROXY", "127.0.0.1").output().unwrap();
+            assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        }
+    }
+    collector.shutdown();
 }
 
 #[test]

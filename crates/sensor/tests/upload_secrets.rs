@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use collector::{Collector, Fault};
-use upload_support::{SECRET, Site, sensor, text, upload};
+use upload_support::{SECRET, Site, leaves_no_core, sensor, text, upload, wait_until};
 
 /// What must not be found: the secret in three codings, what every token begins with, and lines of the private keys.
 struct Secrets(Vec<(&'static str, Vec<u8>)>);
@@ -166,10 +166,8 @@ fn no_core_dump_holds_a_secret() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    upload_support::wait_until("a request", || collector.stats().faults.values().sum::<u64>() > 0);
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    wait_until("a request", || collector.stats().faults.values().sum::<u64>() > 0);
+    leaves_no_core(child.id());
     // As a crash would end it.
     let killed = Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
@@ -179,4 +177,26 @@ fn no_core_dump_holds_a_secret() {
     assert!(!cores.into_iter().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("core")));
     Secrets::of(&site).look_below(&site.at("spool"));
     collector.kill();
+}
+
+/// Nor does the collector, which has the secret, too.
+#[test]
+fn no_core_dump_of_a_collector_holds_a_secret() {
+    let site = Site::new();
+    let mut collector = sensor();
+    collector.args(["collector", "--listen", "127.0.0.1:0", "--client-id", "me", "--client-secret-file"]);
+    collector.arg(site.at("client-secret")).arg("--certificate").arg(site.at("server.pem"));
+    collector.arg("--key").arg(site.at("server.key")).arg("--client-ca").arg(site.at("ca.pem"));
+    let mut child = collector.current_dir(site.at("")).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 10];
+    child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"collecting");
+    leaves_no_core(child.id());
+    // Of a process that may be dumped, these would be its user's.
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{}/environ", child.id())).unwrap());
+    assert_eq!(owner, 0);
+    assert!(Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&status), "{status}");
 }

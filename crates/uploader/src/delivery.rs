@@ -12,6 +12,7 @@
 //! - *Bounded*: never more than `in_flight` at once, and never more than [`Delivery::open_limit`] keys held.
 //! - *No storm*: while the platform is down one request at a time probes it, at growing distances. When it answers, the
 //!   number in flight doubles with each success, and what waited because of the outage goes in order of age.
+//! - *Patience*: nothing at all is sent before the time that the platform asked for.
 //!
 //! Delays are drawn evenly from zero to a bound that doubles with each failure ("full jitter"), so that many sensors do
 //! not come back in step; a small floor keeps an unlucky draw from becoming a burst.
@@ -56,6 +57,9 @@ pub(crate) struct Delivery<K> {
     in_flight: BTreeMap<K, Tries>,
     waiting: BTreeMap<K, Waiting>,
     platform: Platform<K>,
+    /// Until when the platform asked to be left alone (`Retry-After`). What was under way then may still be accepted, which
+    /// takes nothing of it back.
+    quiet_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,6 +110,7 @@ impl<K: Ord + Copy> Delivery<K> {
             in_flight: BTreeMap::new(),
             waiting: BTreeMap::new(),
             platform: Platform::Up { window: settings.in_flight, failures: 0 },
+            quiet_until: None,
         }
     }
 
@@ -117,6 +122,10 @@ impl<K: Ord + Copy> Delivery<K> {
 
     /// What to do at `now`, when `oldest` is the oldest key that this does not hold.
     pub(crate) fn next(&mut self, now: Instant, oldest: Option<K>) -> Next<K> {
+        match self.quiet_until {
+            Some(until) if now < until => return Next::Wait(Some(until)),
+            _ => self.quiet_until = None,
+        }
         match self.platform {
             Platform::Up { window, .. } if self.in_flight.len() >= window => return Next::Wait(None),
             Platform::Down { probe: Some(_), .. } => return Next::Wait(None),
@@ -250,6 +259,9 @@ impl<K: Ord + Copy> Delivery<K> {
         // What a suspect fails with says something of the platform only if the batch had no part in it.
         let is_own_fault = tries.suspect && !reason.is_before_the_batch();
         let mut outage = reason.concerns_all() && !is_own_fault;
+        if let Some(after) = after.filter(|_| outage) {
+            self.quiet_until = self.quiet_until.max(Some(now + after));
+        }
         match self.platform {
             Platform::Up { .. } if is_own_fault => {}
             Platform::Up { window, failures } => {
@@ -632,6 +644,33 @@ mod tests {
             }
         }
         assert!(accepted > 980 && poison > 2 && !delivery.is_down(), "{accepted} {poison}");
+    }
+
+    /// One of several in flight is told to wait; that the others are accepted is no reason not to.
+    #[test]
+    fn patience_is_asked_of_all() {
+        let mut now = Instant::now();
+        let mut delivery = Delivery::new(settings(4), 1);
+        for key in 0..4 {
+            assert_eq!(delivery.next(now, Some(key)), Next::Send(key));
+        }
+        let wait = |seconds| Outcome::Retry { reason: RetryReason::TooManyRequests, after: Some(seconds * SECOND) };
+        delivery.answer(1, &wait(30), now);
+        delivery.answer(0, &Outcome::Accepted, now);
+        delivery.answer(2, &wait(10), now);
+        delivery.answer(3, &Outcome::Accepted, now);
+        let until = now + 30 * SECOND;
+        for _ in 0..30 {
+            assert_eq!(delivery.next(now, Some(4)), Next::Wait(Some(until)));
+            now += SECOND;
+        }
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(1));
+        // A batch that alone makes the platform fail asks for itself only.
+        let poison = Outcome::Retry { reason: RetryReason::ServerError, after: Some(30 * SECOND) };
+        delivery.answer(1, &Outcome::Accepted, now);
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(2));
+        delivery.answer(2, &poison, now);
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(4));
     }
 
     #[test]

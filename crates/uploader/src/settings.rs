@@ -263,10 +263,7 @@ impl HttpsSettings {
         }
         if let ProxySettings::Explicit { url, .. } = &self.proxy {
             // The value may hold a password: it is not repeated.
-            match reqwest::Url::parse(url) {
-                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {}
-                _ => found.push("proxy: must be an address as http://host:port".to_owned()),
-            }
+            found.extend(crate::transport::check_proxy(url).err().map(|fault| format!("proxy: {fault}")));
         }
         if let Some(oauth) = &self.oauth {
             check_url(&mut found, "oauth.token_url", &oauth.token_url);

@@ -19,6 +19,7 @@ pub use self::check::{CheckStep, check};
 pub use self::file::FileTransport;
 pub use self::https::HttpsTransport;
 pub use self::null::NullTransport;
+pub(crate) use self::proxy::check_address as check_proxy;
 pub use self::stdout::StdoutTransport;
 use crate::outcome::Outcome;
 use crate::sealed::SealedBatch;

@@ -151,6 +151,21 @@ fn patience_that_was_asked_for_is_had() {
     assert!(arrivals[1].0 - arrivals[0].0 >= Duration::from_millis(990));
 }
 
+/// Those that were under way together with it are accepted, and still nothing comes before the time.
+#[test]
+fn patience_that_one_of_several_was_asked_for_is_had_by_all() {
+    let run = run_with([Reply::Status(429, "Retry-After: 1\r\n", "")], |settings| Settings {
+        retry: RetrySettings { in_flight: 4, ..settings.retry },
+        ..settings
+    })
+    .all_stored_once();
+    let arrivals = run.platform.state.arrivals.lock().unwrap();
+    let refused = arrivals[0].0;
+    let early = arrivals.iter().filter(|arrival| arrival.0 - refused < Duration::from_millis(990)).count();
+    assert!(early <= 4, "{early} requests within the time, of which only those under way at its start are no surprise");
+    assert!(arrivals.len() >= 11);
+}
+
 #[test]
 fn too_large_is_halved_until_it_fits() {
     // 10 records of about 120 bytes; 2 fit.

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -328,4 +329,36 @@ fn a_trial_names_each_step_and_what_to_do() {
     platform.state.revoked.store(u64::MAX, Ordering::SeqCst);
     let step = failed(&settings_https);
     assert!(step.result.unwrap_err().starts_with("401"), "{}", step.what);
+}
+
+/// A peer that goes without ending TLS. What is said of it is what went wrong and what to do, and not where a library has its
+/// documentation.
+#[test]
+fn an_error_quotes_no_documentation() {
+    let authority = Authority::new();
+    let files = authority.files("server", &["127.0.0.1"], 30);
+    let config = Arc::new(support::server_config(&authority, &files, &[&rustls::version::TLS12]));
+    let listener = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::Stream::new(&mut session, &mut stream);
+            let (mut buffer, mut seen) = ([0; 4096], Vec::new());
+            // All of the request: what was not read would be answered with a reset.
+            while !seen.ends_with(br#"{"data":[]}"#) {
+                match tls.read(&mut buffer) {
+                    Ok(count @ 1..) => seen.extend_from_slice(&buffer[..count]),
+                    _ => break,
+                }
+            }
+            let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{");
+        }
+    });
+    let mut settings_https = HttpsSettings::new(format!("https://{address}/x"));
+    settings_https.tls = authority.client_tls();
+    let steps = uploader::check(&settings_https, &uploader::Envelope::edge_batch());
+    let error = steps.into_iter().find_map(|step| step.result.err()).unwrap();
+    assert!(error.contains("close_notify"), "another fault than the one that is to be shown: {error}");
+    assert!(!error.contains("://") && error.contains("; check for a proxy or firewall"), "{error}");
 }

@@ -70,9 +70,10 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
     match &delivery.destination {
         Destination::Https(https) => {
             for step in uploader::check(https, &delivery.settings.envelope) {
+                let well = if step.is_warning { "warn" } else { "ok" };
                 let _ = match step.result {
-                    Ok(found) if found.is_empty() => writeln!(report, "ok    {}", step.what),
-                    Ok(found) => writeln!(report, "ok    {}: {found}", step.what),
+                    Ok(found) if found.is_empty() => writeln!(report, "{well:<5} {}", step.what),
+                    Ok(found) => writeln!(report, "{well:<5} {}: {found}", step.what),
                     Err(error) => {
                         failed = true;
                         writeln!(report, "FAIL  {}: {error}", step.what)

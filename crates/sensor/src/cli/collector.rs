@@ -8,6 +8,7 @@ use std::time::Duration;
 use collector::{Arguments, Collector, Options};
 
 use super::{exit, say, start_logging, watch_signals};
+use crate::secrecy::keep_memory_private_or_warn;
 
 /// How often signals are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -15,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs until a signal ends it.
 pub(super) fn collector(arguments: Arguments) -> u8 {
     start_logging(false);
+    // It has the clients' secret, the tokens it gave out, and a private key.
+    keep_memory_private_or_warn();
     let started = Options::try_from(arguments).and_then(|options| {
         let has_tls = options.tls.is_some();
         Collector::start(options).map(|collector| (collector, has_tls))
@@ -33,18 +36,23 @@ pub(super) fn collector(arguments: Arguments) -> u8 {
     if let Some(view) = collector.view() {
         say(format_args!("what is stored: http://{view}/\n"));
     }
-    wait_for_signal();
+    wait_for(&watched_flag());
     let stats = collector.shutdown();
     say(format_args!("{} batches, {} records, {} of them repeats\n", stats.batches, stats.records, stats.duplicates));
     exit::OK
 }
 
-/// Returns once the process has been asked to end.
-pub(super) fn wait_for_signal() {
+/// A flag that is set once the process is asked to end.
+pub(super) fn watched_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = watch_signals(&stop) {
         tracing::warn!("cannot watch for signals ({error}): they end the process without a word");
     }
+    stop
+}
+
+/// Returns once the flag is set.
+pub(super) fn wait_for(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(LOOK);
     }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use collector::{ClientCertificates, Collector, Options, Order, Page, Secret, Stored, Tls, TokenIssuer};
@@ -13,11 +12,12 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 use serde_json::Value;
 
 use super::args::{DemoArgs, ReplayArgs};
-use super::collector::wait_for_signal;
+use super::collector::{wait_for, watched_flag};
 use super::plan::Plan;
-use super::{exit, print, say, start_logging, watch_signals};
+use super::{exit, print, say, start_logging};
 use crate::progress::Progress;
 use crate::replay::Outcome;
+use crate::secrecy::keep_memory_private_or_warn;
 
 /// What is replayed. The tunnels of the last two were put around real frames (demo/README.md); the third is the first one's
 /// traffic, seen again through another mirror's network: stored once.
@@ -55,17 +55,22 @@ enum Failure {
     Output,
     #[error("not every record was accepted: {0}")]
     Incomplete(String),
+    #[error("stopped before the end; what was made is removed")]
+    Interrupted,
 }
 
 /// Shows it.
 pub(super) fn demo(args: &DemoArgs) -> u8 {
     start_logging(false);
+    // Both sides' keys and secrets are in this process.
+    keep_memory_private_or_warn();
     match show(args) {
         Ok(()) => exit::OK,
         Err(error) => {
             say(format_args!("error: {error}\n"));
             match error {
                 Failure::Lost { .. } | Failure::Ledger(_) => exit::DEFECT,
+                Failure::Interrupted => exit::INTERRUPTED,
                 _ => exit::FAILED,
             }
         }
@@ -73,6 +78,8 @@ pub(super) fn demo(args: &DemoArgs) -> u8 {
 }
 
 fn show(args: &DemoArgs) -> Result<(), Failure> {
+    // First of all: a signal would leave keys behind.
+    let stop = watched_flag();
     let folder = tempfile::Builder::new()
         .prefix("sensor-demo-")
         // There are keys in it.
@@ -113,9 +120,10 @@ fn show(args: &DemoArgs) -> Result<(), Failure> {
     say(format_args!("captures:     plain, VXLAN, GRE, IP-IP\n\n"));
 
     let replay = ReplayArgs { config: Some(at.join("sensor.toml")), ..ReplayArgs::upload_of(captures) };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let _ = watch_signals(&interrupted);
-    let outcome = Plan::resolve(replay)?.into_replay(interrupted).run(&Progress::none())?;
+    let outcome = Plan::resolve(replay)?.into_replay(Arc::clone(&stop)).run(&Progress::none())?;
+    if outcome.was_interrupted {
+        return Err(Failure::Interrupted);
+    }
     report(&outcome, &collector)?;
     if args.keep {
         if let Some(view) = collector.view() {
@@ -126,7 +134,7 @@ fn show(args: &DemoArgs) -> Result<(), Failure> {
             "send more:      sensor replay --upload --config {} FILE\nCtrl-C ends it and removes the folder.\n",
             config.display()
         ));
-        wait_for_signal();
+        wait_for(&stop);
     }
     collector.shutdown();
     Ok(())

@@ -85,7 +85,6 @@ fn replay(args: ReplayArgs) -> u8 {
             return error.exit_code();
         }
     };
-    start_logging(plan.quiet);
     for note in &plan.notes {
         tracing::warn!("{note}");
     }

@@ -11,7 +11,7 @@ use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
 use crate::cli::args::OutputShape;
-use crate::cli::exit;
+use crate::cli::{exit, start_logging};
 use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
@@ -164,6 +164,9 @@ impl Plan {
         }
         let path = args.output.or(file.output).filter(|path| path.as_os_str() != "-");
         let writes_to_stdout = delivery.is_none() && path.is_none();
+        let quiet = args.quiet || file.quiet;
+        // What is started now may have something to say at once: of a certificate's end, of a damaged spool.
+        start_logging(quiet);
         // Last, since it takes the spool or empties the file.
         let output = match (delivery, path) {
             (Some(delivery), _) => {
@@ -189,7 +192,7 @@ impl Plan {
             warnings,
             notes,
             ledger: args.ledger.or(file.ledger),
-            quiet: args.quiet || file.quiet,
+            quiet,
         })
     }
 

@@ -1,8 +1,8 @@
 //! The edge shape: what the platform's ingestion API takes, one JSON object a line.
 //!
 //! A body stands before its message's header fields, because what became of the body shows in them: `cq-body-truncated` is
-//! added where it was cut, and Content-Encoding is left out where that was undone. Both for the same reason: what the
-//! platform reads must agree with itself.
+//! added where it was cut and nowhere else, and Content-Encoding is left out where that was undone. Both for the same reason:
+//! what the platform reads must agree with itself.
 
 use http_parse::{Exchange, Flags, Header, Message};
 
@@ -42,6 +42,8 @@ pub(super) struct Edge {
 struct Told {
     flags: Flags,
     is_decoded: bool,
+    /// A field has the name of the one that only the sensor writes.
+    is_withheld: bool,
 }
 
 /// The field that says that a body was cut, as it stands in `headers`.
@@ -262,7 +264,7 @@ impl Edge {
                 let content = content.cut(self.body_limit).cut_for_memory(left);
                 room.with_vec(|out| append_base64(content.bytes, out));
                 is_truncated = content.is_truncated;
-                told = Told { flags: content.flags, is_decoded: content.is_decoded };
+                told = Told { flags: content.flags, is_decoded: content.is_decoded, is_withheld: false };
             }
             None => room.put(b"\"\""),
         }
@@ -276,6 +278,10 @@ impl Edge {
         let (kind, head) = (message.kind(), message.head());
         for Header { name, value } in message.headers() {
             if told.is_decoded && is_content_encoding(name) {
+                continue;
+            }
+            if is_truncation(name) {
+                told.is_withheld = true;
                 continue;
             }
             self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
@@ -320,6 +326,14 @@ impl Edge {
             }
             end_list(start, room);
         }
+        if told.is_withheld {
+            room.put(b",\"withheld\":[");
+            let start = room.len();
+            for Header { name, value } in message.headers().filter(|header| is_truncation(header.name)) {
+                self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+            }
+            end_list(start, room);
+        }
         if message.trailers().len() > 0 {
             room.put(b",\"trailers\":[");
             let start = room.len();
@@ -343,6 +357,13 @@ fn end_list(start: usize, room: &mut Room<'_>) {
 
 fn is_content_encoding(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"content-encoding")
+}
+
+/// Whether a field that was captured would be read as the sensor's word on the body. Only the sensor knows: a client that
+/// sends it could pass off a cut body as whole, or the other way round.
+fn is_truncation(name: &[u8]) -> bool {
+    const NAME: &[u8] = b"cq-body-truncated";
+    name.len() >= NAME.len() && name.trim_ascii().eq_ignore_ascii_case(NAME)
 }
 
 /// Seconds since the Unix epoch with milliseconds, as a string.

@@ -73,8 +73,8 @@ impl ReadAhead {
     }
 
     /// From now on, when nothing comes for so long, [`Self::next`] says that it would block.
-    pub(super) fn wait_at_most(&mut self, patience: Duration) {
-        self.patience = Some(patience);
+    pub(super) fn wait_at_most(&mut self, patience: Option<Duration>) {
+        self.patience = patience;
     }
 
     /// What comes next, never nothing; `None` at the end of the input.

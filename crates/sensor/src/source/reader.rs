@@ -99,7 +99,6 @@ pub struct CaptureReader {
     total_bytes: Option<u64>,
     warnings: Warnings,
     counts: Counts,
-    is_compressed: bool,
     ended: bool,
 }
 
@@ -139,8 +138,7 @@ impl CaptureReader {
         let taken = Arc::new(AtomicU64::new(0));
         let mut window = Window::new(Box::new(Counted::new(read, Arc::clone(&taken))), options.buffer_bytes);
         let mut content = look(&mut window, &name)?;
-        let is_compressed = matches!(content, Content::Gzip | Content::Zstd);
-        if is_compressed {
+        if matches!(content, Content::Gzip | Content::Zstd) {
             window = decompressed(window, content, options).map_err(|source| io_error(&name, 0, source))?;
             content = match look(&mut window, &name)? {
                 Content::Gzip | Content::Zstd => {
@@ -190,19 +188,10 @@ impl CaptureReader {
             && total_bytes.is_some_and(|len| len >= LARGE)
             && has_two_processors()
         {
-            window.read_ahead().map_err(|source| io_error(&name, window.offset(), source))?;
+            window.read_ahead(None).map_err(|source| io_error(&name, window.offset(), source))?;
         }
         let warnings = Warnings::new(name);
-        Ok(Self {
-            window,
-            format,
-            taken,
-            total_bytes,
-            warnings,
-            counts: Counts::default(),
-            is_compressed,
-            ended: false,
-        })
+        Ok(Self { window, format, taken, total_bytes, warnings, counts: Counts::default(), ended: false })
     }
 
     /// The next frame; none at the end of the input, and after an error.
@@ -210,7 +199,7 @@ impl CaptureReader {
     /// # Errors
     ///
     /// When what follows cannot be a record, or cannot be read. All frames before it have been given. [`ReadError::Waiting`]
-    /// is not the end: where the input says that it would block, or after [`Self::wait_at_most`].
+    /// is not the end: it comes after [`Self::waiting_at_most`] only.
     #[expect(
         clippy::should_implement_trait,
         reason = "frames borrow from the reader, which an iterator's items cannot"
@@ -238,15 +227,15 @@ impl CaptureReader {
         }
     }
 
-    /// Whether the input was decompressed.
-    #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        self.is_compressed
-    }
-
-    /// From now on nothing is waited for any longer than this, as far as reading is on a thread of its own.
-    pub fn wait_at_most(&mut self, patience: Duration) {
-        self.window.wait_at_most(patience);
+    /// The same, reading on a thread of its own and waiting for nothing any longer than this: for inputs that may be quiet.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn waiting_at_most(mut self, patience: Duration) -> Result<Self, OpenError> {
+        let (name, offset) = (self.warnings.name(), self.window.offset());
+        self.window.read_ahead(Some(patience)).map_err(|source| io_error(name, offset, source))?;
+        Ok(self)
     }
 
     /// The input is over, one way or another.

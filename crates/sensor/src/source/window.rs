@@ -55,17 +55,19 @@ impl Window {
         Self { input: Source::Ahead(input), bytes: Vec::new(), start: 0, end: 0, base: 0, state: State::Open }
     }
 
-    /// Lets another thread read what was not read yet.
+    /// Lets another thread read what was not read yet. With some `patience`, [`Self::fill`] says that it would block when
+    /// nothing comes for so long.
     ///
     /// # Errors
     ///
     /// When the system gives no thread; the window then ends with what is at hand.
-    pub(super) fn read_ahead(&mut self) -> io::Result<()> {
-        let input = std::mem::replace(&mut self.input, Source::Here(Box::new(io::empty())));
-        self.input = match input {
-            Source::Here(input) => Source::Ahead(ReadAhead::start(input)?),
-            ahead @ Source::Ahead(_) => ahead,
+    pub(super) fn read_ahead(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let mut input = match std::mem::replace(&mut self.input, Source::Here(Box::new(io::empty()))) {
+            Source::Here(input) => ReadAhead::start(input)?,
+            Source::Ahead(input) => input,
         };
+        input.wait_at_most(patience);
+        self.input = Source::Ahead(input);
         Ok(())
     }
 
@@ -99,13 +101,6 @@ impl Window {
     /// Whether another thread reads.
     pub(super) fn is_ahead(&self) -> bool {
         matches!(self.input, Source::Ahead(_))
-    }
-
-    /// See [`ReadAhead::wait_at_most`].
-    pub(super) fn wait_at_most(&mut self, patience: Duration) {
-        if let Source::Ahead(input) = &mut self.input {
-            input.wait_at_most(patience);
-        }
     }
 
     /// Whether a decompressor gave up for want of input.
@@ -246,7 +241,7 @@ mod tests {
         let mut window = Window::new(Box::new(Dribble(content.to_vec(), 0)), 0);
         if is_ahead {
             window.fill(5).unwrap();
-            window.read_ahead().unwrap();
+            window.read_ahead(None).unwrap();
         }
         let mut seen = Vec::new();
         let mut want = 1;

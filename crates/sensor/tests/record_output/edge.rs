@@ -109,7 +109,14 @@ fn rules() {
     cut.body_bytes = 100_000;
     rule("truncated_body", "/response", &answered(cut.clone()));
     cut.body.clear();
-    rule("body_not_captured", "/response", &answered(cut));
+    rule("body_not_captured", "/response", &answered(cut.clone()));
+    // What a peer says of itself under the sensor's name stands aside, whether the body is cut or not.
+    let claims = [("Cq-Body-Truncated", "false"), ("ETag", "1"), ("CQ-BODY-TRUNCATED", "true")];
+    cut.headers = response(200, "OK", &claims).headers;
+    rule("truncation_claimed_of_a_cut_body", "/response/headers", &answered(cut.clone()));
+    rule("truncation_claimed_is_told", "/txn-meta-data/data_extractions/response", &answered(cut));
+    let whole = with_body(response(200, "OK", &claims), b"all of it");
+    rule("truncation_claimed_of_a_whole_body", "/response/headers", &answered(whole));
     let coded = |coding: &str, body: &[u8]| {
         answered(with_body(response(200, "OK", &[("Content-Encoding", coding), ("ETag", "1")]), body))
     };

@@ -19,13 +19,15 @@ pub const TOKEN_PATH: &str = "/auth/realms/cequence/protocol/openid-connect/toke
 /// A folder with an authority's certificates, and what else a test needs.
 pub struct Site {
     folder: tempfile::TempDir,
+    authority: Issuer<'static, KeyPair>,
 }
 
 impl Site {
     pub fn new() -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
-        site.authority("", "an authority");
-        site.authority("other-", "another authority");
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Self::authority(folder.path(), "", "an authority");
+        Self::authority(folder.path(), "other-", "another authority");
+        let site = Self { folder, authority };
         std::fs::write(site.at("client-secret"), format!("{SECRET}\n")).unwrap();
         site
     }
@@ -35,13 +37,13 @@ impl Site {
     }
 
     /// `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`, each behind `prefix`.
-    fn authority(&self, prefix: &str, name: &str) {
+    fn authority(at: &Path, prefix: &str, name: &str) -> Issuer<'static, KeyPair> {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let authority = parameters.self_signed(&key).unwrap();
-        std::fs::write(self.at(&format!("{prefix}ca.pem")), authority.pem()).unwrap();
+        std::fs::write(at.join(format!("{prefix}ca.pem")), authority.pem()).unwrap();
         let issuer = Issuer::new(parameters, key);
         for (role, purpose) in
             [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
@@ -52,9 +54,21 @@ impl Site {
             parameters.extended_key_usages = vec![purpose];
             let key = KeyPair::generate().unwrap();
             let certificate = parameters.signed_by(&key, &issuer).unwrap();
-            std::fs::write(self.at(&format!("{prefix}{role}.pem")), certificate.pem()).unwrap();
-            std::fs::write(self.at(&format!("{prefix}{role}.key")), key.serialize_pem()).unwrap();
+            std::fs::write(at.join(format!("{prefix}{role}.pem")), certificate.pem()).unwrap();
+            std::fs::write(at.join(format!("{prefix}{role}.key")), key.serialize_pem()).unwrap();
         }
+        issuer
+    }
+
+    /// `client.pem` and `client.key` anew, good for so long.
+    pub fn renew_client(&self, left: Duration) {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.not_after = (std::time::SystemTime::now() + left).into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.authority).unwrap();
+        std::fs::write(self.at("client.key"), key.serialize_pem()).unwrap();
+        std::fs::write(self.at("client.pem"), certificate.pem()).unwrap();
     }
 
     /// A collector that demands client certificates and tokens, with its store in `store.db`.
@@ -204,6 +218,13 @@ pub fn arrived(collector: &Collector) -> Vec<String> {
             return ids;
         }
     }
+}
+
+/// A process that is not to be looked into: it leaves no core dump.
+pub fn leaves_no_core(process: u32) {
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Entry, Inner, Store};
 use crate::sealed::SealedBatch;
-use crate::spool::{Number, format};
+use crate::spool::{Number, Spool, format};
 use crate::stats::{DropReason, Fate, Place};
 
 /// Files in a spool at most, however small: each takes an entry in memory and a name in the folder.
@@ -210,34 +210,8 @@ impl Store {
             if late.is_empty() {
                 return;
             }
-            let results = spool.write(&late.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
-            let mut gone = Vec::new();
-            let mut failed = None;
-            let mut inner = self.lock();
-            for (one, result) in late.into_iter().zip(results) {
-                match (result, inner.entries.get_mut(&one.number)) {
-                    (Ok(()), Some(entry)) => {
-                        entry.file_bytes = one.bytes;
-                        self.stats.spooled(entry.remaining.into());
-                        inner.unspooled.remove(&one.number);
-                        inner.cached.insert(one.number);
-                    }
-                    (Ok(()), None) => {
-                        inner.spool_bytes -= one.bytes;
-                        gone.push((one.number, one.batch.records() as u32));
-                    }
-                    (Err(error), _) => {
-                        inner.spool_bytes -= one.bytes;
-                        failed = Some(error);
-                    }
-                }
-            }
-            self.publish(&inner);
-            drop(inner);
-            for (number, records) in gone {
-                self.remove_file(number, records);
-            }
-            if let Some(error) = failed {
+            if let Err((failed, error)) = self.write_once(spool, late) {
+                self.give_room_back(&failed);
                 self.report(&error, "spool write failed; batches wait in memory");
                 return;
             }
@@ -299,27 +273,7 @@ impl Store {
                 return;
             }
             let removed = self.lock().removed;
-            let results = spool.write(&reserved.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
-            let mut failed = Vec::new();
-            let mut last_error = None;
-            let mut gone = Vec::new();
-            let mut inner = self.lock();
-            for (one, result) in reserved.into_iter().zip(results) {
-                match result {
-                    Ok(()) => gone.extend(self.written(&mut inner, one)),
-                    Err(error) => {
-                        last_error = Some(error);
-                        failed.push(one);
-                    }
-                }
-            }
-            self.publish(&inner);
-            drop(inner);
-            self.news.notify_one();
-            for (number, records) in gone {
-                self.remove_file(number, records);
-            }
-            let Some(error) = last_error else { return };
+            let Err((failed, error)) = self.write_once(spool, reserved) else { return };
             self.report(&error, "spool write failed");
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             if full && failed.iter().any(|one| one.patient && !one.is_known) && self.wait_for_disk(removed) {
@@ -334,7 +288,7 @@ impl Store {
                 reserved = failed;
                 continue;
             }
-            self.lock().spool_bytes -= failed.iter().map(|one| one.bytes).sum::<u64>();
+            self.give_room_back(&failed);
             for one in failed {
                 if one.is_known {
                     self.lock().stays_in_memory(one.number);
@@ -344,6 +298,36 @@ impl Store {
             }
             return;
         }
+    }
+
+    /// Writes batches and makes those known that are on the disk then; gives back the others, if there are any.
+    fn write_once(&self, spool: &Spool, batches: Vec<Reserved>) -> Result<(), (Vec<Reserved>, io::Error)> {
+        let results = spool.write(&batches.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
+        let (mut failed, mut last_error, mut gone) = (Vec::new(), None, Vec::new());
+        let mut inner = self.lock();
+        for (one, result) in batches.into_iter().zip(results) {
+            match result {
+                Ok(()) => gone.extend(self.written(&mut inner, one)),
+                Err(error) => {
+                    last_error = Some(error);
+                    failed.push(one);
+                }
+            }
+        }
+        self.publish(&inner);
+        drop(inner);
+        self.news.notify_one();
+        for (number, records) in gone {
+            self.remove_file(number, records);
+        }
+        last_error.map_or(Ok(()), |error| Err((failed, error)))
+    }
+
+    /// What was reserved for files that could not be written.
+    fn give_room_back(&self, failed: &[Reserved]) {
+        let mut inner = self.lock();
+        inner.spool_bytes -= failed.iter().map(|one| one.bytes).sum::<u64>();
+        self.publish(&inner);
     }
 
     /// A batch that is on the disk: delivery may have it. Gives back the file's name if that is of no use any more.
@@ -358,6 +342,7 @@ impl Store {
             entry.file_bytes = one.bytes;
             self.stats.spooled(entry.remaining.into());
             inner.writing.remove(&one.number);
+            inner.unspooled.remove(&one.number);
             inner.cached.insert(one.number);
             return None;
         }

@@ -96,13 +96,18 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     error.is::<rustls::Error>() || inside.is_some_and(|inside| is_tls(inside))
 }
 
-/// An error in one line with all its causes, without the address: an address may hold a password.
+/// An error in one line with all its causes, without addresses: the request's may hold a password, and a library's
+/// documentation is no help to an operator.
 pub(super) fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
+    describe_cause(&error.without_url())
+}
+
+/// The same for any error.
+pub(super) fn describe_cause(error: &(dyn Error + 'static)) -> String {
+    let mut text = without_addresses(&error.to_string());
     let mut source = error.source();
     while let Some(error) = source {
-        let cause = error.to_string();
+        let cause = without_addresses(&error.to_string());
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
@@ -110,6 +115,12 @@ pub(super) fn describe(error: reqwest::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// What an error says but for the addresses in it.
+fn without_addresses(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !word.contains("://")).collect();
+    words.join(" ").trim_end_matches([' ', ':', ';', ',', '(']).to_owned()
 }
 
 #[cfg(test)]
@@ -151,6 +162,19 @@ mod tests {
         for status in [500, 501, 505, 507, 599] {
             assert_eq!(of(status, ""), Outcome::retry(RetryReason::ServerError));
         }
+    }
+
+    #[test]
+    fn an_error_quotes_no_addresses_and_says_all_else() {
+        let cut = "peer closed connection without sending TLS close_notify";
+        let cause = std::io::Error::other(format!("{cut}: https://docs.rs/rustls/manual/index.html#unexpected-eof"));
+        assert_eq!(describe_cause(&cause), cut);
+        assert_eq!(without_addresses("see (https://x.test/a) or\nhttp://y.test: no route"), "see or no route");
+        assert_eq!(
+            without_addresses("connection to [::1]:443 refused (os error 111)"),
+            "connection to [::1]:443 refused (os error 111)"
+        );
+        assert_eq!(without_addresses("https://x.test"), "");
     }
 
     #[test]

@@ -41,11 +41,13 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate cannot be parsed.
-    #[error("a certificate in {} cannot be parsed", .path.display())]
+    /// A certificate cannot be used.
+    #[error("a certificate in {} cannot be used ({reason}); make it anew, as X.509 version 3", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Certificate and key do not belong together.
     #[error("the key in {} does not belong to the certificate in {}", .key.display(), .certificate.display())]
@@ -82,7 +84,7 @@ impl Identity {
         let certificates = read(&files.certificate)?;
         let chain = parse_certificates(&certificates, &files.certificate)?;
         let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate { path: files.certificate.clone() })?;
-        let expiry = not_after(leaf).ok_or_else(|| TlsError::Malformed { path: files.certificate.clone() })?;
+        let expiry = not_after(leaf).ok_or_else(|| malformed(&files.certificate, "it is no X.509"))?;
         let pem = read(&files.key)?;
         let no_key = || TlsError::NoKey { path: files.key.clone() };
         let mut der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
@@ -94,9 +96,32 @@ impl Identity {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 return Err(TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() });
             }
-            Err(_) => return Err(TlsError::Malformed { path: files.certificate.clone() }),
+            Err(error) => return Err(malformed(&files.certificate, error)),
         }
         Ok(Self { certified: Arc::new(certified), expiry })
+    }
+}
+
+/// From how long before a certificate's end there are warnings, in seconds.
+const EXPIRY_WARNING: i64 = 30 * 86_400;
+
+/// How it stands with a certificate's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    Running,
+    /// It ends within 30 days.
+    Ending,
+    Over,
+}
+
+impl Lifetime {
+    /// At `now`, of a certificate that ends at `expiry`; both in seconds since 1970.
+    pub(super) const fn at(expiry: i64, now: i64) -> Self {
+        match expiry.saturating_sub(now) {
+            ..=0 => Self::Over,
+            1..=EXPIRY_WARNING => Self::Ending,
+            _ => Self::Running,
+        }
     }
 }
 
@@ -106,7 +131,7 @@ pub(crate) fn authorities(bundle: Option<&Path>) -> Result<RootCertStore, TlsErr
     match bundle {
         Some(path) => {
             for certificate in parse_certificates(&read(path)?, path)? {
-                roots.add(certificate).map_err(|_| TlsError::Malformed { path: path.to_owned() })?;
+                roots.add(certificate).map_err(|error| malformed(path, error))?;
             }
             if roots.is_empty() {
                 return Err(TlsError::NoCertificate { path: path.to_owned() });
@@ -165,7 +190,11 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
 
 fn parse_certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    parsed.map_err(|_| TlsError::Malformed { path: path.to_owned() })
+    parsed.map_err(|_| malformed(path, "it is no PEM"))
+}
+
+fn malformed(path: &Path, reason: impl ToString) -> TlsError {
+    TlsError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// Seconds since 1970 at which a certificate ends.
@@ -208,6 +237,22 @@ mod tests {
         let garbage = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         assert!(matches!(error("garbage", garbage, &key), TlsError::Malformed { .. }));
         assert!(matches!(authorities(Some(&folder.path().join("absent"))), Err(TlsError::Read { .. })));
+    }
+
+    #[test]
+    fn warnings_begin_thirty_days_ahead() {
+        let (day, now) = (86_400, 1_800_000_000_i64);
+        for (left, expected) in [
+            (365 * day, Lifetime::Running),
+            (30 * day + 1, Lifetime::Running),
+            (30 * day, Lifetime::Ending),
+            (1, Lifetime::Ending),
+            (0, Lifetime::Over),
+            (-day, Lifetime::Over),
+            (i64::MIN, Lifetime::Over),
+        ] {
+            assert_eq!(Lifetime::at(now.saturating_add(left), now), expected, "{left}");
+        }
     }
 
     #[test]

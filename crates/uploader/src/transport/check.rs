@@ -5,7 +5,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::certificate::{Identity, authorities, not_after};
+use super::answer::describe_cause;
+use super::certificate::{Identity, Lifetime, authorities, not_after};
 use super::https::{HttpsTransport, unix_now};
 use super::proxy::proxy_for;
 use super::tls;
@@ -20,6 +21,8 @@ pub struct CheckStep {
     pub what: String,
     /// What came of it; an error says what to do.
     pub result: Result<String, String>,
+    /// It went well, and will not for much longer: `result` says what to do.
+    pub is_warning: bool,
 }
 
 /// Tries everything that delivery needs: settings, certificates, name, connection, TLS, token, and an empty batch. Sends
@@ -60,8 +63,13 @@ impl Trial {
     /// Adds a step. True if it went well.
     fn note(&mut self, what: impl Into<String>, result: Result<String, String>) -> bool {
         let well = result.is_ok();
-        self.steps.push(CheckStep { what: what.into(), result });
+        self.steps.push(CheckStep { what: what.into(), result, is_warning: false });
         well
+    }
+
+    /// Adds a step that went well for now.
+    fn warn(&mut self, what: impl Into<String>, result: String) {
+        self.steps.push(CheckStep { what: what.into(), result: Ok(result), is_warning: true });
     }
 
     fn certificates(&mut self, peer: &str, tls: &TlsSettings) -> bool {
@@ -70,13 +78,25 @@ impl Trial {
         let trusted = trusted.map(|roots| format!("{} trusted", roots.len())).map_err(|error| error.to_string());
         let mut well = self.note(format!("authorities for {peer} from {from}"), trusted);
         if let Some(files) = &tls.identity {
-            let found = Identity::load(files).map_err(|error| error.to_string()).and_then(|identity| {
-                match days_left(identity.expiry) {
-                    ..0 => Err("has expired; put a new one in its place".to_owned()),
-                    days => Ok(format!("valid for {days} more days")),
+            let what = format!("client certificate for {peer} from {}", files.certificate.display());
+            match Identity::load(files) {
+                Err(error) => well &= self.note(what, Err(error.to_string())),
+                Ok(identity) => {
+                    let days = days_left(identity.expiry);
+                    match Lifetime::at(identity.expiry, unix_now()) {
+                        Lifetime::Over => {
+                            well &= self.note(what, Err("has expired; put a new one in its place".to_owned()));
+                        }
+                        Lifetime::Ending => self.warn(
+                            what,
+                            format!(
+                                "valid for {days} more days only; put a new one in its place, no restart is needed"
+                            ),
+                        ),
+                        Lifetime::Running => _ = self.note(what, Ok(format!("valid for {days} more days"))),
+                    }
                 }
-            });
-            well &= self.note(format!("client certificate for {peer} from {}", files.certificate.display()), found);
+            }
         }
         well
     }
@@ -84,12 +104,16 @@ impl Trial {
     async fn reach(&mut self, settings: &HttpsSettings, envelope: &Envelope) {
         if let Ok(url) = reqwest::Url::parse(&settings.url) {
             match proxy_for(&settings.proxy, &url) {
-                Some(proxy) => {
+                Err(fault) => {
+                    self.note("way to the platform", Err(fault));
+                    return;
+                }
+                Ok(Some(proxy)) => {
                     let (host, port) = (proxy.uri().host().unwrap_or_default(), proxy.uri().port_u16());
                     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
                     self.note("way to the platform", Ok(format!("through the proxy {host}{port}")));
                 }
-                None => self.connect(settings, &url).await,
+                Ok(None) => self.connect(settings, &url).await,
             }
         }
         let transport = match HttpsTransport::new(settings) {
@@ -155,7 +179,9 @@ impl Trial {
                 within(timeout, connector.connect(server_name, stream))
                     .await
                     .map(|stream| describe_session(stream.get_ref().1))
-                    .map_err(|error| format!("{error}; check both sides' certificates and the clocks"))
+                    .map_err(|error| {
+                        format!("{}; check both sides' certificates and the clocks", describe_cause(&error))
+                    })
             }
             (Err(error), _) => Err(error.to_string()),
             (_, Err(_)) => Err("is not a name".to_owned()),

@@ -14,7 +14,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use super::answer::{ANSWER_BYTES, classify, describe, failure};
-use super::certificate::{Fingerprint, TlsError};
+use super::certificate::{Fingerprint, Lifetime, TlsError};
 use super::oauth::OAuth;
 use super::proxy::proxy_for;
 use super::{Transport, TransportError, tls};
@@ -24,10 +24,7 @@ use crate::seldom::Seldom;
 use crate::settings::{AnswerRule, HttpsSettings, TlsSettings};
 use crate::stats::{Stats, add};
 
-/// From how long before a certificate's end there are warnings.
-const EXPIRY_WARNING: Duration = Duration::from_secs(30 * 86_400);
-
-/// How often there are.
+/// How often there are warnings of a certificate's end.
 const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// A connection on which the peer acknowledges nothing for so long is given up.
@@ -269,7 +266,7 @@ impl Peer {
             .map_err(|_| TransportError::Settings(vec![format!("{}: is not an address", self.name)]))?;
         let built = build(&url, &self.tls, &self.settings)?;
         if let (Some(files), Some(expiry)) = (&self.tls.identity, built.expiry)
-            && expiry <= unix_now()
+            && Lifetime::at(expiry, unix_now()) == Lifetime::Over
         {
             return Err(TlsError::Expired { path: files.certificate.clone() }.into());
         }
@@ -285,15 +282,16 @@ impl Peer {
 
     fn warn_of_expiry(&self) {
         let (Some(expiry), Some(files)) = (self.expiry(), &self.tls.identity) else { return };
-        let left = expiry - unix_now();
-        if left > EXPIRY_WARNING.as_secs() as i64 || self.expiry_log.admit(std::time::Instant::now()).is_none() {
+        let now = unix_now();
+        let lifetime = Lifetime::at(expiry, now);
+        if lifetime == Lifetime::Running || self.expiry_log.admit(std::time::Instant::now()).is_none() {
             return;
         }
         let (peer, file) = (self.name, files.certificate.display());
-        if left <= 0 {
+        if lifetime == Lifetime::Over {
             tracing::error!(peer, %file, "the client certificate has expired; put a new one in its place");
         } else {
-            let days = left / 86_400;
+            let days = (expiry - now) / 86_400;
             tracing::warn!(peer, %file, days, "the client certificate expires soon; put a new one in its place");
         }
     }
@@ -306,7 +304,7 @@ struct Built {
 }
 
 fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built, TransportError> {
-    let proxy = proxy_for(&settings.proxy, url);
+    let proxy = proxy_for(&settings.proxy, url).map_err(|fault| TransportError::Settings(vec![fault]))?;
     let mut url = url.clone();
     let mut builder = reqwest::Client::builder()
         .user_agent(&settings.user_agent)

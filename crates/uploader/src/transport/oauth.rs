@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::answer::{describe, parse_retry_after};
+use super::answer::{describe, failure, parse_retry_after};
 use crate::secret::Secret;
 use crate::settings::OAuthSettings;
 use crate::stats::{Stats, add};
@@ -175,7 +175,11 @@ impl OAuth {
             .timeout(self.settings.timeout)
             .body(Bytes::from_owner(self.form(&secret)));
         drop(secret);
-        let mut response = request.send().await.map_err(|error| plain(describe(error)))?;
+        let broken = |error: reqwest::Error| {
+            let (host, advice) = (self.url.host_str().unwrap_or_default(), failure(&error).advice());
+            plain(format!("the token endpoint at {host} cannot be asked: {}; {advice}", describe(error)))
+        };
+        let mut response = request.send().await.map_err(broken)?;
         let status = response.status().as_u16();
         if status != 200 {
             let after = response.headers().get(reqwest::header::RETRY_AFTER);
@@ -189,7 +193,7 @@ impl OAuth {
         }
         // Room for all of it at once: a buffer that grows would leave copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
-        while let Some(chunk) = response.chunk().await.map_err(|error| plain(describe(error)))? {
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(plain(format!("the token endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")));
             }
