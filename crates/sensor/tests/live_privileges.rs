@@ -35,12 +35,53 @@ impl Confined {
             return None;
         }
         let confined = Self { namespace, folder, sensor: None };
+        confined.within("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
         confined.within("ip link set lo up");
-        confined.within("ip link add one type veth peer name two");
-        for device in ["one", "two"] {
-            confined.within(&format!("ip link set {device} up"));
-        }
+        confined.pair("one", "two");
         Some(confined)
+    }
+
+    /// A pair of interfaces, both up.
+    fn pair(&self, one: &str, other: &str) {
+        self.within(&format!("ip link add {one} type veth peer name {other}"));
+        for device in [one, other] {
+            self.within(&format!("ip link set {device} up"));
+        }
+    }
+
+    /// Sends frames for somebody else.
+    fn send(&self, device: &str, count: u32) {
+        let program = format!(
+            "import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('{device}', 0))\n\
+             for _ in range({count}): s.send(bytes([2, 0, 0, 0, 0, 9]) + bytes(6) + b'\\x88\\xb5' + bytes(46))"
+        );
+        assert!(run("ip", &["netns", "exec", &self.namespace, "python3", "-c", &program]), "{program}");
+    }
+
+    /// What the status port answers.
+    fn ask(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:9600{path}");
+        let answer = Command::new("ip")
+            .args(["netns", "exec", &self.namespace, "curl", "-s", "-m", "5", &url])
+            .output()
+            .unwrap();
+        String::from_utf8(answer.stdout).unwrap()
+    }
+
+    /// Frames that the source has given.
+    fn frames(&self, source: &str) -> u64 {
+        let line = format!("sensor_source_frames_total{{source=\"{source}\"}} ");
+        let value = self.ask("/metrics").lines().find_map(|found| found.strip_prefix(&line)?.parse::<f64>().ok());
+        value.map_or(0, |frames| frames as u64)
+    }
+
+    fn wait_for_frames(&self, source: &str, count: u64) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.frames(source) < count {
+            assert!(Instant::now() < end, "{source} has {} of {count}:\n{}", self.frames(source), self.said());
+            sleep(Duration::from_millis(100));
+        }
+        assert_eq!(self.frames(source), count, "{source}");
     }
 
     fn within(&self, line: &str) {
@@ -71,9 +112,13 @@ impl Confined {
     }
 
     fn wait_for(&self, words: &str) {
+        self.wait_for_times(words, 1);
+    }
+
+    fn wait_for_times(&self, words: &str, times: usize) {
         let end = Instant::now() + Duration::from_secs(15);
-        while !self.said().contains(words) {
-            assert!(Instant::now() < end, "{words} is not said:\n{}", self.said());
+        while self.said().matches(words).count() < times {
+            assert!(Instant::now() < end, "{words} is not said {times} times:\n{}", self.said());
             sleep(Duration::from_millis(20));
         }
     }
@@ -121,12 +166,13 @@ fn is_without_rights(value: &str) -> bool {
 
 #[test]
 fn every_thread_is_another_user_without_rights() {
-    for (name, reopen) in [("all", true), ("non", false)] {
+    for (name, reopen) in [("all", Some(true)), ("non", None)] {
         let Some(mut confined) = Confined::new(name) else { return };
         let spool = confined.path("spool");
         confined.start(&format!(
-            "[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\nreopen = {reopen}\n\
-             [upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            "[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n\
+             {}[upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            reopen.map_or(String::new(), |reopen| format!("reopen = {reopen}\n")),
             spool.display()
         ));
         for (thread, ids) in confined.threads("Uid") {
@@ -143,7 +189,11 @@ fn every_thread_is_another_user_without_rights() {
             .filter(|(_, value)| !is_without_rights(value))
             .map(|(thread, _)| thread)
             .collect();
-        assert_eq!(keeping, if reopen { vec!["opener"] } else { vec![] });
+        assert_eq!(
+            keeping,
+            if reopen.is_some() { vec!["opener"] } else { vec![] },
+            "no thread has any unless one is to"
+        );
         assert!(confined.threads("NoNewPrivs").iter().all(|(_, value)| value == "1"));
         // The folder was made for the user, who keeps its spool there.
 
@@ -179,22 +229,87 @@ fn what_is_not_named_cannot_be_reached_and_what_is_can_be_reloaded() {
 }
 
 #[test]
-fn an_interface_that_comes_back_is_captured_again_by_a_sensor_without_rights() {
+fn an_interface_that_comes_back_or_comes_late_is_captured_by_a_sensor_without_rights() {
     let Some(mut confined) = Confined::new("bck") else { return };
-    confined.start(&format!("output = '/dev/null'\n[[capture]]\ninterface = 'two'\n[privileges]\nuser = '{NOBODY}'\n"));
+    confined.pair("three", "four");
+    confined.within("ip link set four down");
+    let sections = ["two", "four", "six"].map(|name| format!("[[capture]]\ninterface = '{name}'\nring = '1MiB'\n"));
+    confined.start(&format!(
+        "output = '/dev/null'\nledger = 'json'\n{}[privileges]\nuser = '{NOBODY}'\n",
+        sections.concat()
+    ));
+    let said = confined.said();
+    assert!(said.contains("interface four is down") && said.contains("no interface six"), "{said}");
+    assert_eq!(confined.frames("two"), 0);
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 10);
+    // It goes down, and is up again; it goes, and another of its name comes; one is there late, and one comes late.
+    confined.within("ip link set two down");
+    confined.wait_for("two is gone: it is down");
+    confined.within("ip link set two up");
+    confined.wait_for_times("\"capturing\"", 2);
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 20);
     confined.within("ip link del one");
-    confined.wait_for("trying again every second");
-    confined.within("ip link add one type veth peer name two");
-    for device in ["one", "two"] {
-        confined.within(&format!("ip link set {device} up"));
+    confined.wait_for_times("trying again every second", 4);
+    // With the capture on `two` also its promiscuous mode: what is sent is for somebody else.
+    confined.pair("one", "two");
+    confined.within("ip link set four up");
+    confined.pair("five", "six");
+    confined.wait_for_times("\"capturing\"", 5);
+    for (from, to, count) in [("one", "two", 30), ("three", "four", 10), ("five", "six", 10)] {
+        confined.send(from, 10);
+        confined.wait_for_frames(to, count);
     }
-    let begun = Instant::now();
-    while confined.said().matches("\"capturing\"").count() < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(15), "{}", confined.said());
-        sleep(Duration::from_millis(50));
+    for set in ["CapPrm", "CapEff"] {
+        assert!(confined.threads(set).iter().all(|(_, value)| is_without_rights(value)), "{set}");
     }
-    assert!(confined.threads("CapEff").iter().all(|(_, value)| is_without_rights(value)));
-    confined.stop();
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!(ledger["received"]["total"], 50, "{said}");
+    assert_eq!(ledger["received"]["frames"], 50, "{said}");
+    assert!(!said.contains("interface lo"), "{said}");
+}
+
+#[test]
+fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
+    let Some(mut confined) = Confined::new("pat") else { return };
+    confined.start(&format!(
+        "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'tap*'\nspare = 2\nring = '1MiB'\nfilter = 'ether proto 0x88b5'\n\
+         [[capture]]\ninterface = 'two'\n[privileges]\nuser = '{NOBODY}'\n"
+    ));
+    confined.send("one", 5);
+    confined.wait_for_frames("two", 5);
+    for (number, name) in ["tap1", "tap2"].into_iter().enumerate() {
+        let far = format!("far{number}");
+        confined.pair(&far, name);
+        confined.wait_for(&format!("\"source\":\"{name}\""));
+        confined.send(&far, 10);
+        confined.wait_for_frames(name, 10);
+    }
+    // More than there are rings for waits until one is free.
+    confined.pair("far3", "tap3");
+    sleep(Duration::from_millis(2_500));
+    assert!(!confined.said().contains("tap3"), "{}", confined.said());
+    confined.within("ip link del far0");
+    confined.wait_for("tap1 is gone");
+    confined.wait_for("\"source\":\"tap3\"");
+    confined.send("far3", 10);
+    // Its ring had ten of the other's.
+    confined.wait_for_frames("tap3", 20);
+    // One that goes for good is said once; what waits for another says nothing.
+    confined.within("ip link del far1");
+    confined.wait_for("tap2 is gone");
+    let before = confined.said();
+    sleep(Duration::from_millis(3_500));
+    assert_eq!(confined.said(), before);
+    let ready = confined.ask("/readyz");
+    assert!(ready.contains("waiting"), "{ready}");
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!((&ledger["received"]["total"], &ledger["received"]["frames"]), (&35.into(), &35.into()), "{said}");
 }
 
 #[test]

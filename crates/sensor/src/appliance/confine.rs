@@ -99,6 +99,8 @@ impl Reach {
     pub fn of(config: &Config, path: &Path) -> Self {
         let mut reach = Self::default();
         reach.read_beside(path);
+        // What an interface's driver dropped; the folder is one of links into the other.
+        reach.read.extend(["/sys/class/net", "/sys/devices"].map(PathBuf::from));
         // A masking key that nobody named.
         reach.read.insert("/dev/urandom".into());
         if let Some(include) = &config.include {

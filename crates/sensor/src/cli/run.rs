@@ -107,7 +107,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let sources = sources(config, &settings.decap, &present)?;
 
     // While there is the right to: then it is given up, before there is another thread that would keep it.
-    let sources = Sources::open(sources)?;
+    let sources = Sources::open(sources, config.privileges.reopen)?;
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
     let output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,

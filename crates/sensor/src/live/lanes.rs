@@ -62,6 +62,11 @@ pub(super) trait LiveSegments: Segments {
     /// Called several times a second: at the end of a turn, or, with `idle`, when nothing came. `now` is the wall clock.
     fn pulse(&mut self, now: Timestamp, idle: bool);
 
+    /// As [`LiveSegments::pulse`], where nothing can come for now: nobody is to wait for it.
+    fn absent(&mut self, now: Timestamp) {
+        self.pulse(now, true);
+    }
+
     /// How long a turn may wait for a frame.
     fn patience(&self) -> Duration {
         PATIENCE
@@ -122,6 +127,13 @@ impl LiveSegments for Feed {
         if let Some(horizon) = &self.horizon {
             let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
             horizon.reach(if idle { silent } else { self.latest });
+        }
+    }
+
+    fn absent(&mut self, now: Timestamp) {
+        self.pulse(now, true);
+        if let Some(horizon) = &self.horizon {
+            horizon.end();
         }
     }
 

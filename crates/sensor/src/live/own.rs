@@ -172,6 +172,10 @@ impl<S: LiveSegments> LiveSegments for WithoutOwn<S> {
         self.segments.pulse(now, idle);
     }
 
+    fn absent(&mut self, now: Timestamp) {
+        self.segments.absent(now);
+    }
+
     fn patience(&self) -> Duration {
         self.segments.patience()
     }

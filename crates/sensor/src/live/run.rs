@@ -34,21 +34,15 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens them all. Whoever starts as root can give that up from here on.
+    /// Opens them all. Whoever starts as root can give that up from here on: for what is not there yet a ring is made ready,
+    /// unless it is said that the [`Opener`] keeps the right.
     ///
     /// # Errors
     /// When a required source cannot be opened, or one cannot for a reason that waiting does not mend.
-    pub fn open(plans: Vec<SourcePlan>) -> Result<Self, SourceError> {
+    pub fn open(plans: Vec<SourcePlan>, keeps_right: bool) -> Result<Self, SourceError> {
         let mut opened = Vec::with_capacity(plans.len());
         for plan in plans {
-            let source = match plan.kind.open() {
-                Ok(source) => Some(source),
-                Err(error) if error.may_pass() && !plan.is_required => {
-                    tracing::warn!(source = plan.name, "{error}; trying again every second");
-                    None
-                }
-                Err(error) => return Err(error),
-            };
+            let source = plan.open(keeps_right)?;
             let held = hold(&plan);
             opened.push((plan, held, source));
         }
@@ -181,7 +175,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let captures = self.captures.iter().map(|status| SourceStatus {
-            name: status.name.clone(),
+            name: status.name(),
             state: status.state(),
             report: status.told.latest(),
         });
@@ -234,7 +228,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
         let sources = captures
             .iter()
             .zip(reports)
-            .map(|(status, report)| SourceStatus { name: status.name.clone(), state: status.state(), report })
+            .map(|(status, report)| SourceStatus { name: status.name(), state: status.state(), report })
             .collect();
         Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
     }
