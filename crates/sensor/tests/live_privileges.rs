@@ -313,6 +313,46 @@ fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
 }
 
 #[test]
+fn threads_stay_on_the_cpus_that_they_are_given_and_others_anywhere() {
+    let Some(mut confined) = Confined::new("cpu") else { return };
+    let anywhere = fs::read_to_string("/proc/self/status").unwrap();
+    let anywhere = anywhere.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned();
+    // The first and the last that this process may use: on most machines two.
+    let ends: Vec<&str> = anywhere.split(['-', ',']).collect();
+    let (first, last) = (ends[0], ends[ends.len() - 1]);
+    confined.start(&format!(
+        "output = '/dev/null'\nworkers = 3\n[cpus]\ncapture = [{first}]\nworkers = [{last}, {first}]\n\
+         [[capture]]\ninterface = 'one'\n[[capture]]\ninterface = 'two'\n"
+    ));
+    let mut pinned = 0;
+    for (thread, cpus) in confined.threads("Cpus_allowed_list") {
+        let expected = match thread.as_str() {
+            "capture-0" | "capture-1" | "worker-1" => first,
+            "worker-0" | "worker-2" => last,
+            _ => anywhere.as_str(),
+        };
+        assert_eq!(cpus, expected, "{thread}");
+        pinned += u32::from(thread.starts_with("capture") || thread.starts_with("worker"));
+    }
+    assert_eq!(pinned, 5);
+    confined.stop();
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_refused_by_run_and_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sensor.toml");
+    fs::write(&config, "output = '-'\n[cpus]\nworkers = [1023]\n[[capture]]\ninterface = 'lo'\n").unwrap();
+    for command in ["run", "check"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sensor")).args([command, "--config"]).arg(&config).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cpus.workers names CPU 1023"), "{said}");
+    }
+}
+
+#[test]
 fn without_the_right_one_line_says_what_gives_it() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root can become a user without rights");

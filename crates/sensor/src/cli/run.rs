@@ -24,7 +24,7 @@ use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
 use crate::guard::quiet_panics;
-use crate::live::{self, Opener, OwnTraffic, Renewal, Run, SourceError, Sources, give_up};
+use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
 use crate::policy;
@@ -38,6 +38,8 @@ enum Refusal {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Sources(#[from] SourcesError),
+    #[error(transparent)]
+    Pinning(#[from] PinningError),
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
@@ -56,7 +58,7 @@ impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(error) => error.exit_code(),
-            Self::Sources(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
+            Self::Sources(_) | Self::Pinning(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
             Self::Source(_) | Self::Confine(_) | Self::Thread(_) | Self::Status(_) | Self::Signals(_) => exit::FAILED,
             Self::Appliance(ApplianceError::Worker(_)) => exit::DEFECT,
             Self::Appliance(_) => exit::FAILED,
@@ -98,6 +100,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     watch_signals(&stop).map_err(Refusal::Signals)?;
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
+    let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
     let workers = worker_count(config.workers.unwrap_or(0));
     SizeLimits::of(config, workers).check()?;
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
@@ -144,7 +147,8 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
         tracing::info!("{notice}");
     }
-    let run = Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, outlet };
+    let run =
+        Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
     let mut reloadable = Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
