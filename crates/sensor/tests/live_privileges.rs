@@ -93,12 +93,26 @@ impl Confined {
         self.folder.path().join(file)
     }
 
+    /// Runs a program in the namespace, until what is given back is dropped.
+    fn spawn(&self, line: &str) -> Killed {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]).args(line.split(' '));
+        Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
     fn start(&mut self, config: &str) {
+        self.start_after("true", config);
+    }
+
+    /// The sensor, in a mount namespace where `before` was done.
+    fn start_after(&mut self, before: &str, config: &str) {
         fs::create_dir_all(self.path("etc")).unwrap();
         fs::write(self.path("etc/sensor.toml"), config).unwrap();
         let said = fs::File::create(self.path("said")).unwrap();
         let sensor = Command::new("ip")
-            .args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+            .args(["netns", "exec", &self.namespace, "sh", "-c"])
+            .arg(format!("{before} && exec \"$0\" run --config \"$1\""))
+            .arg(env!("CARGO_BIN_EXE_sensor"))
             .arg(self.path("etc/sensor.toml"))
             .stdout(Stdio::null())
             .stderr(said)
@@ -124,7 +138,7 @@ impl Confined {
     }
 
     fn signal(&self, signal: &str) {
-        // `ip netns exec` becomes the program: this is the sensor's own id.
+        // `ip netns exec` and the shell become the program: this is the sensor's own id.
         assert!(run("kill", &[signal, &self.sensor.as_ref().unwrap().id().to_string()]));
     }
 
@@ -157,6 +171,16 @@ impl Drop for Confined {
             let _ = sensor.wait();
         }
         run("ip", &["netns", "del", &self.namespace]);
+    }
+}
+
+/// A program that ends with this.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -350,6 +374,74 @@ fn a_cpu_that_is_not_there_is_refused_by_run_and_by_check() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("cpus.workers names CPU 1023"), "{said}");
     }
+}
+
+#[test]
+fn the_platforms_new_address_is_told_after_a_signal_though_its_file_was_replaced() {
+    let Some(mut confined) = Confined::new("own") else { return };
+    let hosts = confined.path("etc-of-it/hosts");
+    fs::create_dir_all(hosts.parent().unwrap()).unwrap();
+    fs::write(&hosts, "127.0.0.2 platform.test\n").unwrap();
+    fs::write(confined.path("etc-of-it/nsswitch.conf"), "hosts: files\n").unwrap();
+    fs::create_dir_all(confined.path("etc-of-it/ssl/certs")).unwrap();
+    let authorities = "/etc/ssl/certs/ca-certificates.crt";
+    if fs::copy(authorities, confined.path("etc-of-it/ssl/certs/ca-certificates.crt")).is_err() {
+        eprintln!("skipped: there is no {authorities}");
+        return;
+    }
+    let _server = confined.spawn("python3 -u -m http.server --bind 127.0.0.3 8099 -d /var/empty");
+    let mount = format!("mount --bind {} /etc", confined.path("etc-of-it").display());
+    let spool = confined.path("spool");
+    confined.start_after(
+        &mount,
+        &format!(
+            "ledger = 'json'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n\
+             [upload]\nurl = 'https://platform.test:8099'\n[upload.spool]\nfolder = '{}'\n",
+            spool.display()
+        ),
+    );
+    let ask = || {
+        let url = "http://127.0.0.3:8099/no-such-file";
+        assert!(run(
+            "ip",
+            &[
+                "netns",
+                "exec",
+                &confined.namespace,
+                "curl",
+                "-s",
+                "-m",
+                "5",
+                "--retry-connrefused",
+                "--retry",
+                "20",
+                "--retry-delay",
+                "1",
+                url
+            ]
+        ));
+    };
+    let recorded = || {
+        let line = "sensor_exchanges_total{fate=\"recorded\",reason=\"\"} ";
+        let value = confined.ask("/metrics").lines().find_map(|found| found.strip_prefix(line)?.parse::<f64>().ok());
+        value.unwrap_or(0.0)
+    };
+    ask();
+    let end = Instant::now() + Duration::from_secs(10);
+    while recorded() < 1.0 {
+        assert!(Instant::now() < end, "somebody else's is recorded:\n{}", confined.said());
+        sleep(Duration::from_millis(100));
+    }
+    fs::write(confined.path("etc-of-it/new"), "127.0.0.3 platform.test\n").unwrap();
+    fs::rename(confined.path("etc-of-it/new"), &hosts).unwrap();
+    confined.signal("-HUP");
+    confined.wait_for("the configuration was read again");
+    sleep(Duration::from_millis(500));
+    ask();
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!(ledger["exchanges"]["recorded"], 1, "{said}");
 }
 
 #[test]

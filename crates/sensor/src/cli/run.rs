@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
@@ -143,6 +143,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let listens = config.status.enabled.then_some(config.status.listen);
     let own = Arc::new(OwnTraffic::new(peers(config), listens));
     own.keep_fresh().map_err(Refusal::Thread)?;
+    let looked_up = Arc::downgrade(&own);
     let filters = Arc::clone(&settings.filters);
     if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
         tracing::info!("{notice}");
@@ -150,7 +151,8 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let run =
         Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    let mut reloadable = Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates };
+    let mut reloadable =
+        Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates, own: looked_up };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
 
@@ -200,10 +202,15 @@ struct Reloadable {
     renewal: Arc<Renewal>,
     /// Raised to have the certificates read again.
     certificates: Option<Arc<AtomicBool>>,
+    /// What tells own connections, by addresses that names may have no longer.
+    own: Weak<OwnTraffic>,
 }
 
 /// SIGHUP: a file with any fault changes nothing.
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
+    if let Some(own) = reloadable.own.upgrade() {
+        own.look_again();
+    }
     let next = match Loaded::read(Some(&args.config)) {
         Ok(next) => next,
         Err(error) => {
