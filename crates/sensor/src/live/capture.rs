@@ -354,7 +354,8 @@ impl<S: LiveSegments> Capture<S> {
                 self.tell(Some(open));
                 self.lose(&lost, interface.as_deref());
                 complaint = lost.to_string();
-                if matches!(open, Source::Listener(_)) {
+                // What can be bound to another interface is kept.
+                if open.is_up() {
                     self.leave();
                     source = None;
                 }
