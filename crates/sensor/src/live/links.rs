@@ -8,7 +8,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 /// An interface as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,16 +39,23 @@ impl Hardware {
 /// Every interface, in the kernel's order.
 pub(super) fn links() -> Vec<Link> {
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
-        let address = entry.address?;
-        let address = address.as_link_addr()?;
-        Some(Link {
-            index: u32::try_from(address.ifindex()).ok()?,
-            hardware: Hardware::new(address.hatype()),
-            is_up: entry.flags.contains(InterfaceFlags::IFF_UP),
-            name: entry.interface_name,
-        })
+        let name = entry.interface_name;
+        let (index, kind) = match entry.address {
+            Some(address) => {
+                let address = address.as_link_addr()?;
+                (u32::try_from(address.ifindex()).ok()?, address.hatype())
+            }
+            // One without an address of its own on the link, as those of raw IP are.
+            None => (if_nametoindex(name.as_str()).ok()?, kind_of(&name)),
+        };
+        Some(Link { index, hardware: Hardware::new(kind), is_up: entry.flags.contains(InterfaceFlags::IFF_UP), name })
     };
     nix::ifaddrs::getifaddrs().map(|all| all.filter_map(link).collect()).unwrap_or_default()
+}
+
+fn kind_of(name: &str) -> u16 {
+    let text = fs::read_to_string(format!("/sys/class/net/{name}/type")).unwrap_or_default();
+    text.trim().parse().unwrap_or(libc::ARPHRD_VOID)
 }
 
 /// What the interface's driver dropped for want of room before anybody saw it, since it came up.
