@@ -10,11 +10,13 @@
   live.py all      CAPTURE [--quick]               everything; --quick makes it short
 
 Common: --sensor PATH (target/release/sensor), --ring SIZE, --markdown, --json FILE, --keep (the scratch folder stays).
+Any setting of the sensor can be given by the environment, as in SENSOR_REASSEMBLY__IDLE=10s or SENSOR_MEMORY=64MiB.
 Exits with 1 when something that must hold did not. Uses tcpreplay, nginx, openssl, and suricata and tcpdump where there
 are any. Nothing leaves the namespaces that it makes.
 """
 
 import argparse
+import atexit
 import http.client
 import json
 import os
@@ -44,6 +46,23 @@ def sh(*words, check=True):
     if check and done.returncode != 0:
         sys.exit("live.py: %s failed:\n%s" % (" ".join(words), done.stdout[-2000:]))
     return done.stdout
+
+
+STARTED = []
+
+
+def spawn(*words, **how):
+    """A program that does not outlive this one."""
+    process = subprocess.Popen(*words, **how)
+    STARTED.append(process)
+    return process
+
+
+@atexit.register
+def end_started():
+    for process in STARTED:
+        if process.returncode is None:
+            process.kill()
 
 
 def within(namespace, *words):
@@ -95,7 +114,7 @@ class Sensor:
                        "[[capture]]\ninterface = 'v1'\nrequired = true\nring = '%s'\n%s" % (output_line, options.ring, extra))
         self.begun = time.monotonic()
         with open(self.said_path, "w") as said:
-            self.process = subprocess.Popen(within(TARGET, options.sensor, "run", "--config", config),
+            self.process = spawn(within(TARGET, options.sensor, "run", "--config", config),
                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
         while '"capturing"' not in self.said():
             if self.process.poll() is not None or time.monotonic() - self.begun > 15:
@@ -148,12 +167,15 @@ class Sensor:
     def stop(self):
         """Ends it; gives its ledger, with the time it took and what it used."""
         asked = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
+        # By its id: the module's own way would reap one that has ended by itself, and its usage would be lost.
+        os.kill(self.process.pid, signal.SIGTERM)
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         took = time.monotonic() - asked
         lines = [line for line in self.said().splitlines() if line.startswith("{") and '"balanced"' in line]
-        ledger = json.loads(lines[-1]) if lines else {}
+        if not lines:
+            sys.exit("live.py: the sensor ended with code %d and without a ledger:\n%s" % (self.process.returncode, self.said()[-2000:]))
+        ledger = json.loads(lines[-1])
         return {"ledger": ledger, "code": self.process.returncode, "stop_seconds": took,
                 "cpu": usage.ru_utime + usage.ru_stime, "peak_mib": usage.ru_maxrss / 1024}
 
@@ -237,7 +259,7 @@ def with_sensor(options, scratch, capture, rate, limit):
     ledger = end["ledger"]
     lost = sum(dropped(ledger).values()) + sum((ledger["segments"].get("dropped") or {}).values())
     return {"sent": sent, "pps": pace, "received": ledger["received"]["total"], "lost": lost,
-            "transactions": ledger["exchanges"]["recorded"] - unsealed(ledger), "cpu": end["cpu"], "peak_mib": end["peak_mib"],
+            "transactions": ledger["exchanges"]["recorded"] - unsealed(ledger), "refused": unsealed(ledger), "cpu": end["cpu"], "peak_mib": end["peak_mib"],
             "balanced": ledger["balanced"]}
 
 
@@ -258,7 +280,7 @@ def with_suricata(options, scratch, capture, rate, limit):
     with open(config, "w") as file:
         file.write(base)
     said = open(os.path.join(folder, "said"), "w")
-    process = subprocess.Popen(within(TARGET, "suricata", "-c", config, "-S", "/dev/null", "-l", folder, "-k", "none",
+    process = spawn(within(TARGET, "suricata", "-c", config, "-S", "/dev/null", "-l", folder, "-k", "none",
                                       "--runmode", "workers", "--af-packet=v1", "--set", "runmode=workers"),
                                stdout=said, stderr=said)
     stats = os.path.join(folder, "stats.json")
@@ -298,7 +320,7 @@ def with_tcpdump(options, scratch, capture, rate, limit):
     said = open(said_path, "w")
     ring = int(re.match(r"\d+", options.ring).group()) << 10
     # It gives its rights up to a user that a container may not have.
-    process = subprocess.Popen(within(TARGET, "tcpdump", "-i", "v1", "-n", "-s", "262144", "-B", str(ring), "-Z", "root", "-w", "/dev/null"),
+    process = spawn(within(TARGET, "tcpdump", "-i", "v1", "-n", "-s", "262144", "-B", str(ring), "-Z", "root", "-w", "/dev/null"),
                                stdout=said, stderr=said)
     while "listening on" not in open(said_path).read():
         if process.poll() is not None:
@@ -335,13 +357,14 @@ def loss(options, scratch):
             say("%s at %s: %s" % (name, rate, json.dumps(row)))
             if name == "sensor":
                 if row["lost"] or row["transactions"] != there:
-                    faults.append("sensor at %s: %d frames lost, %d of %d transactions" % (rate, row["lost"], row["transactions"], there))
+                    faults.append("sensor at %s: %d frames lost, %d of %d transactions, %d records refused at sealing"
+                                  % (rate, row["lost"], row["transactions"], there, row["refused"]))
                 if row["received"] != on_wire or not row["balanced"]:
                     faults.append("sensor at %s: counted %d frames of %d" % (rate, row["received"], on_wire))
-    table(options, ["rate", "who", "packets/s", "sent", "received", "lost", "lost %", "transactions", "of", "CPU s", "peak MiB"],
+    table(options, ["rate", "who", "packets/s", "sent", "received", "lost", "lost %", "transactions", "of", "refused", "CPU s", "peak MiB"],
           [[row["rate"], row["who"], "%.0f" % row["pps"], row["sent"], row["received"], row["lost"],
             "%.2f" % (100 * row["lost"] / max(row["sent"], 1)), "" if row["transactions"] is None else row["transactions"],
-            "" if row["transactions"] is None else there, "%.1f" % row["cpu"], "%.0f" % row["peak_mib"]] for row in rows])
+            "" if row["transactions"] is None else there, row.get("refused", ""), "%.1f" % row["cpu"], "%.0f" % row["peak_mib"]] for row in rows])
     return rows, faults
 
 
@@ -352,7 +375,7 @@ def overload(options, scratch):
     with Wire() as wire:
         sensor = Sensor(options, scratch)
         quiet = sensor.rss()
-        sender = subprocess.Popen(replay_words(options.capture, "max", options.limit), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        sender = spawn(replay_words(options.capture, "max", options.limit), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         sizes = []
         for _ in range(3):
@@ -428,7 +451,7 @@ def start(options, scratch):
     times, caught = [], []
     for turn in range(5):
         with Wire():
-            sender = subprocess.Popen(within(SENDER, sys.executable, os.path.abspath(__file__), "beacon"), stdout=subprocess.DEVNULL)
+            sender = spawn(within(SENDER, sys.executable, os.path.abspath(__file__), "beacon"), stdout=subprocess.DEVNULL)
             try:
                 sensor = Sensor(options, scratch, name="start%d" % turn)
                 ready = sensor.ready_after
@@ -451,7 +474,7 @@ def stop(options, scratch):
         with Wire() as wire:
             records = os.path.join(scratch, "records.ndjson")
             sensor = Sensor(options, scratch, output=records)
-            sender = subprocess.Popen(replay_words(options.capture, "max", None, ("--loop=20",)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            sender = spawn(replay_words(options.capture, "max", None, ("--loop=20",)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(1.5)
             end = sensor.stop()
             sender.terminate()
@@ -496,7 +519,7 @@ class Server:
                        "http { log_format one '$request_uri'; access_log %(at)s/access.log one; keepalive_requests 1000000;\n"
                        "client_body_temp_path %(at)s; proxy_temp_path %(at)s; fastcgi_temp_path %(at)s; uwsgi_temp_path %(at)s; scgi_temp_path %(at)s;\n"
                        "server { listen 10.99.0.2:80; location / { return 200 '{\"answer\": \"of a few bytes\"}'; } } }\n" % {"at": self.at})
-        self.process = subprocess.Popen(within(TARGET, "nginx", "-c", os.path.join(self.at, "nginx.conf")), stderr=subprocess.DEVNULL)
+        self.process = spawn(within(TARGET, "nginx", "-c", os.path.join(self.at, "nginx.conf")), stderr=subprocess.DEVNULL)
         while not os.path.exists(os.path.join(self.at, "pid")):
             if self.process.poll() is not None:
                 sys.exit("live.py: nginx does not start")
@@ -512,7 +535,7 @@ class Server:
 
 
 def helper(name, *words):
-    return subprocess.Popen(within(SENDER, sys.executable, os.path.abspath(__file__), name, *map(str, words)), stdout=subprocess.DEVNULL)
+    return spawn(within(SENDER, sys.executable, os.path.abspath(__file__), name, *map(str, words)), stdout=subprocess.DEVNULL)
 
 
 def client(number, rate):
@@ -602,6 +625,14 @@ def slope(samples):
     return 60 * sum((x - mean_x) * (y - mean_y) for x, y in half) / spread if spread else 0.0
 
 
+def by_minute(samples):
+    """MiB at the end of each minute of (seconds, KiB)."""
+    last = {}
+    for seconds, size in samples:
+        last[int(seconds // 60)] = round(size / 1024)
+    return [last[minute] for minute in sorted(last)]
+
+
 def targets(path):
     """Request targets of a file of native records, the real ones."""
     found = []
@@ -655,9 +686,10 @@ def fuzz(options, scratch):
         if (ledger.get("beside") or {}).get("flows_given_up") or (ledger.get("beside") or {}).get("frames_given_up"):
             faults.append("fuzz: panics; see %s" % sensor.said_path)
     result = {"minutes": options.minutes, "seed": options.seed, "frames": ledger["received"], "real": len(server.asked()), "peak_mib": end["peak_mib"],
-              "slope_kib_per_minute": slope(samples)}
-    table(options, ["fuzzed wire", "frames", "dropped", "real transactions", "peak MiB", "RSS slope, KiB/min"],
-          [["%g min" % options.minutes, ledger["received"]["frames"], sum(dropped(ledger).values()), len(server.asked()), "%.0f" % end["peak_mib"], "%.0f" % slope(samples)]])
+              "rss_mib_by_minute": by_minute(samples), "slope_kib_per_minute": slope(samples)}
+    table(options, ["fuzzed wire", "frames", "dropped", "real transactions", "peak MiB", "RSS MiB by minute", "slope of the second half, KiB/min"],
+          [["%g min" % options.minutes, ledger["received"]["frames"], sum(dropped(ledger).values()), len(server.asked()), "%.0f" % end["peak_mib"],
+            " ".join(map(str, by_minute(samples))), "%.0f" % slope(samples)]])
     return result, faults
 
 
@@ -680,7 +712,7 @@ def soak(options, scratch):
     certificates(at)
     part = os.path.join(at, "part.pcap")
     cut(options.capture, part, 60000, lose=0.01)
-    platform = lambda: subprocess.Popen(within(TARGET, options.sensor, "collector", "--listen", "127.0.0.1:8443", "--certificate", at + "/server.pem",
+    platform = lambda: spawn(within(TARGET, options.sensor, "collector", "--listen", "127.0.0.1:8443", "--certificate", at + "/server.pem",
                                                "--key", at + "/server.key", "--client-ca", at + "/ca.pem", "--store", "null"),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     upload = ("[upload]\nurl = 'https://127.0.0.1:8443'\n[upload.tls]\nca = '%(at)s/ca.pem'\ncertificate = '%(at)s/client.pem'\nkey = '%(at)s/client.key'\n"
@@ -690,7 +722,7 @@ def soak(options, scratch):
         sensor = Sensor(options, scratch, output=None, extra=upload)
         others = [helper("client", number, 200) for number in range(2)]
         # Every loop has addresses of its own: flows begin and fall silent all the time.
-        others.append(subprocess.Popen(replay_words(part, options.soak_rate, None, ("--preload-pcap", "--loop=0", "--unique-ip")),
+        others.append(spawn(replay_words(part, options.soak_rate, None, ("--preload-pcap", "--loop=0", "--unique-ip")),
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         begun, next_change, outages = time.monotonic(), max(5, 6 * options.minutes), 0
         period, unready = next_change, 0
@@ -728,7 +760,7 @@ def soak(options, scratch):
         faults.append("soak: memory grows by %.0f KiB a minute" % grows)
     records = ledger.get("records") or {}
     result = {"minutes": options.minutes, "outages": outages, "unready_seconds": unready, "received": ledger["received"], "records": records,
-              "flows": ledger["beside"]["flows"], "rss_mib": [samples[0][1] / 1024, max(size for _, size in samples) / 1024, samples[-1][1] / 1024],
+              "flows": ledger["beside"]["flows"], "rss_mib_by_minute": by_minute(samples), "rss_mib": [samples[0][1] / 1024, max(size for _, size in samples) / 1024, samples[-1][1] / 1024],
               "slope_kib_per_minute": grows, "cpu_percent": 100 * end["cpu"] / (60 * options.minutes)}
     say(json.dumps(result))
     table(options, ["soak", "frames", "dropped", "flows", "records accepted", "outages", "RSS MiB first/most/last", "slope, KiB/min"],
@@ -783,6 +815,8 @@ def main():
         sys.exit("live.py: name a capture (classic pcap)")
     if options.quick:
         options.limit, options.seconds, options.minutes = options.limit or 300000, 5, options.minutes or 0.5
+    # Whoever ends this wants its namespaces and programs gone, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     scratch = tempfile.mkdtemp(prefix="live.")
     results, faults = {}, []
     given = options.minutes

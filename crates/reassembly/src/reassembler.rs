@@ -3,10 +3,10 @@
 use core::fmt;
 use core::mem::size_of;
 
-use decap::{Segment, Timestamp};
+use decap::{FlowKey, Segment, Timestamp};
 
 use crate::flow::{Flow, Phase};
-use crate::handler::{CloseReason, StreamHandler};
+use crate::handler::{CloseReason, Ending, StreamHandler};
 use crate::intake::Outcome;
 use crate::limits::Limits;
 use crate::rival::Contest;
@@ -32,6 +32,8 @@ pub struct Reassembler<H: StreamHandler> {
     ticked: Option<Timestamp>,
     /// Before this no silence and no lingering ends.
     silent_until: Timestamp,
+    /// The flow whose clock is moved on for another reason than a segment of its own.
+    in_work: u32,
 }
 
 impl<H: StreamHandler> Reassembler<H> {
@@ -45,6 +47,7 @@ impl<H: StreamHandler> Reassembler<H> {
             now: Timestamp::ZERO,
             ticked: None,
             silent_until: Timestamp::ZERO,
+            in_work: NONE,
         }
     }
 
@@ -130,6 +133,7 @@ impl<H: StreamHandler> Reassembler<H> {
                 self.streams.holds.timers.remove(hold);
             }
             self.advance(flow, now);
+            self.in_work = NONE;
         }
         if now > self.silent_until {
             self.reap(now, usize::MAX);
@@ -155,9 +159,38 @@ impl<H: StreamHandler> Reassembler<H> {
                     self.streams.close(flow, CloseReason::EndOfInput, at, at);
                     self.table.remove(id);
                 }
+                self.in_work = NONE;
             }
         }
         self.streams.stats.active_flows = self.table.len() as u64;
+    }
+
+    /// Forgets the flow at work on which [`Reassembler::push`], [`Reassembler::tick`] or [`Reassembler::finish`] panicked,
+    /// so that its slot, its pages and its deadline do not stay behind, nor bring about the panic again. `key` is the
+    /// segment's, if it was one. What the flow held, and what was not yet accounted for, is dropped as
+    /// [`DropReason::GivenUp`]; the handler is told that the flow was evicted, last of all, because it may panic again.
+    ///
+    /// To be called after nothing else: in between two calls that returned it gives up a flow for no reason.
+    #[cold]
+    pub fn give_up(&mut self, key: Option<&FlowKey>) {
+        let id = match core::mem::replace(&mut self.in_work, NONE) {
+            NONE => key.and_then(|key| self.table.find(key)),
+            id => Some(id),
+        };
+        let mut conn = None;
+        if let Some(id) = id {
+            if let Some(flow) = self.table.flow_mut(id) {
+                conn = self.streams.relinquish(flow);
+            }
+            self.table.remove(id);
+        }
+        let stats = &mut self.streams.stats;
+        stats.active_flows = self.table.len() as u64;
+        let unaccounted = stats.payload_bytes.saturating_sub(stats.known_bytes());
+        self.streams.count_dropped(DropReason::GivenUp, unaccounted);
+        if let Some((conn, shunted)) = conn {
+            self.streams.handler.close(conn, Ending { at: self.now, why: CloseReason::Evicted, shunted });
+        }
     }
 
     /// The handler.
@@ -217,12 +250,14 @@ impl<H: StreamHandler> Reassembler<H> {
             self.streams.close(flow, CloseReason::Evicted, now, now);
             self.table.remove(id);
         }
+        self.in_work = NONE;
         Some(())
     }
 
     /// Lets a flow's clock reach `now`, and its slot go if it is over.
     fn advance(&mut self, id: u32, now: Timestamp) {
         let Some(flow) = self.table.flow_mut(id) else { return };
+        self.in_work = id;
         self.streams.advance(flow, now);
         if flow.phase == Phase::Dead {
             self.table.remove(id);
@@ -240,6 +275,7 @@ impl<H: StreamHandler> Reassembler<H> {
                 let Some(flow) = self.table.oldest(phase).filter(|flow| self.silence_ends(flow) < now) else { break };
                 let id = flow.id;
                 self.advance(id, now);
+                self.in_work = NONE;
             }
         }
     }

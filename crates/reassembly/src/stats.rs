@@ -13,11 +13,14 @@ pub enum DropReason {
     Evicted,
     /// Payload on a segment that belongs to no acceptable state (after a reset, after the end of the stream).
     AfterEnd,
+    /// The flow was given up ([`crate::Reassembler::give_up`]) while it held this, or was at work on it.
+    GivenUp,
 }
 
 impl DropReason {
     /// Every reason, in declaration order.
-    pub const ALL: &'static [Self] = &[Self::PageMemory, Self::DirectionLimit, Self::Evicted, Self::AfterEnd];
+    pub const ALL: &'static [Self] =
+        &[Self::PageMemory, Self::DirectionLimit, Self::Evicted, Self::AfterEnd, Self::GivenUp];
 
     /// The stable `snake_case` name used in the ledger and in metrics.
     #[must_use]
@@ -27,6 +30,7 @@ impl DropReason {
             Self::DirectionLimit => "direction_limit",
             Self::Evicted => "evicted",
             Self::AfterEnd => "after_end",
+            Self::GivenUp => "given_up",
         }
     }
 }
@@ -84,14 +88,18 @@ impl Stats {
     /// `payload = delivered + skipped + shunted + already seen + out of window + dropped + held`.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.payload_bytes
-            == self.delivered_bytes
-                + self.skipped_bytes
-                + self.shunted_bytes
-                + self.already_seen_bytes
-                + self.out_of_window_bytes
-                + self.dropped_bytes.iter().sum::<u64>()
-                + self.held_bytes
+        self.payload_bytes == self.known_bytes()
+    }
+
+    /// Payload bytes whose fate is known.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        self.delivered_bytes
+            + self.skipped_bytes
+            + self.shunted_bytes
+            + self.already_seen_bytes
+            + self.out_of_window_bytes
+            + self.dropped_bytes.iter().sum::<u64>()
+            + self.held_bytes
     }
 }
 

@@ -224,6 +224,23 @@ impl<H: StreamHandler> Streams<H> {
         }
     }
 
+    /// Takes away all that a flow has here, whatever was going on in it, and drops what it holds; gives its connection, which
+    /// is counted as closed, and how much of each direction was shunted.
+    #[cold]
+    pub(crate) fn relinquish(&mut self, flow: &mut Flow) -> Option<(H::Conn, [u64; 2])> {
+        for direction in BOTH {
+            self.discard(flow, direction, Fate::Dropped(DropReason::GivenUp));
+        }
+        self.holds.release(flow.hold);
+        flow.hold = NONE;
+        self.forget_rival(flow);
+        let conn = self.conns.remove(core::mem::replace(&mut flow.conn, NONE))?;
+        if let Some(count) = self.stats.closed.get_mut(CloseReason::Evicted as usize) {
+            *count += 1;
+        }
+        Some((conn, [flow.rest.forward.shunted, flow.rest.reverse.shunted]))
+    }
+
     pub(crate) fn count_dropped(&mut self, reason: DropReason, len: u64) {
         if let Some(count) = self.stats.dropped_bytes.get_mut(reason as usize) {
             *count += len;

@@ -5,10 +5,11 @@
 mod common;
 
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{Packet, Recorder, check, content, key};
 use decap::{Direction, Segment, SeqNum, TcpFlags, Timestamp, TunnelPath};
-use reassembly::{Ending, FlowInfo, Limits, Position, Reassembler, StreamHandler, Want};
+use reassembly::{DropReason, Ending, FlowInfo, Limits, Position, Reassembler, StreamHandler, Want};
 
 /// Counts, and keeps nothing.
 #[derive(Default)]
@@ -67,6 +68,122 @@ fn open(reassembler: &mut Reassembler<Counter>, path: &TunnelPath, port: u16) {
     let flags = TcpFlags(TcpFlags::SYN | TcpFlags::ACK);
     let syn_ack = Segment { flags, ..segment(path, port, Direction::Reverse, u32::MAX, &[]) };
     reassembler.push(&Segment { at: Timestamp::from_nanos(1_000_000_000), ..syn_ack });
+}
+
+/// Panics at the bytes `panic`, at gaps of 13 bytes and at the end of a flow that had 13 bytes.
+#[derive(Default)]
+struct Touchy(Counter);
+
+impl StreamHandler for Touchy {
+    type Conn = u64;
+
+    fn open(&mut self, flow: &FlowInfo<'_>) -> u64 {
+        self.0.open(flow)
+    }
+
+    fn data(&mut self, conn: &mut u64, direction: Direction, at: Position, bytes: &[u8]) -> Want {
+        assert_ne!(bytes, b"panic");
+        self.0.data(conn, direction, at, bytes)
+    }
+
+    fn gap(&mut self, _: &mut u64, _: Direction, _: Position, len: u64) -> Want {
+        assert_ne!(len, 13);
+        Want::More
+    }
+
+    fn skipped(&mut self, _: &mut u64, _: Direction, _: Position, _: u64) -> Want {
+        Want::More
+    }
+
+    fn end(&mut self, _: &mut u64, _: Direction, _: Position) -> Want {
+        Want::More
+    }
+
+    fn close(&mut self, conn: u64, _: Ending) {
+        assert_ne!(conn, 13);
+    }
+}
+
+/// Runs `work`; whether it panicked, in which case the flow is given up.
+fn survive(
+    reassembler: &mut Reassembler<Touchy>,
+    key: Option<decap::FlowKey>,
+    work: impl FnOnce(&mut Reassembler<Touchy>),
+) -> bool {
+    let is_unhurt = catch_unwind(AssertUnwindSafe(|| work(reassembler))).is_ok();
+    if !is_unhurt {
+        let _ = catch_unwind(AssertUnwindSafe(|| reassembler.give_up(key.as_ref())));
+    }
+    !is_unhurt
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_flow_leaves_nothing_of_it_behind() {
+    let path = TunnelPath::default();
+    let mut reassembler = Reassembler::new(Limits::default(), Touchy::default());
+    let r = &mut reassembler;
+    let push = |r: &mut Reassembler<Touchy>, port: u16, seq: u32, payload: &[u8]| {
+        let flags = if payload.is_empty() { TcpFlags::SYN } else { TcpFlags::ACK };
+        let segment = Segment { flags: TcpFlags(flags), ..segment(&path, port, Direction::Forward, seq, payload) };
+        survive(r, Some(segment.key), |r| r.push(&segment))
+    };
+    for port in 1..=6 {
+        push(r, port, u32::MAX, b"");
+        push(r, port, 0, b"begin");
+    }
+    // In a segment's own bytes; in those held behind it, of which there are more.
+    assert!(push(r, 1, 5, b"panic"));
+    for (seq, bytes) in [(20, "third"), (10, "panic"), (30, "fifth")] {
+        assert!(!push(r, 2, seq, bytes.as_bytes()));
+    }
+    assert_eq!(r.stats().held_bytes, 15);
+    assert!(push(r, 2, 5, b"first"));
+    assert_eq!((r.stats().active_flows, r.stats().held_bytes), (4, 0));
+    assert!(r.stats().is_balanced(), "{:?}", r.stats());
+    assert_eq!(r.stats().dropped_bytes[DropReason::GivenUp as usize], 10, "what was held behind");
+
+    // At a deadline that a tick brings: the next tick does not find it again, and others' deadlines are not held up.
+    assert!(!push(r, 3, 5 + 13, b"after"));
+    assert!(!push(r, 4, 5 + 14, b"after"));
+    let late = Timestamp::from_nanos(20_000_000_000);
+    let mut panics = 0;
+    while survive(r, None, |r| r.tick(late)) {
+        panics += 1;
+        assert!(panics < 5, "a tick that panics every time");
+    }
+    assert_eq!((panics, r.stats().gaps, r.stats().held_bytes), (1, 2, 0));
+    assert!(r.stats().is_balanced(), "{:?}", r.stats());
+    assert_eq!(r.stats().active_flows, 3);
+
+    // The same endpoints again are another flow, which begins anew.
+    assert!(!push(r, 1, u32::MAX, b""));
+    assert!(!push(r, 1, 0, b"again"));
+    assert_eq!(r.stats().active_flows, 4);
+
+    // At the end, where the handler panics when it is told, and again when it is told otherwise.
+    assert!(!push(r, 5, 5, b"thirteen"));
+    let mut panics = 0;
+    while survive(r, None, |r| r.finish()) {
+        panics += 1;
+        assert!(panics < 5, "an end that panics every time");
+    }
+    assert_eq!(panics, 1);
+    let stats = r.stats();
+    assert_eq!((stats.active_flows, stats.held_bytes), (0, 0));
+    assert_eq!(stats.opened, stats.closed.iter().sum::<u64>());
+    assert!(stats.is_balanced(), "{stats:?}");
+    // Pages and slots are there for others, however often it happens.
+    let mut memory = 0;
+    for round in 0..1_000 {
+        assert!(!push(r, 7, u32::MAX, b""));
+        assert!(!push(r, 7, 10, &[0; 5_000]) && !push(r, 7, 5, b"panic"));
+        assert!(push(r, 7, 0, b"panic"));
+        assert!(r.stats().is_balanced() && r.stats().active_flows == 0);
+        if round == 10 {
+            memory = r.memory();
+        }
+    }
+    assert_eq!(r.memory(), memory);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! other threads. Both see the same segments and the same ticks at the same places, so a flow gives the same exchanges
 //! wherever it is handled.
 
-use decap::{Decapsulator, Frame, Segment, Timestamp, Verdict};
+use decap::{Decapsulator, FlowKey, Frame, Segment, Timestamp, Verdict};
 use reassembly::Reassembler;
 
 use std::sync::Arc;
@@ -115,6 +115,11 @@ impl<O: Handoff> Lane<O> {
         // From now on time passes by ticks alone, which are the same for any number of lanes.
         reassembler.tick(Timestamp::ZERO);
         Self { reassembler }
+    }
+
+    /// Forgets the flow at work on which this panicked: with its name, where it was a segment's.
+    pub fn give_up(&mut self, flow: Option<&FlowKey>) {
+        self.reassembler.give_up(flow);
     }
 
     /// Ends every flow and hands on every line.

@@ -116,6 +116,99 @@ fn an_interface_that_goes_is_lost_and_found_again() {
     Interface::open(&options).unwrap();
 }
 
+/// Sends `count` frames and takes them; every one is there, once, and no other.
+fn exchange(pair: &Pair, interface: &mut Interface, count: u32) {
+    send(pair, count);
+    let mut numbers = Vec::new();
+    let end = Instant::now() + Duration::from_secs(20);
+    while numbers.len() < count as usize && Instant::now() < end {
+        let take = &mut |frame: decap::Frame<'_>| {
+            assert_eq!((frame.link, frame.data.len()), (decap::LinkType::Ethernet, 60));
+            numbers.push(u32::from_be_bytes(frame.data[14..18].try_into().unwrap()));
+        };
+        interface.poll(Duration::from_millis(100), take).unwrap();
+    }
+    assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_ring_made_ready_takes_up_what_comes_and_comes_again() {
+    for filter in [None, Some("ether proto 0x88b5".to_owned())] {
+        let options =
+            InterfaceOptions { ring_bytes: 2 << 20, filter, ..InterfaceOptions::new("not there yet".to_owned()) };
+        let Ok(mut interface) = Interface::spare(&options) else {
+            eprintln!("skipped: no right to capture here (run as root)");
+            return;
+        };
+        assert!(!interface.is_up());
+        // What passes on the interface that the ring was made on is none of ours.
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(b"noise", socket.local_addr().unwrap()).unwrap();
+        assert!(matches!(interface.take_up("sntspab"), Err(InterfaceError::Missing { .. })));
+        let Some(pair) = Pair::new("sntspa") else { return };
+        interface.take_up("sntspab").unwrap();
+        assert!(interface.is_up() && interface.name() == "sntspab");
+        exchange(&pair, &mut interface, 1_000);
+        assert_eq!((interface.counts().received, interface.counts().kernel_drops), (1_000, 0));
+
+        assert!(ip(&["link", "set", "sntspab", "down"]));
+        let end = Instant::now() + Duration::from_secs(10);
+        let lost = loop {
+            match interface.poll(Duration::from_millis(50), &mut |_| {}) {
+                Err(lost) => break lost,
+                Ok(_) => assert!(Instant::now() < end, "libpcap says nothing of an interface that is down"),
+            }
+        };
+        assert!(lost.to_string().contains("down") && !interface.is_up(), "{lost}");
+        assert!(matches!(interface.take_up("sntspab"), Err(InterfaceError::Down { .. })));
+        drop(pair);
+        let pair = Pair::new("sntspa").unwrap();
+        interface.take_up("sntspab").unwrap();
+        exchange(&pair, &mut interface, 1_000);
+        assert_eq!((interface.counts().received, interface.counts().kernel_drops), (2_000, 0));
+        assert_eq!(pair.sent_by_capturing_end(), 0);
+    }
+}
+
+/// An interface of raw IP, which goes with its value.
+struct Tun(&'static str);
+
+impl Tun {
+    fn new(name: &'static str) -> Option<Self> {
+        if !ip(&["tuntap", "add", "dev", name, "mode", "tun"]) {
+            eprintln!("skipped: no right to make network interfaces here (run as root), or no tun devices");
+            return None;
+        }
+        let tun = Self(name);
+        assert!(ip(&["link", "set", name, "up"]));
+        Some(tun)
+    }
+}
+
+impl Drop for Tun {
+    fn drop(&mut self) {
+        ip(&["tuntap", "del", "dev", self.0, "mode", "tun"]);
+    }
+}
+
+#[test]
+fn a_ring_takes_up_no_interface_of_another_kind() {
+    let name = "snttun";
+    let Some(tun) = Tun::new(name) else { return };
+    let options = InterfaceOptions { ring_bytes: 1 << 20, ..InterfaceOptions::new(name) };
+    let mut interface = Interface::spare(&options).unwrap();
+    let error = interface.take_up(name).unwrap_err();
+    assert!(matches!(error, InterfaceError::OtherKind { .. }), "{error}");
+    assert!(error.may_pass() && error.to_string().contains("privileges.reopen"), "{error}");
+    assert!(!interface.is_up() && interface.counts().received == 0);
+    // One that was opened on it takes up another of its kind and name.
+    let mut opened = Interface::open(&options).unwrap();
+    assert!(matches!(opened.take_up("lo"), Err(InterfaceError::OtherKind { .. })));
+    drop(tun);
+    let _tun = Tun::new(name).unwrap();
+    assert_eq!(opened.take_up(name), Ok(()));
+}
+
 #[test]
 fn a_wrong_filter_is_named() {
     let Some(pair) = Pair::new("sntflt") else { return };

@@ -35,12 +35,53 @@ impl Confined {
             return None;
         }
         let confined = Self { namespace, folder, sensor: None };
+        confined.within("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
         confined.within("ip link set lo up");
-        confined.within("ip link add one type veth peer name two");
-        for device in ["one", "two"] {
-            confined.within(&format!("ip link set {device} up"));
-        }
+        confined.pair("one", "two");
         Some(confined)
+    }
+
+    /// A pair of interfaces, both up.
+    fn pair(&self, one: &str, other: &str) {
+        self.within(&format!("ip link add {one} type veth peer name {other}"));
+        for device in [one, other] {
+            self.within(&format!("ip link set {device} up"));
+        }
+    }
+
+    /// Sends frames for somebody else.
+    fn send(&self, device: &str, count: u32) {
+        let program = format!(
+            "import socket\ns = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\ns.bind(('{device}', 0))\n\
+             for _ in range({count}): s.send(bytes([2, 0, 0, 0, 0, 9]) + bytes(6) + b'\\x88\\xb5' + bytes(46))"
+        );
+        assert!(run("ip", &["netns", "exec", &self.namespace, "python3", "-c", &program]), "{program}");
+    }
+
+    /// What the status port answers.
+    fn ask(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:9600{path}");
+        let answer = Command::new("ip")
+            .args(["netns", "exec", &self.namespace, "curl", "-s", "-m", "5", &url])
+            .output()
+            .unwrap();
+        String::from_utf8(answer.stdout).unwrap()
+    }
+
+    /// Frames that the source has given.
+    fn frames(&self, source: &str) -> u64 {
+        let line = format!("sensor_source_frames_total{{source=\"{source}\"}} ");
+        let value = self.ask("/metrics").lines().find_map(|found| found.strip_prefix(&line)?.parse::<f64>().ok());
+        value.map_or(0, |frames| frames as u64)
+    }
+
+    fn wait_for_frames(&self, source: &str, count: u64) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.frames(source) < count {
+            assert!(Instant::now() < end, "{source} has {} of {count}:\n{}", self.frames(source), self.said());
+            sleep(Duration::from_millis(100));
+        }
+        assert_eq!(self.frames(source), count, "{source}");
     }
 
     fn within(&self, line: &str) {
@@ -52,12 +93,26 @@ impl Confined {
         self.folder.path().join(file)
     }
 
+    /// Runs a program in the namespace, until what is given back is dropped.
+    fn spawn(&self, line: &str) -> Killed {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]).args(line.split(' '));
+        Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
     fn start(&mut self, config: &str) {
+        self.start_after("true", config);
+    }
+
+    /// The sensor, in a mount namespace where `before` was done.
+    fn start_after(&mut self, before: &str, config: &str) {
         fs::create_dir_all(self.path("etc")).unwrap();
         fs::write(self.path("etc/sensor.toml"), config).unwrap();
         let said = fs::File::create(self.path("said")).unwrap();
         let sensor = Command::new("ip")
-            .args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+            .args(["netns", "exec", &self.namespace, "sh", "-c"])
+            .arg(format!("{before} && exec \"$0\" run --config \"$1\""))
+            .arg(env!("CARGO_BIN_EXE_sensor"))
             .arg(self.path("etc/sensor.toml"))
             .stdout(Stdio::null())
             .stderr(said)
@@ -71,15 +126,19 @@ impl Confined {
     }
 
     fn wait_for(&self, words: &str) {
+        self.wait_for_times(words, 1);
+    }
+
+    fn wait_for_times(&self, words: &str, times: usize) {
         let end = Instant::now() + Duration::from_secs(15);
-        while !self.said().contains(words) {
-            assert!(Instant::now() < end, "{words} is not said:\n{}", self.said());
+        while self.said().matches(words).count() < times {
+            assert!(Instant::now() < end, "{words} is not said {times} times:\n{}", self.said());
             sleep(Duration::from_millis(20));
         }
     }
 
     fn signal(&self, signal: &str) {
-        // `ip netns exec` becomes the program: this is the sensor's own id.
+        // `ip netns exec` and the shell become the program: this is the sensor's own id.
         assert!(run("kill", &[signal, &self.sensor.as_ref().unwrap().id().to_string()]));
     }
 
@@ -115,18 +174,29 @@ impl Drop for Confined {
     }
 }
 
+/// A program that ends with this.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn is_without_rights(value: &str) -> bool {
     value.bytes().all(|digit| digit == b'0')
 }
 
 #[test]
 fn every_thread_is_another_user_without_rights() {
-    for (name, reopen) in [("all", true), ("non", false)] {
+    for (name, reopen) in [("all", Some(true)), ("non", None)] {
         let Some(mut confined) = Confined::new(name) else { return };
         let spool = confined.path("spool");
         confined.start(&format!(
-            "[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\nreopen = {reopen}\n\
-             [upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            "[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n\
+             {}[upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            reopen.map_or(String::new(), |reopen| format!("reopen = {reopen}\n")),
             spool.display()
         ));
         for (thread, ids) in confined.threads("Uid") {
@@ -143,7 +213,11 @@ fn every_thread_is_another_user_without_rights() {
             .filter(|(_, value)| !is_without_rights(value))
             .map(|(thread, _)| thread)
             .collect();
-        assert_eq!(keeping, if reopen { vec!["opener"] } else { vec![] });
+        assert_eq!(
+            keeping,
+            if reopen.is_some() { vec!["opener"] } else { vec![] },
+            "no thread has any unless one is to"
+        );
         assert!(confined.threads("NoNewPrivs").iter().all(|(_, value)| value == "1"));
         // The folder was made for the user, who keeps its spool there.
 
@@ -179,22 +253,195 @@ fn what_is_not_named_cannot_be_reached_and_what_is_can_be_reloaded() {
 }
 
 #[test]
-fn an_interface_that_comes_back_is_captured_again_by_a_sensor_without_rights() {
+fn an_interface_that_comes_back_or_comes_late_is_captured_by_a_sensor_without_rights() {
     let Some(mut confined) = Confined::new("bck") else { return };
-    confined.start(&format!("output = '/dev/null'\n[[capture]]\ninterface = 'two'\n[privileges]\nuser = '{NOBODY}'\n"));
+    confined.pair("three", "four");
+    confined.within("ip link set four down");
+    let sections = ["two", "four", "six"].map(|name| format!("[[capture]]\ninterface = '{name}'\nring = '1MiB'\n"));
+    confined.start(&format!(
+        "output = '/dev/null'\nledger = 'json'\n{}[privileges]\nuser = '{NOBODY}'\n",
+        sections.concat()
+    ));
+    let said = confined.said();
+    assert!(said.contains("interface four is down") && said.contains("no interface six"), "{said}");
+    assert_eq!(confined.frames("two"), 0);
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 10);
+    // It goes down, and is up again; it goes, and another of its name comes; one is there late, and one comes late.
+    confined.within("ip link set two down");
+    confined.wait_for("two is gone: it is down");
+    confined.within("ip link set two up");
+    confined.wait_for_times("\"capturing\"", 2);
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 20);
     confined.within("ip link del one");
-    confined.wait_for("trying again every second");
-    confined.within("ip link add one type veth peer name two");
-    for device in ["one", "two"] {
-        confined.within(&format!("ip link set {device} up"));
+    confined.wait_for_times("trying again every second", 4);
+    // With the capture on `two` also its promiscuous mode: what is sent is for somebody else.
+    confined.pair("one", "two");
+    confined.within("ip link set four up");
+    confined.pair("five", "six");
+    confined.wait_for_times("\"capturing\"", 5);
+    for (from, to, count) in [("one", "two", 30), ("three", "four", 10), ("five", "six", 10)] {
+        confined.send(from, 10);
+        confined.wait_for_frames(to, count);
     }
-    let begun = Instant::now();
-    while confined.said().matches("\"capturing\"").count() < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(15), "{}", confined.said());
-        sleep(Duration::from_millis(50));
+    for set in ["CapPrm", "CapEff"] {
+        assert!(confined.threads(set).iter().all(|(_, value)| is_without_rights(value)), "{set}");
     }
-    assert!(confined.threads("CapEff").iter().all(|(_, value)| is_without_rights(value)));
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!(ledger["received"]["total"], 50, "{said}");
+    assert_eq!(ledger["received"]["frames"], 50, "{said}");
+    assert!(!said.contains("interface lo"), "{said}");
+}
+
+#[test]
+fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
+    let Some(mut confined) = Confined::new("pat") else { return };
+    confined.start(&format!(
+        "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'tap*'\nspare = 2\nring = '1MiB'\nfilter = 'ether proto 0x88b5'\n\
+         [[capture]]\ninterface = 'two'\n[privileges]\nuser = '{NOBODY}'\n"
+    ));
+    confined.send("one", 5);
+    confined.wait_for_frames("two", 5);
+    for (number, name) in ["tap1", "tap2"].into_iter().enumerate() {
+        let far = format!("far{number}");
+        confined.pair(&far, name);
+        confined.wait_for(&format!("\"source\":\"{name}\""));
+        confined.send(&far, 10);
+        confined.wait_for_frames(name, 10);
+    }
+    // More than there are rings for waits until one is free.
+    confined.pair("far3", "tap3");
+    sleep(Duration::from_millis(2_500));
+    assert!(!confined.said().contains("tap3"), "{}", confined.said());
+    confined.within("ip link del far0");
+    confined.wait_for("tap1 is gone");
+    confined.wait_for("\"source\":\"tap3\"");
+    confined.send("far3", 10);
+    // Its ring had ten of the other's.
+    confined.wait_for_frames("tap3", 20);
+    // One that goes for good is said once; what waits for another says nothing.
+    confined.within("ip link del far1");
+    confined.wait_for("tap2 is gone");
+    let before = confined.said();
+    sleep(Duration::from_millis(3_500));
+    assert_eq!(confined.said(), before);
+    let ready = confined.ask("/readyz");
+    assert!(ready.contains("waiting"), "{ready}");
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!((&ledger["received"]["total"], &ledger["received"]["frames"]), (&35.into(), &35.into()), "{said}");
+}
+
+#[test]
+fn threads_stay_on_the_cpus_that_they_are_given_and_others_anywhere() {
+    let Some(mut confined) = Confined::new("cpu") else { return };
+    let anywhere = fs::read_to_string("/proc/self/status").unwrap();
+    let anywhere = anywhere.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned();
+    // The first and the last that this process may use: on most machines two.
+    let ends: Vec<&str> = anywhere.split(['-', ',']).collect();
+    let (first, last) = (ends[0], ends[ends.len() - 1]);
+    confined.start(&format!(
+        "output = '/dev/null'\nworkers = 3\n[cpus]\ncapture = [{first}]\nworkers = [{last}, {first}]\n\
+         [[capture]]\ninterface = 'one'\n[[capture]]\ninterface = 'two'\n"
+    ));
+    let mut pinned = 0;
+    for (thread, cpus) in confined.threads("Cpus_allowed_list") {
+        let expected = match thread.as_str() {
+            "capture-0" | "capture-1" | "worker-1" => first,
+            "worker-0" | "worker-2" => last,
+            _ => anywhere.as_str(),
+        };
+        assert_eq!(cpus, expected, "{thread}");
+        pinned += u32::from(thread.starts_with("capture") || thread.starts_with("worker"));
+    }
+    assert_eq!(pinned, 5);
     confined.stop();
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_refused_by_run_and_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sensor.toml");
+    fs::write(&config, "output = '-'\n[cpus]\nworkers = [1023]\n[[capture]]\ninterface = 'lo'\n").unwrap();
+    for command in ["run", "check"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sensor")).args([command, "--config"]).arg(&config).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cpus.workers names CPU 1023"), "{said}");
+    }
+}
+
+#[test]
+fn the_platforms_new_address_is_told_after_a_signal_though_its_file_was_replaced() {
+    let Some(mut confined) = Confined::new("own") else { return };
+    let hosts = confined.path("etc-of-it/hosts");
+    fs::create_dir_all(hosts.parent().unwrap()).unwrap();
+    fs::write(&hosts, "127.0.0.2 platform.test\n").unwrap();
+    fs::write(confined.path("etc-of-it/nsswitch.conf"), "hosts: files\n").unwrap();
+    fs::create_dir_all(confined.path("etc-of-it/ssl/certs")).unwrap();
+    let authorities = "/etc/ssl/certs/ca-certificates.crt";
+    if fs::copy(authorities, confined.path("etc-of-it/ssl/certs/ca-certificates.crt")).is_err() {
+        eprintln!("skipped: there is no {authorities}");
+        return;
+    }
+    let _server = confined.spawn("python3 -u -m http.server --bind 127.0.0.3 8099 -d /var/empty");
+    let mount = format!("mount --bind {} /etc", confined.path("etc-of-it").display());
+    let spool = confined.path("spool");
+    confined.start_after(
+        &mount,
+        &format!(
+            "ledger = 'json'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n\
+             [upload]\nurl = 'https://platform.test:8099'\n[upload.spool]\nfolder = '{}'\n",
+            spool.display()
+        ),
+    );
+    let ask = || {
+        let url = "http://127.0.0.3:8099/no-such-file";
+        assert!(run(
+            "ip",
+            &[
+                "netns",
+                "exec",
+                &confined.namespace,
+                "curl",
+                "-s",
+                "-m",
+                "5",
+                "--retry-connrefused",
+                "--retry",
+                "20",
+                "--retry-delay",
+                "1",
+                url
+            ]
+        ));
+    };
+    let recorded = || {
+        let line = "sensor_exchanges_total{fate=\"recorded\",reason=\"\"} ";
+        let value = confined.ask("/metrics").lines().find_map(|found| found.strip_prefix(line)?.parse::<f64>().ok());
+        value.unwrap_or(0.0)
+    };
+    ask();
+    let end = Instant::now() + Duration::from_secs(10);
+    while recorded() < 1.0 {
+        assert!(Instant::now() < end, "somebody else's is recorded:\n{}", confined.said());
+        sleep(Duration::from_millis(100));
+    }
+    fs::write(confined.path("etc-of-it/new"), "127.0.0.3 platform.test\n").unwrap();
+    fs::rename(confined.path("etc-of-it/new"), &hosts).unwrap();
+    confined.signal("-HUP");
+    confined.wait_for("the configuration was read again");
+    sleep(Duration::from_millis(500));
+    ask();
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!(ledger["exchanges"]["recorded"], 1, "{said}");
 }
 
 #[test]

@@ -99,6 +99,8 @@ impl Reach {
     pub fn of(config: &Config, path: &Path) -> Self {
         let mut reach = Self::default();
         reach.read_beside(path);
+        // What an interface's driver dropped; the folder is one of links into the other.
+        reach.read.extend(["/sys/class/net", "/sys/devices"].map(PathBuf::from));
         // A masking key that nobody named.
         reach.read.insert("/dev/urandom".into());
         if let Some(include) = &config.include {
@@ -249,7 +251,11 @@ fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
             .map_err(|error| ConfineError::Path { path: path.clone(), source: io::Error::other(error) })?;
         ruleset = ruleset.add_rule(PathBeneath::new(place, all & !AccessFs::Execute))?;
     }
-    for path in &reach.read {
+    // Name resolution goes by files that are replaced by others of the name: a rule for a file ends with it, one for its
+    // folder does not. It is no more than any user can read; but of a root without rights it would be every secret in it.
+    let folder = Path::new("/etc");
+    let is_for_names = !geteuid().is_root() && reach.read.iter().any(|path| path.starts_with(folder));
+    for path in reach.read.iter().map(PathBuf::as_path).chain(is_for_names.then_some(folder)) {
         // What is not there cannot be read either way.
         let Ok(place) = PathFd::new(path) else { continue };
         let access = if path.is_dir() { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };

@@ -1,7 +1,9 @@
 //! What the configuration's `[[capture]]` sections come to: one plan for each interface and each socket.
 
+use std::sync::Arc;
+
 use crate::config::{Capture, Config, Encapsulation};
-use crate::live::{InterfaceOptions, ListenerOptions, SourceKind, SourcePlan};
+use crate::live::{InterfaceOptions, ListenerOptions, Pattern, SourceKind, SourcePlan};
 
 /// Nothing to capture from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,7 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
                 plans.push(SourcePlan {
                     name: if number == 1 { name.clone() } else { format!("{name}#{number}") },
                     kind: SourceKind::Listener(options.clone()),
+                    pattern: None,
                     decap: decap.clone(),
                     is_required: capture.required,
                     held_ports: Vec::new(),
@@ -43,18 +46,23 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
             }
             continue;
         }
-        let pattern = capture.interface.as_deref().unwrap_or("any");
-        let is_pattern = pattern.contains(['*', '?']);
-        let names: Vec<&str> = if is_pattern {
-            present.iter().map(String::as_str).filter(|name| *name != "any" && matches(pattern, name)).collect()
-        } else {
-            vec![pattern]
-        };
-        if names.is_empty() {
-            if capture.required {
-                return Err(SourcesError::Unmatched { pattern: pattern.to_owned() });
+        let given = capture.interface.as_deref().unwrap_or("any");
+        let pattern = Pattern::is_one(given).then(|| Arc::new(Pattern::new(given, capture.name.as_deref())));
+        let mut interfaces: Vec<Option<&str>> = match &pattern {
+            Some(pattern) => {
+                present.iter().map(String::as_str).filter(|name| pattern.matches(name)).map(Some).collect()
             }
-            tracing::warn!("no interface matches {pattern}: patterns are looked at when the sensor starts");
+            None => vec![Some(given)],
+        };
+        if interfaces.is_empty() {
+            if capture.required {
+                return Err(SourcesError::Unmatched { pattern: given.to_owned() });
+            }
+            tracing::warn!("no interface matches {given} now");
+        }
+        if let Some(pattern) = &pattern {
+            interfaces.iter().flatten().for_each(|name| pattern.take(name));
+            interfaces.extend((0..capture.spare).map(|_| None));
         }
         // A port that a socket of this sensor reads is answered for already.
         let held_ports = if capture.hold_port {
@@ -62,23 +70,24 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
         } else {
             vec![]
         };
-        for interface in names {
-            let name = match &capture.name {
-                Some(name) if is_pattern => format!("{name} {interface}"),
-                Some(name) => name.clone(),
-                None => interface.to_owned(),
+        for (number, interface) in (1..).zip(interfaces) {
+            let name = match &pattern {
+                // Whichever interface it has, its own name is what others of the pattern are not called.
+                Some(_) => format!("{} #{number}", capture.name.as_deref().unwrap_or(given)),
+                None => capture.name.clone().unwrap_or_else(|| given.to_owned()),
             };
             plans.push(SourcePlan {
                 name,
                 kind: SourceKind::Interface(InterfaceOptions {
-                    name: interface.to_owned(),
+                    name: interface.unwrap_or_default().to_owned(),
                     promiscuous: capture.promiscuous,
                     ring_bytes: capture.ring.as_usize(),
                     filter: both(config.filter.as_deref(), capture.filter.as_deref()),
                 }),
+                pattern: pattern.clone(),
                 decap: decap.clone(),
-                is_required: capture.required,
-                held_ports: Vec::clone(&held_ports),
+                is_required: capture.required && interface.is_some(),
+                held_ports: held_ports.clone(),
             });
         }
     }
@@ -154,33 +163,6 @@ fn carry(decap: &mut decap::Config, port: u16, encapsulation: Encapsulation) {
     }
 }
 
-/// Whether `name` matches a pattern of `*` and `?`. Steps back to the last star only: never worse than quadratic.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    n = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -198,9 +180,15 @@ mod tests {
     fn a_pattern_is_every_interface_that_matches() {
         let plans = planned("[[capture]]\ninterface = 'eth*'\nname = 'tap'\n[[capture]]\ninterface = 'any'").unwrap();
         let names: Vec<_> = plans.iter().map(|plan| plan.name.as_str()).collect();
-        assert_eq!(names, ["tap eth0", "tap eth1", "any"]);
+        assert_eq!(names, ["tap #1", "tap #2", "tap #3", "any"]);
+        let interfaces = plans.iter().map(|plan| match &plan.kind {
+            SourceKind::Interface(options) => options.name.as_str(),
+            SourceKind::Listener(_) => unreachable!(),
+        });
+        assert_eq!(interfaces.collect::<Vec<_>>(), ["eth0", "eth1", "", "any"], "and one that may come");
         assert!(plans.iter().all(|plan| plan.held_ports.contains(&4_789)));
-        assert_eq!(planned("[[capture]]\ninterface = 'wlan*'").unwrap_err(), SourcesError::None);
+        assert_eq!(planned("[[capture]]\ninterface = 'wlan*'\nspare = 3").unwrap().len(), 3, "they may come");
+        assert_eq!(planned("[[capture]]\ninterface = 'wlan*'\nspare = 0").unwrap_err(), SourcesError::None);
         let required = planned("[[capture]]\ninterface = 'wlan?'\nrequired = true").unwrap_err();
         assert!(required.to_string().contains("wlan?"));
         assert_eq!(planned("").unwrap_err(), SourcesError::None);
@@ -223,18 +211,5 @@ mod tests {
     fn filters_are_joined() {
         assert_eq!(both(Some("tcp"), Some("port 80 or 81")).unwrap(), "(tcp) and (port 80 or 81)");
         assert_eq!(both(Some(" "), None), None);
-    }
-
-    #[test]
-    fn patterns_match_as_in_a_shell() {
-        for (pattern, name, expected) in [
-            ("eth*", "eth0", true),
-            ("*", "x", true),
-            ("e?h*1", "eth01", true),
-            ("e?h", "eth0", false),
-            ("a*b", "ac", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 }

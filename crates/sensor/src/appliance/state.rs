@@ -85,10 +85,12 @@ impl Condition for State {
         let Some(snapshot) = self.snapshot() else {
             return vec![Check { name: "start".to_owned(), holds: false, detail: "under way".to_owned() }];
         };
+        let is_any_up = snapshot.sources.iter().any(|source| source.state == SourceState::Up);
         for source in &snapshot.sources {
             checks.push(Check {
                 name: format!("source {}", source.name),
-                holds: source.state == SourceState::Up,
+                // What a pattern has to spare need not be there; but something has to be.
+                holds: source.state == SourceState::Up || (source.state == SourceState::Waiting && is_any_up),
                 detail: source.state.name().to_owned(),
             });
         }
@@ -196,6 +198,12 @@ mod tests {
         assert!(!state.readiness()[0].holds, "nothing was seen yet");
         state.note(snapshot(SourceState::Down), &[1], Instant::now());
         assert!(!state.readiness()[0].holds);
+        state.note(snapshot(SourceState::Waiting), &[1], Instant::now());
+        assert!(!state.readiness()[0].holds, "nothing at all is captured");
+        let mut both = snapshot(SourceState::Up);
+        both.sources.extend(snapshot(SourceState::Waiting).sources);
+        state.note(both, &[1, 1], Instant::now());
+        assert!(state.readiness().iter().all(|check| check.holds), "one may be to spare");
         state.note(snapshot(SourceState::Up), &[2], Instant::now());
         assert!(state.readiness().iter().all(|check| check.holds));
     }

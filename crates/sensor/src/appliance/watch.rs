@@ -139,7 +139,7 @@ fn end(running: Running<Destination>) -> Result<End, ApplianceError> {
 /// The line of totals.
 fn say_totals(state: &State) {
     let Some(Snapshot { ledger, sources, .. }) = state.snapshot() else { return };
-    let down = sources.iter().filter(|source| source.state != crate::live::SourceState::Up).count();
+    let down = sources.iter().filter(|source| source.state == crate::live::SourceState::Down).count();
     let records = ledger.delivery.unwrap_or_default();
     tracing::info!(
         frames = ledger.captures.frames,

@@ -8,6 +8,7 @@ use super::args::CheckArgs;
 use super::plan::SizeLimits;
 use super::{exit, print, say};
 use crate::config::Loaded;
+use crate::live::Pinning;
 use crate::secrecy::keep_memory_private;
 use crate::upload::Delivery;
 
@@ -21,6 +22,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         }
     };
     if let Err(error) = SizeLimits::here(&loaded.config).check() {
+        say(format_args!("{}: {error}\n", args.config.display()));
+        return exit::USAGE;
+    }
+    if let Err(error) = Pinning::new(&loaded.config.cpus.capture, &loaded.config.cpus.workers) {
         say(format_args!("{}: {error}\n", args.config.display()));
         return exit::USAGE;
     }

@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
@@ -24,7 +24,7 @@ use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
 use crate::guard::quiet_panics;
-use crate::live::{self, Opener, OwnTraffic, Renewal, Run, SourceError, Sources, give_up};
+use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
 use crate::policy;
@@ -38,6 +38,8 @@ enum Refusal {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Sources(#[from] SourcesError),
+    #[error(transparent)]
+    Pinning(#[from] PinningError),
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
@@ -56,7 +58,7 @@ impl Refusal {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(error) => error.exit_code(),
-            Self::Sources(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
+            Self::Sources(_) | Self::Pinning(_) | Self::Confine(ConfineError::Unknown { .. }) => exit::USAGE,
             Self::Source(_) | Self::Confine(_) | Self::Thread(_) | Self::Status(_) | Self::Signals(_) => exit::FAILED,
             Self::Appliance(ApplianceError::Worker(_)) => exit::DEFECT,
             Self::Appliance(_) => exit::FAILED,
@@ -98,6 +100,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     watch_signals(&stop).map_err(Refusal::Signals)?;
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
+    let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
     let workers = worker_count(config.workers.unwrap_or(0));
     SizeLimits::of(config, workers).check()?;
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
@@ -107,7 +110,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let sources = sources(config, &settings.decap, &present)?;
 
     // While there is the right to: then it is given up, before there is another thread that would keep it.
-    let sources = Sources::open(sources)?;
+    let sources = Sources::open(sources, config.privileges.reopen)?;
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
     let output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,
@@ -140,13 +143,16 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let listens = config.status.enabled.then_some(config.status.listen);
     let own = Arc::new(OwnTraffic::new(peers(config), listens));
     own.keep_fresh().map_err(Refusal::Thread)?;
+    let looked_up = Arc::downgrade(&own);
     let filters = Arc::clone(&settings.filters);
     if let Some(notice) = settings.mask.as_ref().and_then(MaskPolicy::notice) {
         tracing::info!("{notice}");
     }
-    let run = Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, outlet };
+    let run =
+        Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    let mut reloadable = Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates };
+    let mut reloadable =
+        Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates, own: looked_up };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
 
@@ -196,10 +202,15 @@ struct Reloadable {
     renewal: Arc<Renewal>,
     /// Raised to have the certificates read again.
     certificates: Option<Arc<AtomicBool>>,
+    /// What tells own connections, by addresses that names may have no longer.
+    own: Weak<OwnTraffic>,
 }
 
 /// SIGHUP: a file with any fault changes nothing.
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
+    if let Some(own) = reloadable.own.upgrade() {
+        own.look_again();
+    }
     let next = match Loaded::read(Some(&args.config)) {
         Ok(next) => next,
         Err(error) => {

@@ -1,8 +1,8 @@
 //! A capture thread: one source, its decapsulator, and what takes the segments.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hold::{HeldPort, HeldProtocols};
@@ -10,6 +10,7 @@ use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions};
 use super::own::{OwnTraffic, WithoutOwn};
+use super::pattern::Pattern;
 use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
 use crate::dispatch::Refused;
@@ -30,8 +31,10 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 pub struct SourcePlan {
     /// What it is called in logs and metrics.
     pub name: String,
-    /// What it is.
+    /// What it is; of a pattern's, with the name of the interface to begin with, or without one.
     pub kind: SourceKind,
+    /// Where it takes any interface of a pattern, what it shares with others of that.
+    pub pattern: Option<Arc<Pattern>>,
     /// How to take its tunnels off.
     pub decap: decap::Config,
     /// Whether its absence at the start is fatal.
@@ -94,7 +97,82 @@ impl SourceKind {
     }
 }
 
+impl SourcePlan {
+    /// Opens it for the start. Where it is not there, and that may pass, what can be made ready without it: with that, it
+    /// can be had later without a right. `keeps_right` says that there will be one, so that nothing need be made ready.
+    pub(super) fn open(&self, keeps_right: bool) -> Result<Option<Source>, SourceError> {
+        let SourceKind::Interface(options) = &self.kind else { return self.kind.open().map(Some) };
+        let spare = || {
+            if keeps_right {
+                return Ok(None);
+            }
+            match Interface::spare(options) {
+                Ok(spare) => Ok(Some(Source::Interface(spare))),
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(
+                        source = self.name,
+                        "no ring can be made ready for it: {error}; it will take a restart"
+                    );
+                    Ok(None)
+                }
+                Err(error) => Err(SourceError::from(error)),
+            }
+        };
+        if options.name.is_empty() {
+            return spare();
+        }
+        match self.open_named(options) {
+            Ok(interface) => Ok(Some(Source::Interface(interface))),
+            Err(error) if error.may_pass() && !self.is_required => {
+                if let Some(pattern) = &self.pattern {
+                    pattern.release(&options.name);
+                    tracing::warn!(source = self.name, "{error}; it is captured once it is up");
+                } else {
+                    tracing::warn!(source = self.name, "{error}; trying again every second");
+                }
+                spare()
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_named(&self, options: &InterfaceOptions) -> Result<Interface, InterfaceError> {
+        if self.pattern.is_none() {
+            return Interface::open(options);
+        }
+        // It may take up others later.
+        let opened = Interface::spare(options).and_then(|mut spare| spare.take_up(&options.name).map(|()| spare));
+        match opened {
+            Err(InterfaceError::OtherKind { .. } | InterfaceError::Other { .. }) => Interface::open(options),
+            opened => opened,
+        }
+    }
+
+    /// What it is called while it captures from `interface`, or from none.
+    fn name_with(&self, interface: Option<&str>) -> String {
+        match (&self.pattern, interface) {
+            (Some(pattern), Some(interface)) => pattern.source_name(interface),
+            _ => self.name.clone(),
+        }
+    }
+}
+
 impl Source {
+    /// Whether it gives frames; else it can be made to by [`Interface::take_up`].
+    const fn is_up(&self) -> bool {
+        match self {
+            Self::Interface(interface) => interface.is_up(),
+            Self::Listener(_) => true,
+        }
+    }
+
+    fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Interface(interface) if interface.is_up() => Some(interface.name()),
+            _ => None,
+        }
+    }
+
     /// Whether `received` is what was taken and dropped, rather than a count of the kernel's.
     fn counts_what_it_took(&self) -> bool {
         match self {
@@ -138,6 +216,8 @@ pub enum SourceState {
     Down = 1,
     /// The sensor has stopped.
     Stopped = 2,
+    /// No interface is there for it now, and none need be: it is one that a pattern has to spare.
+    Waiting = 3,
 }
 
 impl SourceState {
@@ -148,6 +228,7 @@ impl SourceState {
             Self::Up => "up",
             Self::Down => "down",
             Self::Stopped => "stopped",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -176,20 +257,29 @@ pub struct CaptureReport {
 /// What others see of a capture thread.
 #[derive(Debug)]
 pub(super) struct CaptureStatus {
-    pub(super) name: String,
+    name: Mutex<String>,
     pub(super) told: Told<CaptureReport>,
     state: AtomicU8,
 }
 
 impl CaptureStatus {
     pub(super) fn new(name: String) -> Self {
-        Self { name, told: Told::default(), state: AtomicU8::new(SourceState::Down as u8) }
+        Self { name: Mutex::new(name), told: Told::default(), state: AtomicU8::new(SourceState::Down as u8) }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn call(&self, name: String) {
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     pub(super) fn state(&self) -> SourceState {
         match self.state.load(Ordering::Relaxed) {
             0 => SourceState::Up,
             1 => SourceState::Down,
+            3 => SourceState::Waiting,
             _ => SourceState::Stopped,
         }
     }
@@ -202,6 +292,8 @@ impl CaptureStatus {
 /// Captures until `stop` is set; gives back what takes the segments, and the last report.
 #[derive(Debug)]
 pub(super) struct Capture<S> {
+    /// What the source is called now.
+    name: String,
     plan: SourcePlan,
     status: Arc<CaptureStatus>,
     stop: Arc<AtomicBool>,
@@ -229,6 +321,7 @@ impl<S: LiveSegments> Capture<S> {
     ) -> Self {
         Self {
             pipeline: Pipeline::new(plan.decap.clone(), WithoutOwn::new(segments, own)),
+            name: plan.name.clone(),
             plan,
             status,
             stop,
@@ -242,30 +335,35 @@ impl<S: LiveSegments> Capture<S> {
         }
     }
 
-    /// `first` is the source as it was opened at the start, if it could be.
+    /// `first` is the source as it was opened at the start, or what was made ready for it.
     pub(super) fn run(mut self, first: Option<Source>) -> (S, CaptureReport) {
         let mut source = first;
         let mut complaint = String::new();
+        let mut interface = source.as_ref().and_then(Source::interface).map(str::to_owned);
+        self.name = self.plan.name_with(interface.as_deref());
+        self.status.call(self.name.clone());
         while !self.is_over() {
-            let Some(open) = source.as_mut() else {
-                source = self.reopen(&mut complaint);
+            let Some(open) = source.as_mut().filter(|source| source.is_up()) else {
+                self.status.set(self.away());
+                self.wait();
+                self.find(&mut source, &mut interface, &mut complaint);
                 continue;
             };
             self.status.set(SourceState::Up);
             if let Err(lost) = self.turn(open, self.pipeline.segments().patience()) {
                 self.tell(Some(open));
-                self.abandon();
-                self.before = self.report.source;
-                self.taken = 0;
-                self.status.set(SourceState::Down);
-                tracing::warn!(source = self.plan.name, "{lost}; trying again every second");
+                self.lose(&lost, interface.as_deref());
                 complaint = lost.to_string();
-                source = None;
+                // What can be bound to another interface is kept.
+                if open.is_up() {
+                    self.leave();
+                    source = None;
+                }
             } else if self.last_told.elapsed() >= TELL {
                 self.tell(Some(open));
             }
         }
-        if let Some(open) = source.as_mut() {
+        if let Some(open) = source.as_mut().filter(|source| source.is_up()) {
             self.drain(open);
         }
         self.pipeline.finish();
@@ -276,6 +374,35 @@ impl<S: LiveSegments> Capture<S> {
         }
         self.status.set(SourceState::Stopped);
         (self.pipeline.into_segments().into_inner(), self.report)
+    }
+
+    /// What it is while it has nothing to capture from.
+    const fn away(&self) -> SourceState {
+        if self.plan.pattern.is_some() { SourceState::Waiting } else { SourceState::Down }
+    }
+
+    /// The source gives nothing further.
+    fn lose(&mut self, lost: &Lost, interface: Option<&str>) {
+        match (&self.plan.pattern, interface) {
+            (Some(pattern), Some(interface)) => {
+                tracing::warn!(
+                    source = self.name,
+                    "{lost}; waiting until it or another that matches {} is up",
+                    pattern.glob()
+                );
+                pattern.release(interface);
+                self.name = self.plan.name_with(None);
+                self.status.call(self.name.clone());
+            }
+            _ => tracing::warn!(source = self.name, "{lost}; trying again every second"),
+        }
+    }
+
+    /// The source is closed: its counts begin again with the next one.
+    fn leave(&mut self) {
+        self.abandon();
+        self.before = self.report.source;
+        self.taken = 0;
     }
 
     fn is_over(&self) -> bool {
@@ -297,48 +424,92 @@ impl<S: LiveSegments> Capture<S> {
         taken
     }
 
-    /// Waits a little, then tries once.
-    fn reopen(&mut self, complaint: &mut String) -> Option<Source> {
+    /// Waits a little before the next try.
+    fn wait(&mut self) {
         let until = Instant::now() + RETRY;
+        let is_spare = self.plan.pattern.is_some();
         while Instant::now() < until && !self.is_over() {
             std::thread::sleep(self.pipeline.segments().patience());
             self.status.told.beat();
-            self.pipeline.segments_mut().pulse(wall_clock(), true);
+            if is_spare {
+                self.pipeline.segments_mut().absent(wall_clock());
+            } else {
+                self.pipeline.segments_mut().pulse(wall_clock(), true);
+            }
+        }
+    }
+
+    /// Tries once. `interface` is the one that it had, and then the one that it has.
+    fn find(&mut self, source: &mut Option<Source>, interface: &mut Option<String>, complaint: &mut String) {
+        let mut kind = self.plan.kind.clone();
+        let pattern = self.plan.pattern.clone();
+        if let (SourceKind::Interface(options), Some(pattern)) = (&mut kind, &pattern) {
+            let Some(name) = pattern.claim(interface.as_deref()) else { return };
+            options.name.clone_from(&name);
+            *interface = Some(name);
+        }
+        let error = match self.open(source, &kind) {
+            // The thread that opens ends with the last of those that ask.
+            None => return,
+            Some(Ok(())) => {
+                self.report.reopened += 1;
+                complaint.clear();
+                self.name = self.plan.name_with(interface.as_deref());
+                self.status.call(self.name.clone());
+                tracing::info!(source = self.name, "capturing");
+                return;
+            }
+            Some(Err(error)) => error,
+        };
+        let mut words = error.to_string();
+        if let SourceError::Interface(InterfaceError::Forbidden { name, .. }) = &error {
+            words = format!(
+                "interface {name} is there, but the right to open it was given up at the start: restart the sensor, or keep the right (privileges.reopen = true)"
+            );
+        }
+        let after = match (&pattern, interface.as_deref()) {
+            (Some(pattern), Some(name)) => {
+                pattern.refuse(name);
+                "it is left out"
+            }
+            _ => "trying again every second",
+        };
+        // Once for each reason: it may stay so for days.
+        if *complaint != words {
+            tracing::warn!(source = self.name, "{words}; {after}");
+            *complaint = words;
+        }
+    }
+
+    /// Binds what there is to the interface, which takes no right, or has it opened.
+    fn open(&mut self, source: &mut Option<Source>, kind: &SourceKind) -> Option<Result<(), SourceError>> {
+        if let (Some(Source::Interface(ring)), SourceKind::Interface(options)) = (source.as_mut(), kind) {
+            match ring.take_up(&options.name) {
+                Err(error @ InterfaceError::OtherKind { .. }) if !self.opener.has_right() => {
+                    return Some(Err(error.into()));
+                }
+                Err(InterfaceError::OtherKind { .. }) => {}
+                result => return Some(result.map_err(SourceError::from)),
+            }
         }
         let (status, segments) = (&self.status, self.pipeline.segments_mut());
-        let opened = self.opener.open(&self.plan.kind, || {
+        let opened = self.opener.open(kind, || {
             status.told.beat();
             segments.pulse(wall_clock(), true);
         });
-        // The thread that opens ends with the last of those that ask.
-        match opened? {
-            Ok(source) => {
-                self.report.reopened += 1;
-                complaint.clear();
-                tracing::info!(source = self.plan.name, "capturing");
-                Some(source)
+        Some(opened?.map(|opened| {
+            if source.is_some() {
+                self.tell(source.as_mut());
+                self.leave();
             }
-            Err(error) => {
-                let mut words = error.to_string();
-                if let SourceError::Interface(InterfaceError::Forbidden { name, .. }) = &error {
-                    words = format!(
-                        "interface {name} is back, but the right to capture was given up at the start (privileges.reopen): restart the sensor"
-                    );
-                }
-                // Once for each reason: it may stay so for days.
-                if *complaint != words {
-                    tracing::warn!(source = self.plan.name, "{words}; trying again every second");
-                    *complaint = words;
-                }
-                None
-            }
-        }
+            *source = Some(opened);
+        }))
     }
 
     /// Takes what the kernel had already accepted when the end came, and nothing that comes later.
     fn drain(&mut self, source: &mut Source) {
         if let Err(error) = source.close_intake() {
-            tracing::debug!(source = self.plan.name, "cannot stop the kernel's side first: {error}");
+            tracing::debug!(source = self.name, "cannot stop the kernel's side first: {error}");
         }
         let counts = source.counts();
         let waiting = counts.received.saturating_sub(counts.kernel_drops);

@@ -1,14 +1,22 @@
 //! A network interface, through libpcap.
 //!
 //! libpcap maps the kernel's ring (TPACKET v3) and hands out its frames in place: no copy and no system call per frame.
+//!
+//! To open a packet socket takes a right, which a running sensor has given up; to bind one to another interface takes
+//! none. So a socket and its ring outlive the interface: when one of the name is there again, or one that a pattern means
+//! has come, the ring is bound to that ([`Interface::take_up`]). For an interface that is not there at the start a ring is
+//! made ready on another one, with a filter that lets nothing in ([`Interface::spare`]).
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use decap::{Frame, LinkType, Timestamp};
 use pcap::{Active, Capture, Precision};
+use rustix::event::PollFlags;
+use socket2::SockRef;
 
 use super::hold::REJECT_ALL;
+use super::links::{self, Hardware, links};
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 use crate::source::LinkName;
 
@@ -18,6 +26,8 @@ const SNAPLEN: i32 = 256 << 10;
 const TURN: usize = 4_096;
 /// How long the kernel may fill a block of the ring before it hands it over, in milliseconds.
 const BLOCK_TIMEOUT_MS: i32 = 20;
+/// How long what another interface left in a ring may take to be handed over.
+const LEFT_OVER: Duration = Duration::from_millis(200);
 
 /// How to capture from an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +55,36 @@ pub struct Interface {
     name: String,
     capture: Capture<Active>,
     link: LinkType,
+    hardware: Option<Hardware>,
+    promiscuous: bool,
+    filter: Option<String>,
+    place: Place,
+    /// Bound to no other interface than the one it was opened on: libpcap goes on looking at that.
+    is_fixed: bool,
     /// The last call ended before the ring was empty: what is left of a block does not make its socket readable.
     has_more: bool,
     received: Wrapping,
     /// Frames handed on.
     taken: u64,
     kernel_drops: Wrapping,
-    interface_drops: Wrapping,
+    /// What the ring of a spare got of the interface that it was made on: not counted.
+    foreign: SourceCounts,
+    interface_drops: u64,
+    /// The interface's own count of them when it was last read.
+    interface_drops_then: u64,
+}
+
+/// What the ring is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Every interface.
+    Everywhere,
+    /// The interface of this number.
+    At(u32),
+    /// One that is gone or down; its number.
+    Lost(u32),
+    /// None that is of interest.
+    Spare,
 }
 
 impl fmt::Debug for Interface {
@@ -95,6 +128,14 @@ pub enum InterfaceError {
         /// Its link type.
         link: LinkName,
     },
+    /// It is of another kind than the one whose ring is there.
+    #[error(
+        "interface {name} is of another kind than the ring that is kept for it: restart the sensor, or keep the right to open interfaces (privileges.reopen = true)"
+    )]
+    OtherKind {
+        /// The name.
+        name: String,
+    },
     /// The filter is wrong.
     #[error(
         "the filter '{filter}' cannot be compiled for {name}: {reason}; the syntax is that of tcpdump (man 7 pcap-filter)"
@@ -118,10 +159,10 @@ pub enum InterfaceError {
 }
 
 impl InterfaceError {
-    /// Whether waiting may mend it: the interface is missing or down.
+    /// Whether waiting may mend it: the interface is missing, down, or not what it is to be.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Down { .. } | Self::Other { .. })
+        matches!(self, Self::Missing { .. } | Self::Down { .. } | Self::OtherKind { .. } | Self::Other { .. })
     }
 }
 
@@ -150,13 +191,17 @@ impl Interface {
             return Err(InterfaceError::Link { name, link: LinkName(link_number) });
         };
         if let Some(filter) = &options.filter {
-            capture.filter(filter, true).map_err(|error| InterfaceError::Filter {
-                name: name.clone(),
-                filter: filter.clone(),
-                reason: words(&error),
-            })?;
+            set_filter(&mut capture, &name, filter)?;
         }
+        let found = links().into_iter().find(|link| link.name == name);
         Ok(Self {
+            place: found.as_ref().map_or(Place::Everywhere, |link| Place::At(link.index)),
+            hardware: found.map(|link| link.hardware),
+            promiscuous: options.promiscuous,
+            filter: options.filter.clone(),
+            is_fixed: true,
+            interface_drops: 0,
+            interface_drops_then: links::drops_of(&name),
             name,
             capture,
             link,
@@ -164,8 +209,127 @@ impl Interface {
             received: Wrapping::default(),
             taken: 0,
             kernel_drops: Wrapping::default(),
-            interface_drops: Wrapping::default(),
+            foreign: SourceCounts::default(),
         })
+    }
+
+    /// A ring for an Ethernet interface that is not there yet, or not up: see [`Interface::take_up`]. It is made on one
+    /// that is, whose frames are let in for no longer than it takes to say so.
+    ///
+    /// # Errors
+    /// When there is none to make it on, or as [`Interface::open`].
+    pub fn spare(options: &InterfaceOptions) -> Result<Self, InterfaceError> {
+        let is_fit = |link: &&links::Link| link.is_up && link.hardware == Hardware::ETHERNET;
+        let all = links();
+        let lo = all.iter().filter(is_fit).find(|link| link.name == "lo");
+        let Some(host) = lo.or_else(|| all.iter().find(is_fit)) else {
+            let reason = "no interface is up that a ring could be made on".to_owned();
+            return Err(InterfaceError::Other { name: "lo".to_owned(), reason });
+        };
+        let host = InterfaceOptions { name: host.name.clone(), promiscuous: false, ..options.clone() };
+        let spare = Self::open(&host)?;
+        spare.close_intake().map_err(|error| spare.other(&error))?;
+        let (name, promiscuous) = (options.name.clone(), options.promiscuous);
+        Ok(Self { name, promiscuous, place: Place::Spare, is_fixed: false, ..spare })
+    }
+
+    /// Whether it gives the frames of an interface.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self.place, Place::Everywhere | Place::At(_))
+    }
+
+    /// Gives the frames of the interface `name` from now on, which takes no right. What is left of another one in the ring
+    /// comes first.
+    ///
+    /// # Errors
+    /// When it is not there, down, or of another kind than the ring is for. Then nothing is given.
+    pub fn take_up(&mut self, name: &str) -> Result<(), InterfaceError> {
+        let name = name.to_owned();
+        let Some(found) = links().into_iter().find(|link| link.name == name) else {
+            return Err(InterfaceError::Missing { name });
+        };
+        if !found.is_up {
+            return Err(InterfaceError::Down { name });
+        }
+        if Some(found.hardware) != self.hardware || (self.is_fixed && self.name != name) {
+            return Err(InterfaceError::OtherKind { name });
+        }
+        // Until all is as it is to be nothing gets in, whatever fails.
+        self.close_intake().map_err(|error| self.other(&error))?;
+        let before = match self.place {
+            Place::At(index) | Place::Lost(index) => Some(index),
+            Place::Everywhere => None,
+            Place::Spare => {
+                self.empty();
+                None
+            }
+        };
+        // What the socket still has to say of the interface before is not to be taken for this one's.
+        let _ = SockRef::from(&self.capture).take_error();
+        links::bind(&self.capture, found.index).map_err(|error| self.other(&error))?;
+        if before != Some(found.index) && self.promiscuous {
+            if let Some(before) = before {
+                // Where that is gone, so is this.
+                let _ = links::set_promiscuous(&self.capture, before, false);
+            }
+            links::set_promiscuous(&self.capture, found.index, true).map_err(|error| self.other(&error))?;
+        }
+        match self.filter.clone() {
+            Some(filter) => set_filter(&mut self.capture, &name, &filter)?,
+            None => SockRef::from(&self.capture).detach_filter().map_err(|error| self.other(&error))?,
+        }
+        self.count_interface_drops();
+        self.interface_drops_then = links::drops_of(&name);
+        (self.name, self.place) = (name, Place::At(found.index));
+        Ok(())
+    }
+
+    /// Throws away what the ring of a spare got of the interface that it was made on.
+    fn empty(&mut self) {
+        let end = Instant::now() + LEFT_OVER;
+        let mut thrown = 0;
+        loop {
+            thrown += self.capture.dispatch(None, |_| {}).unwrap_or(0) as u64;
+            self.follow();
+            if thrown >= self.received.total() - self.kernel_drops.total() || Instant::now() >= end {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.foreign = SourceCounts {
+            received: self.received.total(),
+            kernel_drops: self.kernel_drops.total(),
+            ..SourceCounts::default()
+        };
+    }
+
+    fn other(&self, error: &std::io::Error) -> InterfaceError {
+        InterfaceError::Other { name: self.name.clone(), reason: error.to_string() }
+    }
+
+    /// Reads the kernel's counts of the ring.
+    fn follow(&mut self) {
+        if let Ok(stats) = self.capture.stats() {
+            self.received.follow(stats.received);
+            self.kernel_drops.follow(stats.dropped);
+        }
+    }
+
+    fn count_interface_drops(&mut self) {
+        let now = links::drops_of(&self.name);
+        self.interface_drops += now.saturating_sub(self.interface_drops_then);
+        self.interface_drops_then = now;
+    }
+
+    /// Whether the interface that the ring is bound to is there and up; asked after an error of the socket.
+    fn look(&mut self) -> Result<(), Lost> {
+        let Place::At(index) = self.place else { return Ok(()) };
+        match links().into_iter().find(|link| link.index == index) {
+            Some(link) if link.is_up => Ok(()),
+            Some(_) => Err(self.lost("it is down")),
+            None => Err(self.lost("it was removed")),
+        }
     }
 
     /// Its name.
@@ -188,18 +352,28 @@ impl Interface {
 
     /// Lets nothing further into the ring. What is in it stays: libpcap's own change of filter would apply to that, too.
     pub(super) fn close_intake(&self) -> std::io::Result<()> {
-        socket2::SockRef::from(&self.capture).attach_filter(&[REJECT_ALL])
+        SockRef::from(&self.capture).attach_filter(&[REJECT_ALL])
     }
 
-    fn lost(&self, reason: impl fmt::Display) -> Lost {
+    fn lost(&mut self, reason: impl fmt::Display) -> Lost {
+        if let Place::At(index) = self.place {
+            self.place = Place::Lost(index);
+        }
         Lost { name: self.name.clone(), reason: reason.to_string() }
     }
 }
 
 impl LiveSource for Interface {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
-        if !self.has_more && !wait(&self.capture, patience).map_err(|error| self.lost(error))? {
-            return Ok(0);
+        if !self.has_more {
+            let events = wait(&self.capture, patience).map_err(|error| self.lost(error))?;
+            // libpcap takes the error off the socket, and passes over it where the interface is only down.
+            if events.contains(PollFlags::ERR) {
+                self.look()?;
+            }
+            if events.is_empty() {
+                return Ok(0);
+            }
         }
         let link = self.link;
         let taken = self
@@ -217,17 +391,29 @@ impl LiveSource for Interface {
     }
 
     fn counts(&mut self) -> SourceCounts {
-        if let Ok(stats) = self.capture.stats() {
-            self.received.follow(stats.received);
-            self.kernel_drops.follow(stats.dropped);
-            self.interface_drops.follow(stats.if_dropped);
+        if self.place == Place::Spare {
+            return SourceCounts::default();
         }
+        self.follow();
+        if self.is_up() {
+            self.count_interface_drops();
+        }
+        let kernel_drops = self.kernel_drops.total() - self.foreign.kernel_drops;
+        let received = self.received.total() - self.foreign.received;
         SourceCounts {
-            received: if self.sees_loopback() { self.taken + self.kernel_drops.total() } else { self.received.total() },
-            kernel_drops: self.kernel_drops.total(),
-            interface_drops: self.interface_drops.total(),
+            received: if self.sees_loopback() { self.taken + kernel_drops } else { received },
+            kernel_drops,
+            interface_drops: self.interface_drops,
         }
     }
+}
+
+fn set_filter(capture: &mut Capture<Active>, name: &str, filter: &str) -> Result<(), InterfaceError> {
+    capture.filter(filter, true).map_err(|error| InterfaceError::Filter {
+        name: name.to_owned(),
+        filter: filter.to_owned(),
+        reason: words(&error),
+    })
 }
 
 fn classify(name: &str, error: &pcap::Error) -> InterfaceError {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
-use decap::{Segment, Timestamp};
+use decap::{FlowKey, Segment, Timestamp};
 
 use super::merge::{Horizon, Merge, Part, SLACK};
 use super::renewal::Renewal;
@@ -21,6 +21,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 const TELL: Duration = Duration::from_millis(500);
 /// Frames may be this late where another thread reads them: a clock that stands in for them stays that much behind.
 const LATE: Duration = Duration::from_millis(500);
+/// How often the end is taken up again after a panic.
+const MOST_AT_THE_END: usize = 1_000;
 /// How long segments are gathered before they are handed to workers.
 const GATHER: Duration = Duration::from_millis(5);
 /// How often a source without frames says so where others wait for it.
@@ -61,6 +63,11 @@ impl<T: Clone> Told<T> {
 pub(super) trait LiveSegments: Segments {
     /// Called several times a second: at the end of a turn, or, with `idle`, when nothing came. `now` is the wall clock.
     fn pulse(&mut self, now: Timestamp, idle: bool);
+
+    /// As [`LiveSegments::pulse`], where nothing can come for now: nobody is to wait for it.
+    fn absent(&mut self, now: Timestamp) {
+        self.pulse(now, true);
+    }
 
     /// How long a turn may wait for a frame.
     fn patience(&self) -> Duration {
@@ -122,6 +129,13 @@ impl LiveSegments for Feed {
         if let Some(horizon) = &self.horizon {
             let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
             horizon.reach(if idle { silent } else { self.latest });
+        }
+    }
+
+    fn absent(&mut self, now: Timestamp) {
+        self.pulse(now, true);
+        if let Some(horizon) = &self.horizon {
+            horizon.end();
         }
     }
 
@@ -200,11 +214,33 @@ impl LiveLane {
         // Nothing is captured any more: to wait costs no frame, and what was parsed is not to be lost. Whoever stops this
         // has an eye on the time.
         self.lane.records_mut().outlet_mut().wait_when_full();
-        let lane = &mut self.lane;
-        self.faults.guard(Trouble::Frame, || lane.finish());
+        // Where that panics, the flow that it panics at goes, and the rest is taken up again; but not for ever.
+        for _ in 0..MOST_AT_THE_END {
+            if self.guard(None, Lane::finish) {
+                break;
+            }
+        }
         let report = self.report();
         self.told.tell(report.clone());
         report
+    }
+
+    /// Whether the lane did its work without a panic; else the flow goes at which it was.
+    #[inline]
+    fn guard(&mut self, flow: Option<FlowKey>, work: impl FnOnce(&mut Lane<Queue>)) -> bool {
+        let lane = &mut self.lane;
+        let cost = flow.map_or(Trouble::Frame, |flow| Trouble::Flow(Some(flow)));
+        let is_unhurt = self.faults.guard(cost, || work(lane)).is_some();
+        if !is_unhurt {
+            self.recover(flow);
+        }
+        is_unhurt
+    }
+
+    #[cold]
+    fn recover(&mut self, flow: Option<FlowKey>) {
+        let lane = &mut self.lane;
+        self.faults.guard(Trouble::Frame, || lane.give_up(flow.as_ref()));
     }
 
     fn report(&self) -> LaneReport {
@@ -217,13 +253,15 @@ impl Segments for LiveLane {
     /// What the handler does is guarded by itself; this is for what lies around it.
     #[inline]
     fn push(&mut self, segment: &Segment<'_>) {
-        let lane = &mut self.lane;
-        self.faults.guard(Trouble::Flow(Some(segment.key)), || lane.push(segment));
+        self.guard(Some(segment.key), |lane| {
+            #[cfg(test)]
+            tests::fail_at(segment);
+            lane.push(segment);
+        });
     }
 
     fn tick(&mut self, now: Timestamp) {
-        let lane = &mut self.lane;
-        self.faults.guard(Trouble::Frame, || lane.tick(now));
+        self.guard(None, |lane| lane.tick(now));
     }
 
     #[inline]
@@ -267,7 +305,7 @@ pub(super) fn wall_clock() -> Timestamp {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use decap::{Domain, Endpoint, FlowKey, SeqNum, TcpFlags, TunnelPath};
+    use decap::{Domain, Endpoint, SeqNum, TcpFlags, TunnelPath};
 
     use super::*;
     use crate::dispatch::WhenFull;
@@ -279,6 +317,12 @@ mod tests {
     use crate::sealing::Sealing;
 
     const FLOWS: u16 = 20;
+    /// What reassembly itself stumbles over.
+    const STUMBLE: &[u8] = b"stumble!";
+
+    pub(super) fn fail_at(segment: &Segment<'_>) {
+        assert_ne!(segment.payload, STUMBLE);
+    }
 
     fn settings() -> Settings {
         let options = RecordOptions {
@@ -336,6 +380,37 @@ mod tests {
             }
         }
         bytes
+    }
+
+    #[test]
+    fn a_panic_outside_of_the_handler_leaves_no_slot_behind() {
+        let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
+        let mut lane = LiveLane::new(Lane::new(&settings(), queue), Arc::default(), Arc::default());
+        let request = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+        let asked = 1 + request.len() as u32;
+        let mut bytes = 0;
+        for flow in 0..4 {
+            bytes += say(&mut lane, flow, true, 1, 1, request);
+            // Held behind a hole, where it is.
+            bytes += say(&mut lane, flow, false, 50, asked, b"behind a hole");
+        }
+        let before = lane.report().reassembly;
+        assert_eq!((before.active_flows, before.held_bytes), (4, 160), "requests, too: nothing is known before them");
+        bytes += say(&mut lane, 2, false, 1, asked, STUMBLE);
+        // Later than any deadline of a flow that were still there.
+        let after = lane.report().reassembly;
+        assert_eq!((after.active_flows, after.held_bytes), (3, 120));
+        assert_eq!(after.dropped_bytes[reassembly::DropReason::GivenUp as usize], 40);
+        let report = lane.finish();
+        assert_eq!((report.given_up, report.reassembly.active_flows), (1, 0));
+        sealing.finish().unwrap();
+        // The segment itself never got there.
+        let segments = 9;
+        assert_eq!(report.reassembly.segments, segments - 1);
+        let decap = decap::Stats { frames: segments, segments, ..Default::default() };
+        let captures = Captures { frames: segments, ..Captures::default() };
+        let ledger = Ledger::gather(captures, &decap, bytes, [&report]);
+        assert_eq!(ledger.check(), Ok(()), "{ledger}");
     }
 
     #[test]

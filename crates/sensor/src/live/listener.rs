@@ -193,7 +193,7 @@ impl Listener {
 impl LiveSource for Listener {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
         let lost = |address: SocketAddr, reason: String| Lost { name: format!("UDP {address}"), reason };
-        if !wait(&self.socket, patience).map_err(|error| lost(self.address, error.to_string()))? {
+        if wait(&self.socket, patience).map_err(|error| lost(self.address, error.to_string()))?.is_empty() {
             return Ok(0);
         }
         match self.receive() {

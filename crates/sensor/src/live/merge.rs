@@ -56,7 +56,7 @@ impl Horizon {
         }
     }
 
-    /// The source gives nothing further.
+    /// The source gives nothing further, or nothing until it says so.
     pub(super) fn end(&self) {
         self.reach(Timestamp::from_nanos(u64::MAX));
     }

@@ -5,12 +5,13 @@
 //! where tokens come from), or when one end is its status port. A mirrored copy of traffic between others never is, whatever
 //! its ports: only what comes outside of any tunnel is looked at.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, OnceLock, RwLock, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use decap::{Direction, FlowKey, Segment, Timestamp};
 
 use super::lanes::LiveSegments;
@@ -19,6 +20,10 @@ use crate::pipeline::Segments;
 
 /// How often addresses are looked up again.
 const REFRESH: Duration = Duration::from_secs(60);
+/// How long an address counts that a name no longer has: connections to it may live on.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+/// The most addresses that count; a name that has a new one at every look does not fill the memory.
+const MOST_PEERS: usize = 1_024;
 
 /// What tells the sensor's own connections.
 #[derive(Debug)]
@@ -30,12 +35,15 @@ pub struct OwnTraffic {
     /// Every port that an own connection can have: most segments are told by these.
     ports: Vec<u16>,
     known: RwLock<Addresses>,
+    /// To the thread that looks names up, which ends with this.
+    wake: OnceLock<Sender<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Addresses {
     local: HashSet<IpAddr>,
-    peers: HashSet<SocketAddr>,
+    /// With the time at which a name was last known to have it; those given as addresses have none.
+    peers: HashMap<SocketAddr, Option<Instant>>,
 }
 
 impl OwnTraffic {
@@ -45,30 +53,50 @@ impl OwnTraffic {
         let mut ports: Vec<u16> = peers.iter().map(|(_, port)| *port).chain(listens.map(|at| at.port())).collect();
         ports.sort_unstable();
         ports.dedup();
-        let literal = |(host, port): &(String, u16)| Some(SocketAddr::new(host.parse().ok()?, *port));
+        let literal = |(host, port): &(String, u16)| Some((SocketAddr::new(host.parse().ok()?, *port), None));
         let known = Addresses { local: local_addresses(), peers: peers.iter().filter_map(literal).collect() };
-        Self { peers, listens, ports, known: RwLock::new(known) }
+        Self { peers, listens, ports, known: RwLock::new(known), wake: OnceLock::new() }
     }
 
-    /// Looks names up, now and every minute, on a thread of its own that ends with the last of the others.
+    /// Looks names up, now, every minute and when it is asked to, on a thread of its own that ends with this.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub fn keep_fresh(self: &Arc<Self>) -> std::io::Result<()> {
         let weak = Arc::downgrade(self);
-        thread::Builder::new().name("own-addresses".to_owned()).spawn(move || refresh(&weak)).map(drop)
+        let (wake, asked) = bounded(1);
+        thread::Builder::new().name("own-addresses".to_owned()).spawn(move || refresh(&weak, &asked))?;
+        // A second thread would only look things up twice as often; its end is that of the sender.
+        let _ = self.wake.set(wake);
+        Ok(())
+    }
+
+    /// Has names looked up soon, without waiting for it: something has changed.
+    pub fn look_again(&self) {
+        if let Some(wake) = self.wake.get() {
+            // Full: it was asked to already.
+            let _ = wake.try_send(());
+        }
     }
 
     fn refresh(&self) {
-        let resolved: Vec<Option<Vec<SocketAddr>>> = self
-            .peers
-            .iter()
-            .map(|(host, port)| Some((host.as_str(), *port).to_socket_addrs().ok()?.collect()))
-            .collect();
+        self.refresh_with(Instant::now(), |host, port| Some((host, port).to_socket_addrs().ok()?.collect()));
+    }
+
+    /// Takes in what names `resolve` to at `now`.
+    fn refresh_with(&self, now: Instant, resolve: impl Fn(&str, u16) -> Option<Vec<SocketAddr>>) {
+        // An address needs no looking up, and is known already.
+        let names = self.peers.iter().filter(|(host, _)| host.parse::<IpAddr>().is_err());
+        let resolved: Vec<SocketAddr> = names.filter_map(|(host, port)| resolve(host, *port)).flatten().collect();
         let local = local_addresses();
         if let Ok(mut known) = self.known.write() {
-            // Connections to an address that the name no longer has may live on; a name has few.
-            known.peers.extend(resolved.into_iter().flatten().flatten());
+            known.peers.retain(|_, last| last.is_none_or(|last| now.saturating_duration_since(last) < REMEMBERED));
+            for peer in resolved {
+                if known.peers.len() >= MOST_PEERS && !known.peers.contains_key(&peer) {
+                    known.forget_oldest();
+                }
+                known.peers.insert(peer, Some(now));
+            }
             if !local.is_empty() {
                 known.local = local;
             }
@@ -98,16 +126,27 @@ impl OwnTraffic {
         };
         listens(&one)
             || listens(&other)
-            || (known.peers.contains(&one) && known.local.contains(&other.ip()))
-            || (known.peers.contains(&other) && known.local.contains(&one.ip()))
+            || (known.peers.contains_key(&one) && known.local.contains(&other.ip()))
+            || (known.peers.contains_key(&other) && known.local.contains(&one.ip()))
     }
 }
 
-fn refresh(own: &Weak<OwnTraffic>) {
+impl Addresses {
+    fn forget_oldest(&mut self) {
+        let named = self.peers.iter().filter_map(|(peer, last)| Some((last.as_ref()?, peer)));
+        if let Some(oldest) = named.min().map(|(_, peer)| *peer) {
+            self.peers.remove(&oldest);
+        }
+    }
+}
+
+fn refresh(own: &Weak<OwnTraffic>, asked: &Receiver<()>) {
     while let Some(own) = own.upgrade() {
         own.refresh();
         drop(own);
-        thread::sleep(REFRESH);
+        if asked.recv_timeout(REFRESH) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
     }
 }
 
@@ -172,6 +211,10 @@ impl<S: LiveSegments> LiveSegments for WithoutOwn<S> {
         self.segments.pulse(now, idle);
     }
 
+    fn absent(&mut self, now: Timestamp) {
+        self.segments.absent(now);
+    }
+
     fn patience(&self) -> Duration {
         self.segments.patience()
     }
@@ -204,5 +247,59 @@ mod tests {
         own.refresh();
         assert!(own.has(&key("127.0.0.1:40000", "127.0.0.1:3128")));
         assert!(!own.has(&key("127.0.0.1:40000", "127.0.0.1:3129")));
+    }
+
+    #[test]
+    fn a_name_that_moves_is_followed_and_where_it_was_is_forgotten_later() {
+        let own = OwnTraffic::new(vec![("platform.test".to_owned(), 443), ("192.0.2.7".to_owned(), 443)], None);
+        let to = |last: u8| {
+            move |host: &str, port| {
+                assert_eq!(host, "platform.test", "addresses need no looking up");
+                Some(vec![SocketAddr::new(std::net::Ipv4Addr::new(198, 51, 100, last).into(), port)])
+            }
+        };
+        let is_own = |peer: &str| own.has(&key("127.0.0.1:40000", peer));
+        let begin = Instant::now();
+        own.refresh_with(begin, to(1));
+        assert!(is_own("198.51.100.1:443") && !is_own("198.51.100.2:443"));
+        let minute = Duration::from_secs(60);
+        own.refresh_with(begin + minute, to(2));
+        assert!(is_own("198.51.100.1:443") && is_own("198.51.100.2:443"), "connections may live on");
+        // No answer is no news.
+        own.refresh_with(begin + 59 * minute, |_, _| None);
+        assert!(is_own("198.51.100.1:443"));
+        own.refresh_with(begin + 60 * minute, to(2));
+        assert!(!is_own("198.51.100.1:443") && is_own("198.51.100.2:443") && is_own("192.0.2.7:443"));
+        // One that has another address every time.
+        for number in 0..3_000_u32 {
+            let ip = IpAddr::from(std::net::Ipv4Addr::from(number));
+            own.refresh_with(begin + 61 * minute + Duration::from_millis(number.into()), |_, port| {
+                Some(vec![SocketAddr::new(ip, port)])
+            });
+        }
+        assert_eq!(own.known.read().unwrap().peers.len(), MOST_PEERS);
+        assert!(is_own("192.0.2.7:443") && is_own(&format!("{}:443", std::net::Ipv4Addr::from(2_999))));
+    }
+
+    #[test]
+    fn who_asks_need_not_wait_for_the_minute_and_the_thread_ends() {
+        let own = Arc::new(OwnTraffic::new(vec![("localhost".to_owned(), 3_128)], None));
+        own.look_again();
+        own.keep_fresh().unwrap();
+        let wait_for = |what: &dyn Fn() -> bool| {
+            let end = Instant::now() + Duration::from_secs(10);
+            while !what() {
+                assert!(Instant::now() < end);
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let knows = || own.has(&key("127.0.0.1:40000", "127.0.0.1:3128"));
+        wait_for(&knows);
+        own.known.write().unwrap().peers.clear();
+        own.look_again();
+        wait_for(&knows);
+        let weak = Arc::downgrade(&own);
+        drop(own);
+        wait_for(&|| weak.strong_count() == 0);
     }
 }

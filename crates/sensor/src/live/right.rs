@@ -1,8 +1,9 @@
 //! The right to capture: who has it, and for how long.
 //!
 //! Capabilities belong to threads, and a thread inherits them from the one that starts it. Once the sources are open nobody
-//! needs any. Only the [`Opener`] may keep one, switched off, so that an interface that goes away and comes back is
-//! captured again: it reads nothing that was captured.
+//! needs any: an interface that goes away and comes back is bound to the ring that is there. Only where the operator says so
+//! does the [`Opener`] keep one, switched off, so that any interface can be opened at any time: it reads nothing that was
+//! captured.
 
 use std::thread;
 use std::time::Duration;
@@ -51,6 +52,7 @@ type Request = (SourceKind, Sender<Result<Source, SourceError>>);
 #[derive(Clone, Debug)]
 pub struct Opener {
     requests: Sender<Request>,
+    has_right: bool,
 }
 
 impl Opener {
@@ -61,7 +63,12 @@ impl Opener {
     pub fn start() -> std::io::Result<Self> {
         let (requests, asked) = bounded::<Request>(16);
         thread::Builder::new().name("opener".to_owned()).spawn(move || open_all(&asked))?;
-        Ok(Self { requests })
+        Ok(Self { requests, has_right: has_right() })
+    }
+
+    /// Whether it may open interfaces.
+    pub(super) const fn has_right(&self) -> bool {
+        self.has_right
     }
 
     /// Has a source opened; `meanwhile` is called several times a second until it is.

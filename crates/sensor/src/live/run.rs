@@ -14,6 +14,7 @@ use super::hold::{HeldPort, HeldProtocols};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
 use super::own::OwnTraffic;
+use super::pinning::{Pinning, pin};
 use super::renewal::Renewal;
 use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
@@ -34,21 +35,15 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Opens them all. Whoever starts as root can give that up from here on.
+    /// Opens them all. Whoever starts as root can give that up from here on: for what is not there yet a ring is made ready,
+    /// unless it is said that the [`Opener`] keeps the right.
     ///
     /// # Errors
     /// When a required source cannot be opened, or one cannot for a reason that waiting does not mend.
-    pub fn open(plans: Vec<SourcePlan>) -> Result<Self, SourceError> {
+    pub fn open(plans: Vec<SourcePlan>, keeps_right: bool) -> Result<Self, SourceError> {
         let mut opened = Vec::with_capacity(plans.len());
         for plan in plans {
-            let source = match plan.kind.open() {
-                Ok(source) => Some(source),
-                Err(error) if error.may_pass() && !plan.is_required => {
-                    tracing::warn!(source = plan.name, "{error}; trying again every second");
-                    None
-                }
-                Err(error) => return Err(error),
-            };
+            let source = plan.open(keeps_right)?;
             let held = hold(&plan);
             opened.push((plan, held, source));
         }
@@ -71,6 +66,8 @@ pub struct Run<O> {
     pub renewal: Arc<Renewal>,
     /// How many workers (at least 1).
     pub workers: usize,
+    /// Where threads stay.
+    pub pinning: Pinning,
     /// Where records go.
     pub outlet: O,
 }
@@ -132,7 +129,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
     /// # Errors
     /// When threads cannot be had.
     pub fn start(self) -> Result<Running<O>, StartError> {
-        let Self { sources: Sources { mut opened }, opener, own, settings, renewal, workers, outlet } = self;
+        let Self { sources: Sources { mut opened }, opener, own, settings, renewal, workers, pinning, outlet } = self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
@@ -146,7 +143,12 @@ impl<O: Outlet + Send + 'static> Run<O> {
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, held, source) = opened.remove(0);
             let capture = Capture::new(plan, held, opener, own, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
-            Threads::One(spawn("capture-0".to_owned()).spawn(move || capture.run(source))?)
+            let cpu = pinning.of_both();
+            let run = move || {
+                pin(cpu);
+                capture.run(source)
+            };
+            Threads::One(spawn("capture-0".to_owned()).spawn(run)?)
         } else {
             let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
             let mut worker_threads = Vec::with_capacity(workers);
@@ -155,9 +157,13 @@ impl<O: Outlet + Send + 'static> Run<O> {
             for (number, inbox) in inboxes.into_iter().enumerate() {
                 let lane = lane(number);
                 let merge = horizons.clone().map(Merge::new);
-                let work = move || match merge {
-                    Some(merge) => lane.work_merged(&inbox, merge),
-                    None => lane.work(&inbox),
+                let cpu = pinning.of_worker(number);
+                let work = move || {
+                    pin(cpu);
+                    match merge {
+                        Some(merge) => lane.work_merged(&inbox, merge),
+                        None => lane.work(&inbox),
+                    }
                 };
                 worker_threads.push(spawn(format!("worker-{number}")).spawn(work)?);
             }
@@ -167,7 +173,11 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
                 let feed = Feed::new(first.another(number), horizon);
                 let capture = Capture::new(plan, held, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
-                let run = move || capture.run(source);
+                let cpu = pinning.of_capture(number);
+                let run = move || {
+                    pin(cpu);
+                    capture.run(source)
+                };
                 capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
             }
             Threads::Many { captures: capture_threads, workers: worker_threads }
@@ -181,7 +191,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let captures = self.captures.iter().map(|status| SourceStatus {
-            name: status.name.clone(),
+            name: status.name(),
             state: status.state(),
             report: status.told.latest(),
         });
@@ -234,7 +244,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
         let sources = captures
             .iter()
             .zip(reports)
-            .map(|(status, report)| SourceStatus { name: status.name.clone(), state: status.state(), report })
+            .map(|(status, report)| SourceStatus { name: status.name(), state: status.state(), report })
             .collect();
         Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
     }

@@ -45,12 +45,13 @@ pub struct Lost {
     pub reason: String,
 }
 
-/// Waits until there is something to read, an error included; false when there was nothing in time.
-pub(super) fn wait(fd: &impl AsFd, patience: Duration) -> Result<bool, Errno> {
+/// Waits until there is something to read, an error included, and gives what; nothing when there was nothing in time.
+pub(super) fn wait(fd: &impl AsFd, patience: Duration) -> Result<PollFlags, Errno> {
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
-    match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
+    let mut waiting = [PollFd::new(fd, PollFlags::IN)];
+    match poll(&mut waiting, Some(&timeout)) {
+        Ok(_) => Ok(waiting[0].revents()),
+        Err(Errno::INTR) => Ok(PollFlags::empty()),
         Err(error) => Err(error),
     }
 }

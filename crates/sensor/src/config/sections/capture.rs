@@ -47,6 +47,9 @@ section! {
         pub filter: Option<String> = text().optional("udp port 4789"),
         /// Whether a source that is missing ends the start; else it is waited for.
         pub required: bool = flag().or(false),
+        /// How many interfaces that match a pattern may come up later, beyond those there are at the start, and be captured,
+        /// too. For each a ring is kept ready, since the right to make one is given up. With a pattern only.
+        pub spare: u16 = whole(0..=64).or(1_u16),
         /// Whether the ports of UDP tunnels, and the IP protocols of others, are held by sockets that drop all, so that the host
         /// does not answer a mirror with "port unreachable" or "protocol unreachable".
         pub hold_port: bool = flag().or(true),
@@ -64,6 +67,9 @@ section! {
             (false, true) => {
                 if !reader.has("encapsulation") {
                     reader.absence("encapsulation", "`listen` needs it: \"vxlan\", \"vxlan-gpe\", \"geneve\" or \"gtp-u\"");
+                }
+                if reader.has("spare") {
+                    reader.fault("spare", "this goes with a pattern for `interface`, not with `listen`");
                 }
                 if reader.has("filter") {
                     reader.fault("filter", "a BPF filter goes with `interface`, not with `listen`");

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod capture;
+mod cpus;
 mod decap;
 mod filters;
 mod http;
@@ -17,6 +18,7 @@ mod upload;
 
 pub use bodies::Bodies;
 pub use capture::{Capture, CaptureDecap, Encapsulation};
+pub use cpus::Cpus;
 pub use decap::Decap;
 pub use filters::{Filters, Rule, RuleKind, RuleSet, Sample};
 pub use http::Http;

@@ -10,9 +10,11 @@ section! {
         pub user: Option<String> = text().optional("sensor"),
         /// The group to go on as, by name or number. Default: the user's own.
         pub group: Option<String> = text().optional("sensor"),
-        /// Whether one thread, which does nothing else, keeps the right to open an interface again that went away and came
-        /// back (CAP_NET_RAW, switched on for that moment only). Without it such an interface needs a restart.
-        pub reopen: bool = flag().or(true),
+        /// Whether one thread, which does nothing else, keeps the right to open interfaces (CAP_NET_RAW, switched on for that
+        /// moment only). It is rarely needed: an interface that comes back, or comes later, takes up the ring that is kept
+        /// for it, which takes no right. What needs it, or a restart, is one that is no Ethernet and was not there at the
+        /// start, or that comes back as another kind.
+        pub reopen: bool = flag().or(false),
         /// Whether to shut off the file system, but for the spool, the output and certificates, where the kernel can.
         pub landlock: bool = flag().or(true),
     }

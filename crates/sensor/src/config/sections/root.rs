@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::prelude::*;
-use super::{Bodies, Capture, Decap, Filters, Http, Log, Mask, Normalize, Privileges, Reassembly, Status, Upload};
+use super::{
+    Bodies, Capture, Cpus, Decap, Filters, Http, Log, Mask, Normalize, Privileges, Reassembly, Status, Upload,
+};
 use crate::config::Place;
 
 /// The most workers that may be asked for.
@@ -67,6 +69,9 @@ section! {
         pub log: Log = table(),
         /// Health and metrics.
         pub status: Status = table(),
+        /// Which processors the busy threads of a live sensor stay on, by the kernel's numbers; those that it may not use are
+        /// refused.
+        pub cpus: Cpus = table(),
         /// What a live sensor gives up once its sources are open.
         pub privileges: Privileges = table(),
     }
