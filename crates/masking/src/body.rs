@@ -29,9 +29,12 @@ pub(crate) fn mask(
     at_cut: bool,
 ) {
     engine.start();
-    let is_clean = engine.survey(text, at_cut);
-    let has_zeros = memchr::memchr(0, text).is_some();
-    if is_clean && !at_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
+    let look = engine.look(text);
+    let has_zeros = if look.is_quiet { look.has_zeros } else { memchr::memchr(0, text).is_some() };
+    let is_clean = look.is_quiet || engine.survey_in_full(text, at_cut);
+    // Of a secret that a cut goes through, a name is in front; or detectors have to be asked.
+    let is_cut = at_cut && engine.policy.has_text;
+    if is_clean && !is_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
         let may_hide = match media.kind(text) {
             // A form's `+` is a space, an element's name is no `name=value`.
             Kind::Form => engine.policy.has_text && memchr::memchr(b'+', text).is_some(),

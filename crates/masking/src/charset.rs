@@ -25,7 +25,8 @@ pub(crate) fn foreign(declared: Option<&[u8]>, body: &[u8]) -> Option<&'static E
 /// The UTF-16 that the zeros of a text without a mark speak for.
 fn utf16_by_zeros(body: &[u8]) -> Option<&'static Encoding> {
     let (pairs, _) = body.get(..SNIFFED).unwrap_or(body).as_chunks::<2>();
-    if pairs.len() < 2 || memchr::memchr(0, &body[..2 * pairs.len()]).is_none_or(|at| at >= 64) {
+    let start = &body[..body.len().min(64)];
+    if pairs.len() < 2 || memchr::memchr(0, start).is_none() {
         return None;
     }
     let is_text = |byte: u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');

@@ -14,7 +14,7 @@ use crate::finding::{FindingList, Location};
 use crate::layer::{Layer, View};
 use crate::pairs;
 use crate::policy::{KindId, Policy};
-use crate::quiet::is_quiet;
+use crate::quiet::{self, Look};
 use crate::token::TokenCache;
 use crate::walk::{Notes, walk};
 
@@ -96,6 +96,8 @@ pub(crate) struct Engine {
     seen_next: usize,
     /// A secret whose action is to drop the body was found.
     pub(crate) drop: bool,
+    /// Every text is looked at in full: what quick looks are held against.
+    pub(crate) is_thorough: bool,
 }
 
 impl Engine {
@@ -116,6 +118,7 @@ impl Engine {
             notes: Notes::default(),
             seen_next: 0,
             drop: false,
+            is_thorough: false,
         }
     }
 
@@ -151,14 +154,25 @@ impl Engine {
 
     /// Looks over a whole text of many values, so that [`Engine::value`] can pass over those in which nothing was seen.
     /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
+    #[inline]
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
-        if !self.policy.has_text && is_quiet(&self.policy, text) {
+        self.look(text).is_quiet || self.survey_in_full(text, at_cut)
+    }
+
+    /// The quick look, which is a survey if it finds the text quiet.
+    #[inline]
+    pub(crate) fn look(&mut self, text: &[u8]) -> Look {
+        if self.policy.has_text || self.is_thorough {
+            return Look { is_quiet: false, has_zeros: false };
+        }
+        let Self { policy, views: [view, next, ..], .. } = self;
+        let look = quiet::look(policy, text, view, next);
+        if look.is_quiet {
             self.notes.seen.clear();
             (self.notes.has_names, self.notes.has_escapes) = (false, false);
             self.seen_next = 0;
-            return true;
         }
-        self.survey_in_full(text, at_cut)
+        look
     }
 
     /// The survey without the quick look.
@@ -206,8 +220,8 @@ impl Engine {
     }
 
     /// Whether a text by itself holds nothing, as a quick look tells.
-    pub(crate) fn is_quiet(&self, text: &[u8]) -> bool {
-        !self.policy.has_text && is_quiet(&self.policy, text)
+    pub(crate) fn is_quiet(&mut self, text: &[u8]) -> bool {
+        self.look(text).is_quiet
     }
 
     /// Looks through one value; true if anything in it is replaced. `field` appends the value's name to a finding.

@@ -199,8 +199,10 @@ fn json_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
 }
 
 fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
-    let is_name = text.get(1).is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'#');
-    let name_len = text.iter().take(if is_name { 12 } else { 0 }).position(|byte| *byte == b';')?;
+    // In queries and code it is no entity, as is soon seen.
+    let name = text.get(1..text.len().min(12))?;
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
+    let name_len = 1 + name.iter().position(|byte| !is_name(byte)).filter(|len| name[*len] == b';')?;
     let name = &text[1..name_len];
     let one = |byte: u8| Some((name_len + 1, [byte, 0, 0, 0], 1));
     match name {

@@ -55,7 +55,7 @@ pub enum MaskedBody<'a> {
 ///
 /// Given the same policy, the result depends on the value and what it is called alone.
 pub struct Masker {
-    engine: Engine,
+    pub(crate) engine: Engine,
     readers: Readers,
     decoded: String,
     encoded: Vec<u8>,

@@ -18,8 +18,11 @@ pub(crate) struct Names {
     /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
     entries: HashMap<u16, Vec<Entry>, FixedState>,
     filter: Box<[u64; FILTER_BITS / 64]>,
-    /// The same, true for all that ends in anything but letters.
-    loose_filter: Box<[u64; FILTER_BITS / 64]>,
+    /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
+    /// be the end of a name.
+    tails: Box<[u32; 1 << 16]>,
+    /// Whether a name has other bytes than those of ASCII.
+    pub(crate) has_foreign: bool,
 }
 
 struct Entry {
@@ -45,7 +48,8 @@ impl Names {
         Self {
             entries: HashMap::with_hasher(FixedState::default()),
             filter: Box::new([0; FILTER_BITS / 64]),
-            loose_filter: loose_filter(),
+            tails: no_tails(),
+            has_foreign: false,
         }
     }
 
@@ -66,7 +70,8 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        self.loose_filter[bit / 64] |= 1 << (bit % 64);
+        self.has_foreign |= !normal.is_ascii();
+        self.allow(tail);
         if is_ending && len < 3 {
             return false;
         }
@@ -95,6 +100,11 @@ impl Names {
             let tail = match first {
                 letter if letter.is_ascii_alphabetic() => Some([*first, *second, *third]),
                 byte if NO_NAME.contains(byte) => Some([0, *second, *third]),
+                // `created_at`, `user_id`.
+                b'_' | b'-' => match text.len().checked_sub(4).map(|at| text[at]) {
+                    Some(before) if before.is_ascii_alphabetic() => Some([before, *second, *third]),
+                    _ => None,
+                },
                 _ => None,
             };
             if let Some(tail) = tail {
@@ -114,10 +124,23 @@ impl Names {
     /// them behind what is no part of a name.
     #[inline(always)]
     pub(crate) fn dismisses(&self, [first, second, third]: [u8; 3]) -> bool {
-        let [firsts, seconds, thirds] = &TAIL_CLASSES;
-        let class = |classes: &[u16; 256], byte: u8| usize::from(classes[usize::from(byte)]);
-        let bit = (class(firsts, first) | class(seconds, second) | class(thirds, third)) % FILTER_BITS;
-        self.loose_filter[bit / 64] & (1 << (bit % 64)) == 0
+        let firsts = self.tails[usize::from(u16::from_le_bytes([second, third]))];
+        firsts >> FIRST_CLASSES[usize::from(first)] & 1 == 0
+    }
+
+    /// Names may end so from now on.
+    fn allow(&mut self, [first, second, third]: [u8; 3]) {
+        let firsts = match first {
+            // What is in front of a name of two letters may be the letter of an escape.
+            0 => u32::MAX,
+            _ => 1 << FIRST_CLASSES[usize::from(first)] | 1 << BETWEEN,
+        };
+        for (second, third) in [second, second.to_ascii_uppercase()]
+            .into_iter()
+            .flat_map(|second| [third, third.to_ascii_uppercase()].map(|third| (second, third)))
+        {
+            self.tails[usize::from(u16::from_le_bytes([second, third]))] |= firsts;
+        }
     }
 
     /// Whether a name of the set can end with these three letters, zeros in front of fewer.
@@ -171,29 +194,28 @@ impl Names {
     }
 }
 
-/// Five bits of no letter.
-const ODD: u16 = 31;
+/// Class of what is often between the words of a name: another letter is in front of it.
+const BETWEEN: u8 = 27;
+/// Class of what may be anything.
+const ODD: u8 = 31;
 
-/// What each byte counts as, as the first, second and third of a tail: five bits of a letter, 0 for what is no part of a
-/// name, or [`ODD`]; each at the place that [`bit_of`] gives it.
-static TAIL_CLASSES: [[u16; 256]; 3] = {
-    let mut classes = [[ODD << 10; 256], [ODD << 5; 256], [ODD; 256]];
+/// What each byte counts as in front of two letters: the number of a letter, 0 for what is no part of a name, [`BETWEEN`] or
+/// [`ODD`].
+static FIRST_CLASSES: [u8; 256] = {
+    let mut classes = [ODD; 256];
     let mut letter = 1;
     while letter <= 26 {
-        let mut at = 0;
-        while at < 3 {
-            let class = (letter as u16) << (10 - 5 * at);
-            classes[at][(b'@' + letter) as usize] = class;
-            classes[at][(b'`' + letter) as usize] = class;
-            at += 1;
-        }
+        classes[(b'@' + letter) as usize] = letter;
+        classes[(b'`' + letter) as usize] = letter;
         letter += 1;
     }
     let mut at = 0;
     while at < NO_NAME.len() {
-        classes[0][NO_NAME[at] as usize] = 0;
+        classes[NO_NAME[at] as usize] = 0;
         at += 1;
     }
+    classes[b'_' as usize] = BETWEEN;
+    classes[b'-' as usize] = BETWEEN;
     classes
 };
 
@@ -201,13 +223,14 @@ static TAIL_CLASSES: [[u16; 256]; 3] = {
 const NO_NAME: &[u8] = b"\"&?,{</";
 
 /// True wherever one of three is odd.
-fn loose_filter() -> Box<[u64; FILTER_BITS / 64]> {
-    let mut filter = Box::new([0; FILTER_BITS / 64]);
-    let odd = usize::from(ODD);
-    for bit in (0..FILTER_BITS).filter(|bit| [bit >> 10, bit >> 5 & 31, bit & 31].contains(&odd)) {
-        filter[bit / 64] |= 1 << (bit % 64);
+fn no_tails() -> Box<[u32; 1 << 16]> {
+    let mut tails = vec![u32::MAX; 1 << 16];
+    let letters = || (b'A'..=b'Z').chain(b'a'..=b'z');
+    for (second, third) in letters().flat_map(|second| letters().map(move |third| (second, third))) {
+        tails[usize::from(u16::from_le_bytes([second, third]))] = 1 << ODD;
     }
-    filter
+    #[expect(clippy::expect_used, reason = "it was made of this length")]
+    tails.try_into().expect("as long as it was made")
 }
 
 /// Five bits of each of the last three letters, in either case.

@@ -13,6 +13,10 @@ const MAX_BLANKS: usize = 16;
 const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
 const MAX_USERINFO: usize = 512;
+/// Bytes of the longest escape.
+const MAX_ESCAPED: usize = 12;
+/// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
+pub(crate) const MAX_REACH: usize = MAX_ESCAPED * (MAX_BLANKS + MAX_QUOTES + MAX_NAME + 2);
 
 /// A value whose name says what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +28,9 @@ pub(crate) struct Pair {
 }
 
 /// Whether the byte at `at` separates a name from its value, and the name is that of no secret: the quick look at what bodies
-/// and queries are made of, a name of letters in front, perhaps quoted, and no URL behind.
+/// and queries are made of, a name of letters in front, perhaps quoted, and no URL behind, nor an escape, which may hide one.
+/// Escapes in front of it that are none of letters, digits and signs of names change nothing: a name would end in the same
+/// three letters, or be one of two, which is never dismissed.
 #[inline(always)]
 pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
     let start = at.wrapping_sub(4);
@@ -33,7 +39,28 @@ pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
     };
     let tail = if before == b'"' { [first, second, third] } else { [second, third, before] };
     // Of all bytes that a walk stops at, those from `:` to `=` are the separators.
-    sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && names.dismisses(tail)
+    sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && behind != b'\\' && names.dismisses(tail)
+}
+
+/// The same where escapes of quotes, or more blanks, may be between the two.
+pub(crate) fn is_dismissed_afar(names: &Names, text: &[u8], at: usize) -> bool {
+    let between = |byte: &&u8| matches!(**byte, b'"' | b'\'' | b'`' | b'\\') || byte.is_ascii_whitespace();
+    let skipped = text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES).take_while(between).count();
+    text[..at - skipped].last_chunk::<3>().is_some_and(|tail| names.dismisses(*tail))
+}
+
+/// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.
+pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
+    let slash = |rest: &'_ [u8]| match rest {
+        [b'/', ..] => Some(1),
+        [b'\\', b'/', ..] => Some(2),
+        _ => None,
+    };
+    let rest = &text[at + 1..];
+    let Some(first) = slash(rest) else { return false };
+    let Some(second) = slash(&rest[first..]) else { return false };
+    let ends = |byte: &u8| matches!(byte, b'@' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b' ');
+    rest[first + second..].iter().take(MAX_ESCAPED * MAX_USERINFO).find(|byte| ends(byte)) == Some(&b'@')
 }
 
 /// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far
@@ -80,8 +107,13 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     let is_name = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
     };
-    let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is_name(byte)).count();
-    let meaning = names.meaning(&text[name_end - len..name_end]).filter(|meaning| *meaning != Meaning::Harmless)?;
+    let run = |is: &dyn Fn(&u8) -> bool| {
+        let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count();
+        names.meaning(&text[name_end - len..name_end])
+    };
+    // Of several words, too: `verification code: 1234`.
+    let meaning = run(&is_name).or_else(|| run(&|byte| is_name(byte) || *byte == b' '));
+    let meaning = meaning.filter(|meaning| *meaning != Meaning::Harmless)?;
     let (start, end) = value(text, at);
     if is_secret(&text[start..end]) {
         *done = end;
