@@ -15,6 +15,7 @@
 
 mod connection;
 mod context;
+mod copies;
 mod decode;
 mod exchange;
 mod flags;
@@ -31,6 +32,7 @@ pub mod testing;
 
 pub use connection::Connection;
 pub use context::Context;
+pub use copies::Copies;
 pub use decode::{DecodeOutcome, Decoder};
 pub use exchange::{Exchange, ExchangeSink, Heads};
 pub use flags::{Flag, Flags};

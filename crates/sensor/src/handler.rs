@@ -9,11 +9,12 @@ use reassembly::{Ending, FlowInfo, Position, StreamHandler, Want};
 use crate::filter::Slot;
 use crate::gate::{Gate, Memo};
 use crate::guard::Forgetful;
-use crate::masker::{MaskPolicy, RecordMasker};
+use crate::masker::MaskPolicy;
 use crate::normalize::Normalizer;
 use crate::outlet::{CHUNK, Handoff, empty_buffer};
 use crate::preface::{Kept, Opening, Taken};
-use crate::record::{Admission, ConnectionMeta, RecordOptions, RecordWriter, Unsealed, Written, side};
+use crate::record::{ConnectionMeta, RecordOptions, Unsealed, side};
+use crate::scribe::Scribe;
 use crate::tally::Tally;
 
 /// Takes what is found in the flows of one worker.
@@ -293,17 +294,23 @@ impl ExchangeSink for Unheard {
     fn recognized(&mut self, _: Protocol, _: Option<&ClientHello>) {}
 }
 
-/// The records of one worker: a reused buffer of finished ones, and what was counted on the way.
+/// Bytes of heads and bodies up to which an exchange is copied for another thread to write.
+const MOST_DRAFTED: usize = 64 << 10;
+/// The most that a body may be decoded to where bodies with a content coding are copied too: on the other side the same is
+/// taken once more, which nothing but [`memory::PER_WORKER_BATCHES`](crate::memory::PER_WORKER_BATCHES) has room for.
+const MOST_DECODED: usize = 1 << 20;
+
+/// The records of one worker: a reused buffer of finished ones, or of drafts, and what was counted on the way.
 #[derive(Debug)]
 pub struct Records<O> {
     gate: Gate,
-    writer: Writer,
-    /// For another writer.
-    options: RecordOptions,
+    scribe: Scribe,
     buffer: Unsealed,
+    /// Whether the buffer is one of drafts.
+    is_drafting: bool,
+    /// Whether bodies with a content coding can be copied.
+    drafts_coded: bool,
     outlet: O,
-    written: u64,
-    unsendable: u64,
     tally: Tally,
     is_stopped: bool,
 }
@@ -313,13 +320,12 @@ impl<O: Handoff> Records<O> {
     #[must_use]
     pub fn new(options: RecordOptions, mask: Option<&MaskPolicy>, gate: Gate, outlet: O) -> Self {
         Self {
-            writer: Writer::new(options.clone(), mask, gate.normalizer()),
+            drafts_coded: options.decode_limit <= MOST_DECODED,
+            scribe: Scribe::new(options, mask, gate.normalizer()),
             gate,
-            options,
             buffer: empty_buffer(),
+            is_drafting: false,
             outlet,
-            written: 0,
-            unsendable: 0,
             tally: Tally::default(),
             is_stopped: false,
         }
@@ -336,22 +342,24 @@ impl<O: Handoff> Records<O> {
         &mut self.gate
     }
 
-    /// Records written so far, whether or not they have left the buffer.
+    /// Records written here so far, whether or not they have left the buffer.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.written
+        self.scribe.written()
     }
 
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     #[must_use]
     pub fn unsendable(&self) -> u64 {
-        self.unsendable
+        self.scribe.unsendable()
     }
 
-    /// What was counted over the records.
+    /// What was counted over the exchanges, and over the records that were written here.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.tally.clone();
+        tally.merge(self.scribe.tally());
+        tally
     }
 
     /// Whether the outlet takes nothing further.
@@ -362,7 +370,7 @@ impl<O: Handoff> Records<O> {
 
     /// From the next record on, `mask` is what is taken out.
     pub fn remask(&mut self, mask: Option<&MaskPolicy>) {
-        self.writer = Writer::new(self.options.clone(), mask, self.gate.normalizer());
+        self.scribe.remask(mask);
     }
 
     /// Hands on what is in the buffer.
@@ -394,10 +402,20 @@ impl<O: Handoff> Finds for Records<O> {
 
     fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
         let Some(admission) = self.gate.admit(meta, memo, exchange) else { return };
-        let written = self.writer.append(meta, exchange, admission, &mut self.buffer);
-        self.written += u64::from(written.is_recorded);
-        self.unsendable += u64::from(!written.is_recorded);
-        self.tally.exchange(exchange, written.flags);
+        self.tally.exchange(exchange);
+        if self.buffer.is_empty() {
+            self.is_drafting = self.outlet.takes_drafts();
+        }
+        if self.is_drafting && (size(exchange) > MOST_DRAFTED || !self.drafts_coded && is_coded(exchange)) {
+            // A buffer is of one kind, and such a copy would cost more memory than it saves time.
+            self.is_stopped |= self.outlet.hand_on(&mut self.buffer).is_break();
+            self.is_drafting = false;
+        }
+        if self.is_drafting {
+            self.buffer.draft(meta, exchange, admission);
+        } else {
+            self.scribe.write(meta, exchange, admission, &mut self.buffer);
+        }
         // Here, not after each packet: the end of the input can complete a hundred thousand exchanges at once.
         if self.buffer.size() >= CHUNK {
             self.flush();
@@ -413,38 +431,17 @@ impl<O: Handoff> Finds for Records<O> {
     }
 }
 
-/// A writer with or without masking: two, each compiled for itself, so that one that does not mask pays nothing for what
-/// it could.
-#[derive(Debug)]
-enum Writer {
-    Plain(Box<RecordWriter>),
-    Masking(Box<RecordWriter<RecordMasker>>),
+/// Bytes of heads and bodies.
+#[inline]
+fn size(exchange: &Exchange<'_>) -> usize {
+    let messages = [exchange.request, exchange.response].into_iter().flatten();
+    messages.map(|message| message.head().len() + message.body().captured.len()).sum()
 }
 
-impl Writer {
-    fn new(options: RecordOptions, mask: Option<&MaskPolicy>, normalizer: &Arc<Normalizer>) -> Self {
-        match mask {
-            None => Self::Plain(Box::new(RecordWriter::new(options).normalizing(Arc::clone(normalizer)))),
-            Some(policy) => {
-                let writer = RecordWriter::with_masking(options, RecordMasker::new(policy));
-                Self::Masking(Box::new(writer.normalizing(Arc::clone(normalizer))))
-            }
-        }
-    }
-
-    #[inline]
-    fn append(
-        &mut self,
-        meta: &ConnectionMeta,
-        exchange: &Exchange<'_>,
-        admission: Admission<'_>,
-        out: &mut Unsealed,
-    ) -> Written {
-        match self {
-            Self::Plain(writer) => writer.append(meta, exchange, admission, out),
-            Self::Masking(writer) => writer.append(meta, exchange, admission, out),
-        }
-    }
+/// Whether a body was kept that has a content coding.
+fn is_coded(exchange: &Exchange<'_>) -> bool {
+    let mut messages = [exchange.request, exchange.response].into_iter().flatten();
+    messages.any(|message| !message.body().captured.is_empty() && message.header("content-encoding").is_some())
 }
 
 /// The sink of one call: which connection's exchanges these are.

@@ -22,6 +22,7 @@ pub mod preface;
 pub mod progress;
 pub mod record;
 pub mod replay;
+pub mod scribe;
 pub mod sealing;
 pub mod secrecy;
 pub mod source;

@@ -5,7 +5,7 @@
 //! | part | share | grows with |
 //! |---|---|---|
 //! | reader, output, tables of the summary | [`FIXED`] | nothing |
-//! | batches between threads | [`PER_WORKER_BATCHES`] a worker, when there are several | nothing |
+//! | batches between threads | [`PER_WORKER_BATCHES`] a worker | nothing |
 //! | IP fragments | 1/32, at most 64 MiB | fragmented datagrams under way |
 //! | flow slots | 27 % of a worker's rest | connections |
 //! | pages for out-of-order data | 12 % | loss and reordering |
@@ -23,7 +23,8 @@ use crate::units::ByteSize;
 
 /// What the process needs whatever it is given.
 pub const FIXED: u64 = 8 << 20;
-/// Batches of copied segments and buffers of finished lines that are on their way to and from one worker.
+/// Batches of copied segments and buffers of finished lines that are on their way to and from one worker; where there is but
+/// one, of copied exchanges, and what the sealing thread writes them with.
 pub const PER_WORKER_BATCHES: u64 = 6 << 20;
 /// The least that a worker can do its work with.
 pub const LEAST_PER_WORKER: u64 = 16 << 20;
@@ -76,7 +77,7 @@ impl std::error::Error for TooLittle {}
 pub fn split(total: u64, workers: usize, conn: usize) -> Result<Shares, TooLittle> {
     let workers = workers.max(1);
     let count = workers as u64;
-    let batches = if workers > 1 { count * PER_WORKER_BATCHES } else { 0 };
+    let batches = count * PER_WORKER_BATCHES;
     let fragments = (total / 32).min(64 << 20);
     let rest = total.saturating_sub(FIXED + batches + fragments) / count;
     if rest < LEAST_PER_WORKER {
@@ -109,8 +110,7 @@ mod tests {
             shares.max_flows as u64 * (SLOT + conn as u64) + shares.pages as u64 + shares.messages as u64 * 9 / 8;
         let lines = if workers > 1 { LINES_UNDER_WAY } else { 1 };
         let worker = worker + shares.content as u64 * lines + shares.decoded as u64 * 13 / 4;
-        let batches = if workers > 1 { workers as u64 * PER_WORKER_BATCHES } else { 0 };
-        FIXED + batches + shares.fragments as u64 + workers as u64 * worker
+        FIXED + workers as u64 * PER_WORKER_BATCHES + shares.fragments as u64 + workers as u64 * worker
     }
 
     proptest! {

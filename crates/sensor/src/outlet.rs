@@ -41,6 +41,12 @@ pub trait Handoff {
     /// Takes what is in `records` and leaves it empty, or swapped for another empty buffer. `Break` says that nothing
     /// further will be taken.
     fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()>;
+
+    /// Whether the next buffer is better filled with drafts, as there is time to write them on the other side. Asked once
+    /// for each buffer; only where it said so are there drafts in one.
+    fn takes_drafts(&self) -> bool {
+        false
+    }
 }
 
 impl<O: Outlet> Handoff for O {

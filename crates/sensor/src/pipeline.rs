@@ -152,7 +152,7 @@ impl<O: Handoff> Lane<O> {
             flows_read: handler.flows_read(),
             filtered: handler.finds().gate().outcomes().clone(),
             proxy: handler.proxy(),
-            tally: handler.finds().tally().clone(),
+            tally: handler.finds().tally(),
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::destination::{Conclusion, Destination};
-use crate::dispatch::WhenFull;
 use crate::interruptible::Interruptible;
 use crate::ledger::{Captures, Ledger};
 use crate::outlet::OutputFailure;
@@ -123,9 +122,9 @@ impl Replay {
             let (lanes, output) = pipeline.into_segments().finish()?;
             (decap, payload_bytes, lanes, output)
         } else {
-            // Reading and the pipeline share this thread; what ids cost goes to another.
+            // Reading and the pipeline share this thread; ids and as many records as it has time for are another's.
             let (sealing, queue) =
-                Sealing::start(output, 1, WhenFull::Wait).map_err(|source| ReplayError::Threads { workers, source })?;
+                Sealing::start_writing(output, &settings).map_err(|source| ReplayError::Threads { workers, source })?;
             let mut pipeline = Pipeline::inline(&settings, queue);
             reading.feed(&inputs, &mut pipeline);
             pipeline.finish();
@@ -135,7 +134,8 @@ impl Replay {
             let report = lane.report();
             // Its queue goes with it, which is how the thread learns that there is no more.
             drop(lane);
-            (decap, payload_bytes, vec![report], sealing.finish()?)
+            let (output, written) = sealing.finish_counted()?;
+            (decap, payload_bytes, vec![report, written], output)
         };
         progress.finish();
         let Reading { captures, failures, filter, .. } = reading;

@@ -4,8 +4,13 @@
 //! Records of one worker come out in the order in which they were written; those of several are interleaved by the buffer.
 //! A full queue blocks the worker, as a file can wait; or, live, the buffer is dropped and counted.
 //!
-//! Memory: for each worker the buffer it fills, two that wait, and beside those one in work, each of [`CHUNK`] and its last
-//! record, and the heads of the records in it; all of them are reused, but for what is beyond [`KEPT`].
+//! Where it is started for one worker, the thread also writes records: the worker hands on copies of exchanges
+//! ([`Drafts`](crate::record::Drafts)) as long as few buffers wait, and writes records itself while more do. So both are
+//! busy to the end, whatever writing costs beside reading. Which of the two wrote a record cannot be seen in it.
+//!
+//! Memory: for each worker the buffer it fills, two that wait (eight where the thread writes), and beside those one in work,
+//! each of [`CHUNK`] and its last record, and the heads of the records in it, or of [`CHUNK`] and its last draft, which is
+//! small; all of them are reused, but for what is beyond [`KEPT`].
 //!
 //! [`CHUNK`]: crate::outlet::CHUNK
 
@@ -19,11 +24,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use crate::dispatch::WhenFull;
 use crate::outlet::{Handoff, KEPT, Outlet, empty_buffer};
+use crate::pipeline::{LaneReport, Settings};
 use crate::record::Unsealed;
+use crate::scribe::Copyist;
 use crate::workers::WorkerFailed;
 
 /// Buffers that may wait, for each worker.
 const QUEUED: usize = 2;
+/// The same where the thread also writes: enough that it has work for as long as it may wait for a processor.
+const QUEUED_WRITING: usize = 8;
+/// Of those, how many may wait when the worker leaves writing to the thread; when there are more, it writes itself.
+const MOST_AHEAD: usize = 6;
 /// The same where a full queue drops: this thread may have to wait for the disk or a processor for as long as the ring of an
 /// interface bridges, for 16 MiB of records a worker.
 const QUEUED_LIVE: usize = 64;
@@ -33,7 +44,7 @@ const PULSE: Duration = Duration::from_millis(200);
 /// The thread, as whoever started it holds it.
 #[derive(Debug)]
 pub struct Sealing<O> {
-    thread: JoinHandle<O>,
+    thread: JoinHandle<(O, LaneReport)>,
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -43,8 +54,27 @@ impl<O: Outlet + Send + 'static> Sealing<O> {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(outlet: O, workers: usize, when_full: WhenFull) -> std::io::Result<(Self, Queue)> {
+        Self::start_with(outlet, workers, when_full, None)
+    }
+
+    /// Starts a thread for one worker, which waits when the queue is full. The thread also writes records, as the worker
+    /// would by `settings`: whenever it would have nothing to do, so that both are busy to the end.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_writing(outlet: O, settings: &Settings) -> std::io::Result<(Self, Queue)> {
+        Self::start_with(outlet, 1, WhenFull::Wait, Some(Copyist::new(settings)))
+    }
+
+    fn start_with(
+        outlet: O,
+        workers: usize,
+        when_full: WhenFull,
+        copyist: Option<Copyist>,
+    ) -> std::io::Result<(Self, Queue)> {
         let workers = workers.max(1);
         let queued = match when_full {
+            WhenFull::Wait if copyist.is_some() => QUEUED_WRITING,
             WhenFull::Wait => QUEUED,
             WhenFull::Drop => QUEUED_LIVE,
         };
@@ -52,12 +82,13 @@ impl<O: Outlet + Send + 'static> Sealing<O> {
         let (give_back, reusable) = bounded(workers * (queued + 1) + 1);
         let is_stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&is_stopped);
+        let writes = copyist.is_some();
         let thread = thread::Builder::new()
             .name("sealing".to_owned())
-            .spawn(move || seal(outlet, &waiting, &give_back, &stop))?;
+            .spawn(move || seal(outlet, copyist, &waiting, &give_back, &stop))?;
         Ok((
             Self { thread, is_stopped: Arc::clone(&is_stopped) },
-            Queue { sender, reusable, when_full, refused: Arc::default(), is_stopped },
+            Queue { sender, reusable, when_full, writes, refused: Arc::default(), is_stopped },
         ))
     }
 
@@ -66,6 +97,14 @@ impl<O: Outlet + Send + 'static> Sealing<O> {
     /// # Errors
     /// When the thread failed.
     pub fn finish(self) -> Result<O, WorkerFailed> {
+        self.finish_counted().map(|(outlet, _)| outlet)
+    }
+
+    /// The same, and what was counted over the records that the thread wrote: one more lane's report.
+    ///
+    /// # Errors
+    /// When the thread failed.
+    pub fn finish_counted(self) -> Result<(O, LaneReport), WorkerFailed> {
         self.thread.join().map_err(|_| WorkerFailed)
     }
 }
@@ -89,7 +128,13 @@ impl<O> Sealing<O> {
     }
 }
 
-fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Sender<Unsealed>, stop: &AtomicBool) -> O {
+fn seal<O: Outlet>(
+    mut outlet: O,
+    mut copyist: Option<Copyist>,
+    waiting: &Receiver<Unsealed>,
+    give_back: &Sender<Unsealed>,
+    stop: &AtomicBool,
+) -> (O, LaneReport) {
     loop {
         let mut records = match waiting.recv_timeout(PULSE) {
             Ok(records) => records,
@@ -100,16 +145,26 @@ fn seal<O: Outlet>(mut outlet: O, waiting: &Receiver<Unsealed>, give_back: &Send
             Err(RecvTimeoutError::Disconnected) => break,
         };
         // Once the outlet takes no more, nothing is worth the work; but workers must find the queue empty to get on.
-        if !stop.load(Ordering::Relaxed) && outlet.accept(&records.seal()).is_break() {
-            stop.store(true, Ordering::Relaxed);
+        if !stop.load(Ordering::Relaxed) {
+            let flow = match &mut copyist {
+                Some(copyist) if !records.drafts().is_empty() => copyist.write(records.drafts(), &mut outlet),
+                _ => outlet.accept(&records.seal()),
+            };
+            if flow.is_break() {
+                stop.store(true, Ordering::Relaxed);
+            }
         }
-        records.clear(KEPT);
+        // Drafts are left to their worker: what they share with flows is then counted by one thread only.
+        if records.drafts().is_empty() {
+            records.clear(KEPT);
+        }
         // There is room for every buffer that was ever made; a buffer that finds none is freed.
         let _ = give_back.try_send(records);
         outlet.pulse();
     }
     outlet.flush();
-    outlet
+    let report = copyist.as_ref().map(Copyist::report).unwrap_or_default();
+    (outlet, report)
 }
 
 /// A worker's way to the sealing thread.
@@ -118,6 +173,8 @@ pub struct Queue {
     sender: Sender<Unsealed>,
     reusable: Receiver<Unsealed>,
     when_full: WhenFull,
+    /// Whether the thread also writes records.
+    writes: bool,
     /// Records dropped because the queue was full, over all clones.
     refused: Arc<AtomicU64>,
     is_stopped: Arc<AtomicBool>,
@@ -138,7 +195,8 @@ impl Queue {
 
 impl Handoff for Queue {
     fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
-        let next = self.reusable.try_recv().unwrap_or_else(|_| empty_buffer());
+        let mut next = self.reusable.try_recv().unwrap_or_else(|_| empty_buffer());
+        next.clear(KEPT);
         let full = std::mem::replace(records, next);
         let is_gone = match self.when_full {
             WhenFull::Wait => self.sender.send(full).is_err(),
@@ -157,6 +215,11 @@ impl Handoff for Queue {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+
+    /// Where the thread writes, unless so much waits that it will not be idle soon.
+    fn takes_drafts(&self) -> bool {
+        self.writes && self.sender.len() < MOST_AHEAD
     }
 }
 

@@ -23,13 +23,17 @@ impl Tally {
     /// The names of [`Tally::status_classes`].
     pub const CLASSES: [&'static str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
-    /// Counts an exchange, and the oddities that its record names.
-    pub fn exchange(&mut self, exchange: &Exchange<'_>, flags: Flags) {
+    /// Counts the oddities that a record names.
+    pub fn record(&mut self, flags: Flags) {
         if !flags.is_empty() {
             for flag in flags.iter() {
                 self.flags[flag as usize] += 1;
             }
         }
+    }
+
+    /// Counts an exchange.
+    pub fn exchange(&mut self, exchange: &Exchange<'_>) {
         if let Some(host) = exchange.request.and_then(|request| request.header("host")) {
             self.hosts.add(host);
         }

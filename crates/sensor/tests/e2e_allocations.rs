@@ -2,6 +2,7 @@
 
 mod cli_capture;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +10,11 @@ use cli_capture::Capture;
 use decap::{Frame, LinkType, Timestamp};
 use sensor::config::Loaded;
 use sensor::filter::RuleSwitch;
-use sensor::outlet::Discard;
-use sensor::pipeline::{Pipeline, Segments as _, Settings};
+use sensor::outlet::{Discard, Handoff, KEPT};
+use sensor::pipeline::{Lane, Pipeline, Segments as _, Settings};
 use sensor::policy;
-use sensor::record::{RecordOptions, Shape};
+use sensor::record::{RecordOptions, Shape, Unsealed};
+use sensor::scribe::Copyist;
 
 #[test]
 fn steady_state_allocates_nothing() {
@@ -43,7 +45,60 @@ fn nor_do_names_and_filters() {
     allocates_nothing(config, 4_000);
 }
 
+/// Records that are written by a copy of their exchange.
+#[test]
+fn nor_do_drafts() {
+    allocates_nothing_to("", 4_000, |settings| Copying { copyist: Copyist::new(settings), bytes: Discard::default() });
+}
+
+struct Copying {
+    copyist: Copyist,
+    bytes: Discard,
+}
+
+impl Handoff for Copying {
+    fn hand_on(&mut self, records: &mut Unsealed) -> ControlFlow<()> {
+        let flow = self.copyist.write(records.drafts(), &mut self.bytes);
+        records.clear(KEPT);
+        flow
+    }
+
+    fn takes_drafts(&self) -> bool {
+        true
+    }
+}
+
+/// Where lines went, and how many were written there.
+trait Written {
+    fn bytes(&self) -> u64;
+    fn records(&self) -> u64;
+}
+
+impl Written for Discard {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn records(&self) -> u64 {
+        0
+    }
+}
+
+impl Written for Copying {
+    fn bytes(&self) -> u64 {
+        self.bytes.bytes
+    }
+
+    fn records(&self) -> u64 {
+        self.copyist.report().recorded
+    }
+}
+
 fn allocates_nothing(config: &str, recorded: u64) {
+    allocates_nothing_to(config, recorded, |_| Discard::default());
+}
+
+fn allocates_nothing_to<H: Handoff + Written>(config: &str, recorded: u64, handoff: impl FnOnce(&Settings) -> H) {
     let config = Loaded::parse(config, Path::new("test.toml")).unwrap().config;
     // Four connections that never end, each a thousand transactions long, interleaved: more frames than a tick's window.
     let mut connections = Vec::new();
@@ -72,7 +127,8 @@ fn allocates_nothing(config: &str, recorded: u64) {
         filters: Arc::new(RuleSwitch::new(policy::rules(&config).unwrap())),
     };
     let settings = settings.with_memory(256 << 20, 1).unwrap();
-    let mut pipeline = Pipeline::inline(&settings, Discard::default());
+    let handoff = handoff(&settings);
+    let mut pipeline = Pipeline::new(settings.decap.clone(), Lane::new(&settings, handoff));
     let mut push = |range: std::ops::Range<usize>| {
         for n in range {
             let data = &frames[n];
@@ -92,7 +148,9 @@ fn allocates_nothing(config: &str, recorded: u64) {
     assert!(!lane.is_stopped());
     let report = lane.report();
     let filtered = report.filtered.sum(|rule| rule.exchanges);
-    assert_eq!(report.recorded + filtered, recorded);
+    lane.flush();
+    let written = lane.records_mut().outlet_mut().records();
+    assert_eq!(report.recorded + filtered + written, recorded);
     assert!(config.filters.rule.is_empty() || (filtered > 0 && report.recorded > filtered), "{filtered}");
-    assert!(lane.records_mut().outlet_mut().bytes > 0, "chunks left while it was measured");
+    assert!(lane.records_mut().outlet_mut().bytes() > 0, "chunks left while it was measured");
 }

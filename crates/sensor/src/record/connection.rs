@@ -21,7 +21,7 @@ pub struct ConnectionMeta {
     pub id: u64,
     /// The client that a PROXY protocol header at the connection's start names, and which side sent it. Seldom there, and
     /// so kept apart.
-    pub proxied: Option<Box<(Side, Endpoint)>>,
+    pub proxied: Option<Arc<(Side, Endpoint)>>,
 }
 
 impl ConnectionMeta {
@@ -44,7 +44,7 @@ impl ConnectionMeta {
 
     /// Notes what a PROXY protocol header says, which came in this direction.
     pub fn note_proxied(&mut self, direction: Direction, addresses: Option<(Endpoint, Endpoint)>) {
-        self.proxied = addresses.map(|(client, _)| Box::new((side(direction), client)));
+        self.proxied = addresses.map(|(client, _)| Arc::new((side(direction), client)));
     }
 
     /// Whom the PROXY protocol header of this side names.

@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod drafts;
 mod edge;
 mod id;
 mod json;
@@ -23,6 +24,7 @@ mod writer;
 
 pub use connection::ConnectionMeta;
 pub(crate) use connection::side;
+pub use drafts::{Desk, Drafts};
 pub use id::TransactionId;
 pub use masking::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking, Unmasked};
 pub use options::{EdgeOptions, HeaderValues, RecordOptions, Shape, Unanswered};

@@ -9,9 +9,14 @@
 
 use core::ops::Range;
 
-use super::id::TransactionId;
+use http_parse::Exchange;
 
-/// Records that are whole but for their ids, in one buffer.
+use super::connection::ConnectionMeta;
+use super::drafts::Drafts;
+use super::id::TransactionId;
+use super::writer::Admission;
+
+/// Records that are whole but for their ids, in one buffer; or, where another thread writes, exchanges still to be written.
 #[derive(Debug, Default)]
 pub struct Unsealed {
     bytes: Vec<u8>,
@@ -19,6 +24,7 @@ pub struct Unsealed {
     inputs: Vec<u8>,
     places: Vec<Place>,
     sealed: Vec<SealedRecord>,
+    drafts: Drafts,
 }
 
 /// Where in an [`Unsealed`] a record and its id stand.
@@ -62,23 +68,35 @@ impl Unsealed {
         Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    /// Whether it holds no record.
+    /// Whether it holds no record, written or not.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.places.is_empty() && self.drafts.is_empty()
     }
 
-    /// How many records it holds.
+    /// How many records it holds, written or not.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.places.len()
+        self.places.len() + self.drafts.count()
     }
 
     /// How many bytes its records take, or what their ids are made of, whichever is more: a head that was read for framing
-    /// only is hashed as a whole.
+    /// only is hashed as a whole. Or what the exchanges take that are still to be written.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len().max(self.inputs.len())
+        self.bytes.len().max(self.inputs.len()).max(self.drafts.size())
+    }
+
+    /// The exchanges that are still to be written; where there are any, there are no records.
+    #[must_use]
+    pub fn drafts(&self) -> &Drafts {
+        &self.drafts
+    }
+
+    /// Takes a copy of an exchange, for another thread to write.
+    #[inline]
+    pub fn draft(&mut self, meta: &ConnectionMeta, exchange: &Exchange<'_>, admission: Admission<'_>) {
+        self.drafts.push(meta, exchange, admission);
     }
 
     /// Computes the ids and fills them in.
@@ -100,7 +118,7 @@ impl Unsealed {
         Sealed { bytes: &self.bytes, records: &self.sealed }
     }
 
-    /// Forgets every record. Of the memory, about `kept` bytes stay.
+    /// Forgets every record, written or not. Of the memory, about `kept` bytes stay.
     pub fn clear(&mut self, kept: usize) {
         self.bytes.clear();
         self.bytes.shrink_to(kept);
@@ -110,6 +128,7 @@ impl Unsealed {
         self.places.shrink_to(kept / size_of::<Place>());
         self.sealed.clear();
         self.sealed.shrink_to(kept / size_of::<SealedRecord>());
+        self.drafts.clear(kept);
     }
 
     /// Takes away what was written of a record that did not come to its end.
@@ -117,6 +136,7 @@ impl Unsealed {
         let (end, input_end) = self.places.last().map_or((0, 0), |last| (last.end, last.input_end));
         self.bytes.truncate(end);
         self.inputs.truncate(input_end);
+        self.drafts.drop_unfinished();
     }
 
     /// Where a record and the input of its id are to be appended.
