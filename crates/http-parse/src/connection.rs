@@ -1,5 +1,6 @@
 //! The state machine of one connection.
 
+mod ahead;
 mod body;
 mod chunked;
 mod counting;
@@ -62,6 +63,7 @@ impl Connection {
                 linked: from_start,
                 pipelined: false,
                 last_response_end: None,
+                last_response: (0, 0),
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,

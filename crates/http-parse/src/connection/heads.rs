@@ -119,11 +119,30 @@ impl Connection {
             message.after_hole = has_room_from(stream.hole.take());
             message.after_unknown = has_room_from(stream.due.take());
         }
+        if message.after_loss {
+            self.note_passed(side, message);
+        }
+        let stream = self.stream_mut(side);
         if std::mem::take(&mut stream.resynchronized) {
             message.flags.insert(Flag::Resynchronized);
         }
         if std::mem::take(&mut stream.leading) {
             message.flags.insert(Flag::LeadingEmptyLines);
+        }
+    }
+
+    /// A message was found by searching: what the bytes passed over say of it.
+    #[cold]
+    fn note_passed(&mut self, side: Side, message: &mut Message) {
+        let has_lost = self.has_lost();
+        let stream = self.stream_mut(side);
+        let (unread, unread_line) = (stream.unread.take(), std::mem::take(&mut stream.unread_line));
+        // A request in the middle of what was passed over was sent with what stands before it; and so was this one, if
+        // nothing of the server was heard in between.
+        let was_with_others = unread_line || (unread.is_some() && unread >= message.start.acked);
+        if was_with_others && message.kind == MessageKind::Request && has_lost {
+            message.after_hidden = true;
+            self.order.pipelined = true;
         }
     }
 
@@ -244,7 +263,8 @@ impl Connection {
         {
             self.requests.lower_acked(acked);
         }
-        self.order.note_request(message, !self.requests.is_empty());
+        let crossed = self.has_lost() && self.crosses(message);
+        self.order.note_request(message, !self.requests.is_empty(), crossed);
     }
 
     fn begin_response(
