@@ -67,6 +67,8 @@ impl Connection {
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,
+                roomy: false,
+                shortest: u32::MAX,
             },
             initiator,
             client: None,

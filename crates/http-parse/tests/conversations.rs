@@ -1207,3 +1207,69 @@ fn a_status_line_in_a_body_whose_head_was_lost_answers_nothing() {
         assert_no_wrong_pair(&talk.run());
     }
 }
+
+#[test]
+fn a_shifted_chain_behind_a_loss_is_seen_where_it_breaks() {
+    // Two under way; the second request is lost, and both responses come when the server has them: then each request is sent
+    // when a response has come, as by a client that waits, until the server is quicker.
+    for steps in 1..8 {
+        let mut talk = Talk::default().client(get("/1")).lost(CLIENT, get("/2").repeat(2)).server(numbered(1));
+        let mut next = 2;
+        for _ in 0..steps {
+            talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next));
+            next += 1;
+        }
+        talk = talk.server(numbered(next)).server(numbered(next + 1));
+        talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next + 2));
+        let outcome = talk.run();
+        assert_no_wrong_pair(&outcome);
+        assert!(outcome.lines().contains(&"GET /1 -> 201".to_owned()), "{:?}", outcome.lines());
+    }
+}
+
+#[test]
+fn a_client_that_waits_keeps_its_pairs_however_soon_the_capture_ends() {
+    for behind in 1..12 {
+        let mut talk =
+            Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2")).server(numbered(2));
+        for number in 3..3 + behind {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+        }
+        // The last one has nothing behind it that would tell.
+        let outcome = talk.run();
+        assert_no_wrong_pair(&outcome);
+        assert!(outcome.stats.paired >= behind as u64, "{behind}: {:?}", outcome.lines());
+    }
+}
+
+#[test]
+fn a_hole_with_room_for_two_requests_is_believed_to_hold_one_only_of_a_client_that_waits() {
+    // Then something is lost again, before the shift shows.
+    let shifted = |before: usize, lost: &str| {
+        let mut talk = Talk::default();
+        for number in 1..=before {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+        }
+        talk = talk.lost(CLIENT, lost).server(numbered(before + 1));
+        for number in before + 3..before + 6 {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
+        }
+        talk.lost(SERVER, numbered(before + 5)).client(get(&format!("/{}", before + 6)))
+    };
+    assert_no_wrong_pair(&shifted(0, &get("/1").repeat(2)).run());
+    assert_no_wrong_pair(&shifted(1, &get("/2").repeat(2)).run());
+    // A client of which enough was seen is believed; and so is the size of the hole.
+    let known = shifted(6, &get("/7").repeat(2)).run();
+    assert!(known.stats.paired > 8, "{:?}", known.lines());
+    let one = shifted(0, &get("/1")).run();
+    assert!(one.stats.paired >= 3, "{:?}", one.lines());
+}
+
+#[test]
+fn a_body_of_a_response_to_head_shows_that_it_answers_another() {
+    let head = |number: usize| format!("HEAD /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut talk = Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2").repeat(2));
+    talk = talk.server(numbered(2)).client(get("/4")).server(numbered(3)).client(head(5)).server(numbered(4));
+    talk = talk.lost(SERVER, numbered(5)).client(get("/6")).server(numbered(6));
+    assert_no_wrong_pair(&talk.run());
+}

@@ -15,8 +15,10 @@ const ENOUGH: usize = 8;
 /// What the messages behind a tentative pair show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
-    /// The client goes on waiting for its responses, as far as that can be seen.
+    /// The client goes on waiting for its responses.
     Waits,
+    /// The same up to where something was lost: nothing further can be seen.
+    Interrupted,
     /// More is to come that will tell.
     Unfinished,
     /// A request was sent before the response to the one before it had been heard, or a response comes without one.
@@ -34,26 +36,28 @@ pub(super) fn look_ahead(response: &Message, requests: &Requests<'_>, responses:
                 return Ahead::Unfinished;
             };
             if requests.lossy {
-                return Ahead::Waits;
+                return Ahead::Interrupted;
             }
             // Of a client that waits, nothing more would come before its next request.
             let known = requests.settled.is_some_and(|settled| settled >= acked);
             return if known { Ahead::Pipelines } else { Ahead::Unfinished };
         };
         if request.after_loss || request.after_hidden || !has_sure_end(last) {
-            return Ahead::Waits;
+            return Ahead::Interrupted;
         }
-        let Some(heard) = request.start.acked else { return Ahead::Waits };
+        let Some(heard) = request.start.acked else { return Ahead::Interrupted };
         if heard < last.end {
             return Ahead::Pipelines;
         }
         let Some(next) = next_response else { return Ahead::Unfinished };
-        let (false, Some(acked)) = (next.after_loss, next.start.acked) else { return Ahead::Waits };
+        let (false, Some(acked)) = (next.after_loss, next.start.acked) else { return Ahead::Interrupted };
         if heard > last.end || acked <= request.start.offset {
             return Ahead::Pipelines;
         }
-        if Asked::by(request) != Asked::Other {
-            return Ahead::Waits;
+        let asked = Asked::by(request);
+        if next.complete && (asked == Asked::Head && next.body_bytes > 0 || asked == Asked::Other && next.unfinished) {
+            // It has a body where none may be, or none where one was announced: it answers another one.
+            return Ahead::Pipelines;
         }
         last = next;
     }

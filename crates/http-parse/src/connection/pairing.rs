@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::counting::{Opening, Responses};
+use super::heads::SHORTEST;
 use super::turns::Turns;
 use crate::message::{MatchState, Message};
 
@@ -127,6 +128,10 @@ pub(super) struct Order {
     pub(super) turns: Turns,
     /// Whether a response was decided already.
     pub(super) answered: bool,
+    /// A hole had room for several requests, and nothing has shown yet that it held one.
+    pub(super) roomy: bool,
+    /// Bytes of the shortest head of a request.
+    pub(super) shortest: u32,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -354,6 +359,15 @@ impl Order {
         (settled? >= acked).then_some(false)
     }
 
+    /// Whether the hole before `request` has room for more than one, of a client that was not known to wait by then.
+    pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
+        let (room, lost) = request.hole_before;
+        let shortest = u64::from(self.shortest);
+        // Of each one at least the start line was lost.
+        let holds_two = !request.after_waits && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
+        holds_two || (self.roomy && !request.after_loss && !response.after_loss)
+    }
+
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is
     /// before it, and `crossed` whether one that waits was sent past it.
     pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool, crossed: bool) {
@@ -371,6 +385,9 @@ impl Order {
                 self.turns.broke();
             }
         }
+        let len = request.head_end.saturating_sub(request.start.offset);
+        self.shortest = self.shortest.min(u32::try_from(len).unwrap_or(u32::MAX));
+        request.after_waits = request.after_loss && !self.pipelined && self.turns.alternates();
         self.turns.sent(request.start.acked, request.opens_turn, request.after_loss, request.index == 1);
     }
 

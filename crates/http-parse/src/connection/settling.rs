@@ -242,7 +242,10 @@ impl Connection {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
                     MatchState::Tentative if !self.requests.is_empty() => {
                         match self.confirm(client, &response, force) {
-                            Some(true) => response.match_state = MatchState::Matched,
+                            Some(true) => {
+                                self.order.roomy = false;
+                                response.match_state = MatchState::Matched;
+                            }
                             Some(false) => self.part(&mut response, cx, sink),
                             None if force && self.is_last(client, &response) => {
                                 response.match_state = MatchState::Matched;
@@ -353,8 +356,12 @@ impl Connection {
         let (requests, responses) = self.seen_by(client_side);
         match look_ahead(response, &requests, &responses) {
             Ahead::Waits => Some(true),
-            Ahead::Unfinished if force => Some(true),
-            Ahead::Unfinished => None,
+            Ahead::Unfinished if !force => None,
+            // All was answered in the end: no response was one too many.
+            Ahead::Unfinished if server.ended && client.ended => Some(true),
+            // Where the beginning is missing anyway, nothing is known of how many there were.
+            Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => Some(true),
+            Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(self.requests.get(0)?, response)),
             Ahead::Pipelines => Some(false),
         }
     }
@@ -380,6 +387,7 @@ impl Connection {
 
     /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.order.roomy = self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
         // Sent past each other: it answers another request, which was under way with this one.
         let acked = response.start.acked;
         let crossed =
