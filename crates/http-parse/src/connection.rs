@@ -1,5 +1,6 @@
 //! The state machine of one connection.
 
+mod ahead;
 mod body;
 mod chunked;
 mod counting;
@@ -62,9 +63,12 @@ impl Connection {
                 linked: from_start,
                 pipelined: false,
                 last_response_end: None,
+                last_response: (0, 0),
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,
+                roomy: false,
+                shortest: u32::MAX,
             },
             initiator,
             client: None,

@@ -90,6 +90,10 @@ pub struct Message {
     pub(crate) after_loss: bool,
     /// The same, and there were segments between the two of which nothing is known.
     pub(crate) after_hole: bool,
+    /// Bytes between where those segments were lost and this message, and how many of them were lost.
+    pub(crate) hole_before: (u64, u32),
+    /// A request of a client that had been seen to wait for its responses before something was lost.
+    pub(crate) after_waits: bool,
     /// A message of the same side stood between the one before and this, for certain, and is not known.
     pub(crate) after_unknown: bool,
     /// A request that was not taken for the one answered only because of the unknown one before it.
@@ -284,6 +288,8 @@ impl Message {
             index,
             after_loss,
             after_hole,
+            hole_before,
+            after_waits,
             after_unknown,
             doubted,
             framing,
@@ -303,6 +309,7 @@ impl Message {
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
         (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
         (*after_hole, *after_unknown, *doubted) = (false, false, false);
+        (*hole_before, *after_waits) = ((0, 0), false);
         *framing = FramingFields::Some;
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);

@@ -871,8 +871,8 @@ fn what_is_left_of_a_cut_start_line_is_no_request() {
         .server(OK)
         .lost(CLIENT, "HE")
         .client("AD /b HTTP/1.1\r\nHost: h\r\n\r\n")
-        .server(ok(""))
         .client("tail of something")
+        .server(ok(""))
         .client(get("/c"))
         .server(OK)
         .client(get("/d"))
@@ -1120,4 +1120,156 @@ fn what_was_read_in_doubt_is_not_counted() {
         assert_eq!(request.replace("GET /", "2"), response, "{:?}", outcome.lines());
     }
     assert!(outcome.lines().contains(&"GET /40 -> 240".to_owned()));
+}
+
+/// What a client sends when it had heard the server only up to `heard`.
+fn having_heard(mut talk: Talk, heard: u64, request: &str) -> Talk {
+    talk = talk.client(request);
+    let Some(Op::Data(_, position, _)) = talk.ops.last_mut() else { panic!() };
+    position.acked = Some(heard);
+    talk
+}
+
+fn numbered(number: usize) -> String {
+    format!("HTTP/1.1 {} X\r\nContent-Length: 2\r\n\r\nok", 200 + number)
+}
+
+/// No response is given to a request of another number.
+fn assert_no_wrong_pair(outcome: &Outcome) {
+    for line in outcome.lines() {
+        let Some((target, status)) = line.strip_prefix("GET /").and_then(|line| line.split_once(" -> ")) else {
+            continue;
+        };
+        let is_right = status == "-" || status.parse::<usize>().unwrap() == 200 + target.parse::<usize>().unwrap();
+        assert!(is_right, "{:?}", outcome.lines());
+    }
+}
+
+#[test]
+fn a_request_sent_past_a_response_that_answers_none_shows_a_client_that_pipelines() {
+    // Two under way, of which the second is lost. Both sides in their order, and the server's first.
+    let mut talk = Talk::default().client(get("/1")).lost(CLIENT, get("/2")).server(numbered(1));
+    let mut heard = talk.next[SERVER.index()];
+    talk = talk.server(numbered(2));
+    talk = having_heard(talk, heard, &get("/3"));
+    for number in 3..12 {
+        heard = talk.next[SERVER.index()];
+        talk = having_heard(talk, heard, &get(&format!("/{}", number + 1)));
+        talk = talk.server(numbered(number));
+    }
+    let outcome = talk.run();
+    assert_no_wrong_pair(&outcome);
+    assert!(outcome.lines().contains(&"GET /1 -> 201".to_owned()));
+    talk.ops.sort_by_key(|op| matches!(op, Op::Data(CLIENT, ..) | Op::Gap(CLIENT, ..)));
+    assert_no_wrong_pair(&talk.run());
+}
+
+#[test]
+fn a_client_that_waited_is_looked_at_by_the_next_response_too() {
+    // From the sixth request on two are under way; the sixth response and the seventh request are lost.
+    let mut talk = Talk::default();
+    for number in 1..6 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    talk = talk.client(get("/6")).lost(SERVER, numbered(6)).lost(CLIENT, get("/7")).client(get("/8"));
+    talk = talk.server(numbered(7));
+    let offset = talk.next[CLIENT.index()];
+    talk = talk.client(get("/9")).server(numbered(8));
+    // It was sent before the ninth request was there.
+    let Some(Op::Data(_, position, _)) = talk.ops.last_mut() else { panic!() };
+    position.acked = Some(offset);
+    assert_no_wrong_pair(&talk.run());
+}
+
+#[test]
+fn requests_in_bytes_passed_over_are_not_the_only_ones_before_the_next() {
+    // Four in one go, of which the first segment is lost; the second holds the lines of three.
+    let four: String = (1..5).map(|number| get(&format!("/{number}"))).collect();
+    let mut talk = Talk::default().lost(CLIENT, &four[..20]).client(&four[20..]).server(numbered(1));
+    for number in 5..12 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 3));
+    }
+    assert_no_wrong_pair(&talk.run());
+    // The rest of a request, and the next in a segment of its own that acknowledges the same.
+    let talk = Talk::default().client("est: of a head\r\n\r\n").client(get("/2")).server(numbered(1));
+    assert_no_wrong_pair(&talk.run_mid_stream());
+}
+
+#[test]
+fn a_status_line_in_a_body_whose_head_was_lost_answers_nothing() {
+    for before in 0..5 {
+        let mut talk = Talk::default();
+        for number in 0..before {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+        }
+        talk =
+            talk.client(get("/77")).lost(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n").server(numbered(0));
+        assert_no_wrong_pair(&talk.run());
+    }
+}
+
+#[test]
+fn a_shifted_chain_behind_a_loss_is_seen_where_it_breaks() {
+    // Two under way; the second request is lost, and both responses come when the server has them: then each request is sent
+    // when a response has come, as by a client that waits, until the server is quicker.
+    for steps in 1..8 {
+        let mut talk = Talk::default().client(get("/1")).lost(CLIENT, get("/2").repeat(2)).server(numbered(1));
+        let mut next = 2;
+        for _ in 0..steps {
+            talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next));
+            next += 1;
+        }
+        talk = talk.server(numbered(next)).server(numbered(next + 1));
+        talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next + 2));
+        let outcome = talk.run();
+        assert_no_wrong_pair(&outcome);
+        assert!(outcome.lines().contains(&"GET /1 -> 201".to_owned()), "{:?}", outcome.lines());
+    }
+}
+
+#[test]
+fn a_client_that_waits_keeps_its_pairs_however_soon_the_capture_ends() {
+    for behind in 1..12 {
+        let mut talk =
+            Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2")).server(numbered(2));
+        for number in 3..3 + behind {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+        }
+        // The last one has nothing behind it that would tell.
+        let outcome = talk.run();
+        assert_no_wrong_pair(&outcome);
+        assert!(outcome.stats.paired >= behind as u64, "{behind}: {:?}", outcome.lines());
+    }
+}
+
+#[test]
+fn a_hole_with_room_for_two_requests_is_believed_to_hold_one_only_of_a_client_that_waits() {
+    // Then something is lost again, before the shift shows.
+    let shifted = |before: usize, lost: &str| {
+        let mut talk = Talk::default();
+        for number in 1..=before {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+        }
+        talk = talk.lost(CLIENT, lost).server(numbered(before + 1));
+        for number in before + 3..before + 6 {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
+        }
+        talk.lost(SERVER, numbered(before + 5)).client(get(&format!("/{}", before + 6)))
+    };
+    assert_no_wrong_pair(&shifted(0, &get("/1").repeat(2)).run());
+    assert_no_wrong_pair(&shifted(1, &get("/2").repeat(2)).run());
+    // A client of which enough was seen is believed; and so is the size of the hole.
+    let known = shifted(6, &get("/7").repeat(2)).run();
+    assert!(known.stats.paired > 8, "{:?}", known.lines());
+    let one = shifted(0, &get("/1")).run();
+    assert!(one.stats.paired >= 3, "{:?}", one.lines());
+}
+
+#[test]
+fn a_body_of_a_response_to_head_shows_that_it_answers_another() {
+    let head = |number: usize| format!("HEAD /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut talk = Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2").repeat(2));
+    talk = talk.server(numbered(2)).client(get("/4")).server(numbered(3)).client(head(5)).server(numbered(4));
+    talk = talk.lost(SERVER, numbered(5)).client(get("/6")).server(numbered(6));
+    assert_no_wrong_pair(&talk.run());
 }

@@ -266,19 +266,21 @@ impl Connection {
             self.advance(side, within, cx, sink);
         }
         if within < len {
-            self.note_hole(side, Position { offset: position.offset.saturating_add(within), ..position });
+            let hole = Position { offset: position.offset.saturating_add(within), ..position };
+            self.note_hole(side, hole, len - within);
             self.mark_loss(side, position.offset.saturating_add(within));
             self.abandon(side, position.offset.saturating_add(within), cx, sink);
         }
     }
 
     /// Takes note of where lost bytes may have held another message, or are known to have.
-    fn note_hole(&mut self, side: Side, position: Position) {
+    fn note_hole(&mut self, side: Side, position: Position, len: u64) {
         let is_http = self.fallback.is_none();
         let stream = self.stream_mut(side);
         if position.acked.is_none() {
             // No segment is known that they were cut off from.
             stream.hole.get_or_insert(position.offset);
+            stream.hole_bytes = stream.hole_bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         }
         if is_http && stream.state == State::Boundary {
             let begun = stream.message.as_deref().map(|begun| begun.start.offset);

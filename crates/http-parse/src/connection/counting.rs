@@ -141,7 +141,7 @@ impl Run {
 }
 
 impl<'a> Responses<'a> {
-    fn iter(&self) -> impl Iterator<Item = &'a Message> + use<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Message> + use<'a> {
         let (complete, reading) = (self.complete, self.reading);
         (0..complete.len()).filter_map(move |index| complete.get(index)).chain(reading)
     }

@@ -15,7 +15,7 @@ use crate::stats::Unparsable;
 use crate::{Position, Side};
 
 /// Fewer bytes than this hold no request: those of `GET / HTTP/1.0` and two line ends.
-const SHORTEST: u64 = 16;
+pub(super) const SHORTEST: u64 = 16;
 
 impl Connection {
     /// A message starts at the beginning of `bytes`; returns how many of them its head took.
@@ -116,14 +116,36 @@ impl Connection {
         if message.after_loss {
             let start = message.start.offset;
             let has_room_from = |from: Option<u64>| from.is_some_and(|from| start >= from.saturating_add(SHORTEST));
-            message.after_hole = has_room_from(stream.hole.take());
+            let hole = stream.hole.take();
+            message.after_hole = has_room_from(hole);
+            message.hole_before =
+                (hole.map_or(0, |from| start.saturating_sub(from)), std::mem::take(&mut stream.hole_bytes));
             message.after_unknown = has_room_from(stream.due.take());
         }
+        if message.after_loss {
+            self.note_passed(side, message);
+        }
+        let stream = self.stream_mut(side);
         if std::mem::take(&mut stream.resynchronized) {
             message.flags.insert(Flag::Resynchronized);
         }
         if std::mem::take(&mut stream.leading) {
             message.flags.insert(Flag::LeadingEmptyLines);
+        }
+    }
+
+    /// A message was found by searching: what the bytes passed over say of it.
+    #[cold]
+    fn note_passed(&mut self, side: Side, message: &mut Message) {
+        let has_lost = self.has_lost();
+        let stream = self.stream_mut(side);
+        let (unread, unread_line) = (std::mem::take(&mut stream.unread), std::mem::take(&mut stream.unread_line));
+        // A request in the middle of what was passed over was sent with what stands before it; and so was this one, if
+        // nothing of the server was heard in between.
+        let was_with_others = unread_line || (unread > 0 && Some(unread) >= message.start.acked);
+        if was_with_others && message.kind == MessageKind::Request && has_lost {
+            message.after_hidden = true;
+            self.order.pipelined = true;
         }
     }
 
@@ -244,7 +266,8 @@ impl Connection {
         {
             self.requests.lower_acked(acked);
         }
-        self.order.note_request(message, !self.requests.is_empty());
+        let crossed = self.has_lost() && self.crosses(message);
+        self.order.note_request(message, !self.requests.is_empty(), crossed);
     }
 
     fn begin_response(
@@ -377,7 +400,7 @@ impl Connection {
             }
             if stream.state == State::Boundary {
                 stream.lossy = false;
-                (stream.hole, stream.due) = (None, None);
+                (stream.hole, stream.hole_bytes, stream.due) = (None, 0, None);
                 stream.hidden = false;
                 stream.resynchronized = false;
             }

@@ -50,6 +50,7 @@ impl Connection {
             return self.hunt_on(side, position, bytes, exact, cx, sink);
         }
         if !exact && !segment_start {
+            self.stream_mut(side).pass(position.acked, bytes);
             self.skip(side, bytes.len() as u64, cx, sink);
             return bytes.len();
         }
@@ -157,6 +158,7 @@ impl Connection {
             Verdict::No => {
                 let start = candidate.start;
                 candidate.head.truncate(before);
+                self.stream_mut(side).pass(start.acked, &candidate.head);
                 self.stream_mut(side).hold(candidate);
                 if !(exact && self.fallback.is_some()) {
                     let candidate = self.stream_mut(side).message.take();
@@ -210,6 +212,9 @@ impl Connection {
             }
             self.mark_loss(side, position.offset);
             self.stream_mut(side).lose_sync();
+        }
+        if !bytes.is_empty() {
+            self.stream_mut(side).pass(position.acked, bytes);
         }
         self.skip(side, bytes.len() as u64, cx, sink);
         bytes.len()

@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 
 use super::counting::{Opening, Responses};
+use super::heads::SHORTEST;
 use super::turns::Turns;
-use crate::message::Message;
+use crate::message::{MatchState, Message};
 
 /// Complete messages that wait, oldest first. The usual case is one: it lies in the connection itself.
 #[derive(Debug, Default)]
@@ -80,6 +81,17 @@ impl Queue {
         self.rest.pop_front()
     }
 
+    /// The first message that starts at `offset` or behind.
+    pub(super) fn first_from(&self, offset: u64) -> Option<&Message> {
+        match self.first.as_deref() {
+            Some(first) if first.start.offset < offset => {
+                let index = self.rest.partition_point(|message| message.start.offset < offset);
+                self.rest.get(index).map(Box::as_ref)
+            }
+            first => first,
+        }
+    }
+
     /// Requests were sent before one that acknowledges up to `acked`: those that acknowledge more are late copies.
     pub(super) fn lower_acked(&mut self, acked: u64) {
         let rest = self.rest.iter_mut().rev().map(Box::as_mut);
@@ -108,12 +120,18 @@ pub(super) struct Order {
     pub(super) pipelined: bool,
     /// The end of the last paired response, where it was seen.
     pub(super) last_response_end: Option<u64>,
+    /// The last response that is done with, whatever it answers: what [`extent`] says of it; 0: there was none.
+    pub(super) last_response: (u64, u64),
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
     pub(super) turns: Turns,
     /// Whether a response was decided already.
     pub(super) answered: bool,
+    /// A hole had room for several requests, and nothing has shown yet that it held one.
+    pub(super) roomy: bool,
+    /// Bytes of the shortest head of a request.
+    pub(super) shortest: u32,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -218,6 +236,11 @@ impl Order {
         if request.start.acked.is_none() {
             return Decision::Unsure(if self.pipelined { index + 1 } else { 0 });
         }
+        if response.after_hole && !self.pipelined && request.start.acked < Some(response.answer_start) {
+            // A client that waits had heard all that was sent before its request: what was lost behind that is the head of
+            // the answer, and this is a part of its body; or there was an interim response.
+            return Decision::Unsure(0);
+        }
         // Only bytes that the server had received can hide the request it answered.
         let hidden_behind = request.hole_after < acked || requests.settled.is_none_or(|settled| settled < acked);
         if hidden_behind {
@@ -305,6 +328,10 @@ impl Order {
             if request.complete && response.start.acked.is_some_and(|acked| acked < request.end) {
                 return Some(false);
             }
+            if next.after_hole && request.complete && as_expected() {
+                // What was lost between the two was sent before the response had been heard, or together with the next.
+                return Some(false);
+            }
             if !is_usual && response.complete && as_expected() {
                 // Where a lost request shifts all that follows, the next response shows it: it has not seen this request.
                 let acked = next_response?.start.acked;
@@ -332,19 +359,35 @@ impl Order {
         (settled? >= acked).then_some(false)
     }
 
+    /// Whether the hole before `request` has room for more than one, of a client that was not known to wait by then.
+    pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
+        let (room, lost) = request.hole_before;
+        let shortest = u64::from(self.shortest);
+        // Of each one at least the start line was lost.
+        let holds_two = !request.after_waits && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
+        holds_two || (self.roomy && !request.after_loss && !response.after_loss)
+    }
+
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is
-    /// before it.
-    pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool) {
+    /// before it, and `crossed` whether one that waits was sent past it.
+    pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool, crossed: bool) {
         let last = std::mem::replace(&mut self.last_request_acked, request.start.acked);
         if let Some(acked) = request.start.acked {
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle
             // of the response to it.
             let nothing_between = previous_waits && last.is_some_and(|last| acked <= last);
             let in_the_middle = self.last_response_end.is_some_and(|end| acked < end);
-            self.pipelined |= nothing_between || in_the_middle;
+            self.pipelined |= nothing_between || in_the_middle || crossed;
             let is_first = request.index == 1;
             request.opens_turn = !request.after_loss && (is_first || last.is_some_and(|last| acked > last));
+            if crossed && request.opens_turn {
+                // Whatever that response answers, it is of an earlier turn.
+                self.turns.broke();
+            }
         }
+        let len = request.head_end.saturating_sub(request.start.offset);
+        self.shortest = self.shortest.min(u32::try_from(len).unwrap_or(u32::MAX));
+        request.after_waits = request.after_loss && !self.pipelined && self.turns.alternates();
         self.turns.sent(request.start.acked, request.opens_turn, request.after_loss, request.index == 1);
     }
 
@@ -360,6 +403,20 @@ impl Order {
             }
         }
     }
+}
+
+/// How far the sender of `response` had received the client, and up to where it is sure to reach.
+pub(super) fn extent(response: &Message) -> Option<(u64, u64)> {
+    // Where it ends is not known for certain before its request is.
+    let is_certain = response.complete && response.match_state == MatchState::Matched;
+    let end = if is_certain { response.end } else { response.start.offset.saturating_add(1) };
+    Some((response.start.acked?, end))
+}
+
+/// Whether `request` and a response of this extent were sent past each other: the response answers an earlier request, and
+/// the client did not wait for it.
+pub(super) fn crosses((acked, end): (u64, u64), request: &Message) -> bool {
+    acked <= request.start.offset && request.start.acked.is_some_and(|heard| heard < end)
 }
 
 /// Whether bytes stand between what the connection's first request acknowledges and the response: a stream whose first

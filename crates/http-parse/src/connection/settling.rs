@@ -1,8 +1,9 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
+use super::ahead::{Ahead, look_ahead};
 use super::counting::Responses;
-use super::pairing::{Decision, Queue, Requests};
+use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -44,14 +45,50 @@ impl Connection {
         } else {
             stream.lose_sync();
         }
-        if complete && !is_client {
-            self.order.turns.responded(message.answer_start, message.end);
+        if !is_client {
+            if complete {
+                self.order.turns.responded(message.answer_start, message.end);
+            }
+            if self.has_lost() {
+                self.note_response(&message);
+            }
         }
         let queue = if is_client { &mut self.requests } else { &mut self.responses };
         let before = queue.allocated();
         queue.push(message);
         cx.charge_queue(before, queue.allocated());
         self.settle(false, cx, sink);
+    }
+
+    /// Takes note of a response that has ended, before it is known what it answers.
+    fn note_response(&mut self, response: &Message) {
+        let Some(extent) = extent(response) else { return };
+        let reading = self.client.and_then(|client| self.stream(client).reading());
+        // More than two wait only of a client that is known to pipeline.
+        let waiting = [self.requests.get(0), self.requests.get(1), reading];
+        let crossed = waiting.into_iter().flatten().find(|request| crosses(extent, request));
+        if let Some(opens_turn) = crossed.map(|request| request.opens_turn) {
+            self.order.pipelined = true;
+            if opens_turn {
+                self.order.turns.broke();
+            }
+        }
+    }
+
+    /// Whether this capture of the connection is known to miss something.
+    pub(super) const fn has_lost(&self) -> bool {
+        self.initiator.is_none() || self.left.gapped || self.right.gapped
+    }
+
+    /// Whether the last response, or one that waits to be decided or is being read, was sent past `request`.
+    pub(super) fn crosses(&self, request: &Message) -> bool {
+        if crosses(self.order.last_response, request) {
+            return true;
+        }
+        let Some(heard) = request.start.acked else { return false };
+        let reading = || self.client.and_then(|client| self.stream(client.opposite()).reading());
+        let response = self.responses.first_from(heard).or_else(reading);
+        response.and_then(extent).is_some_and(|extent| crosses(extent, request))
     }
 
     /// Takes note that bytes of `side` from `offset` on may hide messages.
@@ -99,6 +136,12 @@ impl Connection {
 
     fn decide(&self, response: &Message, force: bool) -> Decision {
         let Some(client) = self.client else { return Decision::Orphan };
+        let (requests, responses) = self.seen_by(client);
+        self.order.decide(response, &requests, &responses, force)
+    }
+
+    /// Both sides as pairing sees them.
+    fn seen_by(&self, client: Side) -> (Requests<'_>, Responses<'_>) {
         let stream = self.stream(client);
         let requests = Requests {
             complete: &self.requests,
@@ -108,7 +151,7 @@ impl Connection {
         };
         let server = self.stream(client.opposite());
         let responses = Responses { complete: &self.responses, reading: server.reading(), settled: server.settled() };
-        self.order.decide(response, &requests, &responses, force)
+        (requests, responses)
     }
 
     /// Carries a decision out. `response` is not in the queue.
@@ -199,7 +242,10 @@ impl Connection {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
                     MatchState::Tentative if !self.requests.is_empty() => {
                         match self.confirm(client, &response, force) {
-                            Some(true) => response.match_state = MatchState::Matched,
+                            Some(true) => {
+                                self.order.roomy = false;
+                                response.match_state = MatchState::Matched;
+                            }
                             Some(false) => self.part(&mut response, cx, sink),
                             None if force && self.is_last(client, &response) => {
                                 response.match_state = MatchState::Matched;
@@ -290,7 +336,8 @@ impl Connection {
     }
 
     /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out.
-    fn confirm(&self, client: Side, response: &Message, force: bool) -> Option<bool> {
+    fn confirm(&self, client_side: Side, response: &Message, force: bool) -> Option<bool> {
+        let client = client_side;
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
         let next_request = self.requests.get(1).or_else(|| client.reading());
         let next_response = self.responses.get(0).or_else(|| server.reading());
@@ -301,7 +348,29 @@ impl Connection {
             // More was said on the connection, so its end is not where its framing would put it, and shows nothing.
             return Some(false);
         }
-        self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled(), force)
+        let verdict =
+            self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled(), force);
+        if verdict != Some(true) {
+            return verdict;
+        }
+        let (requests, responses) = self.seen_by(client_side);
+        match look_ahead(response, &requests, &responses) {
+            Ahead::Waits => Some(true),
+            Ahead::Unfinished if !force => None,
+            // All was answered in the end: no response was one too many.
+            Ahead::Unfinished if server.ended && client.ended => Some(true),
+            // Where the beginning is missing anyway, nothing is known of how many there were.
+            Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => Some(true),
+            Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(self.requests.get(0)?, response)),
+            Ahead::Pipelines => Some(false),
+        }
+    }
+
+    /// Whether what comes behind `response`, which is out of the queue, shows a client that pipelines.
+    fn looks_pipelined(&self, response: &Message) -> bool {
+        let Some(client) = self.client else { return false };
+        let (requests, responses) = self.seen_by(client);
+        look_ahead(response, &requests, &responses) == Ahead::Pipelines
     }
 
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
@@ -318,10 +387,12 @@ impl Connection {
 
     /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.order.roomy = self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
         // Sent past each other: it answers another request, which was under way with this one.
         let acked = response.start.acked;
-        self.order.pipelined |=
+        let crossed =
             self.requests.get(0).is_some_and(|request| acked.is_some_and(|acked| acked <= request.start.offset));
+        self.order.pipelined |= crossed || self.looks_pipelined(response);
         self.apply(Decision::Unsure(1), response, cx, sink);
     }
 
@@ -365,6 +436,7 @@ impl Connection {
                 self.order.turns.broke();
             }
         }
+        self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
         let mut flags = Flags::NONE;
         for message in [&request, &response].into_iter().flatten() {
             flags = flags.union(message.flags);

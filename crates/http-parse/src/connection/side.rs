@@ -1,5 +1,7 @@
 //! One side of a connection: where it stands and what it is in the middle of.
 
+use memchr::{memchr, memmem};
+
 use super::chunked::Chunked;
 use crate::message::Message;
 
@@ -44,6 +46,8 @@ pub(super) struct Stream {
     pub(super) hidden: bool,
     /// Where segments were lost behind the start of the last message, so that there is no telling what they held.
     pub(super) hole: Option<u64>,
+    /// How many bytes of them there were.
+    pub(super) hole_bytes: u32,
     /// Where a message was due that is not known: it was lost, or could not be read.
     pub(super) due: Option<u64>,
     /// How far the peer had been received, by what this side's bytes before those in hand said; 0: nothing did.
@@ -52,6 +56,10 @@ pub(super) struct Stream {
     pub(super) acked: u64,
     /// Where the interim responses begin that came right before the next response, and `acked_before` there.
     pub(super) answer: Option<(u64, u64)>,
+    /// What the latest bytes acknowledge that were passed over since the last message; 0: nothing.
+    pub(super) unread: u64,
+    /// A start line stands in the middle of bytes passed over since the last message.
+    pub(super) unread_line: bool,
     /// Bytes that are known to have been sent were lost.
     pub(super) gapped: bool,
     /// The next message is found by searching.
@@ -83,10 +91,13 @@ impl Stream {
             lossy: !from_start,
             hidden: false,
             hole: None,
+            hole_bytes: 0,
             due: None,
             acked_before: 0,
             acked: 0,
             answer: None,
+            unread: 0,
+            unread_line: false,
             gapped: false,
             resynchronized: !from_start,
             leading: false,
@@ -140,6 +151,12 @@ impl Stream {
         }
     }
 
+    /// Takes note of captured bytes that no message is read from.
+    pub(super) fn pass(&mut self, acked: Option<u64>, bytes: &[u8]) {
+        self.unread = self.unread.max(acked.unwrap_or_default());
+        self.unread_line |= may_hold_version(bytes);
+    }
+
     /// The next message can only be found by searching, and others may hide before it.
     pub(super) fn lose_sync(&mut self) {
         self.state = State::Search;
@@ -147,4 +164,13 @@ impl Stream {
         self.answer = None;
         self.resynchronized = true;
     }
+}
+
+/// Whether the version of a start line stands in `bytes`, or begins at their end, behind their first line: that may be the
+/// rest of the one lost line before.
+fn may_hold_version(bytes: &[u8]) -> bool {
+    const VERSION: &[u8] = b" HTTP/1.";
+    let Some(bytes) = memchr(b'\n', bytes).and_then(|end| bytes.get(end..)) else { return false };
+    memmem::find(bytes, VERSION).is_some()
+        || (2..VERSION.len()).any(|len| bytes.ends_with(VERSION.get(..len).unwrap_or(VERSION)))
 }
