@@ -126,6 +126,7 @@ fn https(upload: &config::Upload, url: &str) -> HttpsSettings {
         tls: tls(&upload.tls),
         oauth: upload.oauth.as_ref().map(oauth),
         proxy: match &upload.proxy {
+            Some(none) if none == config::NO_PROXY => ProxySettings::None,
             Some(proxy) => ProxySettings::Explicit { url: proxy.clone(), no_proxy: String::new() },
             None => ProxySettings::Environment,
         },
@@ -263,6 +264,18 @@ impl Outlet for UploadOutlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_named_or_taken_from_the_environment_or_left_out() {
+        let proxy = |proxy: Option<&str>| {
+            let upload = config::Upload { proxy: proxy.map(str::to_owned), ..config::Upload::default() };
+            https(&upload, "https://edge.example").proxy
+        };
+        assert_eq!(proxy(None), ProxySettings::Environment);
+        assert_eq!(proxy(Some("none")), ProxySettings::None);
+        let named = ProxySettings::Explicit { url: "http://proxy:3128".to_owned(), no_proxy: String::new() };
+        assert_eq!(proxy(Some("http://proxy:3128")), named);
+    }
 
     /// What the platform's makers have yet to confirm can be set.
     #[test]

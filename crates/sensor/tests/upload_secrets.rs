@@ -24,6 +24,9 @@ impl Secrets {
             ("the other secret", b"another-secret-entirely".to_vec()),
             ("a token of the scripted endpoint", b"tok-9d1c7e5f20b84".to_vec()),
             ("a private key", b"PRIVATE KEY".to_vec()),
+            ("the proxy's password", b"hunter2-of-the-proxy".to_vec()),
+            // As Proxy-Authorization has it: from `me:` on, without the end that depends on what follows.
+            ("the proxy's password in base64", b"bWU6aHVudGVyMi1vZi10aGUtcHJveH".to_vec()),
         ];
         for name in ["client.key", "other-client.key"] {
             let pem = std::fs::read_to_string(site.at(name)).unwrap();
@@ -129,6 +132,11 @@ fn nothing_that_is_said_or_kept_holds_a_secret() {
         let (code, said) = secrets.run(name, check);
         assert_eq!(code, Some(i32::from(config == &wrong)), "{said}");
     }
+    // Through a proxy that wants a password, and is not there.
+    let mut check = sensor();
+    check.args(["check", "--config"]).arg(&good).env("HTTPS_PROXY", "http://me:hunter2-of-the-proxy@127.0.0.1:1");
+    let (code, said) = secrets.run("a check through a proxy", check);
+    assert!(code == Some(1) && said.contains("through the proxy 127.0.0.1:1"), "{said}");
     let mut print = sensor();
     print.args(["config", "--print", "--config"]).arg(&good);
     assert_eq!(secrets.run("the configuration in force", print).0, Some(0));

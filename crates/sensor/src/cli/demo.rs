@@ -214,7 +214,7 @@ fn table(stored: &[Stored]) -> String {
 fn configuration(at: &Path, url: &str) -> String {
     let at = at.display();
     format!(
-        "sensor = \"demo\"\n\n[upload]\nurl = \"{url}\"\npool_id = \"demo\"\n\n[upload.tls]\nca = \"{at}/ca.pem\"\n\
+        "sensor = \"demo\"\n\n[upload]\nurl = \"{url}\"\nproxy = \"none\"\npool_id = \"demo\"\n\n[upload.tls]\nca = \"{at}/ca.pem\"\n\
          certificate = \"{at}/client.pem\"\nkey = \"{at}/client.key\"\n\n[upload.oauth]\n\
          token_url = \"{url}/auth/realms/cequence/protocol/openid-connect/token\"\nclient_id = \"{CLIENT}\"\n\
          client_secret_file = \"{at}/client-secret\"\n\n[upload.oauth.tls]\nca = \"{at}/ca.pem\"\n\

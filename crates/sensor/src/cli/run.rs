@@ -19,7 +19,7 @@ use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine, sources,
 };
-use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask};
+use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
@@ -177,7 +177,8 @@ fn give_rights_up(config: &Config, path: &Path) -> Result<Opener, Refusal> {
 fn peers(config: &Config) -> Vec<(String, u16)> {
     let upload = &config.upload;
     let environment = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].map(|name| std::env::var(name).ok());
-    let named = [upload.url.clone(), upload.proxy.clone(), upload.oauth.as_ref().map(|oauth| oauth.token_url.clone())];
+    let proxy = upload.proxy.clone().filter(|proxy| proxy != NO_PROXY);
+    let named = [upload.url.clone(), proxy, upload.oauth.as_ref().map(|oauth| oauth.token_url.clone())];
     let peer = |url: String| {
         // A proxy may be named without a scheme.
         let url = Url::parse(&url).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{url}")).ok())?;

@@ -194,7 +194,9 @@ fn parse_certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'sta
 }
 
 fn malformed(path: &Path, reason: impl ToString) -> TlsError {
-    TlsError::Malformed { path: path.to_owned(), reason: reason.to_string() }
+    // It is our own that rustls looked at here.
+    let reason = reason.to_string().trim_start_matches("invalid peer certificate: ").to_owned();
+    TlsError::Malformed { path: path.to_owned(), reason }
 }
 
 /// Seconds since 1970 at which a certificate ends.

@@ -31,7 +31,8 @@ pub use root::{Config, LedgerFormat, MAX_WORKERS, check_name};
 pub use status::Status;
 pub use tls::{Tls, TlsVersion};
 pub use upload::{
-    Accepted, Batch, Compression, HeaderValues, HttpVersion, OAuth, RecordShape, Spool, SpoolSync, Upload, UploadFile,
+    Accepted, Batch, Compression, HeaderValues, HttpVersion, NO_PROXY, OAuth, RecordShape, Spool, SpoolSync, Upload,
+    UploadFile,
 };
 
 /// What declarations are written with.

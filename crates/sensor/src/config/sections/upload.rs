@@ -95,8 +95,8 @@ section! {
         pub connect_timeout: Duration = time(millis(100)..=seconds(300)).or(seconds(10)),
         /// How long a request may take in all, until the answer is complete.
         pub timeout: Duration = time(seconds(1)..=hours(1)).or(seconds(60)),
-        /// The proxy to connect through (CONNECT); what is behind it is named, or has an IPv4 address. Default: what the
-        /// environment's HTTPS_PROXY and NO_PROXY say.
+        /// The proxy to connect through (CONNECT); what is behind it is named, or has an IPv4 address. "none": none, whatever the
+        /// environment says. Default: what its HTTPS_PROXY and NO_PROXY say.
         pub proxy: Option<String> = proxy().optional("http://proxy.example.com:3128"),
         /// Memory for batches that wait, where there is no [upload.spool]; when it is full, the oldest are dropped and
         /// counted.
@@ -258,10 +258,16 @@ fn endpoint() -> Parsed<String> {
     parsed(FORM, |text| guarded_address(text, FORM).map(|_| text.to_owned())).private(has_user)
 }
 
-/// A proxy's URL.
+/// What `proxy` says where there is to be none.
+pub const NO_PROXY: &str = "none";
+
+/// A proxy's URL, or none.
 fn proxy() -> Parsed<String> {
-    const FORM: &str = "the URL of a proxy, as in \"http://proxy.example.com:3128\"";
+    const FORM: &str = "\"none\", or the URL of a proxy, as in \"http://proxy.example.com:3128\"";
     parsed(FORM, |text| {
+        if text == NO_PROXY {
+            return Ok(text.to_owned());
+        }
         if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| scheme.starts_with("socks")) {
             return Err(format!(
                 "a proxy that speaks {scheme} cannot be used, only one that knows CONNECT; allowed: {FORM}"
