@@ -512,8 +512,7 @@ class Server:
     """nginx in the target's namespace, which logs what it was asked for."""
 
     def __init__(self, scratch):
-        self.at = os.path.join(scratch, "nginx")
-        os.makedirs(self.at)
+        self.at = tempfile.mkdtemp(prefix="nginx.", dir=scratch)
         with open(os.path.join(self.at, "nginx.conf"), "w") as file:
             file.write("user root; daemon off; worker_processes 1; pid %(at)s/pid; error_log %(at)s/error.log;\nevents {}\n"
                        "http { log_format one '$request_uri'; access_log %(at)s/access.log one; keepalive_requests 1000000;\n"

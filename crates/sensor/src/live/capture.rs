@@ -79,6 +79,12 @@ impl SourceError {
             Self::Listener(_) => false,
         }
     }
+
+    /// Whether it has to do with the moment, rather than with what the interface is.
+    const fn is_of_the_moment(&self) -> bool {
+        use InterfaceError::{Down, Missing, Other};
+        matches!(self, Self::Interface(Missing { .. } | Down { .. } | Other { .. }))
+    }
 }
 
 /// An open source of either kind.
@@ -468,6 +474,11 @@ impl<S: LiveSegments> Capture<S> {
             );
         }
         let after = match (&pattern, interface.as_deref()) {
+            // It went down or away in between: it may come again.
+            (Some(pattern), Some(name)) if error.is_of_the_moment() => {
+                pattern.release(name);
+                "trying again"
+            }
             (Some(pattern), Some(name)) => {
                 pattern.refuse(name);
                 "it is left out"

@@ -382,6 +382,51 @@ mod tests {
         bytes
     }
 
+    struct Count(usize);
+
+    impl Segments for Count {
+        fn push(&mut self, _: &Segment<'_>) {
+            self.0 += 1;
+        }
+
+        fn tick(&mut self, _: Timestamp) {}
+
+        fn is_stopped(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_source_that_is_absent() {
+        let (first, inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
+        let horizons = Horizons::new(2);
+        let mut here = Feed::new(first.another(0), Some(horizons.of(0)));
+        let mut away = Feed::new(first.another(1), Some(horizons.of(1)));
+        let mut merge = Merge::new(horizons);
+        let now = Instant::now();
+        // What is captured at the millisecond `at` is given on, so far.
+        let mut given = |here: &mut Feed, at: u32| {
+            say(here, 0, true, at, 1, b"x");
+            here.pulse(Timestamp::from_nanos(u64::from(at) * 1_000_000), true);
+            merge.look();
+            inboxes[0].batches.try_iter().for_each(|batch| merge.take(batch, now));
+            let mut count = Count(0);
+            let mut give = |part: Part<'_>| {
+                if let Part::Run(batch, place, last) = part {
+                    batch.replay_to(last, place, &mut count);
+                }
+            };
+            merge.release(now, false, &mut give, drop);
+            count.0
+        };
+        assert_eq!(given(&mut here, 1_000), 0, "the other may have an earlier one");
+        away.absent(Timestamp::from_nanos(1_000_000_000));
+        assert_eq!(given(&mut here, 1_001), 2);
+        // It has come.
+        away.pulse(Timestamp::from_nanos(1_001_000_000), true);
+        assert_eq!(given(&mut here, 1_002), 0);
+    }
+
     #[test]
     fn a_panic_outside_of_the_handler_leaves_no_slot_behind() {
         let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();

@@ -104,10 +104,17 @@ pub fn source_metrics(sources: &[SourceStatus]) -> Vec<Metric> {
             .map(|source| Sample { labels: vec![("source", source.name.clone())], value: value(source) })
             .collect(),
     };
+    let is_up = |source: &SourceStatus| f64::from(u8::from(source.state == SourceState::Up));
+    // One that a pattern has to spare is not down.
+    let meant = sources.iter().filter(|source| source.state != SourceState::Waiting);
+    let samples = meant.map(|source| Sample { labels: vec![("source", source.name.clone())], value: is_up(source) });
     vec![
-        family("source_up", "Whether the source gives frames", Kind::Gauge, |source| {
-            f64::from(u8::from(source.state == SourceState::Up))
-        }),
+        Metric {
+            name: "source_up".to_owned(),
+            help: "Whether the source gives frames",
+            kind: Kind::Gauge,
+            samples: samples.collect(),
+        },
         family("source_frames", "Frames taken from the source", Kind::Counter, |source| source.report.frames as f64),
         family("source_received", "Frames the kernel had for the source, dropped or not", Kind::Counter, |source| {
             source.report.source.received as f64
@@ -210,5 +217,16 @@ mod tests {
             SourceStatus { name: "a\"b\\c".to_owned(), state: SourceState::Up, report: CaptureReport::default() };
         let text = render(source_metrics(&[source]));
         assert!(text.contains("sensor_source_up{source=\"a\\\"b\\\\c\"} 1.0"), "{text}");
+    }
+
+    #[test]
+    fn a_source_to_spare_is_not_one_that_is_down() {
+        let source =
+            |name: &str, state| SourceStatus { name: name.to_owned(), state, report: CaptureReport::default() };
+        let text =
+            render(source_metrics(&[source("eth* #2", SourceState::Waiting), source("eth1", SourceState::Down)]));
+        assert!(text.contains("sensor_source_up{source=\"eth1\"} 0.0"), "{text}");
+        assert!(!text.contains("sensor_source_up{source=\"eth* #2\"}"), "{text}");
+        assert!(text.contains("sensor_source_frames_total{source=\"eth* #2\"} 0.0"), "{text}");
     }
 }
