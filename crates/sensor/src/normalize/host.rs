@@ -36,11 +36,23 @@ pub fn host<'a>(
     host: Option<&'a [u8]>,
     scratch: &'a mut Vec<u8>,
 ) -> Option<Authority<'a>> {
+    if let (None, None, Some(host)) = (target, authority, host)
+        && is_plain(host)
+    {
+        return Some(Authority { host, port: None, source: HostSource::Host });
+    }
     let candidates = [(target, HostSource::Target), (authority, HostSource::Authority), (host, HostSource::Host)];
     let mut said = candidates.into_iter().filter_map(|(text, source)| Some((text?.trim_ascii(), source)));
     let (text, source) = said.find(|(text, _)| !text.is_empty())?;
     let (host, port) = split_port(text);
     Some(Authority { host: canonical(host, scratch), port, source })
+}
+
+/// Whether it is a host as it is wanted, and nothing else: most are.
+#[inline]
+fn is_plain(host: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_');
+    host.last().is_some_and(|last| *last != b'.') && host.iter().all(is_plain)
 }
 
 /// Host and port. Where what follows the last colon is no port, nothing is split.

@@ -41,9 +41,9 @@ pub fn endpoint_template<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u
     let mut start = 0;
     loop {
         let rest = path.get(start..).unwrap_or_default();
-        let segment = memchr::memchr(b'/', rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
+        let (segment, kinds) = first_segment(rest);
         let end = start + segment.len();
-        let form = judge(segment);
+        let form = judge(segment, kinds);
         if form != Form::Stays {
             scratch.extend_from_slice(path.get(copied..start).unwrap_or_default());
             match form {
@@ -82,11 +82,33 @@ enum Form {
     Composite,
 }
 
-fn judge(segment: &[u8]) -> Form {
+/// What stands before the first `/`, and the kinds of its characters.
+#[inline]
+fn first_segment(rest: &[u8]) -> (&[u8], u16) {
+    let mut kinds = 0;
+    for (at, byte) in rest.iter().enumerate() {
+        if *byte == b'/' {
+            return (rest.get(..at).unwrap_or_default(), kinds);
+        }
+        kinds |= class(*byte);
+    }
+    (rest, kinds)
+}
+
+#[inline]
+fn judge(segment: &[u8], kinds: u16) -> Form {
+    // Words, which most segments are: without digits only 32 characters can be a hash, and only what has an `@` a name.
+    if kinds & (DIGIT | SPECIAL) == 0 && segment.len() < 32 {
+        return Form::Stays;
+    }
+    judge_closely(segment, kinds)
+}
+
+fn judge_closely(segment: &[u8], kinds: u16) -> Form {
     if segment.len() > LONGEST_SEGMENT {
         return Form::Is("{token}");
     }
-    let shape = Shape::of(segment);
+    let shape = Shape::with_kinds(segment, kinds);
     let has_at = shape.has(SPECIAL) && is_email(segment);
     if !shape.has(DIGIT) {
         return match () {
@@ -101,7 +123,7 @@ fn judge(segment: &[u8]) -> Form {
     if shape.is_all(DIGIT) {
         return Form::Is("{id}");
     }
-    if memchr::memchr(b'{', segment).is_some() {
+    if shape.has(SPECIAL) && memchr::memchr(b'{', segment).is_some() {
         return Form::Composite;
     }
     match () {
@@ -245,6 +267,20 @@ struct Shape {
 
 impl Shape {
     fn of(text: &[u8]) -> Self {
+        Self::with_kinds(text, text.iter().fold(0, |kinds, byte| kinds | class(*byte)))
+    }
+
+    /// The shape of a text whose characters' kinds are known. What is counted is counted only where letters and digits stand
+    /// together: nothing else is asked how.
+    #[inline]
+    fn with_kinds(text: &[u8], kinds: u16) -> Self {
+        if kinds & DIGIT == 0 || kinds & CASE == 0 {
+            return Self { kinds, ..Self::default() };
+        }
+        Self::counted(text)
+    }
+
+    fn counted(text: &[u8]) -> Self {
         let mut shape = Self::default();
         let mut before = OTHER;
         for byte in text {
@@ -573,7 +609,31 @@ mod tests {
         prop::collection::vec(segment, 0..8).prop_map(|segments| format!("/{}", segments.join("/")))
     }
 
+    /// What is not counted is not asked for: the closest look comes to the same.
+    fn judge_with_care(segment: &[u8]) -> (Form, Option<&'static str>) {
+        let shape = Shape::counted(segment);
+        let form = match () {
+            () if segment.len() > LONGEST_SEGMENT => Form::Is("{token}"),
+            () if shape.has(DIGIT) => judge_closely(segment, shape.kinds),
+            () if is_email(segment) => Form::Is("{email}"),
+            () if is_hash(&shape, segment.len()) => Form::Is("{hash}"),
+            () => Form::Stays,
+        };
+        (form, is_random(&shape, segment.len()).or(is_long_token(&shape).then_some("{token}")))
+    }
+
     proptest! {
+        #[test]
+        fn shortcuts_lead_to_the_same(path in paths(), word in "[a-f]{20,40}|[0-9]{0,30}[-_.a-zA-Z]{0,30}") {
+            for segment in path.split('/').chain([word.as_str()]) {
+                let (found, kinds) = first_segment(segment.as_bytes());
+                prop_assert_eq!(found, segment.as_bytes());
+                let shape = Shape::of(found);
+                let random = is_random(&shape, found.len()).or(is_long_token(&shape).then_some("{token}"));
+                prop_assert_eq!((judge(found, kinds), random), judge_with_care(found));
+            }
+        }
+
         #[test]
         fn a_template_is_a_fixed_point(path in paths()) {
             let once = template(&path);
