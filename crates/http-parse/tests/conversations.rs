@@ -1273,3 +1273,41 @@ fn a_body_of_a_response_to_head_shows_that_it_answers_another() {
     talk = talk.lost(SERVER, numbered(5)).client(get("/6")).server(numbered(6));
     assert_no_wrong_pair(&talk.run());
 }
+
+#[test]
+fn a_client_that_heard_too_little_for_two_answers_did_not_wait_for_both() {
+    // From the sixth request on two are under way. The seventh is lost and so is the sixth response, the only one heard in between.
+    let mut talk = Talk::default();
+    for number in 1..6 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    talk = talk.client(get("/6")).lost(CLIENT, get("/7")).lost(SERVER, numbered(6));
+    talk = talk.client(get("/8")).server(numbered(7));
+    assert_no_wrong_pair(&talk.run());
+    // One that waits has heard two.
+    let mut waits = Talk::default();
+    for number in 1..6 {
+        waits = waits.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    waits = waits.client(get("/6")).lost(SERVER, numbered(6)).lost(CLIENT, get("/7")).lost(SERVER, numbered(7));
+    waits = waits.client(get("/8")).server(numbered(8));
+    assert!(waits.run().lines().contains(&"GET /8 -> 208".to_owned()), "{:?}", waits.run().lines());
+}
+
+#[test]
+fn two_bursts_of_one_size_are_no_turns() {
+    // Three, three, and then five of which only three are seen before the next.
+    let burst = |from: usize, to: usize| (from..=to).map(|number| get(&format!("/{number}"))).collect::<String>();
+    let answers = |mut talk: Talk, from: usize, to: usize| {
+        for number in from..=to {
+            talk = talk.server(numbered(number));
+        }
+        talk
+    };
+    let mut talk = answers(Talk::default().client(burst(1, 3)), 1, 3);
+    talk = answers(talk.client(burst(4, 6)), 4, 6);
+    talk = talk.client(burst(7, 9)).lost(CLIENT, burst(10, 11));
+    talk = answers(talk, 7, 9);
+    talk = answers(talk.client(burst(12, 14)), 10, 14);
+    assert_no_wrong_pair(&talk.run());
+}

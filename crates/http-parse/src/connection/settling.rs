@@ -47,6 +47,8 @@ impl Connection {
         }
         if !is_client {
             if complete {
+                let len = u32::try_from(message.end.saturating_sub(message.answer_start)).unwrap_or(u32::MAX);
+                self.order.shortest_response = self.order.shortest_response.min(len);
                 self.order.turns.responded(message.answer_start, message.end);
             }
             if self.has_lost() {
