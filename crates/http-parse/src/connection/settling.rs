@@ -438,7 +438,9 @@ impl Connection {
                 self.order.turns.broke();
             }
         }
-        self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
+        if self.has_lost() {
+            self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
+        }
         let mut flags = Flags::NONE;
         for message in [&request, &response].into_iter().flatten() {
             flags = flags.union(message.flags);
