@@ -69,6 +69,7 @@ impl Connection {
                 answered: false,
                 roomy: false,
                 shortest: u32::MAX,
+                shortest_response: u32::MAX,
             },
             initiator,
             client: None,

@@ -92,6 +92,8 @@ pub struct Message {
     pub(crate) after_hole: bool,
     /// Bytes between where those segments were lost and this message, and how many of them were lost.
     pub(crate) hole_before: (u64, u32),
+    /// Bytes that the client had received since it sent the request before this one, if that is known.
+    pub(crate) heard_since: Option<u64>,
     /// A request of a client that had been seen to wait for its responses before something was lost.
     pub(crate) after_waits: bool,
     /// A message of the same side stood between the one before and this, for certain, and is not known.
@@ -289,6 +291,7 @@ impl Message {
             after_loss,
             after_hole,
             hole_before,
+            heard_since,
             after_waits,
             after_unknown,
             doubted,
@@ -309,7 +312,7 @@ impl Message {
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
         (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
         (*after_hole, *after_unknown, *doubted) = (false, false, false);
-        (*hole_before, *after_waits) = ((0, 0), false);
+        (*hole_before, *heard_since, *after_waits) = ((0, 0), None, false);
         *framing = FramingFields::Some;
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);

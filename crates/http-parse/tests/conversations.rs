@@ -1213,14 +1213,16 @@ fn a_shifted_chain_behind_a_loss_is_seen_where_it_breaks() {
     // Two under way; the second request is lost, and both responses come when the server has them: then each request is sent
     // when a response has come, as by a client that waits, until the server is quicker.
     for steps in 1..8 {
-        let mut talk = Talk::default().client(get("/1")).lost(CLIENT, get("/2").repeat(2)).server(numbered(1));
-        let mut next = 2;
-        for _ in 0..steps {
-            talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next));
-            next += 1;
+        let mut talk =
+            Talk::default().client(get("/1")).lost(CLIENT, get("/2")).server(numbered(1)).server(numbered(2));
+        talk = talk.lost(CLIENT, get("/3"));
+        for number in 3..3 + steps {
+            talk = talk.client(get(&format!("/{}", number + 1))).server(numbered(number));
         }
-        talk = talk.server(numbered(next)).server(numbered(next + 1));
-        talk = talk.client(get(&format!("/{}", next + 2))).server(numbered(next + 2));
+        let next = 3 + steps;
+        talk =
+            talk.server(numbered(next)).client(get(&format!("/{}", next + 1))).client(get(&format!("/{}", next + 2)));
+        talk = talk.server(numbered(next + 1)).server(numbered(next + 2));
         let outcome = talk.run();
         assert_no_wrong_pair(&outcome);
         assert!(outcome.lines().contains(&"GET /1 -> 201".to_owned()), "{:?}", outcome.lines());
@@ -1271,5 +1273,45 @@ fn a_body_of_a_response_to_head_shows_that_it_answers_another() {
     let mut talk = Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2").repeat(2));
     talk = talk.server(numbered(2)).client(get("/4")).server(numbered(3)).client(head(5)).server(numbered(4));
     talk = talk.lost(SERVER, numbered(5)).client(get("/6")).server(numbered(6));
+    assert_no_wrong_pair(&talk.run());
+}
+
+#[test]
+fn a_client_that_heard_too_little_for_two_answers_did_not_wait_for_both() {
+    // From the sixth request on two are under way. The seventh is lost and so is the sixth response, the only one heard in between.
+    let mut talk = Talk::default();
+    for number in 1..6 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    talk = talk.client(get("/6")).lost(CLIENT, get("/7")).lost(SERVER, numbered(6));
+    talk = talk.client(get("/8")).server(numbered(7));
+    assert_no_wrong_pair(&talk.run());
+    // One that waits has heard two.
+    let mut waits = Talk::default();
+    for number in 1..6 {
+        waits = waits.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    waits = waits.client(get("/6")).lost(SERVER, numbered(6)).lost(CLIENT, get("/7")).lost(SERVER, numbered(7));
+    waits = waits.client(get("/8")).server(numbered(8));
+    assert!(waits.run().lines().contains(&"GET /8 -> 208".to_owned()), "{:?}", waits.run().lines());
+}
+
+#[test]
+fn two_bursts_of_one_size_are_no_turns() {
+    // Three, three, and then five of which three are seen, the last in part.
+    let burst = |from: usize, to: usize| (from..=to).map(|number| get(&format!("/{number}"))).collect::<String>();
+    let answers = |mut talk: Talk, from: usize, to: usize| {
+        for number in from..=to {
+            talk = talk.server(numbered(number));
+        }
+        talk
+    };
+    let mut talk = answers(Talk::default().client(burst(1, 3)), 1, 3);
+    talk = answers(talk.client(burst(4, 6)), 4, 6);
+    let five = burst(7, 11);
+    let seen = burst(7, 9).len() - 4;
+    talk = talk.client(&five[..seen]).lost(CLIENT, &five[seen..]);
+    talk = answers(talk, 7, 9);
+    talk = answers(talk.client(burst(12, 14)), 10, 14);
     assert_no_wrong_pair(&talk.run());
 }

@@ -132,6 +132,8 @@ pub(super) struct Order {
     pub(super) roomy: bool,
     /// Bytes of the shortest head of a request.
     pub(super) shortest: u32,
+    /// Bytes of the shortest response.
+    pub(super) shortest_response: u32,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -319,6 +321,9 @@ impl Order {
         settled: Option<u64>,
         force: bool,
     ) -> Option<bool> {
+        if self.has_no_room_for_answers(request) {
+            return Some(false);
+        }
         let hidden_behind = response.start.acked.is_some_and(|acked| request.hole_after < acked);
         if let Some(next) = next_request {
             let heard = next.start.acked;
@@ -359,6 +364,13 @@ impl Order {
         (settled? >= acked).then_some(false)
     }
 
+    /// Whether a request is known to be lost before `request`, and the client had heard too little since the one before that
+    /// to have waited for the answers to both.
+    fn has_no_room_for_answers(&self, request: &Message) -> bool {
+        let least = u64::from(self.shortest_response).saturating_add(SHORTEST);
+        request.after_unknown && request.heard_since.is_some_and(|heard| heard < least)
+    }
+
     /// Whether the hole before `request` has room for more than one, of a client that was not known to wait by then.
     pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
         let (room, lost) = request.hole_before;
@@ -373,6 +385,7 @@ impl Order {
     pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool, crossed: bool) {
         let last = std::mem::replace(&mut self.last_request_acked, request.start.acked);
         if let Some(acked) = request.start.acked {
+            request.heard_since = last.map(|last| acked.saturating_sub(last));
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle
             // of the response to it.
             let nothing_between = previous_waits && last.is_some_and(|last| acked <= last);

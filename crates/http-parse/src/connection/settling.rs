@@ -47,6 +47,8 @@ impl Connection {
         }
         if !is_client {
             if complete {
+                let len = u32::try_from(message.end.saturating_sub(message.answer_start)).unwrap_or(u32::MAX);
+                self.order.shortest_response = self.order.shortest_response.min(len);
                 self.order.turns.responded(message.answer_start, message.end);
             }
             if self.has_lost() {
@@ -436,7 +438,9 @@ impl Connection {
                 self.order.turns.broke();
             }
         }
-        self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
+        if self.has_lost() {
+            self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
+        }
         let mut flags = Flags::NONE;
         for message in [&request, &response].into_iter().flatten() {
             flags = flags.union(message.flags);

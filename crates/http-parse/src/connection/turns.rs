@@ -7,7 +7,7 @@
 //! earlier ones were still to come. One such request, ever, and nothing is concluded.
 
 /// Turns that must have been seen whole, of the same size, before anything is concluded.
-const ENOUGH: u8 = 2;
+const ENOUGH: u8 = 3;
 /// Turns of one request and one response that must have been seen whole before a client counts as one that waits. A client
 /// that has little to ask for does so now and then.
 const USUAL: u8 = 3;
