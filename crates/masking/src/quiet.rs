@@ -109,7 +109,7 @@ impl Quick<'_> {
         if self.text[at] == b':' && pairs::may_have_userinfo(self.text, at) {
             return false;
         }
-        if !self.escaped.is_some_and(|escaped| escaped + pairs::MAX_REACH > at) {
+        if self.escaped.is_none_or(|escaped| escaped + pairs::MAX_REACH <= at) {
             return pairs::at(fields, *credentials, self.text, at, &mut 0).is_none();
         }
         pairs::is_dismissed_afar(fields, self.text, at) || self.decoded_separator(at)
