@@ -2,7 +2,8 @@
 
 mod upload_support;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -222,6 +223,51 @@ fn a_certificate_that_ends_soon_is_a_warning() {
     collector.shutdown();
 }
 
+/// A live sensor says it as a metric, too, and takes a new pair on SIGHUP, or keeps the old one.
+#[test]
+fn a_running_sensor_tells_when_its_certificate_ends() {
+    let site = Site::new();
+    let collector = site.collector();
+    site.renew_client(Duration::from_secs(20 * 86_400));
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (status, mirror) = (free(), free());
+    let live = format!(
+        "workers = 1\n[status]\nlisten = \"127.0.0.1:{status}\"\n\
+         [[capture]]\nlisten = \"127.0.0.1:{mirror}\"\nencapsulation = \"vxlan\"\n"
+    );
+    let config = site.configuration("live", collector.address().port(), |text| live + &text);
+    let log = std::fs::File::create(site.at("log")).unwrap();
+    let mut child = sensor().args(["run", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let said = || std::fs::read_to_string(site.at("log")).unwrap();
+    // The days left, as an alert would compute them.
+    let days = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", status)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let line =
+            answer.lines().find(|line| line.starts_with("sensor_upload_certificate_expiry_timestamp_seconds"))?;
+        let at: f64 = line.split(' ').nth(1)?.parse().ok()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        Some(((at - now) / 86_400.0).round())
+    };
+    wait_until("the metric", || days() == Some(20.0));
+    wait_until("the warning", || said().contains("expires soon"));
+    let hang_up = |id: u32| assert!(Command::new("kill").args(["-HUP", &id.to_string()]).status().unwrap().success());
+    let good = std::fs::read(site.at("client.pem")).unwrap();
+    std::fs::write(site.at("client.pem"), "no certificate").unwrap();
+    hang_up(child.id());
+    wait_until("the refusal", || said().contains("the old ones stay in use"));
+    assert_eq!(days(), Some(20.0));
+    std::fs::write(site.at("client.pem"), good).unwrap();
+    site.renew_client(Duration::from_secs(200 * 86_400));
+    hang_up(child.id());
+    wait_until("the new pair", || days() == Some(200.0));
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
+    collector.shutdown();
+}
+
 /// A proxy that cannot be used is said in one line at the start, and not passed over; its password is not.
 #[test]
 fn a_proxy_of_another_kind_is_refused_at_the_start() {
@@ -273,7 +319,7 @@ fn a_check_finds_what_is_right_and_what_is_wrong() {
 
     std::fs::write(site.at("wrong-secret"), "a-guess").unwrap();
     std::fs::write(site.at("wrong.key"), std::fs::read(site.at("other-client.key")).unwrap()).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // What is wrong, where it shows, and the advice.
     type Case<'a> = (&'a str, &'a dyn Fn(String) -> String, &'a str, &'a [&'a str]);
     let cases: [Case<'_>; 6] = [
