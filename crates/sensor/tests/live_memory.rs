@@ -12,11 +12,11 @@ fn resident() -> usize {
 }
 
 /// As an outage does: batches of all sizes wait, and go; beside each something small that stays.
-fn outage(round: usize, kept: &mut Vec<Box<[u8; 64]>>) -> usize {
+fn outage(round: usize, kept: &mut Vec<Vec<u8>>) -> usize {
     let mut waiting = Vec::new();
     for number in 0..64 {
         waiting.push(vec![1_u8; 400_000 + (number * 7_919 + round * 104_729) % 800_000]);
-        kept.push(Box::new([2; 64]));
+        kept.push(vec![2; 64]);
     }
     let most = resident();
     drop(waiting);
