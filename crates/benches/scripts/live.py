@@ -614,14 +614,27 @@ def fuzzer(seed, rate):
         time.sleep(max(0, due - time.monotonic()))
 
 
+def fit(points):
+    """KiB a minute through (seconds, KiB)."""
+    if len(points) < 3:
+        return 0.0
+    mean_x, mean_y = (sum(column) / len(points) for column in zip(*points))
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return 60 * sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+
 def slope(samples):
     """KiB a minute over the second half of (seconds, KiB)."""
-    half = samples[len(samples) // 2:]
-    if len(half) < 3:
-        return 0.0
-    mean_x, mean_y = (sum(column) / len(half) for column in zip(*half))
-    spread = sum((x - mean_x) ** 2 for x, _ in half)
-    return 60 * sum((x - mean_x) * (y - mean_y) for x, y in half) / spread if spread else 0.0
+    return fit(samples[len(samples) // 2:])
+
+
+def by_cycle(samples, length, choose):
+    """Of each whole cycle of `length` seconds but the first, the least or the most of (seconds, KiB)."""
+    cycles = {}
+    for seconds, size in samples:
+        cycles.setdefault(int(seconds // length), []).append(size)
+    whole = [number for number in sorted(cycles) if 0 < number < int((samples[-1][0] + 2) // length)]
+    return [(number * length, choose(cycles[number])) for number in whole]
 
 
 def by_minute(samples):
@@ -753,18 +766,23 @@ def soak(options, scratch):
             faults.append("soak: exit code %d, or the ledger does not close" % end["code"])
         if ledger["received"]["total"] != wire.received():
             faults.append("soak: %d frames on the wire, %d counted" % (wire.received(), ledger["received"]["total"]))
-    grows = slope(samples)
-    # A tenth of a MiB a minute would be 4 GiB in a month.
+    # What waits through an outage is held, so like is compared with like: the least of each cycle, and the most.
+    least, most = (by_cycle(samples, 2 * period, choose) for choose in (min, max))
+    grows = max(fit(least), fit(most))
+    # A MiB a minute would be 40 GiB in a month.
     if options.minutes >= 10 and grows > 1024:
         faults.append("soak: memory grows by %.0f KiB a minute" % grows)
     records = ledger.get("records") or {}
     result = {"minutes": options.minutes, "outages": outages, "unready_seconds": unready, "received": ledger["received"], "records": records,
               "flows": ledger["beside"]["flows"], "rss_mib_by_minute": by_minute(samples), "rss_mib": [samples[0][1] / 1024, max(size for _, size in samples) / 1024, samples[-1][1] / 1024],
-              "slope_kib_per_minute": grows, "cpu_percent": 100 * end["cpu"] / (60 * options.minutes)}
+              "slope_kib_per_minute": {"least": fit(least), "most": fit(most)},
+              "rss_mib_by_cycle": [[round(low / 1024), round(high / 1024)] for (_, low), (_, high) in zip(least, most)], "cpu_percent": 100 * end["cpu"] / (60 * options.minutes)}
     say(json.dumps(result))
-    table(options, ["soak", "frames", "dropped", "flows", "records accepted", "outages", "RSS MiB first/most/last", "slope, KiB/min"],
+    table(options, ["soak", "frames", "dropped", "flows", "records accepted", "outages", "RSS MiB first/most/last",
+                    "RSS MiB least-most of each cycle", "slope of least, of most, KiB/min"],
           [["%g min" % options.minutes, ledger["received"]["frames"], sum(dropped(ledger).values()), ledger["beside"]["flows"], records.get("accepted"),
-            outages, "%.0f/%.0f/%.0f" % tuple(result["rss_mib"]), "%.0f" % grows]])
+            outages, "%.0f/%.0f/%.0f" % tuple(result["rss_mib"]), " ".join("%d-%d" % tuple(pair) for pair in result["rss_mib_by_cycle"]),
+            "%.0f, %.0f" % (fit(least), fit(most))]])
     return result, faults
 
 

@@ -1,10 +1,12 @@
 //! The sensor as an appliance: it captures for months, answers for its state, and ends in good order.
 
+mod allocator;
 mod confine;
 mod sources;
 mod state;
 mod watch;
 
+pub use allocator::give_back_large_buffers;
 pub use confine::{ConfineError, FileSystem, Reach, confine};
 pub use sources::{SourcesError, sources};
 pub use state::State;

@@ -17,7 +17,8 @@ use super::args::{ReplayArgs, RunArgs};
 use super::plan::{SizeLimits, UsageError, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
-    Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine, sources,
+    Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine,
+    give_back_large_buffers, sources,
 };
 use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY};
 use crate::destination::{Destination, Upload};
@@ -83,6 +84,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         tracing::warn!("{note}");
     }
     quiet_panics();
+    give_back_large_buffers();
     let ledger = loaded.config.ledger.unwrap_or(LedgerFormat::Text);
     match operate(args, loaded, &level) {
         Ok(end) => conclude(&end, ledger),

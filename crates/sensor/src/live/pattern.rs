@@ -20,7 +20,7 @@ pub struct Pattern {
 
 #[derive(Debug, Default)]
 struct Shares {
-    /// Interfaces by name that some thread has, with their number where it is known.
+    /// Interfaces that some thread has, with their number where it is known: one that is given another name stays its own.
     taken: BTreeMap<String, Option<u32>>,
     /// Interfaces that cannot be captured from. A later one of the name has another number.
     refused: Vec<u32>,
@@ -62,7 +62,8 @@ impl Pattern {
 
     /// Takes an interface that is known to be nobody's, at the start.
     pub fn take(&self, name: &str) {
-        self.shares().taken.insert(name.to_owned(), None);
+        let index = links().into_iter().find(|link| link.name == name).map(|link| link.index);
+        self.shares().taken.insert(name.to_owned(), index);
     }
 
     /// Takes an interface that is up and nobody's: the one called `last` if there is one.
@@ -77,7 +78,7 @@ impl Pattern {
         let is_free = |link: &&Link| {
             link.is_up
                 && self.matches(&link.name)
-                && !shares.taken.contains_key(&link.name)
+                && !shares.taken.iter().any(|(name, index)| *name == link.name || *index == Some(link.index))
                 && !shares.refused.contains(&link.index)
         };
         let mut free = links.iter().filter(is_free);
@@ -151,6 +152,8 @@ mod tests {
         assert_eq!(pattern.claim_of(now(), Some("eth1")).as_deref(), Some("eth1"), "the one it had");
         assert_eq!(pattern.claim_of(now(), Some("eth1")).as_deref(), Some("eth0"));
         assert_eq!(pattern.claim_of(now(), None), None, "one is down, one does not match");
+        let renamed = vec![link("eth8", 2, true)];
+        assert_eq!(pattern.claim_of(renamed, None), None, "it is captured from under the name before");
         pattern.release("eth1");
         assert_eq!(pattern.claim_of(now(), None).as_deref(), Some("eth1"));
         assert_eq!(pattern.source_name("eth1"), "tap eth1");

@@ -29,7 +29,8 @@ section! {
     pub struct Capture {
         /// What it is called in logs, metrics and records. Default: the interface, or the address.
         pub name: Option<String> = text().optional("mirror"),
-        /// The interface to capture on: a name, "any", or a pattern as in "eth*" for all that match.
+        /// The interface to capture on: a name, "any", or a pattern as in "eth*" for all that match, those that come up later
+        /// included (`spare`).
         pub interface: Option<String> = interface().optional("eth1"),
         /// The address and port to receive a tunnel's datagrams on, without any privilege. Needs `encapsulation`; excludes
         /// `interface`.
