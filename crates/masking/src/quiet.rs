@@ -10,13 +10,16 @@
 use wide::u8x16;
 
 use crate::layer::{Layer, View};
+use crate::names::Names;
 use crate::pairs;
 use crate::policy::Policy;
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
-/// How often a place behind escapes is decoded; a text that wants more is looked at in full.
+/// How often a place behind escapes is decoded, and for how many bytes of a text once more; a text that wants more is looked
+/// at in full.
 const MAX_DECODED: usize = 32;
+const DECODED_EVERY: usize = 512;
 
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,73 +32,75 @@ pub(crate) struct Look {
 
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], view: &mut View, next: &mut View) -> Look {
-    let mut quick = Quick { policy, text, views: (view, next), escaped: None, decoded: 0 };
+    let mut quick = Quick { policy, text, views: (view, next), escaped: 0, decoded: 0 };
     let mut least = u8x16::splat(u8::MAX);
-    let is_quiet = quick.run(&mut least);
+    let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
     Look { is_quiet, has_zeros: least.to_array().contains(&0) }
 }
 
+#[inline(always)]
+fn run(names: &Names, text: &[u8], least: &mut u8x16, quick: &mut Quick<'_>) -> bool {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (i, block) in blocks.iter().enumerate() {
+        if !block_is_quiet(names, text, BLOCK * i, stops_in(block, least), quick) {
+            return false;
+        }
+    }
+    let done = text.len() - rest.len();
+    if rest.len() <= BLOCK / 4 {
+        // The values of most headers: not worth a block.
+        if rest.contains(&0) {
+            *least = u8x16::splat(0);
+        }
+        return rest.iter().enumerate().all(|(i, byte)| !is_stop(*byte) || stop_is_quiet(names, text, done + i, quick));
+    }
+    if let Some(last) = text.last_chunk::<BLOCK>() {
+        // Some of it has been looked at.
+        let known = BLOCK - rest.len();
+        return block_is_quiet(names, text, done - known, stops_in(last, least) >> known << known, quick);
+    }
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    block_is_quiet(names, text, done, stops_in(&last, least), quick)
+}
+
+#[inline(always)]
+fn block_is_quiet(names: &Names, text: &[u8], start: usize, mut stops: u64, quick: &mut Quick<'_>) -> bool {
+    while stops != 0 {
+        if !stop_is_quiet(names, text, start + stops.trailing_zeros() as usize, quick) {
+            return false;
+        }
+        stops &= stops - 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn stop_is_quiet(names: &Names, text: &[u8], at: usize, quick: &mut Quick<'_>) -> bool {
+    pairs::is_dismissed(names, text, at) || quick.slowly(at)
+}
+
+/// What is not settled at once.
 struct Quick<'a> {
     policy: &'a Policy,
     text: &'a [u8],
     /// Where places are decoded.
     views: (&'a mut View, &'a mut View),
-    /// Where the latest escape starts.
-    escaped: Option<usize>,
+    /// Where the latest escape ends.
+    escaped: usize,
     decoded: usize,
 }
 
 impl Quick<'_> {
-    #[inline(always)]
-    fn run(&mut self, least: &mut u8x16) -> bool {
-        let (blocks, rest) = self.text.as_chunks::<BLOCK>();
-        for (i, block) in blocks.iter().enumerate() {
-            if !self.block(BLOCK * i, stops_in(block, least)) {
-                return false;
-            }
-        }
-        let done = self.text.len() - rest.len();
-        if rest.len() <= BLOCK / 4 {
-            // The values of most headers: not worth a block.
-            if rest.contains(&0) {
-                *least = u8x16::splat(0);
-            }
-            return rest.iter().enumerate().all(|(i, byte)| !is_stop(*byte) || self.stop(done + i));
-        }
-        if let Some(last) = self.text.last_chunk::<BLOCK>() {
-            // Some of it has been looked at.
-            let known = BLOCK - rest.len();
-            return self.block(done - known, stops_in(last, least) >> known << known);
-        }
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        self.block(done, stops_in(&last, least))
-    }
-
-    #[inline(always)]
-    fn block(&mut self, start: usize, mut stops: u64) -> bool {
-        while stops != 0 {
-            if !self.stop(start + stops.trailing_zeros() as usize) {
-                return false;
-            }
-            stops &= stops - 1;
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn stop(&mut self, at: usize) -> bool {
-        pairs::is_dismissed(&self.policy.fields, self.text, at) || self.slowly(at)
-    }
-
     #[cold]
+    #[inline(never)]
     fn slowly(&mut self, at: usize) -> bool {
         match self.text[at] {
             b':' | b'=' => self.separator(at),
             _ => match Layer::Any.escape(&self.text[at..]) {
-                Some((_, bytes, len)) => {
+                Some((taken, bytes, len)) => {
                     let slash = self.text[at..].starts_with(b"\\/");
-                    self.escaped = Some(at);
+                    self.escaped = at + taken;
                     slash || is_harmless(self.policy, &bytes[..len])
                 }
                 None => true,
@@ -109,7 +114,8 @@ impl Quick<'_> {
         if self.text[at] == b':' && pairs::may_have_userinfo(self.text, at) {
             return false;
         }
-        if !self.escaped.is_some_and(|escaped| escaped + pairs::MAX_REACH > at) {
+        // What may be a name in front of it is written without escapes, and ends at something that is none.
+        if self.escaped == 0 || self.escaped < pairs::reach(self.text, at) {
             return pairs::at(fields, *credentials, self.text, at, &mut 0).is_none();
         }
         pairs::is_dismissed_afar(fields, self.text, at) || self.decoded_separator(at)
@@ -119,7 +125,7 @@ impl Quick<'_> {
     fn decoded_separator(&mut self, at: usize) -> bool {
         let Policy { fields, credentials, .. } = self.policy;
         self.decoded += 1;
-        if self.decoded > MAX_DECODED {
+        if self.decoded > MAX_DECODED + self.text.len() / DECODED_EVERY {
             return false;
         }
         let (view, next) = &mut self.views;
@@ -314,15 +320,16 @@ mod tests {
     #[test]
     fn only_so_much_is_decoded() {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
+        let policy = policy();
         let mut quick = Quick {
-            policy: &policy(),
+            policy: &policy,
             text: text.as_bytes(),
             views: (&mut View::default(), &mut View::default()),
-            escaped: None,
+            escaped: 0,
             decoded: 0,
         };
-        assert!(!quick.run(&mut u8x16::splat(0)));
-        assert_eq!(quick.decoded, MAX_DECODED + 1);
+        assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
+        assert_eq!(quick.decoded, MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
 
     #[test]
