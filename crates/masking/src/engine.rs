@@ -212,11 +212,19 @@ impl Engine {
     }
 
     /// Whether the survey saw something in the range. Ranges come in order.
+    #[inline]
     fn was_seen(&mut self, start: usize, end: usize) -> bool {
         while self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.1 <= start) {
             self.seen_next += 1;
         }
         self.notes.seen.get(self.seen_next).is_some_and(|seen| seen.0 < end)
+    }
+
+    /// Whether a value of a surveyed text, of no name that matters and without blanks written as a plus, needs no look. Values
+    /// come in order.
+    #[inline]
+    pub(crate) fn passes_over(&mut self, start: usize, end: usize) -> bool {
+        self.policy.whole_patterns == 0 && !self.was_seen(start, end)
     }
 
     /// Whether a text by itself holds nothing, as a quick look tells.

@@ -230,12 +230,14 @@ impl Lexer<'_> {
 
     /// A key: its own text is looked at as a value's is.
     fn key(&mut self, start: usize, end: usize) {
-        let mut value = Value::new(start, end, Layer::Json, self.location);
-        value.surveyed = true;
-        value.is_name = true;
-        let levels = &self.reader.levels;
-        let outer = levels.len().saturating_sub(1);
-        let is_hidden = self.engine.value(self.text, &value, &|field| push_path(field, &levels[..outer], self.text));
+        let is_hidden = !self.engine.passes_over(start, end) && {
+            let mut value = Value::new(start, end, Layer::Json, self.location);
+            value.surveyed = true;
+            value.is_name = true;
+            let levels = &self.reader.levels;
+            let outer = levels.len().saturating_sub(1);
+            self.engine.value(self.text, &value, &|field| push_path(field, &levels[..outer], self.text))
+        };
         let (key_rule, key_is_ssn) = match self.engine.names_matter() {
             true => named(self.engine, &self.text[start..end], Layer::Json, &mut self.reader.scratch),
             false => (None, false),
@@ -256,6 +258,9 @@ impl Lexer<'_> {
     /// A string's content or a number.
     fn scalar(&mut self, start: usize, end: usize, layer: Layer, is_open: bool) {
         let (forced, may_be_ssn) = self.rules();
+        if forced.is_none() && !may_be_ssn && self.engine.passes_over(start, end) {
+            return;
+        }
         let levels = &self.reader.levels;
         let value = Value {
             forced,

@@ -52,5 +52,5 @@ pub use action::{Action, UnknownAction};
 pub use detect::{Detector, UnknownDetector};
 pub use finding::{Finding, Location, MAX_FINDINGS, Side};
 pub use leaks::{Form, Leak, Leaks};
-pub use masker::{HeaderKind, Masked, MaskedBody, Masker};
+pub use masker::{HeaderKind, HeaderPlace, Masked, MaskedBody, Masker};
 pub use policy::{FieldRule, InvalidSettings, PathRule, Pattern, Policy, Problem, Settings};

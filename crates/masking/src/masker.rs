@@ -73,42 +73,64 @@ pub enum HeaderKind {
     Secret,
 }
 
+/// Where what a name says is kept; `None` for a name that is too long to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderPlace(Option<u16>);
+
 #[derive(Clone)]
 struct ClassSlot {
     key: NameKey,
     /// What is between the ends that the key holds.
-    middle: [u8; MAX_NAME - 16],
+    middle: [u8; MAX_NAME - KEY_BYTES],
     class: Class,
     /// The latest value of this header in which nothing was found: clients send the same ones again and again.
     clean: Vec<u8>,
 }
 
-/// The ends of a name and its length: all there is to one of up to 16 bytes.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// A length that no name has.
+const NO_KEY: usize = usize::MAX;
+/// Bytes of a name that its key holds.
+const KEY_BYTES: usize = 32;
+
+/// The ends of a name and its length: all there is to one of up to 32 bytes.
+#[derive(Clone, Copy)]
 struct NameKey {
-    first: u64,
-    last: u64,
-    /// 0 for an empty slot.
+    words: [u64; 4],
+    /// [`NO_KEY`] for an empty slot.
     len: usize,
 }
 
 impl NameKey {
-    #[inline]
+    #[inline(always)]
     fn of(name: &[u8]) -> Self {
-        let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-                (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
-                _ => (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+        let words = match (name.first_chunk::<16>(), name.last_chunk::<16>()) {
+            (Some(first), Some(last)) => {
+                let (first, last) = (u128::from_le_bytes(*first), u128::from_le_bytes(*last));
+                [first as u64, (first >> 64) as u64, last as u64, (last >> 64) as u64]
+            }
+            _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+                (Some(first), Some(last)) => [u64::from_le_bytes(*first), 0, 0, u64::from_le_bytes(*last)],
+                _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                    (Some(first), Some(last)) => {
+                        [u32::from_le_bytes(*first).into(), 0, 0, u32::from_le_bytes(*last).into()]
+                    }
+                    _ => [name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0, 0, 0],
+                },
             },
         };
-        Self { first, last, len: name.len() }
+        Self { words, len: name.len() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn set(self) -> usize {
-        let mix = (self.first ^ self.last.rotate_left(29) ^ self.len as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        2 * (mix >> (64 - (CLASSES / 2).ilog2())) as usize
+        let mix = self.words[0] ^ self.words[3].rotate_left(29) ^ self.len as u64;
+        2 * (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - (CLASSES / 2).ilog2())) as usize
+    }
+
+    #[inline(always)]
+    fn is(self, other: Self) -> bool {
+        let differ = |i: usize| self.words[i] ^ other.words[i];
+        self.len == other.len && differ(0) | differ(1) | differ(2) | differ(3) == 0
     }
 }
 
@@ -131,8 +153,31 @@ impl Masker {
 
     /// Masks the value of the header `name`.
     pub fn header(&mut self, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
+        let (_, place) = self.header_kind(name);
+        self.header_at(place, side, name, value)
+    }
+
+    /// What the name of a header says of its value.
+    #[inline(always)]
+    pub fn header_kind(&mut self, name: &[u8]) -> (HeaderKind, HeaderPlace) {
         let Self { engine, classes, .. } = self;
-        let Some(slot) = slot(classes, &engine.policy, name) else {
+        let place = place(classes, &engine.policy, name);
+        let class = match place.and_then(|place| classes.get(usize::from(place))) {
+            Some(slot) => slot.class,
+            None => Class::of(&engine.policy, name),
+        };
+        let kind = match class {
+            Class::Skipped => HeaderKind::Plain,
+            Class::Text | Class::Url | Class::Authority => HeaderKind::Text,
+            Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
+        };
+        (kind, HeaderPlace(place))
+    }
+
+    /// Masks the value of the header `name`, whose place [`Masker::header_kind`] gave since the last call of this.
+    pub fn header_at(&mut self, place: HeaderPlace, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
+        let Self { engine, classes, .. } = self;
+        let Some(slot) = place.0.and_then(|place| classes.get_mut(usize::from(place))) else {
             header::mask(engine, Class::of(&engine.policy, name), side, name, value);
             return self.masked(value);
         };
@@ -145,21 +190,6 @@ impl Masker {
             slot.clean.extend_from_slice(value);
         }
         self.masked(value)
-    }
-
-    /// What the name of a header says of its value.
-    #[inline]
-    pub fn header_kind(&mut self, name: &[u8]) -> HeaderKind {
-        let Self { engine, classes, .. } = self;
-        let class = match slot(classes, &engine.policy, name) {
-            Some(slot) => slot.class,
-            None => Class::of(&engine.policy, name),
-        };
-        match class {
-            Class::Skipped => HeaderKind::Plain,
-            Class::Text | Class::Url | Class::Authority => HeaderKind::Text,
-            Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
-        }
     }
 
     /// Masks a request target, in any form: `/path?query`, `https://user@host/path`, `host:port`, `*`.
@@ -253,42 +283,56 @@ impl Masker {
     }
 }
 
-/// What is known of a header: a transaction has a dozen, and they are the same ones again and again. `None` for names
-/// that are too long to be kept.
-#[inline]
-fn slot<'a>(slots: &'a mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<&'a mut ClassSlot> {
+/// Where it is kept what is known of a header: a transaction has a dozen, and they are the same ones again and again. `None`
+/// for names that are too long to be kept.
+#[inline(always)]
+fn place(slots: &mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<u16> {
     let key = NameKey::of(name);
+    let set = key.set();
+    let [one, other] = slots.get(set..)?.first_chunk()?;
+    if one.is(key, name) {
+        return Some(set as u16);
+    }
+    if other.is(key, name) {
+        return Some(set as u16 + 1);
+    }
+    learn(slots, policy, name, key)
+}
+
+/// The first of a set that came stays; there is a place for all others.
+#[cold]
+fn learn(slots: &mut [ClassSlot], policy: &Policy, name: &[u8], key: NameKey) -> Option<u16> {
     if name.is_empty() || name.len() > MAX_NAME {
         return None;
     }
-    let middle = name.get(8..name.len().saturating_sub(8)).unwrap_or_default();
-    let [one, other] = slots.get_mut(key.set()..)?.first_chunk_mut()?;
-    if one.is(key, middle) {
-        return Some(one);
-    }
-    if !other.is(key, middle) {
-        // The first of a set that came stays; there is a place for all others.
-        let slot = if one.key.len == 0 { one } else { other };
-        slot.key = key;
-        slot.middle[..middle.len()].copy_from_slice(middle);
-        slot.class = Class::of(policy, name);
-        slot.clean.clear();
-        return Some(slot);
-    }
-    Some(other)
+    let set = key.set();
+    let place = if slots.get(set)?.key.len == NO_KEY { set } else { set + 1 };
+    let slot = slots.get_mut(place)?;
+    slot.key = key;
+    let middle = middle(name);
+    slot.middle[..middle.len()].copy_from_slice(middle);
+    slot.class = Class::of(policy, name);
+    slot.clean.clear();
+    Some(place as u16)
+}
+
+/// What of a name is between the ends that its key holds.
+#[inline(always)]
+fn middle(name: &[u8]) -> &[u8] {
+    name.get(KEY_BYTES / 2..name.len().saturating_sub(KEY_BYTES / 2)).unwrap_or_default()
 }
 
 impl ClassSlot {
-    #[inline]
-    fn is(&self, key: NameKey, middle: &[u8]) -> bool {
-        self.key == key && (middle.is_empty() || self.middle[..middle.len()] == *middle)
+    #[inline(always)]
+    fn is(&self, key: NameKey, name: &[u8]) -> bool {
+        self.key.is(key) && (key.len <= KEY_BYTES || self.middle.get(..key.len - KEY_BYTES) == Some(middle(name)))
     }
 }
 
 impl Default for ClassSlot {
     fn default() -> Self {
-        let middle = [0; MAX_NAME - 16];
-        Self { key: NameKey::default(), middle, class: Class::Skipped, clean: Vec::new() }
+        let middle = [0; MAX_NAME - KEY_BYTES];
+        Self { key: NameKey { words: [0; 4], len: NO_KEY }, middle, class: Class::Skipped, clean: Vec::new() }
     }
 }
 
@@ -314,14 +358,15 @@ mod tests {
         }
         let mut classes = HashSet::new();
         for name in names.iter().chain(names.iter().rev()).chain(&names) {
-            let known = slot(&mut slots, &policy, name.as_bytes()).map(|slot| slot.class);
+            let known = place(&mut slots, &policy, name.as_bytes()).map(|place| slots[usize::from(place)].class);
             let expected = Class::of(&policy, name.as_bytes());
             assert_eq!(known.unwrap_or(expected), expected, "{name}");
             assert_eq!(known.is_none(), name.len() > MAX_NAME, "{name}");
             classes.insert(format!("{known:?}"));
         }
         assert!(classes.len() >= 5, "{classes:?}");
-        assert!(slot(&mut slots, &policy, b"").is_none());
+        let mut empty = vec![ClassSlot::default(); CLASSES];
+        assert!(place(&mut slots, &policy, b"").is_none() && place(&mut empty, &policy, b"").is_none());
     }
 
     /// Clients that build a request from a whole URL leave user and password in front of the host.

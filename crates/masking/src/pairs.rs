@@ -49,6 +49,16 @@ pub(crate) fn is_dismissed_afar(names: &Names, text: &[u8], at: usize) -> bool {
     text[..at - skipped].last_chunk::<3>().is_some_and(|tail| names.dismisses(*tail))
 }
 
+/// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.
+pub(crate) fn reach(text: &[u8], at: usize) -> usize {
+    let is = |byte: &&u8| {
+        byte.is_ascii_alphanumeric()
+            || byte.is_ascii_whitespace()
+            || matches!(**byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']' | b'"' | b'\'' | b'`' | b'\\' | 0x80..)
+    };
+    at - text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES + MAX_NAME).take_while(is).count()
+}
+
 /// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.
 pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
     let slash = |rest: &'_ [u8]| match rest {

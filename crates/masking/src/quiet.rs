@@ -10,13 +10,19 @@
 use wide::u8x16;
 
 use crate::layer::{Layer, View};
+use crate::names::Names;
 use crate::pairs;
 use crate::policy::Policy;
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
-/// How often a place behind escapes is decoded; a text that wants more is looked at in full.
+/// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
+const FRONT: usize = 4;
+const WINDOW: usize = FRONT + BLOCK + 4;
+/// How often a place behind escapes is decoded, and for how many bytes of a text once more; a text that wants more is looked
+/// at in full.
 const MAX_DECODED: usize = 32;
+const DECODED_EVERY: usize = 512;
 
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,73 +35,120 @@ pub(crate) struct Look {
 
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], view: &mut View, next: &mut View) -> Look {
-    let mut quick = Quick { policy, text, views: (view, next), escaped: None, decoded: 0 };
+    let mut quick = Quick { policy, text, views: (view, next), escaped: 0, decoded: 0 };
     let mut least = u8x16::splat(u8::MAX);
-    let is_quiet = quick.run(&mut least);
+    let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
     Look { is_quiet, has_zeros: least.to_array().contains(&0) }
 }
 
+#[inline(always)]
+fn run(names: &Names, text: &[u8], least: &mut u8x16, quick: &mut Quick<'_>) -> bool {
+    let mut padded = [b' '; WINDOW];
+    let mut start = 0;
+    while start + BLOCK <= text.len() {
+        let window = match start.checked_sub(FRONT).and_then(|from| text.get(from..)?.first_chunk()) {
+            Some(window) => window,
+            None => {
+                fill(&mut padded, text, start);
+                &padded
+            }
+        };
+        if !window_is_quiet(names, window, start, u64::MAX, least, quick) {
+            return false;
+        }
+        start += BLOCK;
+    }
+    let rest = &text[start..];
+    if rest.len() <= BLOCK / 4 {
+        // The values of most headers: not worth a block.
+        if rest.contains(&0) {
+            *least = u8x16::splat(0);
+        }
+        return rest.iter().enumerate().all(|(i, byte)| {
+            !is_stop(*byte) || pairs::is_dismissed(names, text, start + i) || quick.slowly(start + i)
+        });
+    }
+    fill(&mut padded, text, start);
+    window_is_quiet(names, &padded, start, u64::MAX >> (BLOCK - rest.len()), least, quick)
+}
+
+/// Copies the window of a block that the text does not reach around; what is in front of it is blank, so that nothing is
+/// dismissed there.
+#[inline]
+fn fill(window: &mut [u8; WINDOW], text: &[u8], start: usize) {
+    *window = [b' '; WINDOW];
+    let from = start.saturating_sub(FRONT);
+    let part = &text[from..text.len().min(start + WINDOW - FRONT)];
+    window[FRONT + from - start..][..part.len()].copy_from_slice(part);
+}
+
+/// Looks at the stops of one block, which starts at `start` of the text.
+#[inline(always)]
+fn window_is_quiet(
+    names: &Names,
+    window: &[u8; WINDOW],
+    start: usize,
+    wanted: u64,
+    least: &mut u8x16,
+    quick: &mut Quick<'_>,
+) -> bool {
+    let (mut separators, mut signs) = stops_in(window, least);
+    separators &= wanted;
+    signs &= wanted;
+    if signs != 0 {
+        // In order, as escapes matter to what is behind them.
+        let mut stops = separators | signs;
+        while stops != 0 {
+            let at = stops.trailing_zeros() as usize;
+            let is_sign = signs >> at & 1 != 0;
+            if (is_sign || !is_dismissed(names, window, at)) && !quick.slowly(start + at) {
+                return false;
+            }
+            stops &= stops - 1;
+        }
+        return true;
+    }
+    while separators != 0 {
+        let at = separators.trailing_zeros() as usize;
+        if !is_dismissed(names, window, at) && !quick.slowly(start + at) {
+            return false;
+        }
+        separators &= separators - 1;
+    }
+    true
+}
+
+/// [`pairs::is_dismissed`] of the separator at `at` of a block.
+#[inline(always)]
+fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
+    let at = at % BLOCK;
+    let word = u32::from_le_bytes([window[at], window[at + 1], window[at + 2], window[at + 3]]);
+    let tail = if word >> 24 == u32::from(b'"') { word } else { word >> 8 };
+    let behind = window[at + FRONT + 1];
+    behind != b'/' && behind != b'\\' && names.dismisses([tail as u8, (tail >> 8) as u8, (tail >> 16) as u8])
+}
+
+/// What is not settled at once.
 struct Quick<'a> {
     policy: &'a Policy,
     text: &'a [u8],
     /// Where places are decoded.
     views: (&'a mut View, &'a mut View),
-    /// Where the latest escape starts.
-    escaped: Option<usize>,
+    /// Where the latest escape ends.
+    escaped: usize,
     decoded: usize,
 }
 
 impl Quick<'_> {
-    #[inline(always)]
-    fn run(&mut self, least: &mut u8x16) -> bool {
-        let (blocks, rest) = self.text.as_chunks::<BLOCK>();
-        for (i, block) in blocks.iter().enumerate() {
-            if !self.block(BLOCK * i, stops_in(block, least)) {
-                return false;
-            }
-        }
-        let done = self.text.len() - rest.len();
-        if rest.len() <= BLOCK / 4 {
-            // The values of most headers: not worth a block.
-            if rest.contains(&0) {
-                *least = u8x16::splat(0);
-            }
-            return rest.iter().enumerate().all(|(i, byte)| !is_stop(*byte) || self.stop(done + i));
-        }
-        if let Some(last) = self.text.last_chunk::<BLOCK>() {
-            // Some of it has been looked at.
-            let known = BLOCK - rest.len();
-            return self.block(done - known, stops_in(last, least) >> known << known);
-        }
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        self.block(done, stops_in(&last, least))
-    }
-
-    #[inline(always)]
-    fn block(&mut self, start: usize, mut stops: u64) -> bool {
-        while stops != 0 {
-            if !self.stop(start + stops.trailing_zeros() as usize) {
-                return false;
-            }
-            stops &= stops - 1;
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn stop(&mut self, at: usize) -> bool {
-        pairs::is_dismissed(&self.policy.fields, self.text, at) || self.slowly(at)
-    }
-
     #[cold]
+    #[inline(never)]
     fn slowly(&mut self, at: usize) -> bool {
         match self.text[at] {
             b':' | b'=' => self.separator(at),
             _ => match Layer::Any.escape(&self.text[at..]) {
-                Some((_, bytes, len)) => {
+                Some((taken, bytes, len)) => {
                     let slash = self.text[at..].starts_with(b"\\/");
-                    self.escaped = Some(at);
+                    self.escaped = at + taken;
                     slash || is_harmless(self.policy, &bytes[..len])
                 }
                 None => true,
@@ -109,7 +162,8 @@ impl Quick<'_> {
         if self.text[at] == b':' && pairs::may_have_userinfo(self.text, at) {
             return false;
         }
-        if self.escaped.is_none_or(|escaped| escaped + pairs::MAX_REACH <= at) {
+        // What may be a name in front of it is written without escapes, and ends at something that is none.
+        if self.escaped == 0 || self.escaped < pairs::reach(self.text, at) {
             return pairs::at(fields, *credentials, self.text, at, &mut 0).is_none();
         }
         pairs::is_dismissed_afar(fields, self.text, at) || self.decoded_separator(at)
@@ -119,7 +173,7 @@ impl Quick<'_> {
     fn decoded_separator(&mut self, at: usize) -> bool {
         let Policy { fields, credentials, .. } = self.policy;
         self.decoded += 1;
-        if self.decoded > MAX_DECODED {
+        if self.decoded > MAX_DECODED + self.text.len() / DECODED_EVERY {
             return false;
         }
         let (view, next) = &mut self.views;
@@ -174,18 +228,30 @@ fn is_stop(byte: u8) -> bool {
     matches!(byte, b':' | b'=' | b'\\' | b'%' | b'&')
 }
 
-/// A bit for each byte that is a separator or may start an escape. `least` keeps the least of all bytes.
+/// A bit for each byte of the window's block that is a separator; and for each that may start an escape. `least` keeps the
+/// least of all bytes.
 #[inline(always)]
-fn stops_in(block: &[u8; BLOCK], least: &mut u8x16) -> u64 {
-    let mut stops = 0;
-    for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
+fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
+    let block = window[FRONT..FRONT + BLOCK].as_chunks::<16>().0;
+    let is = |bytes: u8x16, byte| bytes.simd_eq(u8x16::splat(byte));
+    let (mut separators, mut any) = (0, u8x16::splat(0));
+    for (i, lane) in block.iter().enumerate() {
         let bytes = u8x16::from(*lane);
-        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-        let found = is(b':') | is(b'=') | is(b'\\') | is(b'%') | is(b'&');
         *least = least.min(bytes);
-        stops |= u64::from(found.to_bitmask()) << (16 * i);
+        separators |= u64::from((is(bytes, b':') | is(bytes, b'=')).to_bitmask()) << (16 * i);
+        // `%` and `&` are two of four that differ in two bits.
+        any |= is(bytes, b'\\') | is(bytes & u8x16::splat(!3), b'%' & !3);
     }
-    stops
+    if any.to_bitmask() == 0 {
+        return (separators, 0);
+    }
+    let mut signs = 0;
+    for (i, lane) in block.iter().enumerate() {
+        let bytes = u8x16::from(*lane);
+        let found = is(bytes, b'\\') | is(bytes, b'%') | is(bytes, b'&');
+        signs |= u64::from(found.to_bitmask()) << (16 * i);
+    }
+    (separators, signs)
 }
 
 #[cfg(test)]
@@ -314,15 +380,16 @@ mod tests {
     #[test]
     fn only_so_much_is_decoded() {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
+        let policy = policy();
         let mut quick = Quick {
-            policy: &policy(),
+            policy: &policy,
             text: text.as_bytes(),
             views: (&mut View::default(), &mut View::default()),
-            escaped: None,
+            escaped: 0,
             decoded: 0,
         };
-        assert!(!quick.run(&mut u8x16::splat(0)));
-        assert_eq!(quick.decoded, MAX_DECODED + 1);
+        assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
+        assert_eq!(quick.decoded, MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use http_parse::MessageKind;
 use masking::{
-    Action, FieldRule, HeaderKind, InvalidSettings, Location, MAX_FINDINGS, Masker, PathRule, Policy, Settings, Side,
+    Action, FieldRule, HeaderKind, HeaderPlace, InvalidSettings, Location, MAX_FINDINGS, Masker, PathRule, Policy,
+    Settings, Side,
 };
 
 use crate::config::{Detector, Mask, MaskAction};
@@ -275,8 +276,15 @@ impl RecordMasker {
         count
     }
 
+    /// A header that is looked through.
+    #[inline(never)]
+    fn text_header(&mut self, place: HeaderPlace, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+        masked(self.masker.header_at(place, side(kind), name, value))
+    }
+
     /// A header that is a secret: as it was masked the last time.
-    fn secret_header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+    #[inline(never)]
+    fn secret_header(&mut self, place: HeaderPlace, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
         self.tell();
         let set = self.repeated.set_of(value);
         if let Some(place) = self.repeated.find(set, kind, name, value)
@@ -290,7 +298,7 @@ impl RecordMasker {
             return Masked::Replaced(&entry.masked);
         }
         let (told, listed, found) = (self.told.len(), self.listed, self.masker.found());
-        match self.masker.header(side(kind), name, value) {
+        match self.masker.header_at(place, side(kind), name, value) {
             masking::Masked::Kept => return Masked::Kept,
             masking::Masked::Replaced(masked) => {
                 self.line.clear();
@@ -334,12 +342,12 @@ impl Masking for RecordMasker {
         masked(self.masker.target(target))
     }
 
-    #[inline]
+    #[inline(always)]
     fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
         match self.masker.header_kind(name) {
-            HeaderKind::Plain => Masked::Kept,
-            HeaderKind::Text => masked(self.masker.header(side(kind), name, value)),
-            HeaderKind::Secret => self.secret_header(kind, name, value),
+            (HeaderKind::Plain, _) => Masked::Kept,
+            (HeaderKind::Text, place) => self.text_header(place, kind, name, value),
+            (HeaderKind::Secret, place) => self.secret_header(place, kind, name, value),
         }
     }
 

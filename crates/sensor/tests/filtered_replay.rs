@@ -440,4 +440,11 @@ fn filter_test_says_which_rule_decides_and_replay_does_that() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
     assert_eq!(ledger["exchanges"]["filtered"]["second"], 1);
     assert_eq!(ledger["opened_flows"]["filtered"]["away"], 1);
+    // What the capture filter leaves out, no rule is asked of: here as there.
+    std::fs::write(&file, format!("filter = 'not host 10.9.0.2'\n{config}")).unwrap();
+    let output = sensor(&["filter", "test", "--format", "ndjson"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+    let summary = String::from_utf8(output.stderr).unwrap();
+    assert!(summary.contains("left out by the capture filter 'not host 10.9.0.2'"), "{summary}");
+    assert!(!summary.contains(" 0 frames left out") && summary.contains("2 transactions"), "{summary}");
 }

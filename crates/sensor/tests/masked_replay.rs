@@ -68,6 +68,19 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    brotli::BrotliCompress(&mut &*bytes, &mut out, &brotli::enc::BrotliEncoderParams::default()).unwrap();
+    out
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+/// How many codings [`message`] knows.
+const CODINGS: usize = 16;
+
 /// The places of a body, a coding and a way to cut it.
 fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
     let (body, coded) = match coding {
@@ -80,20 +93,59 @@ fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
         5 => (gzip(body), "Content-Encoding: br\r\n"),
         6 => (deflate(body), "Content-Encoding: deflate\r\n"),
         7 => (deflate(body), ""),
+        8 => (brotli(body), "Content-Encoding: br\r\n"),
+        9 => (zstd(body), "Content-Encoding: zstd\r\n"),
+        // One in the other, in one field and in two.
+        10 => (brotli(&gzip(body)), "Content-Encoding: gzip, br\r\n"),
+        11 => (zstd(&brotli(&deflate(body))), "Content-Encoding: deflate, br\r\nContent-Encoding: zstd\r\n"),
+        12 => (zstd(body), ""),
+        // More than it says; another than it says.
+        13 => (brotli(&zstd(body)), "Content-Encoding: br\r\n"),
+        14 => (brotli(body), "Content-Encoding: zstd\r\n"),
         _ => (body.to_vec(), "Content-Encoding: utf-8\r\n"),
     };
     let head = format!("{start}\r\nHost: api.example\r\n{fields}{coded}Content-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), &body].concat()
 }
 
-fn capture(secrets: &[String], cards: &[String], fill: usize, coding: usize, chunk: usize) -> Capture {
+/// Charsets, and a word of each that is not ASCII.
+const CHARSETS: [(&str, &[u8]); 6] = [
+    ("utf-8", "größe".as_bytes()),
+    ("utf-16le", b"g\0r\0\xf6\0\xdf\0e\0"),
+    ("utf-16be", b"\0g\0r\0\xf6\0\xdf\0e"),
+    ("iso-8859-1", b"gr\xf6\xdfe"),
+    ("shift_jis", b"\x89\xbf\x8a\x69"),
+    ("gbk", b"\xbc\xdb\xb8\xf1"),
+];
+
+/// ASCII text in a charset, with that charset's word in place of `WORD`.
+fn encoded(text: &str, charset: usize) -> Vec<u8> {
+    let (name, word) = CHARSETS[charset];
+    let parts: Vec<Vec<u8>> = text
+        .split("WORD")
+        .map(|part| match name {
+            "utf-16le" => part.bytes().flat_map(|byte| [byte, 0]).collect(),
+            "utf-16be" => part.bytes().flat_map(|byte| [0, byte]).collect(),
+            _ => part.as_bytes().to_vec(),
+        })
+        .collect();
+    parts.join(word)
+}
+
+fn capture(
+    secrets: &[String],
+    cards: &[String],
+    fill: usize,
+    (coding, charset): (usize, usize),
+    chunk: usize,
+) -> Capture {
     let mut capture = Capture::default();
     let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 2], 80));
     let fill = "x".repeat(fill);
     let [one, two, three, four] = secrets else { panic!("four secrets") };
     let card = cards.first().map_or("none", String::as_str);
     let json =
-        format!("{{\"fill\":\"{fill}\",\"a\":[{{\"password\":\"{three}\"}}],\"card\":\"{card}\",\"t\":\"{fill}\"}}");
+        format!("{{\"WORD\":\"{fill}\",\"a\":[{{\"password\":\"{three}\"}}],\"card\":\"{card}\",\"t\":\"{fill}\"}}");
     let form = format!("fill={fill}&password={four}&card={card}&more={fill}");
     let ask = message(
         &format!("POST /v1/orders?access_token={one}&card={card} HTTP/1.1"),
@@ -105,8 +157,11 @@ fn capture(secrets: &[String], cards: &[String], fill: usize, coding: usize, chu
     );
     let answer = message(
         &format!("HTTP/1.1 200 password={one}"),
-        &format!("Set-Cookie: sid={two}; Path=/\r\nContent-Type: application/json\r\nX-Note: {card}\r\n"),
-        json.as_bytes(),
+        &format!(
+            "Set-Cookie: sid={two}; Path=/\r\nContent-Type: application/json; charset={}\r\nX-Note: {card}\r\n",
+            CHARSETS[charset].0
+        ),
+        &encoded(&json, charset),
         coding,
     );
     // The start line is recorded raw, too, where it is not UTF-8.
@@ -121,19 +176,20 @@ fn capture(secrets: &[String], cards: &[String], fill: usize, coding: usize, chu
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn no_planted_secret_leaves(
         secrets in proptest::collection::vec("[A-Za-z]{4}[0-9]{2}[A-Za-z0-9]{10,20}", 4),
         fill in 0_usize..900,
-        coding in 0_usize..9,
+        coding in 0..CODINGS,
+        charset in 0..CHARSETS.len(),
         chunk in 40_usize..1_400,
         all in any::<bool>(),
     ) {
         // Known numbers of test cards.
         let cards: Vec<String> = if all { vec!["4111111111111111".to_owned()] } else { Vec::new() };
-        let capture = capture(&secrets, &cards, fill, coding, chunk);
+        let capture = capture(&secrets, &cards, fill, (coding, charset), chunk);
         let planted: Vec<String> = secrets.iter().chain(&cards).cloned().collect();
         let leaks = Leaks::new(&planted).unwrap();
         let unmasked = replay(&capture, &Mask { enabled: false, ..mask(all) }, Shape::Native);
@@ -149,7 +205,7 @@ proptest! {
                 let found = leaks.find(line);
                 prop_assert!(found.is_empty(), "{:?} in {}", found, String::from_utf8_lossy(line));
                 let record: Value = serde_json::from_slice(line).unwrap();
-                if is_native && matches!(coding, 2 | 7) && record["response"]["status"] == 200 {
+                if is_native && matches!(coding, 2 | 7 | 12) && record["response"]["status"] == 200 {
                     prop_assert_eq!(&record["response"]["body"]["content"], &Value::Null, "packed, and nothing says so");
                 }
                 if is_native {

@@ -23,16 +23,25 @@ fn is_part(byte: &u8) -> bool {
 
 fn look(text: &[u8], at: usize, done: &mut usize, kind: KindId, hits: &mut Vec<Hit>) {
     let start = at - text[*done..at].iter().rev().take(MAX_LEN).take_while(|byte| is_part(byte)).count();
-    let run = text[start..].iter().take_while(|byte| is_part(byte) || **byte == b'.').count();
+    // Either all eight groups or a gap; a time of the day has neither.
+    let (mut run, mut colons, mut has_gap, mut last) = (0, 0, false, 0);
+    for byte in &text[start..] {
+        if *byte == b':' {
+            colons += 1;
+            has_gap |= last == b':';
+        } else if !byte.is_ascii_hexdigit() && *byte != b'.' {
+            break;
+        }
+        last = *byte;
+        run += 1;
+    }
     *done = start + run;
+    if colons < 6 && !has_gap {
+        return;
+    }
     let mut candidate = &text[start..*done];
     while let [rest @ .., b'.'] = candidate {
         candidate = rest;
-    }
-    // Either all eight groups or a gap; a time of the day has neither.
-    let colons = candidate.iter().filter(|byte| **byte == b':').count();
-    if colons < 6 && !candidate.windows(2).any(|pair| pair == b"::") {
-        return;
     }
     for (skip, trim) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
         // A colon of the sentence on either side (`ip:fe80::1`, `fe80::1: unreachable`).

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::args::{FilterTestArgs, ListFormat, OutcomeName, ReplayArgs};
 use super::plan::{UsageError, settings};
 use super::{exit, say};
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::filter::{Cause, Decision, Slot, Verdict};
 use crate::gate::{Gate, Memo};
 use crate::handler::{Finds, HttpHandler};
@@ -22,11 +22,11 @@ use crate::normalize::Normalizer;
 use crate::pipeline::{Pipeline, Segments, Settings};
 use crate::record::{ConnectionMeta, Masking as _, Target, TransactionId};
 use crate::replay::Failure;
-use crate::source::{self, CaptureReader, Input, ReadOptions};
+use crate::source::{self, CaptureReader, Filter, Input, ReadOptions};
 
 /// Does it.
 pub(super) fn test(args: &FilterTestArgs) -> u8 {
-    let (settings, inputs) = match resolve(args) {
+    let (settings, mut filter, inputs) = match resolve(args) {
         Ok(resolved) => resolved,
         Err(error) => {
             say(format_args!("error: {error}\n"));
@@ -36,13 +36,21 @@ pub(super) fn test(args: &FilterTestArgs) -> u8 {
     let judging = Judging::new(&settings, args);
     let mut pipeline = Pipeline::new(settings.decap.clone(), judging);
     let mut failed = exit::OK;
+    let mut left_out = 0;
     for input in &inputs {
-        if let Err(failure) = feed(input, &mut pipeline) {
+        if let Err(failure) = feed(input, filter.as_mut(), &mut pipeline, &mut left_out) {
             say(format_args!("error: {failure}\n"));
             failed = failed.max(failure.exit_code());
         }
     }
     pipeline.finish();
+    if let Some(filter) = &filter {
+        // Not a rule of those under test, but of the capture that they are asked of.
+        say(format_args!("{left_out} frames left out by the capture filter '{}'\n", filter.expression()));
+        if let Some(problem) = filter.problem() {
+            say(format_args!("warning: {problem}; frames of this type were left out\n"));
+        }
+    }
     match pipeline.into_segments().finish() {
         Ok(summary) => {
             say(format_args!("{summary}"));
@@ -57,7 +65,7 @@ pub(super) fn test(args: &FilterTestArgs) -> u8 {
     }
 }
 
-fn resolve(args: &FilterTestArgs) -> Result<(Settings, Vec<Input>), UsageError> {
+fn resolve(args: &FilterTestArgs) -> Result<(Settings, Option<Filter>, Vec<Input>), UsageError> {
     let loaded = Loaded::read(Some(&args.config))?;
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
@@ -74,13 +82,29 @@ fn resolve(args: &FilterTestArgs) -> Result<(Settings, Vec<Input>), UsageError> 
     if inputs.is_empty() {
         return Err(UsageError::NoInput);
     }
-    Ok((settings, inputs))
+    Ok((settings, capture_filter(&loaded.config)?, inputs))
 }
 
-fn feed(input: &Input, pipeline: &mut Pipeline<Judging>) -> Result<(), Failure> {
+/// The BPF expression of a configuration, which a replay and a live capture under it leave frames out by.
+pub(super) fn capture_filter(config: &Config) -> Result<Option<Filter>, UsageError> {
+    let filter = config.filter.as_ref().filter(|filter| !filter.trim().is_empty());
+    filter.map(|filter| Filter::new(filter)).transpose().map_err(UsageError::Filter)
+}
+
+/// Gives a capture's frames to a pipeline, and counts those that the filter leaves out.
+pub(super) fn feed<S: Segments>(
+    input: &Input,
+    mut filter: Option<&mut Filter>,
+    pipeline: &mut Pipeline<S>,
+    left_out: &mut u64,
+) -> Result<(), Failure> {
     let mut reader = CaptureReader::open(input, &ReadOptions::default()).map_err(Failure::Open)?;
     while let Some(captured) = reader.next().map_err(Failure::Read)? {
-        pipeline.push(captured.frame);
+        if filter.as_mut().is_none_or(|filter| filter.matches(&captured)) {
+            pipeline.push(captured.frame);
+        } else {
+            *left_out += 1;
+        }
         if pipeline.segments().is_stopped() {
             break;
         }

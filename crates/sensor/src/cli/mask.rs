@@ -18,6 +18,7 @@ use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{MaskArgs, MaskCommand, ReplayArgs, VerifyArgs};
+use super::filter::{capture_filter, feed};
 use super::plan::{SizeLimits, UsageError, settings};
 use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
@@ -27,8 +28,8 @@ use crate::outlet::Outlet;
 use crate::pipeline::{Pipeline, Settings};
 use crate::progress::Progress;
 use crate::record::{EdgeOptions, Sealed, Shape};
-use crate::replay::{Replay, ReplayError};
-use crate::source::{self, CaptureReader, Filter, Input, OpenError, ReadError, ReadOptions};
+use crate::replay::{self, Replay, ReplayError};
+use crate::source::{self, Input, ReadOptions};
 use crate::summary::Summary;
 use crate::upload::{Delivery, UploadOutlet};
 
@@ -56,10 +57,8 @@ enum Failure {
     Secrets { path: PathBuf, wrong: String },
     #[error("a capture that is read several times cannot come from standard input\nhint: write it to a file first")]
     Stdin,
-    #[error("cannot read a capture: {0}")]
-    Open(#[from] OpenError),
-    #[error("cannot read a capture: {0}")]
-    Read(#[from] ReadError),
+    #[error(transparent)]
+    Capture(#[from] replay::Failure),
     #[error("cannot use a temporary folder: {0}\nhint: set TMPDIR to one that has room")]
     Folder(#[from] io::Error),
     #[error("cannot start the spool: {0}")]
@@ -73,8 +72,8 @@ impl Failure {
         match self {
             Self::Usage(error) => error.exit_code(),
             Self::Config(_) | Self::List { .. } | Self::Secrets { .. } | Self::Stdin => exit::USAGE,
-            Self::Open(error) => error.exit_code(),
-            Self::Read(_) | Self::Folder(_) | Self::Spool(_) => exit::FAILED,
+            Self::Capture(error) => error.exit_code(),
+            Self::Folder(_) | Self::Spool(_) => exit::FAILED,
             Self::Replay(_) => exit::DEFECT,
         }
     }
@@ -137,11 +136,6 @@ fn replay_settings(config: &Config) -> Result<Settings, UsageError> {
     Ok(settings(&ReplayArgs::upload_of(Vec::new()), config)?.with_memory(config.memory.0, 1)?)
 }
 
-fn filter(config: &Config) -> Result<Option<Filter>, UsageError> {
-    let filter = config.filter.as_ref().filter(|filter| !filter.trim().is_empty());
-    filter.map(|filter| Filter::new(filter)).transpose().map_err(UsageError::Filter)
-}
-
 /// Looks at all records of the captures in one shape: how many they are, and which secrets are in them.
 fn look(
     inputs: &[Input],
@@ -153,16 +147,11 @@ fn look(
 ) -> Result<(u64, BTreeSet<usize>), Failure> {
     let mut settings = settings.clone();
     settings.record.shape = shape;
-    let mut filter = filter(config)?;
+    let mut filter = capture_filter(config)?;
     let outlet = Records { search: Arc::clone(search), what, count: 0 };
     let mut pipeline = Pipeline::inline(&settings, outlet);
     for input in inputs {
-        let mut reader = CaptureReader::open(input, &ReadOptions::default())?;
-        while let Some(captured) = reader.next()? {
-            if filter.as_mut().is_none_or(|filter| filter.matches(&captured)) {
-                pipeline.push(captured.frame);
-            }
-        }
+        feed(input, filter.as_mut(), &mut pipeline, &mut 0)?;
     }
     pipeline.finish();
     let mut lane = pipeline.into_segments();
@@ -197,7 +186,7 @@ fn look_at_spool(
     let replay = Replay {
         inputs: inputs.to_vec(),
         read: ReadOptions::default(),
-        filter: filter(config)?,
+        filter: capture_filter(config)?,
         settings,
         workers: 1,
         output: Destination::Upload(Box::new(Upload { outlet, patience: Duration::ZERO })),

@@ -174,7 +174,8 @@ section! {
     pub struct Sample {
         /// The share that is recorded, chosen by the transaction's id: the same ones whenever they are seen.
         pub rate: Option<f64> = ratio().optional(0.1),
-        /// The first so many of each endpoint template in each minute. Excludes `rate`.
+        /// The first so many of each endpoint template in each minute. Excludes `rate`. With several workers they are the
+        /// first that any worker came to, so that another run may record others, about as many; `rate` always records the same.
         pub first_per_minute: Option<u32> = whole(1..=1_000_000).optional(10_u32).alternative(),
     }
     check(this, reader) {
