@@ -375,6 +375,9 @@ fn punctuated_number(segment: &[u8], shape: &Shape) -> Option<&'static str> {
     if is_digits(unsigned) {
         return Some("{id}");
     }
+    if !shape.has(DOT) {
+        return None;
+    }
     let dots = memchr::memchr_iter(b'.', unsigned).count();
     if !unsigned.split(|byte| *byte == b'.').all(is_digits) {
         return None;
