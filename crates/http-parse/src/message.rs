@@ -94,8 +94,6 @@ pub struct Message {
     pub(crate) hole_before: (u64, u32),
     /// Bytes that the client had received since it sent the request before this one, if that is known.
     pub(crate) heard_since: Option<u64>,
-    /// A request of a client that had been seen to wait for its responses before something was lost.
-    pub(crate) after_waits: bool,
     /// A message of the same side stood between the one before and this, for certain, and is not known.
     pub(crate) after_unknown: bool,
     /// A request that was not taken for the one answered only because of the unknown one before it.
@@ -292,7 +290,6 @@ impl Message {
             after_hole,
             hole_before,
             heard_since,
-            after_waits,
             after_unknown,
             doubted,
             framing,
@@ -312,7 +309,7 @@ impl Message {
         (*body_bytes, *body_missing, *flags) = (0, 0, Flags::NONE);
         (*after_loss, *after_hidden, *opens_turn, *unfinished) = (false, false, false, false);
         (*after_hole, *after_unknown, *doubted) = (false, false, false);
-        (*hole_before, *heard_since, *after_waits) = ((0, 0), None, false);
+        (*hole_before, *heard_since) = ((0, 0), None);
         *framing = FramingFields::Some;
         (*answer_start, *acked_before) = (start.offset, 0);
         (*match_state, *hole_after) = (MatchState::Undecided, u64::MAX);

@@ -371,12 +371,13 @@ impl Order {
         request.after_unknown && request.heard_since.is_some_and(|heard| heard < least)
     }
 
-    /// Whether the hole before `request` has room for more than one, of a client that was not known to wait by then.
+    /// Whether the connection's first requests were lost, there was room for more than one, and `request` was sent before
+    /// anything else was lost: clients that pipeline do so from the beginning.
     pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
         let (room, lost) = request.hole_before;
         let shortest = u64::from(self.shortest);
         // Of each one at least the start line was lost.
-        let holds_two = !request.after_waits && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
+        let holds_two = request.index == 1 && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
         holds_two || (self.roomy && !request.after_loss && !response.after_loss)
     }
 
@@ -400,7 +401,6 @@ impl Order {
         }
         let len = request.head_end.saturating_sub(request.start.offset);
         self.shortest = self.shortest.min(u32::try_from(len).unwrap_or(u32::MAX));
-        request.after_waits = request.after_loss && !self.pipelined && self.turns.alternates();
         self.turns.sent(request.start.acked, request.opens_turn, request.after_loss, request.index == 1);
     }
 

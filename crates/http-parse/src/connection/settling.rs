@@ -66,7 +66,7 @@ impl Connection {
     fn note_response(&mut self, response: &Message) {
         let Some(extent) = extent(response) else { return };
         let reading = self.client.and_then(|client| self.stream(client).reading());
-        // More than two wait only of a client that is known to pipeline.
+        // More than two wait only of a client that is known to pipeline, or behind a pair that is looked at itself.
         let waiting = [self.requests.get(0), self.requests.get(1), reading];
         let crossed = waiting.into_iter().flatten().find(|request| crosses(extent, request));
         if let Some(opens_turn) = crossed.map(|request| request.opens_turn) {
@@ -338,11 +338,11 @@ impl Connection {
     }
 
     /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out.
-    fn confirm(&self, client_side: Side, response: &Message, force: bool) -> Option<bool> {
-        let client = client_side;
+    fn confirm(&self, client: Side, response: &Message, force: bool) -> Option<bool> {
+        let (requests, responses) = self.seen_by(client);
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
-        let next_request = self.requests.get(1).or_else(|| client.reading());
-        let next_response = self.responses.get(0).or_else(|| server.reading());
+        let next_request = requests.get(1).or(requests.reading);
+        let next_response = responses.iter().next();
         if response.body_bytes > 0
             && (next_request.is_some() || next_response.is_some())
             && frame(response, Asked::Other).0 == Framing::UntilClose
@@ -350,12 +350,11 @@ impl Connection {
             // More was said on the connection, so its end is not where its framing would put it, and shows nothing.
             return Some(false);
         }
-        let verdict =
-            self.order.confirm(response, self.requests.get(0)?, next_request, next_response, client.settled(), force);
+        let request = requests.get(0)?;
+        let verdict = self.order.confirm(response, request, next_request, next_response, client.settled(), force);
         if verdict != Some(true) {
             return verdict;
         }
-        let (requests, responses) = self.seen_by(client_side);
         match look_ahead(response, &requests, &responses) {
             Ahead::Waits => Some(true),
             Ahead::Unfinished if !force => None,
@@ -363,7 +362,7 @@ impl Connection {
             Ahead::Unfinished if server.ended && client.ended => Some(true),
             // Where the beginning is missing anyway, nothing is known of how many there were.
             Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => Some(true),
-            Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(self.requests.get(0)?, response)),
+            Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(request, response)),
             Ahead::Pipelines => Some(false),
         }
     }
