@@ -408,7 +408,9 @@ impl<O: Handoff> Finds for Records<O> {
         }
         if self.is_drafting && (size(exchange) > MOST_DRAFTED || !self.drafts_coded && is_coded(exchange)) {
             // A buffer is of one kind, and such a copy would cost more memory than it saves time.
-            self.flush();
+            if !self.buffer.is_empty() {
+                self.is_stopped |= self.outlet.hand_on(&mut self.buffer).is_break();
+            }
             self.is_drafting = false;
         }
         if self.is_drafting {
