@@ -344,6 +344,10 @@ mod tests {
 
     /// What one side says next, on flow `flow`; gives how many payload bytes that were.
     fn say(to: &mut impl Segments, flow: u16, is_client: bool, seq: u32, ack: u32, payload: &[u8]) -> u64 {
+        send(to, flow, is_client, TcpFlags::ACK, seq, ack, payload)
+    }
+
+    fn send(to: &mut impl Segments, flow: u16, is_client: bool, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> u64 {
         let client = Endpoint { ip: std::net::Ipv4Addr::new(10, 0, 0, 1).into(), port: 40_000 + flow };
         let server = Endpoint { ip: std::net::Ipv4Addr::new(10, 0, 0, 2).into(), port: 80 };
         let (from, there) = if is_client { (client, server) } else { (server, client) };
@@ -354,7 +358,7 @@ mod tests {
             direction,
             seq: SeqNum(seq),
             ack: SeqNum(ack),
-            flags: TcpFlags(TcpFlags::ACK),
+            flags: TcpFlags(flags),
             window: 1_000,
             ip_id: seq as u16,
             payload,
@@ -367,6 +371,11 @@ mod tests {
     /// Two exchanges on each flow; in the second, the response's body has the defect in every fifth flow.
     fn talk(to: &mut impl Segments) -> u64 {
         let mut bytes = 0;
+        for flow in 0..FLOWS {
+            // Of a connection seen from its beginning, each exchange is recorded as soon as it is complete.
+            send(to, flow, true, TcpFlags::SYN, 0, 0, b"");
+            send(to, flow, false, TcpFlags::SYN | TcpFlags::ACK, 0, 1, b"");
+        }
         for turn in 0..2_u32 {
             for flow in 0..FLOWS {
                 let request = format!("GET /{flow:02}/{turn} HTTP/1.1\r\nhost: h\r\n\r\n");
@@ -489,7 +498,7 @@ mod tests {
                 let expected = if flow % 5 == 0 { 0 } else { 1 };
                 assert_eq!((count(0), count(1)), (1, expected), "flow {flow}:\n{records}");
             }
-            let segments = 6 * u64::from(FLOWS);
+            let segments = 8 * u64::from(FLOWS);
             let decap = decap::Stats { frames: segments, segments, ..Default::default() };
             let captures = Captures { frames: segments, ..Captures::default() };
             let ledger = Ledger::gather(captures, &decap, bytes, [&report]);
