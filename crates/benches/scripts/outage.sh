@@ -198,9 +198,10 @@ def one(kind):
     with open(at + "/sent") as sent:
         place = {identity: number for number, identity in enumerate(sent.read().split())}
     database = sqlite3.connect("file:%s/store.db?mode=ro" % folder, uri=True)
-    rows = database.execute("SELECT id, repeats, differing, sequence FROM transactions ORDER BY sequence").fetchall()
+    rows = database.execute("SELECT id, repeats, differing, sequence FROM transactions ORDER BY received").fetchall()
     after = [place[row[0]] for row in rows if row[3] > known and row[0] in place]
-    # How many records came before one that is older, the probe's batch aside.
+    # How many records came before one that is older, the probe's batch aside. By the time of their arrival: which of several
+    # batches gets to the database first is up to its lock.
     youngest, late = -1, 0
     for number in after[BATCH:]:
         youngest = max(youngest, number)
