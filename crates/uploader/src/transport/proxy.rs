@@ -12,15 +12,16 @@ use crate::settings::ProxySettings;
 /// If there is to be one that nobody can talk to: as text for an operator, without the address, which may hold a password.
 /// To go past it without a word would be the worst answer: where there is a proxy, there is often no other way.
 pub(super) fn proxy_for(settings: &ProxySettings, url: &Url) -> Result<Option<Intercept>, String> {
+    if url.scheme() != "https" {
+        // Within this machine alone ([`HttpsSettings::url`](crate::HttpsSettings)): a proxy would be sent records in the clear.
+        return Ok(None);
+    }
     let (place, address, exceptions) = match settings {
         ProxySettings::None => return Ok(None),
         ProxySettings::Explicit { url, no_proxy } => ("proxy", url.clone(), no_proxy.clone()),
         ProxySettings::Environment => {
-            let own =
-                if url.scheme() == "http" { ["HTTP_PROXY", "http_proxy"] } else { ["HTTPS_PROXY", "https_proxy"] };
-            let Some((name, value)) = first_of(&own).or_else(|| first_of(&["ALL_PROXY", "all_proxy"])) else {
-                return Ok(None);
-            };
+            let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+            let Some((name, value)) = first_of(&names) else { return Ok(None) };
             (name, value, first_of(&["NO_PROXY", "no_proxy"]).map(|(_, value)| value).unwrap_or_default())
         }
     };
@@ -80,11 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_addresses_behind_a_proxy_are_refused_at_once() {
+    fn what_cannot_or_must_not_go_through_a_proxy_does_not() {
         let proxy = |url: &str, no_proxy: &str| {
             let settings = ProxySettings::Explicit { url: "http://proxy.test:3128".into(), no_proxy: no_proxy.into() };
             proxy_for(&settings, &Url::parse(url).unwrap()).map(|proxy| proxy.is_some())
         };
+        // What stays within the machine is never shown to one, as it is not encrypted.
+        assert_eq!(proxy("http://127.0.0.1:8080/x", ""), Ok(false));
         assert!(proxy("https://[fd00::1]:9443/x", "").unwrap_err().contains("https://[fd00::1]:9443/x a host name"));
         assert_eq!(proxy("https://[fd00::1]:9443/x", "fd00::/8"), Ok(false));
         assert_eq!(proxy("https://192.0.2.1/x", ""), Ok(true));
