@@ -337,6 +337,44 @@ fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
 }
 
 #[test]
+fn an_interface_of_another_kind_takes_the_right_to_open_it() {
+    for (name, reopen) in [("kno", false), ("kye", true)] {
+        let Some(mut confined) = Confined::new(name) else { return };
+        confined.start(&format!(
+            "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'raw*'\nring = '1MiB'\n\
+             [privileges]\nuser = '{NOBODY}'\nreopen = {reopen}\n"
+        ));
+        for device in ["raw1", "raw2"] {
+            let words = ["netns", "exec", &confined.namespace, "ip", "tuntap", "add", "dev", device, "mode", "tun"];
+            if !run("ip", &words) {
+                eprintln!("skipped: no tun devices here");
+                return;
+            }
+            confined.within(&format!("ip link set {device} up"));
+            if reopen {
+                confined.wait_for(&format!("\"capturing\",\"source\":\"{device}\""));
+            } else {
+                // Said once: it is the same interface at every look.
+                confined.wait_for(&format!("interface {device} is of another kind"));
+                sleep(Duration::from_millis(2_500));
+                assert_eq!(
+                    confined.said().matches(&format!("interface {device} is")).count(),
+                    1,
+                    "{}",
+                    confined.said()
+                );
+            }
+            confined.within(&format!("ip link del {device}"));
+            if reopen {
+                confined.wait_for(&format!("{device} is gone"));
+            }
+        }
+        assert!(confined.threads("CapEff").iter().all(|(_, value)| is_without_rights(value)), "only at that moment");
+        confined.stop();
+    }
+}
+
+#[test]
 fn threads_stay_on_the_cpus_that_they_are_given_and_others_anywhere() {
     let Some(mut confined) = Confined::new("cpu") else { return };
     let anywhere = fs::read_to_string("/proc/self/status").unwrap();
