@@ -37,7 +37,9 @@ pub(crate) fn mask(
     if is_clean && !is_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
         let may_hide = match media.kind(text) {
             // A form's `+` is a space, an element's name is no `name=value`.
-            Kind::Form => engine.policy.has_text && memchr::memchr(b'+', text).is_some(),
+            Kind::Form => {
+                memchr::memchr(b'+', text).is_some() && (engine.policy.has_text || form::has_spaced_names(text))
+            }
             Kind::Xml => xml::has_names(&engine.policy, text),
             Kind::Multipart { .. } => true,
             Kind::Json | Kind::Text => false,

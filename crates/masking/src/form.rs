@@ -56,6 +56,13 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
     }
 }
 
+/// Whether the name of a pair has a blank written as a plus, which a survey does not see as one.
+pub(crate) fn has_spaced_names(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'&').any(|pair| {
+        memchr::memchr2(b'+', b'=', pair).is_some_and(|at| pair[at] == b'+' && memchr::memchr(b'=', pair).is_some())
+    })
+}
+
 /// What the name of a field says of its value.
 pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut View) -> (Option<KindId>, bool) {
     let name = &name[name.len().saturating_sub(MAX_NAME)..];

@@ -118,11 +118,14 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
     };
     let run = |is: &dyn Fn(&u8) -> bool| {
-        let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count();
-        names.meaning(&text[name_end - len..name_end])
+        name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
-    // Of several words, too: `verification code: 1234`.
-    let meaning = run(&is_name).or_else(|| run(&|byte| is_name(byte) || *byte == b' '));
+    let start = run(&is_name);
+    let mut meaning = names.meaning(&text[start..name_end]);
+    if meaning.is_none() && start > *done && text[start - 1] == b' ' {
+        // Of several words: `verification code: 1234`.
+        meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
+    }
     let meaning = meaning.filter(|meaning| *meaning != Meaning::Harmless)?;
     let (start, end) = value(text, at);
     if is_secret(&text[start..end]) {

@@ -388,3 +388,24 @@ fn tokens_correlate() {
     let target = masker.target(b"/x?token=s3cr3t%2fof%3da+user&y=1").or(b"").to_vec();
     assert_eq!(String::from_utf8(target).unwrap(), format!("/x?token={token}&y=1"));
 }
+
+/// Names of several words name secrets as others do, however the blank is written, with escapes in the text or without.
+#[test]
+fn names_of_several_words() {
+    let mut masker = credentials();
+    for (content_type, text) in [
+        ("application/json", r#"{"api key":"s3cr3t-of-a-user"}"#),
+        ("application/json", r#"{"note":"caf\u00e9\n","api key":"s3cr3t-of-a-user"}"#),
+        ("application/json", r#"{"note":"line\npin: s3cr3t-of-a-user"}"#),
+        ("application/x-www-form-urlencoded", "a=b&api+key=s3cr3t-of-a-user&c=d"),
+        ("application/x-www-form-urlencoded", "a=b&api%20key=s3cr3t-of-a-user&c=d"),
+        ("text/plain", "Your verification code: s3cr3t-of-a-user"),
+        ("text/plain", "Secret Key : \"s3cr3t-of-a-user\""),
+        ("text/xml", "<a><f name=\"api key\">s3cr3t-of-a-user</f></a>"),
+    ] {
+        let out = String::from_utf8(body(&mut masker, content_type, text.as_bytes(), false)).unwrap();
+        assert!(out.contains("tok_") && !out.contains("s3cr3t"), "{out}");
+    }
+    let target = masker.target(b"/x?api+key=s3cr3t-of-a-user").or(b"").to_vec();
+    assert!(String::from_utf8(target).unwrap().contains("tok_"));
+}
