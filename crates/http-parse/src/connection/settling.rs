@@ -388,7 +388,10 @@ impl Connection {
 
     /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        self.order.roomy = self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
+        let order = &self.order;
+        let doubted =
+            |request: &Message| order.may_hide_two(request, response) || order.has_no_room_for_answers(request);
+        self.order.roomy = self.requests.get(0).is_some_and(doubted);
         // Sent past each other: it answers another request, which was under way with this one.
         let acked = response.start.acked;
         let crossed =
