@@ -1307,3 +1307,13 @@ fn two_bursts_of_one_size_are_no_turns() {
     talk = answers(talk.client(burst(12, 14)), 10, 14);
     assert_no_wrong_pair(&talk.run());
 }
+
+#[test]
+fn an_answer_lost_at_the_end_with_no_request_to_it_shows_a_shift() {
+    let talk = Talk::default().client(get("/2")).server(numbered(1)).lost(SERVER, numbered(2));
+    assert_no_wrong_pair(&talk.run_mid_stream());
+    let two = Talk::default().client(get("/2")).server(numbered(1)).client(get("/3")).server(numbered(2));
+    assert_no_wrong_pair(&two.lost(SERVER, numbered(3)).run_mid_stream());
+    let whole = Talk::default().client(get("/2")).server(numbered(2)).client(get("/3")).server(numbered(3));
+    assert_eq!(whole.run_mid_stream().lines(), ["GET /2 -> 212", "GET /3 -> 213"]);
+}

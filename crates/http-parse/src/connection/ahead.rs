@@ -32,9 +32,7 @@ pub(super) fn look_ahead(response: &Message, requests: &Requests<'_>, responses:
     for index in 1..=ENOUGH {
         let next_response = behind.next();
         let Some(request) = requests.get(index) else {
-            let Some(acked) = next_response.filter(|next| !next.after_loss).and_then(|next| next.start.acked) else {
-                return Ahead::Unfinished;
-            };
+            let Some(acked) = next_response.and_then(|next| next.start.acked) else { return Ahead::Unfinished };
             if requests.lossy {
                 return Ahead::Interrupted;
             }

@@ -128,7 +128,7 @@ pub(super) struct Order {
     pub(super) turns: Turns,
     /// Whether a response was decided already.
     pub(super) answered: bool,
-    /// A hole had room for several requests, and nothing has shown yet that it held one.
+    /// A hole may have held more requests than a client that waits had sent, and nothing has shown yet that it did not.
     pub(super) roomy: bool,
     /// Bytes of the shortest head of a request.
     pub(super) shortest: u32,
@@ -366,7 +366,7 @@ impl Order {
 
     /// Whether a request is known to be lost before `request`, and the client had heard too little since the one before that
     /// to have waited for the answers to both.
-    fn has_no_room_for_answers(&self, request: &Message) -> bool {
+    pub(super) fn has_no_room_for_answers(&self, request: &Message) -> bool {
         let least = u64::from(self.shortest_response).saturating_add(SHORTEST);
         request.after_unknown && request.heard_since.is_some_and(|heard| heard < least)
     }

@@ -358,6 +358,7 @@ impl Connection {
         match look_ahead(response, &requests, &responses) {
             Ahead::Waits => Some(true),
             Ahead::Unfinished if !force => None,
+            Ahead::Unfinished if self.has_lost_answer(response) => Some(false),
             // All was answered in the end: no response was one too many.
             Ahead::Unfinished if server.ended && client.ended => Some(true),
             // Where the beginning is missing anyway, nothing is known of how many there were.
@@ -365,6 +366,19 @@ impl Connection {
             Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(request, response)),
             Ahead::Pipelines => Some(false),
         }
+    }
+
+    /// Whether something of the server was lost at the end, behind responses to all requests, of which `response` is the first.
+    fn has_lost_answer(&self, response: &Message) -> bool {
+        let Some(client) = self.client else { return false };
+        let (requests, server) = (self.stream(client), self.stream(client.opposite()));
+        let last = self.responses.last().unwrap_or(response);
+        self.requests.len() == self.responses.len() + 1
+            && requests.reading().is_none()
+            && !requests.may_hide_before_next()
+            && server.gapped
+            && last.complete
+            && server.next > last.end
     }
 
     /// Whether what comes behind `response`, which is out of the queue, shows a client that pipelines.
@@ -381,6 +395,9 @@ impl Connection {
             // Something did come, and was lost: that may have answered this request.
             return false;
         }
+        if self.has_lost_answer(response) {
+            return false;
+        }
         // Behind a hole, only a client that is known to wait had no other request under way with this one.
         let behind_hole = self.requests.get(0).is_some_and(|request| request.after_hole);
         !behind_hole || (self.order.turns.alternates() && !self.order.pipelined)
@@ -388,7 +405,10 @@ impl Connection {
 
     /// A tentative pair was none: what was lost shifted the responses.
     fn part(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        self.order.roomy = self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
+        let order = &self.order;
+        let doubted =
+            |request: &Message| order.may_hide_two(request, response) || order.has_no_room_for_answers(request);
+        self.order.roomy = self.requests.get(0).is_some_and(doubted);
         // Sent past each other: it answers another request, which was under way with this one.
         let acked = response.start.acked;
         let crossed =
