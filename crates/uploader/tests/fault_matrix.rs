@@ -160,9 +160,10 @@ fn patience_that_one_of_several_was_asked_for_is_had_by_all() {
     })
     .all_stored_once();
     let arrivals = run.platform.state.arrivals.lock().unwrap();
-    let refused = arrivals[0].0;
-    let early = arrivals.iter().filter(|arrival| arrival.0 - refused < Duration::from_millis(990)).count();
-    assert!(early <= 4, "{early} requests within the time, of which only those under way at its start are no surprise");
+    // Until the answer is read, those under way bring on others; how many depends on who is quicker. `delivery` tests the rule.
+    let since = |arrival: Instant| (arrival - arrivals[0].0).as_millis();
+    let early = arrivals.iter().filter(|arrival| (400..990).contains(&since(arrival.0))).count();
+    assert_eq!(early, 0, "requests within the time that was asked for");
     assert!(arrivals.len() >= 11);
 }
 
