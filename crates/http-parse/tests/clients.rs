@@ -7,7 +7,7 @@ mod support;
 
 use http_parse::{Flag, Position, Settings};
 use support::dialogue::Dice;
-use support::{CLIENT, Op, Record, SERVER, STARTS, run};
+use support::{CLIENT, Op, Record, SERVER, STARTS, run, story};
 
 /// When a client sends its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,21 +176,7 @@ fn judge(seed: u64, work: Work, per_mille: u64, mid_stream: bool) -> (Option<Str
     let outcome = run((!mid_stream).then_some(CLIENT), &ops, &Settings::default());
     let pairs = outcome.records.iter().filter(|record| record.request.is_some() && record.response.is_some()).count();
     let story = outcome.records.iter().any(is_wrong).then(|| {
-        let ops: Vec<String> = ops
-            .iter()
-            .map(|op| match op {
-                Op::Data(side, position, bytes) => format!(
-                    "{side:?} {}..{} acks {:?} {}",
-                    position.offset,
-                    position.offset + bytes.len() as u64,
-                    position.acked,
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(45)]).replace("\r\n", "|")
-                ),
-                Op::Gap(side, position, len) => format!("{side:?} {}..{} LOST", position.offset, position.offset + len),
-                op => format!("{op:?}"),
-            })
-            .collect();
-        format!("{work:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}", ops.join("\n"), outcome.lines())
+        format!("{work:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}", story(&ops), outcome.lines())
     });
     (story, pairs)
 }

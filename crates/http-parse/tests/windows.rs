@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use http_parse::{Flag, Position, Settings, Side};
 use support::dialogue::{Dice, side_of};
-use support::{CLIENT, Op, Record, SERVER, STARTS, run};
+use support::{CLIENT, Op, Record, SERVER, STARTS, run, story};
 
 /// When a client sends its next requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,27 +251,10 @@ fn judge(seed: u64, way: Way, per_mille: u64, mid_stream: bool, total: &mut Tota
     total.pairs += paired.iter().filter(|paired| **paired).count();
     if outcome.records.iter().any(is_wrong) {
         total.wrong_talks += 1;
-        let story: Vec<String> = ops
-            .iter()
-            .map(|op| match op {
-                Op::Data(side, position, bytes) => format!(
-                    "{side:?} {}..{} acks {:?} {}",
-                    position.offset,
-                    position.offset + bytes.len() as u64,
-                    position.acked,
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).replace("\r\n", "|")
-                ),
-                Op::Gap(side, position, len) => format!("{side:?} {}..{} LOST", position.offset, position.offset + len),
-                op => format!("{op:?}"),
-            })
-            .collect();
-        let story = format!(
-            "{way:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}",
-            story.join("\n"),
-            outcome.lines()
-        );
-        if total.wrong.as_ref().is_none_or(|known| story.len() < known.len()) {
-            total.wrong = Some(story);
+        let told =
+            format!("{way:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}", story(&ops), outcome.lines());
+        if total.wrong.as_ref().is_none_or(|known| told.len() < known.len()) {
+            total.wrong = Some(told);
         }
     }
 }

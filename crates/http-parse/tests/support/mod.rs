@@ -205,6 +205,22 @@ impl Outcome {
     }
 }
 
+/// What was said, a line each, for whoever looks at what went wrong.
+pub fn story(ops: &[Op]) -> String {
+    let line = |op: &Op| match op {
+        Op::Data(side, position, bytes) => format!(
+            "{side:?} {}..{} acks {:?} {}",
+            position.offset,
+            position.offset + bytes.len() as u64,
+            position.acked,
+            String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).replace("\r\n", "|")
+        ),
+        Op::Gap(side, position, len) => format!("{side:?} {}..{} LOST", position.offset, position.offset + len),
+        op => format!("{op:?}"),
+    };
+    ops.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Runs one connection, and holds the ledger to its word after every call.
 pub fn run(initiator: Option<Side>, ops: &[Op], settings: &Settings) -> Outcome {
     let mut cx = Context::new(settings.clone());
