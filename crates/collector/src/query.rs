@@ -174,6 +174,14 @@ pub struct Stored {
     pub record: String,
 }
 
+impl Summary {
+    /// [`Summary::time`] in RFC 3339.
+    #[must_use]
+    pub fn time_text(&self) -> String {
+        write_time(self.time)
+    }
+}
+
 impl Serialize for Stored {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Summary { id, shape, time, received, repeats, status, method, host, path, client, server, .. } =

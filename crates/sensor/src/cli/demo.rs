@@ -150,7 +150,7 @@ fn report(outcome: &Outcome, collector: &Collector) -> Result<(), Failure> {
     }
     let totals = store.totals()?;
     say(format_args!(
-        "\n{} transactions stored; {} came a second time, through another mirror, and were recognized by their ids\n\n{}",
+        "\n{} transactions stored; {} came a second time, through the mirror in GRE, and were recognized by their ids\n\n{}",
         totals.stored, totals.duplicates, outcome.ledger
     ));
     outcome.ledger.check()?;
@@ -168,7 +168,7 @@ fn report(outcome: &Outcome, collector: &Collector) -> Result<(), Failure> {
 /// A few rows of each encapsulation.
 fn table(stored: &[Stored]) -> String {
     let mut text = format!(
-        "{:<24} {:<8} {:<18} {:<6} {:<44} {}\n",
+        "{:<24} {:<10} {:<18} {:<6} {:<44} {}\n",
         "TIME", "MIRROR", "CLIENT", "METHOD", "HOST AND PATH", "STATUS"
     );
     let mut shown: Vec<(String, usize, usize)> = Vec::new();
@@ -192,10 +192,10 @@ fn table(stored: &[Stored]) -> String {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let target: String = format!("{}{}", part(&summary.host), part(&summary.path)).chars().take(44).collect();
         let status = summary.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-        let seconds = record.get("timestamp").and_then(Value::as_str).unwrap_or_default();
         let _ = writeln!(
             text,
-            "{seconds:<24} {mirror:<8} {:<18} {:<6} {target:<44} {status}",
+            "{:<24} {mirror:<10} {:<18} {:<6} {target:<44} {status}",
+            summary.time_text(),
             summary.client,
             part(&summary.method)
         );
