@@ -308,7 +308,7 @@ impl Lexer<'_> {
 /// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before
 /// the first few words.
 #[inline]
-fn next_quote(text: &[u8]) -> Option<usize> {
+pub(crate) fn next_quote(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
     let mut at = 0;

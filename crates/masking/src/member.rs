@@ -1,5 +1,6 @@
 //! Members that say what another holds: `{"name":"password","value":"…"}`, `<entry key="password" value="…"/>`.
 
+use crate::json::next_quote;
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
 use crate::policy::{KindId, Policy};
@@ -22,6 +23,10 @@ pub(crate) enum Role {
 
 /// Words that end what holds a value. Nothing else may: the quick look stops at no other.
 pub(crate) const HOLDING_ENDS: [&str; 7] = ["value", "values", "val", "content", "default", "data", "text"];
+
+/// The last three letters of the words that name.
+const NAMING_TAILS: [&[u8; 3]; 12] =
+    [b"ame", b"key", b"ype", b"eld", b"rty", b"der", b"ram", b"ter", b"ute", b"ble", b"var", b"bel"];
 
 /// What a member (an attribute, in XML) called `key` is to its neighbours. Case and the signs between words do not matter.
 #[inline]
@@ -63,7 +68,30 @@ pub(crate) fn json_role(key: &[u8], scratch: &mut View) -> Option<Role> {
 }
 
 /// Whether the member whose colon is at `at` may be one that holds a value: with escapes in its key it may.
+#[inline]
 pub(crate) fn may_hold(text: &[u8], at: usize) -> bool {
+    // Nearly all are dismissed by their last letter, or the last three. Escapes end in no such.
+    let Some([first, second, third, before]) = text[..at].last_chunk() else { return may_hold_slowly(text, at) };
+    match before {
+        b'"' if third.is_ascii_alphanumeric() => {}
+        b'"' | b' ' | b'\t' | b'\r' | b'\n' | 12 => return may_hold_slowly(text, at),
+        _ => return false,
+    }
+    match third | 0x20 {
+        b'v' => {}
+        b'e' | b's' | b'l' | b't' | b'a' if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() => {}
+        b'e' | b's' | b'l' | b't' | b'a'
+            if matches!(
+                &[first | 0x20, second | 0x20, third | 0x20],
+                b"lue" | b"ues" | b"val" | b"ent" | b"ult" | b"ata" | b"ext"
+            ) => {}
+        _ => return false,
+    }
+    may_hold_slowly(text, at)
+}
+
+#[inline(never)]
+fn may_hold_slowly(text: &[u8], at: usize) -> bool {
     key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| key.contains(&b'\\') || role(key) == Some(Role::Holds))
 }
 
@@ -110,11 +138,26 @@ impl Named {
 /// Whether a member of `text` may name another as secrets are: the quick look in front of [`objects`].
 pub(crate) fn has_names(policy: &Policy, text: &[u8], scratch: &mut View) -> bool {
     memchr::memchr_iter(b':', text).any(|at| {
-        let Some(key) = key(text, at, MAX_ESCAPED * MAX_WORD) else { return false };
-        json_role(key, scratch) == Some(Role::Names)
-            && text[at + 1..].trim_ascii_start().strip_prefix(b"\"").is_some_and(|value| {
-                string_len(value, MAX_NAME).is_some_and(|len| Named::by(policy, &value[..len], scratch).is_some())
-            })
+        // Nearly all are dismissed by the key's last three letters, or by what they hold: no string, or one that ends as no
+        // name does.
+        if let Some([first, second, third, b'"']) = text[..at].last_chunk()
+            && first.is_ascii_alphabetic()
+            && second.is_ascii_alphabetic()
+            && third.is_ascii_alphabetic()
+            && !NAMING_TAILS.contains(&&[first | 0x20, second | 0x20, third | 0x20])
+        {
+            // Of an escape, they may be anything's.
+            let escape = text[..at - 1].last_chunk::<6>().is_some_and(|tail| tail.contains(&b'\\'));
+            if !escape {
+                return false;
+            }
+        }
+        let Some(value) = text[at + 1..].trim_ascii_start().strip_prefix(b"\"") else { return false };
+        let Some(len) = string_len(value, MAX_NAME) else { return false };
+        let value = &value[..len];
+        (policy.fields.may_end(value) || policy.headers.may_end(value) || value.contains(&b'\\'))
+            && key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| json_role(key, scratch) == Some(Role::Names))
+            && Named::by(policy, value, scratch).is_some()
     })
 }
 
@@ -123,7 +166,7 @@ fn string_len(text: &[u8], most: usize) -> Option<usize> {
     let text = text.get(..=most).unwrap_or(text);
     let mut from = 0;
     loop {
-        let len = memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        let len = next_quote(text.get(from..)?)?;
         if text[from + len] == b'"' {
             return Some(from + len);
         }
@@ -175,7 +218,7 @@ impl Objects {
                     let from = at + 1;
                     let mut to = from;
                     loop {
-                        match text.get(to..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+                        match text.get(to..).and_then(next_quote) {
                             // Cut off: neither a key nor a name.
                             None => to = usize::MAX,
                             Some(len) if text[to + len] == b'\\' => {
