@@ -42,7 +42,8 @@ pub(crate) fn mask(
             }
             Kind::Xml => xml::has_names(&engine.policy, text),
             Kind::Multipart { .. } => true,
-            Kind::Json | Kind::Text => false,
+            Kind::Json => (!look.is_quiet || look.may_hold) && json::has_names(&engine.policy, &mut readers.json, text),
+            Kind::Text => false,
         };
         if !may_hide {
             return;

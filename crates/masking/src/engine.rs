@@ -163,7 +163,7 @@ impl Engine {
     #[inline]
     pub(crate) fn look(&mut self, text: &[u8]) -> Look {
         if self.policy.has_text || self.is_thorough {
-            return Look { is_quiet: false, has_zeros: false };
+            return Look { is_quiet: false, has_zeros: false, may_hold: true };
         }
         let Self { policy, views: [view, next, ..], .. } = self;
         let look = quiet::look(policy, text, view, next);

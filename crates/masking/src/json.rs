@@ -8,7 +8,8 @@ use crate::finding::Location;
 use crate::form::{named, push_name};
 use crate::json_path::Level;
 use crate::layer::{Layer, View};
-use crate::policy::KindId;
+use crate::member::{self, Named, Objects, Role};
+use crate::policy::{KindId, Policy};
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -20,6 +21,8 @@ pub(crate) struct Reader {
     scratch: View,
     /// Decoded keys of the levels, for paths.
     keys: Vec<u8>,
+    /// Objects with a member that names another.
+    objects: Objects,
 }
 
 /// An object or array that is open.
@@ -33,6 +36,9 @@ struct Nesting {
     key_is_hidden: bool,
     key_rule: Option<KindId>,
     key_is_ssn: bool,
+    /// Of an object: what one member says of those that hold values; and whether the latest is one of these.
+    named: Option<Named>,
+    key_holds: bool,
     /// All within is a secret of this kind.
     forced: Option<KindId>,
     /// Nine digits within are a social security number.
@@ -71,7 +77,13 @@ pub(crate) fn mask(
     at_cut: bool,
 ) {
     reader.levels.clear();
+    reader.objects.find(&engine.policy, text, (start, end), &mut reader.scratch);
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
+}
+
+/// Whether a member of some object may name what another holds: what a survey does not see.
+pub(crate) fn has_names(policy: &Policy, reader: &mut Reader, text: &[u8]) -> bool {
+    member::has_names(policy, text, &mut reader.scratch)
 }
 
 impl Lexer<'_> {
@@ -103,7 +115,7 @@ impl Lexer<'_> {
                     continue;
                 }
                 open @ (b'{' | b'[') if can_be_value => {
-                    self.open(open == b'[');
+                    self.open(at, open == b'[');
                     at += 1;
                     next = Next::Value { or_key: true };
                     continue;
@@ -162,12 +174,19 @@ impl Lexer<'_> {
         }
     }
 
-    fn open(&mut self, is_array: bool) {
+    fn open(&mut self, at: usize, is_array: bool) {
         let (forced, may_be_ssn) = self.rules();
+        let named = self.reader.objects.named(at);
         if self.reader.levels.len() < MAX_DEPTH {
-            self.reader.levels.push(Nesting { is_array, forced, may_be_ssn, ..Nesting::default() });
+            self.reader.levels.push(Nesting { is_array, forced, may_be_ssn, named, ..Nesting::default() });
         } else {
             self.beyond += 1;
+            // Beyond the stack the deepest level stands for all: what was said of one counts for those that follow, too.
+            if let Some(level) = self.reader.levels.last_mut() {
+                level.forced = level.forced.or(forced);
+                level.may_be_ssn |= may_be_ssn;
+                level.named = named.or(level.named);
+            }
         }
     }
 
@@ -185,9 +204,10 @@ impl Lexer<'_> {
         let forced = match level.is_array {
             _ if level.forced.is_some() => level.forced,
             true => None,
-            false => level.key_rule,
+            false => level.key_rule.or(level.named.filter(|_| level.key_holds).and_then(|named| named.kind)),
         };
-        let may_be_ssn = level.may_be_ssn || !level.is_array && level.key_is_ssn;
+        let by_key = || level.key_is_ssn || level.key_holds && level.named.is_some_and(|named| named.may_be_ssn);
+        let may_be_ssn = level.may_be_ssn || !level.is_array && by_key();
         (forced.or_else(|| self.path_rule()), may_be_ssn)
     }
 
@@ -242,13 +262,17 @@ impl Lexer<'_> {
             true => named(self.engine, &self.text[start..end], Layer::Json, &mut self.reader.scratch),
             false => (None, false),
         };
-        if let Some(level) = self.reader.levels.last_mut() {
+        let Reader { levels, scratch, .. } = &mut *self.reader;
+        if let Some(level) = levels.last_mut() {
+            let key_holds =
+                level.named.is_some() && member::json_role(&self.text[start..end], scratch) == Some(Role::Holds);
             // Beyond the stack the deepest level stands for all.
             *level = Nesting {
                 key: (start, end),
                 key_is_hidden: is_hidden,
                 key_rule,
                 key_is_ssn,
+                key_holds,
                 is_array: false,
                 ..*level
             };
@@ -284,7 +308,7 @@ impl Lexer<'_> {
 /// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before
 /// the first few words.
 #[inline]
-fn next_quote(text: &[u8]) -> Option<usize> {
+pub(crate) fn next_quote(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
     let mut at = 0;
@@ -318,6 +342,108 @@ fn push_path(field: &mut String, levels: &[Nesting], text: &[u8]) {
         }
         if field.len() - from > crate::finding::MAX_FIELD_BYTES {
             break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::finding::Side;
+    use crate::masker::{MaskedBody, Masker};
+    use crate::policy::Settings;
+
+    fn masked(text: &str, at_cut: bool) -> String {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut masker = Masker::new(Arc::new(policy));
+        let body = masker.body(Side::Request, Some(b"application/json"), text.as_bytes(), at_cut);
+        match body {
+            MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+            _ => text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn members_named_by_others_are_masked() {
+        for text in [
+            r#"[{"name":"password","value":"hunter22"}]"#,
+            r#"{"key":"api_key","value":"hunter22"}"#,
+            r#"{"value":"hunter22","name":"password"}"#,
+            r#"{"value" : "hunter22" , "enabled":true, "name" : "password" }"#,
+            r#"{"field":"token","content":"hunter22"}"#,
+            r#"{"header":"X-Auth-Key","text":"hunter22"}"#,
+            r#"{"log":{"entries":[{"request":{"headers":[{"name":"Authorization","value":"Bearer hunter22"}]}}]}}"#,
+            r#"{"ParameterKey":"DbPassword","ParameterValue":"hunter22"}"#,
+            r#"{"key":"http.request.header.access_token","value":{"stringValue":"hunter22"}}"#,
+            r#"{"k":"pin","v":hunter22}"#.replace("hunter22", "5550122").as_str(),
+            r#"{"id":7,"param":"client-secret","data":["hunter22",{"x":"hunter22"}]}"#,
+            r#"{"data":{"a":{"b":"hunter22"}},"id":"session_id"}"#,
+            r#"{"n\u0061me":"p\u0061ssword","v\u0061lue":"hunter22"}"#,
+            r#"{"v\u0061lue":"hunter22","name":"password"}"#,
+            r#"{"x":"caf\u00e9\n","value":"hunter22","name":"password"}"#,
+            r#"{"\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9value":"hunter22","name":"password"}"#,
+            r#"{"name":"password","value":"a","values":["hunter22"],"value":"hunter22"}"#,
+            r#"{"name":"x","type":"password","value":"hunter22"}"#,
+            r#"{"name":{"name":"x","value":1},"key":"password","value":"hunter22"}"#,
+            r#"{"value":{"name":"page","value":"hunter22"},"name":"password"}"#,
+            "\u{feff}{\"a\":1}\n{\"name\":\"password\",\"value\":\"hunter22\"}",
+        ] {
+            let out = masked(text, false);
+            assert!(!out.contains("hunter22") && !out.contains("5550122"), "{out}");
+            assert!(out.contains("tok_"), "{out}");
+            // The names stay, and the shape.
+            assert_eq!(out.matches([':', ',', '{', '[']).count(), text.matches([':', ',', '{', '[']).count(), "{out}");
+        }
+    }
+
+    #[test]
+    fn others_stay() {
+        for text in [
+            r#"{"name":"page","value":"7a"}"#,
+            r#"{"name":"password","rank":"7a"}"#,
+            r#"[{"name":"password"},{"value":"7a"}]"#,
+            r#"{"name":["password"],"value":"7a"}"#,
+            r#"{"name":"password","inner":{"value":"7a"}}"#,
+            r#"{"inner":{"name":"password"},"value":"7a"}"#,
+            r#"{"title":"password","value":"7a"}"#,
+            r#"{"name":"password","value":true}"#,
+            r#"["name","password","value","7a"]"#,
+        ] {
+            assert_eq!(masked(text, false), text);
+        }
+    }
+
+    /// Of an object that the text is cut in, what came by then counts, in either order.
+    #[test]
+    fn objects_may_be_cut() {
+        for text in [
+            r#"[{"name":"password","value":"hunter22"#,
+            r#"[{"name":"password","value":["hunter22"#,
+            r#"[{"value":"hunter22","name":"password""#,
+            r#"[{"value":"hunter22","name":"password","x":"y"#,
+        ] {
+            assert!(!masked(text, true).contains("hunter"), "{text}");
+        }
+        let unnamed = r#"[{"value":"hunter22","name":"pass"#;
+        assert_eq!(masked(unnamed, true), unnamed);
+    }
+
+    /// Beyond the levels that are told apart everything that may be meant is masked.
+    #[test]
+    fn depth_hides_nothing() {
+        for depth in [100, 127, 128, 129, 1000, 1023, 1024, 1025, 100_000] {
+            for pair in [
+                r#"{"name":"password","value":"hunter22"}"#,
+                r#"{"value":"hunter22","x":{"value":1},"name":"password"}"#,
+                r#"{"value":{"a":[{"b":"hunter22"}]},"name":"password"}"#,
+            ] {
+                for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+                    let text = format!("{}{pair}{}", open.repeat(depth), close.repeat(depth));
+                    assert!(!masked(&text, false).contains("hunter22"), "{depth} {pair}");
+                }
+            }
         }
     }
 }

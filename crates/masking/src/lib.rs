@@ -37,6 +37,7 @@ mod layer;
 mod leaks;
 mod masker;
 mod media;
+mod member;
 mod names;
 mod pairs;
 mod pattern;

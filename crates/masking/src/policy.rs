@@ -6,6 +6,7 @@ use crate::action::Action;
 use crate::detect::{Detector, Literals};
 use crate::fpe_cipher::Fpe;
 use crate::json_path::JsonPath;
+use crate::member::HOLDING_ENDS;
 use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, Meaning, Names, SSN_FIELDS};
 use crate::pattern::CompiledPattern;
 use crate::token::TokenKey;
@@ -245,6 +246,10 @@ impl Policy {
             for name in SSN_FIELDS {
                 fields.add(name, Meaning::Ssn);
             }
+        }
+
+        for ending in HOLDING_ENDS {
+            fields.watch(ending);
         }
 
         let mut patterns = Vec::new();

@@ -4,12 +4,16 @@
 //! that may spell either. Nearly all texts have neither, or separators behind names that are dismissed by their last three
 //! letters. What this look does not settle at once, [`crate::walk`] looks at in full.
 //!
+//! A member of JSON that holds what another names (`{"name":"password","value":"…"}`) is stopped at for the former's key, as
+//! there are fewer of these; whether there is such a name, too, is for [`member::has_names`] to tell.
+//!
 //! Most escapes are of line ends, quotes and letters beyond ASCII. None of them spells a part of a name, a separator or another
 //! escape; where they end a name, the separators behind it are looked at decoded.
 
 use wide::u8x16;
 
 use crate::layer::{Layer, View};
+use crate::member;
 use crate::names::Names;
 use crate::pairs;
 use crate::policy::Policy;
@@ -31,14 +35,16 @@ pub(crate) struct Look {
     pub(crate) is_quiet: bool,
     /// Of a quiet text: whether there are zeros in it.
     pub(crate) has_zeros: bool,
+    /// Of a quiet text: whether a member of JSON may hold what another names.
+    pub(crate) may_hold: bool,
 }
 
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], view: &mut View, next: &mut View) -> Look {
-    let mut quick = Quick { policy, text, views: (view, next), escaped: 0, decoded: 0 };
+    let mut quick = Quick { policy, text, views: (view, next), escaped: 0, decoded: 0, may_hold: false };
     let mut least = u8x16::splat(u8::MAX);
     let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
-    Look { is_quiet, has_zeros: least.to_array().contains(&0) }
+    Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
 }
 
 #[inline(always)]
@@ -137,6 +143,7 @@ struct Quick<'a> {
     /// Where the latest escape ends.
     escaped: usize,
     decoded: usize,
+    may_hold: bool,
 }
 
 impl Quick<'_> {
@@ -159,6 +166,7 @@ impl Quick<'_> {
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
         let Policy { fields, credentials, .. } = self.policy;
+        self.may_hold = self.may_hold || self.text[at] == b':' && member::may_hold(self.text, at);
         if self.text[at] == b':' && pairs::may_have_userinfo(self.text, at) {
             return false;
         }
@@ -316,6 +324,8 @@ mod tests {
             1 => "(\"|\\\\n|%0a|\\\\f|&#10;|\\\\u000a)(pin|pw|sid|_pw|q)(\\\\\")?[:=][a-z]{3}",
             1 => "<[a-z]{1,8}( name=\"[a-z&#;0-9]{1,8}\")?>|</[a-z]{1,8}>",
             1 => "\\{\"[a-z ]{1,6}\":|,\"[a-z]{1,4}\":|\\}|\\]|\\[",
+            2 => "\\{\"(name|key|id)\" ?: ?\"(password|pin|page|x-auth)(\\\\n)?\" ?,\"([xé]_)?(v|va(l|lue)|text)\" ?: ?(\"[a-z]{4}\"|\\{|\\[|[0-9]{3})\\}?",
+            2 => "\\{\"(v|(.{0,3}|(\\\\u00e9){5})value|text)\":(\"[a-z]{4}\"|[0-9]{4}|\\{\"a\":\"q\"\\}),\"(name|key|id|q)\": \"(password|q|page|x-auth)\"\\}?",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {
@@ -387,6 +397,7 @@ mod tests {
             views: (&mut View::default(), &mut View::default()),
             escaped: 0,
             decoded: 0,
+            may_hold: false,
         };
         assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
         assert_eq!(quick.decoded, MAX_DECODED + text.len() / DECODED_EVERY + 1);

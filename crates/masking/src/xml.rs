@@ -4,12 +4,11 @@ use crate::engine::{Engine, Value};
 use crate::finding::{Location, MAX_FIELD_BYTES};
 use crate::form::{named, push_name};
 use crate::layer::{Layer, View};
+use crate::member::{MAX_NAME, Role, role};
 use crate::policy::{KindId, Policy};
 
 /// Elements whose names are kept.
 const MAX_DEPTH: usize = 128;
-/// Longer values of attributes name nothing.
-const MAX_NAME: usize = 256;
 /// How many open elements a closing tag may pass over to find its own (HTML leaves many open).
 const MAX_UNCLOSED: usize = 16;
 
@@ -51,9 +50,6 @@ pub(crate) fn mask(
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
 }
 
-/// Attributes whose value may be the name of what the element holds.
-const NAMING: [&[u8]; 7] = [b"name", b"key", b"id", b"type", b"field", b"property", b"n"];
-
 /// Whether elements of `text` are named as secrets are, or have attributes that name one: what a survey does not see.
 pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
     let mut at = 0;
@@ -77,7 +73,7 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
                 .iter()
                 .rposition(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''))
                 .map_or(0, |at| at + 1);
-            if NAMING.iter().any(|known| local(&name[start..]).eq_ignore_ascii_case(known)) {
+            if role(local(&name[start..])) == Some(Role::Names) {
                 let value = text[equals + 1..].trim_ascii_start();
                 let (quote, value) = match value.first() {
                     Some(quote @ (b'"' | b'\'')) => (Some(*quote), &value[1..]),
@@ -206,7 +202,7 @@ impl Lexer<'_> {
         let first_pass = if has_attributes { name.1 } else { self.end };
         self.attributes(first_pass, |lexer, attribute, value| {
             let key = local(&lexer.text[attribute.0..attribute.1]);
-            if NAMING.iter().any(|known| key.eq_ignore_ascii_case(known)) {
+            if role(key) == Some(Role::Names) {
                 by_attribute = by_attribute.or(lexer.named(value).0);
             }
         });
@@ -215,8 +211,7 @@ impl Lexer<'_> {
             let key = local(&lexer.text[attribute.0..attribute.1]);
             // A name is no secret for being one.
             let (own_rule, is_ssn) = if attribute == value { (None, false) } else { lexer.named(attribute) };
-            let holds_value = attribute != value
-                && [&b"value"[..], b"content", b"default", b"v"].iter().any(|known| key.eq_ignore_ascii_case(known));
+            let holds_value = attribute != value && role(key) == Some(Role::Holds);
             let value = Value {
                 forced: own_rule.or(if holds_value { by_attribute.or(forced) } else { None }),
                 may_be_ssn: is_ssn,

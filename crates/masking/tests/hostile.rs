@@ -103,6 +103,13 @@ fn pathological_bodies_end() {
         b"\x81".repeat(n),
         b"{\"a\":1}\n".repeat(n / 8),
         b" ".repeat(n),
+        b"{\"name\":\"pin\",\"value\":".repeat(n / 22),
+        b"{\"value\":{\"name\":\"pin\",\"value\":[".repeat(n / 33),
+        [b"{\"name\":\"pin\",".to_vec(), b"\"value\":1,".repeat(n / 10)].concat(),
+        [b"{".to_vec(), b"\"name\":\"pin\",".repeat(n / 13), b"\"v\":1".to_vec()].concat(),
+        [b"{\"name\":\"pin\",\"v\":\"".to_vec(), b"\\\":\\\"".repeat(n / 5)].concat(),
+        b"\"name\":\"".repeat(n / 8),
+        [b"\"name\"".to_vec(), b" ".repeat(n), b":".repeat(n)].concat(),
     ];
     for body in bodies {
         let out = longest(&settings, &body);
@@ -125,6 +132,21 @@ fn secrets_below_a_hundred_thousand_levels_are_masked() {
     let out = String::from_utf8_lossy(out);
     assert!(!out.contains("hunter22") && !out.contains("4111"));
     assert_eq!(out.matches(']').count(), 100_000);
+}
+
+/// A million pairs in one body, in both orders and with members told twice: each is masked, in time linear in them.
+#[test]
+fn a_million_named_members_are_masked() {
+    let pairs = r#"{"name":"pin","value":5550122,"value":5550122},{"v":5550122,"n":"q","n":"pin"},"#;
+    let text = format!("[{}{{\"name\":\"page\",\"value\":42}}]", pairs.repeat(500_000));
+    let mut masker = credentials();
+    let MaskedBody::Replaced(out) = masker.body(Side::Request, Some(b"application/json"), text.as_bytes(), false)
+    else {
+        panic!()
+    };
+    assert!(memchr::memmem::find(out, b"5550122").is_none());
+    assert!(out.ends_with(b"{\"name\":\"page\",\"value\":42}]"));
+    assert_eq!(masker.found(), 1_500_000);
 }
 
 #[test]

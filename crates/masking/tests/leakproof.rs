@@ -79,6 +79,9 @@ fn nested_json(rng: &mut StdRng, depth: usize, strings: usize, secrets: &mut Vec
             let mut members = Vec::new();
             for i in 0..below(rng, 5) {
                 if coin(rng, 0.2) {
+                    let pair = named_pair(rng, secrets);
+                    members.push(format!("{} : {pair}", json_string(rng, &format!("pair{i}"))));
+                } else if coin(rng, 0.2) {
                     let (name, secret) = named_secret(rng);
                     let value = json_string(rng, &secret);
                     secrets.push(secret);
@@ -98,6 +101,32 @@ fn nested_json(rng: &mut StdRng, depth: usize, strings: usize, secrets: &mut Vec
             format!("{{{}}}", members.join(",\n"))
         }
     }
+}
+
+/// An object in which one member names what others hold, in any order, with more around them.
+fn named_pair(rng: &mut StdRng, secrets: &mut Vec<String>) -> String {
+    let (name, secret) = named_secret(rng);
+    let naming = ["name", "key", "id", "field", "Header", "ParameterName", "@name"][below(rng, 7)];
+    let holding = ["value", "content", "data", "Text", "stringValue", "new_value", "#text", "v"][below(rng, 8)];
+    let value = json_string(rng, &secret);
+    let value = match below(rng, 4) {
+        0 => format!("[7, {value}]"),
+        1 => format!("{{\"deep\" : [{{\"x\": {value}}}]}}"),
+        _ => value,
+    };
+    secrets.push(secret);
+    let mut members = vec![
+        format!("{} : {}", json_string(rng, naming), json_string(rng, &name)),
+        format!("{}:{value}", json_string(rng, holding)),
+    ];
+    if coin(rng, 0.5) {
+        members.swap(0, 1);
+    }
+    for _ in 0..below(rng, 3) {
+        let other = ["\"enabled\": true", "\"n\":{\"value\":5}", "\"type\":\"caf\\u00e9\"", "\"x\":[]"][below(rng, 4)];
+        members.insert(below(rng, members.len() + 1), other.to_owned());
+    }
+    format!("{{{}}}", members.join([",", " ,\n"][below(rng, 2)]))
 }
 
 /// Whether two values differ in scalars and keys only.
@@ -308,6 +337,30 @@ fn charsets_and_binary() {
             assert!(!broken && decoded.contains(filler), "seed {seed} {content_type} {decoded}");
             assert!(serde_json::from_str::<Value>(&decoded).is_ok(), "seed {seed} {decoded}");
         }
+    }
+}
+
+/// What one member of an object names and another holds goes, with detectors or without, whatever is around the object and
+/// wherever a cut behind both is.
+#[test]
+fn members_that_name_others() {
+    for seed in 0..1000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut masker = match coin(&mut rng, 0.5) {
+            true => masker(&all(ACTIONS[below(&mut rng, 4)])),
+            false => masker(&Settings { detectors: Vec::new(), patterns: Vec::new(), ..all(Action::Hash) }),
+        };
+        let mut secrets = Vec::new();
+        let mut objects: Vec<String> =
+            (0..1 + below(&mut rng, 3)).map(|_| named_pair(&mut rng, &mut secrets)).collect();
+        objects.push("{\"name\":\"page\",\"value\":\"kept\"}".into());
+        let depth = [0, 1, 20, 130, 1100][below(&mut rng, 5)];
+        let is_cut = coin(&mut rng, 0.3);
+        let close = if is_cut { String::new() } else { "]".repeat(depth + 1) };
+        let text = format!("{}[{}{close}", "[".repeat(depth), objects.join(", "));
+        let out = body(&mut masker, "application/json", text.as_bytes(), is_cut);
+        no_leak(&secrets, &out, seed, text.as_bytes());
+        assert!(depth > 20 || out.ends_with(format!("\"kept\"}}{close}").as_bytes()), "seed {seed}");
     }
 }
 
