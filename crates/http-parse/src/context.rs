@@ -74,6 +74,11 @@ impl Context {
         self.memory >= self.settings.memory
     }
 
+    /// Whether memory is so short that what waits only to be surer should not.
+    pub(crate) fn is_short(&self) -> bool {
+        self.memory >= self.settings.memory / 2
+    }
+
     /// Bytes that captured bodies may still take.
     fn left_for_bodies(&self) -> usize {
         self.settings.memory.saturating_sub(self.memory)

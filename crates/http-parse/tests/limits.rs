@@ -126,3 +126,52 @@ fn no_setting_makes_a_call_go_on_for_ever() {
         }
     }
 }
+
+/// A sensor that starts meets connections in their middle only. What waits to be surer of a first pair must neither wait for
+/// long nor take the memory that others need.
+#[test]
+fn connections_joined_in_their_middle_are_read_whole_in_little_memory() {
+    const FLOWS: usize = 300;
+    for (memory, gapped) in [(1 << 20, false), (700 << 10, true)] {
+        let mut cx = Context::new(Settings { memory, ..Settings::default() });
+        let mut sink = Recorder::default();
+        let mut flows: Vec<_> = (0..FLOWS).map(|_| (Connection::new(None), [1, 1_000])).collect();
+        let mut say = |flow: usize, side: Side, bytes: &[u8], cx: &mut Context, sink: &mut Recorder| {
+            let (connection, next) = &mut flows[flow];
+            let acked = Some(next[side.opposite().index()]);
+            let at = Position { at: 1, offset: next[side.index()], acked };
+            next[side.index()] += bytes.len() as u64;
+            if bytes == b"lost" {
+                connection.gap(side, at, 4, cx, sink);
+            } else {
+                connection.data(side, at, bytes, cx, sink);
+            }
+        };
+        let response = [b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n".as_slice(), &[b'b'; 400]].concat();
+        for exchange in 0..12 {
+            for flow in 0..FLOWS {
+                if gapped && exchange == 0 {
+                    // The tail of a response.
+                    say(flow, Side::Right, b"lost", &mut cx, &mut sink);
+                }
+                say(
+                    flow,
+                    Side::Left,
+                    format!("GET /{exchange} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(),
+                    &mut cx,
+                    &mut sink,
+                );
+                say(flow, Side::Right, &response, &mut cx, &mut sink);
+            }
+            if exchange == 3 && !gapped {
+                assert!(sink.records.len() >= 3 * FLOWS, "{} after four exchanges", sink.records.len());
+            }
+        }
+        for (connection, _) in flows {
+            connection.close(2, 0, &mut cx, &mut sink);
+        }
+        let unparsable: u64 = cx.stats().unparsable.iter().sum();
+        assert_eq!((unparsable, cx.stats().paired), (0, 12 * FLOWS as u64), "gapped {gapped}: {:?}", cx.stats());
+        assert!(sink.records.iter().all(|record| record.response.as_ref().is_some_and(|it| it.body.len() == 400)));
+    }
+}

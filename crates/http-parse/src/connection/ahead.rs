@@ -10,7 +10,10 @@ use crate::framing::{Asked, Framing, frame};
 use crate::message::Message;
 
 /// Exchanges behind a tentative pair that must look like those of a client that waits, if nothing of them was lost.
-const ENOUGH: usize = 8;
+pub(super) const ENOUGH: usize = 8;
+/// The same where nothing of the connection is known to be lost but its beginning: a sensor that starts meets nothing but such
+/// connections, and all of them hold records back.
+pub(super) const ENOUGH_JOINED: usize = 2;
 
 /// What the messages behind a tentative pair show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +28,17 @@ pub(super) enum Ahead {
     Pipelines,
 }
 
-/// What the messages behind `response` show, which is taken to answer the first of `requests`; `responses` are behind it.
-pub(super) fn look_ahead(response: &Message, requests: &Requests<'_>, responses: &Responses<'_>) -> Ahead {
+/// What the next `enough` exchanges behind `response` show, which is taken to answer the first of `requests`; `responses` are
+/// behind it.
+pub(super) fn look_ahead(
+    response: &Message,
+    requests: &Requests<'_>,
+    responses: &Responses<'_>,
+    enough: usize,
+) -> Ahead {
     let mut last = response;
     let mut behind = responses.iter();
-    for index in 1..=ENOUGH {
+    for index in 1..=enough {
         let next_response = behind.next();
         let Some(request) = requests.get(index) else {
             let Some(acked) = next_response.and_then(|next| next.start.acked) else { return Ahead::Unfinished };

@@ -1,7 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::ahead::{Ahead, look_ahead};
+use super::ahead::{Ahead, ENOUGH, ENOUGH_JOINED, look_ahead};
 use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use crate::Side;
@@ -243,7 +243,7 @@ impl Connection {
                 match response.match_state {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
                     MatchState::Tentative if !self.requests.is_empty() => {
-                        match self.confirm(client, &response, force) {
+                        match self.confirm(client, &response, force, cx.is_short()) {
                             Some(true) => {
                                 self.order.roomy = false;
                                 response.match_state = MatchState::Matched;
@@ -337,8 +337,9 @@ impl Connection {
         }
     }
 
-    /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out.
-    fn confirm(&self, client: Side, response: &Message, force: bool) -> Option<bool> {
+    /// Whether the tentative pair of the front request with `response`, which is out of the queue, is borne out. `is_short`:
+    /// memory is, so what is there has to do.
+    fn confirm(&self, client: Side, response: &Message, force: bool, is_short: bool) -> Option<bool> {
         let (requests, responses) = self.seen_by(client);
         let (client, server) = (self.stream(client), self.stream(client.opposite()));
         let next_request = requests.get(1).or(requests.reading);
@@ -355,9 +356,9 @@ impl Connection {
         if verdict != Some(true) {
             return verdict;
         }
-        match look_ahead(response, &requests, &responses) {
+        match look_ahead(response, &requests, &responses, self.enough_ahead()) {
             Ahead::Waits => Some(true),
-            Ahead::Unfinished if !force => None,
+            Ahead::Unfinished if !force && !is_short => None,
             Ahead::Unfinished if self.has_lost_answer(response) => Some(false),
             // All was answered in the end: no response was one too many.
             Ahead::Unfinished if server.ended && client.ended => Some(true),
@@ -385,7 +386,12 @@ impl Connection {
     fn looks_pipelined(&self, response: &Message) -> bool {
         let Some(client) = self.client else { return false };
         let (requests, responses) = self.seen_by(client);
-        look_ahead(response, &requests, &responses) == Ahead::Pipelines
+        look_ahead(response, &requests, &responses, self.enough_ahead()) == Ahead::Pipelines
+    }
+
+    /// How far ahead it is looked before a pair is believed.
+    const fn enough_ahead(&self) -> usize {
+        if self.left.gapped || self.right.gapped { ENOUGH } else { ENOUGH_JOINED }
     }
 
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
