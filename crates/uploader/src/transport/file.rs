@@ -2,10 +2,13 @@
 //!
 //! A batch is written whole or taken back: after a failed write the file is cut to where it stood, so that it always ends
 //! with a whole line. A file found with half a line at its end (after a crash) is cut likewise.
+//!
+//! Somebody else may rename or remove the file at any time: before each batch its path is compared with what is open, and
+//! where it leads elsewhere, or nowhere, it is opened anew. So a rotation that fails half way is made good, too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -83,18 +86,43 @@ struct Rotating {
 
 impl Rotating {
     fn open(settings: FileSettings) -> io::Result<Self> {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&settings.path)?;
-        let length = whole_lines(&mut file)?;
-        file.set_len(length)?;
-        file.seek(SeekFrom::Start(length))?;
+        let (file, length) = open(&settings.path)?;
         Ok(Self { settings, file, length, opened: Instant::now(), lines: Vec::new() })
+    }
+
+    /// Goes on in whatever is at the path now; what was open is closed.
+    fn reopen(&mut self, now: Instant) -> io::Result<()> {
+        let (file, length) = open(&self.settings.path)?;
+        (self.file, self.length, self.opened) = (file, length, now);
+        Ok(())
+    }
+
+    /// Whether the path still leads to what is open. Where that cannot be said, it is taken to: what is open can be written.
+    fn is_in_place(&self) -> io::Result<bool> {
+        match std::fs::metadata(&self.settings.path) {
+            Ok(found) => {
+                let open = self.file.metadata()?;
+                Ok((found.dev(), found.ino()) == (open.dev(), open.ino()))
+            }
+            Err(error) => Ok(error.kind() != io::ErrorKind::NotFound),
+        }
+    }
+
+    /// Has what follows go to the path, even if the file was rotated or removed by somebody else.
+    fn follow(&mut self, now: Instant) -> io::Result<()> {
+        if self.is_in_place()? {
+            return Ok(());
+        }
+        // As far as that goes: what is away must not hold up what comes.
+        let _ = self.file.sync_all();
+        self.reopen(now)
     }
 
     fn append(&mut self, batch: &SealedBatch, now: Instant) -> io::Result<()> {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         let done = write_lines(batch, &mut lines).and_then(|()| {
+            self.follow(now)?;
             let too_large = self.length + lines.len() as u64 > self.settings.rotate_bytes;
             let too_old = self.settings.rotate_age.is_some_and(|age| now.saturating_duration_since(self.opened) >= age);
             if self.length > 0 && (too_large || too_old) {
@@ -126,10 +154,12 @@ impl Rotating {
             .map(|more| with_suffix(&path, &format!(".{}", stamp + more)))
             .find(|target| !target.exists())
             .ok_or(io::ErrorKind::AlreadyExists)?;
-        std::fs::rename(&path, target)?;
-        self.file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        self.length = 0;
-        self.opened = now;
+        match std::fs::rename(&path, target) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        self.reopen(now)?;
         if let Some(folder) = path.parent() {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             File::open(folder)?.sync_all()?;
@@ -165,6 +195,15 @@ pub(super) fn write_lines(batch: &SealedBatch, lines: &mut Vec<u8>) -> io::Resul
         lines.push(b'\n');
     }
     Ok(())
+}
+
+/// Opens a file to go on behind its last whole line, or makes it; with its length.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let length = whole_lines(&mut file)?;
+    file.set_len(length)?;
+    file.seek(SeekFrom::Start(length))?;
+    Ok((file, length))
 }
 
 /// Where the last whole line ends.
@@ -245,6 +284,59 @@ mod tests {
         assert_eq!(all_lines(folder.path()).0, 2);
         rotating.append(&batch(3), start + age + age / 2).unwrap();
         assert_eq!(all_lines(folder.path()).0, 2);
+    }
+
+    fn lines_of(numbers: std::ops::Range<usize>) -> String {
+        numbers.map(|number| format!("{{\"n\":{number}}}\n{{}}\n")).collect()
+    }
+
+    /// Once, every batch after it went into a file without a name, or none was written any more.
+    #[test]
+    fn a_file_that_was_removed_or_renamed_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("out.ndjson"), folder.path().join("away"));
+        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
+        let mut rotating = Rotating::open(settings).unwrap();
+        for number in 0..3 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        // It is due to be rotated, and gone.
+        std::fs::rename(&path, &away).unwrap();
+        rotating.append(&batch(3), Instant::now()).unwrap();
+        assert_eq!(std::fs::read_to_string(&away).unwrap(), lines_of(0..3));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines_of(3..4));
+        std::fs::remove_file(&path).unwrap();
+        rotating.append(&batch(4), Instant::now()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines_of(4..5));
+        // Another one in its place is gone on with.
+        std::fs::rename(&away, &path).unwrap();
+        rotating.append(&batch(5), Instant::now()).unwrap();
+        let (_, lines) = all_lines(folder.path());
+        assert_eq!(lines.join("\n") + "\n", lines_of(0..3) + &lines_of(5..6), "rotated, and then written");
+    }
+
+    /// Once, the file was renamed and no new one made, and from then on there was nothing to rename.
+    #[test]
+    fn a_rotation_that_fails_half_way_is_made_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
+        let mut rotating = Rotating::open(settings).unwrap();
+        for number in 0..3 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        // What a failure between the two leaves: renamed, and something in the way of the new one.
+        std::fs::rename(&path, folder.path().join("out.ndjson.1")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        for _ in 0..3 {
+            assert!(rotating.append(&batch(3), Instant::now()).is_err());
+        }
+        std::fs::remove_dir(&path).unwrap();
+        for number in 3..8 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        let (files, lines) = all_lines(folder.path());
+        assert_eq!((files, lines.join("\n") + "\n"), (3, lines_of(0..8)));
     }
 
     #[test]
