@@ -4,11 +4,15 @@
 //! with a whole line. A file found with half a line at its end (after a crash) is cut likewise.
 //!
 //! Somebody else may rename or remove the file at any time: before each batch its path is compared with what is open, and
-//! where it leads elsewhere, or nowhere, it is opened anew. So a rotation that fails half way is made good, too.
+//! where it leads elsewhere, or nowhere, it is opened anew. So a rotation that fails half way is made good, too. What is
+//! written is appended, wherever the end is by then: a file that is cut to nothing while it is open gets no holes.
+//!
+//! The file is locked (`flock`) for as long as it is open, so that no second sensor writes to it; the lock is the file's
+//! own, and goes away with it when it is rotated.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,14 +34,17 @@ impl FileTransport {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened for writing.
+    /// If it cannot be opened for writing, or another process writes to it.
     pub fn open(settings: FileSettings) -> Result<Self, TransportError> {
         let path = settings.path.clone();
         let rotating = Rotating::open(settings).map_err(|error| TransportError::File {
             what: "cannot write to",
             path,
+            advice: match error.kind() {
+                io::ErrorKind::WouldBlock => "give each sensor a file of its own, or end the other one",
+                _ => "check that the folder exists and may be written to",
+            },
             error,
-            advice: "check that the folder exists and may be written to",
         })?;
         Ok(Self { inner: Arc::new(Mutex::new(rotating)), log: Arc::new(Seldom::new(Duration::from_secs(30))) })
     }
@@ -53,7 +60,7 @@ impl Transport for FileTransport {
                 && let Some(left_out) = log.admit(Instant::now())
             {
                 let path = inner.settings.path.display();
-                tracing::warn!(%path, %error, left_out, "records could not be written; check the disk's space");
+                tracing::warn!(%path, %error, left_out, "records could not be written; check the disk and the folder's rights");
             }
             written
         });
@@ -79,21 +86,21 @@ impl Drop for Rotating {
 struct Rotating {
     settings: FileSettings,
     file: File,
-    length: u64,
+    /// Where the file is to be cut to before anything is appended: a batch was written in part, and could not be taken back.
+    torn: Option<u64>,
     opened: Instant,
     lines: Vec<u8>,
 }
 
 impl Rotating {
     fn open(settings: FileSettings) -> io::Result<Self> {
-        let (file, length) = open(&settings.path)?;
-        Ok(Self { settings, file, length, opened: Instant::now(), lines: Vec::new() })
+        let file = open(&settings.path)?;
+        Ok(Self { settings, file, torn: None, opened: Instant::now(), lines: Vec::new() })
     }
 
     /// Goes on in whatever is at the path now; what was open is closed.
     fn reopen(&mut self, now: Instant) -> io::Result<()> {
-        let (file, length) = open(&self.settings.path)?;
-        (self.file, self.length, self.opened) = (file, length, now);
+        (self.file, self.torn, self.opened) = (open(&self.settings.path)?, None, now);
         Ok(())
     }
 
@@ -121,28 +128,42 @@ impl Rotating {
     fn append(&mut self, batch: &SealedBatch, now: Instant) -> io::Result<()> {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        let done = write_lines(batch, &mut lines).and_then(|()| {
-            self.follow(now)?;
-            let too_large = self.length + lines.len() as u64 > self.settings.rotate_bytes;
-            let too_old = self.settings.rotate_age.is_some_and(|age| now.saturating_duration_since(self.opened) >= age);
-            if self.length > 0 && (too_large || too_old) {
-                self.rotate(now)?;
-            }
-            self.file.write_all(&lines)
-        });
-        match done {
-            Ok(()) => self.length += lines.len() as u64,
-            Err(_) => {
-                // Half a batch must not stay: it will be written again.
-                let _ = self.file.set_len(self.length);
-                let _ = self.file.seek(SeekFrom::Start(self.length));
-            }
-        }
+        let done = write_lines(batch, &mut lines).and_then(|()| self.write(&lines, now));
         // A buffer that one large batch made large is not kept.
         if lines.capacity() <= 4 << 20 {
             self.lines = lines;
         }
         done
+    }
+
+    /// Appends all of `lines` or nothing of them.
+    fn write(&mut self, lines: &[u8], now: Instant) -> io::Result<()> {
+        self.follow(now)?;
+        self.mend()?;
+        let mut length = self.file.metadata()?.len();
+        let too_large = length + lines.len() as u64 > self.settings.rotate_bytes;
+        let too_old = self.settings.rotate_age.is_some_and(|age| now.saturating_duration_since(self.opened) >= age);
+        if length > 0 && (too_large || too_old) {
+            self.rotate(now)?;
+            length = self.file.metadata()?.len();
+        }
+        let written = self.file.write_all(lines);
+        if written.is_err() {
+            // Half a batch must not stay: it will be written again.
+            self.torn = Some(length);
+            let _ = self.mend();
+        }
+        written
+    }
+
+    /// Cuts off what is there of a batch that was written in part.
+    fn mend(&mut self) -> io::Result<()> {
+        let Some(length) = self.torn else { return Ok(()) };
+        // It may have been cut shorter meanwhile: then some of the batch's lines stay, but no half one, and no hole is made.
+        let end = whole_lines(&self.file)?.min(length);
+        self.file.set_len(end)?;
+        self.torn = None;
+        Ok(())
     }
 
     fn rotate(&mut self, now: Instant) -> io::Result<()> {
@@ -197,25 +218,27 @@ pub(super) fn write_lines(batch: &SealedBatch, lines: &mut Vec<u8>) -> io::Resul
     Ok(())
 }
 
-/// Opens a file to go on behind its last whole line, or makes it; with its length.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let length = whole_lines(&mut file)?;
-    file.set_len(length)?;
-    file.seek(SeekFrom::Start(length))?;
-    Ok((file, length))
+/// Opens a file to go on behind its last whole line, or makes it, and keeps everybody else from doing so.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    // Before it is cut: what looks like half a line may be one that another process is writing.
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process writes to it"),
+        TryLockError::Error(error) => error,
+    })?;
+    file.set_len(whole_lines(&file)?)?;
+    Ok(file)
 }
 
 /// Where the last whole line ends.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
+fn whole_lines(file: &File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut block = vec![0; 64 << 10];
     while end > 0 {
         let length = (end.min(block.len() as u64)) as usize;
         let start = end - length as u64;
-        file.seek(SeekFrom::Start(start))?;
         let block = block.get_mut(..length).unwrap_or_default();
-        file.read_exact(block)?;
+        file.read_exact_at(block, start)?;
         if let Some(at) = block.iter().rposition(|&byte| byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
@@ -337,6 +360,66 @@ mod tests {
         }
         let (files, lines) = all_lines(folder.path());
         assert_eq!((files, lines.join("\n") + "\n"), (3, lines_of(0..8)));
+    }
+
+    /// Once, what was written next went to where the end had been, behind a hole.
+    #[test]
+    fn a_file_that_is_cut_to_nothing_gets_no_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
+        let mut rotating = Rotating::open(settings).unwrap();
+        for number in 0..3 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        for number in 3..6 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        // Its length is what it has: there was no reason to rotate.
+        assert_eq!(all_lines(folder.path()).0, 1);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines_of(3..6));
+    }
+
+    /// Two sensors once wrote over each other's records.
+    #[test]
+    fn two_do_not_write_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
+        let mut rotating = Rotating::open(settings.clone()).unwrap();
+        for number in 0..5 {
+            let error = FileTransport::open(settings.clone()).unwrap_err().to_string();
+            assert!(error.contains("another process writes to it; give each sensor"), "{error}");
+            // Rotated or not.
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        drop(rotating);
+        let mut rotating = Rotating::open(settings).unwrap();
+        rotating.append(&batch(5), Instant::now()).unwrap();
+        assert_eq!(all_lines(folder.path()).1.join("\n") + "\n", lines_of(0..6));
+    }
+
+    #[test]
+    fn half_a_batch_is_cut_off_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let mut rotating = Rotating::open(FileSettings::new(&path)).unwrap();
+        rotating.append(&batch(0), Instant::now()).unwrap();
+        let length = std::fs::metadata(&path).unwrap().len();
+        let whole = lines_of(0..1);
+        // The last two: cut by somebody else behind the failed write.
+        for (found, kept) in [
+            (format!("{whole}{{\"n\":9}}\n{{"), &*whole),
+            (whole.clone(), &*whole),
+            ("{}\n{\"n\"".to_owned(), "{}\n"),
+            ("{\"n\"".to_owned(), ""),
+        ] {
+            std::fs::write(&path, found).unwrap();
+            rotating.torn = Some(length);
+            rotating.append(&batch(1), Instant::now()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), kept.to_owned() + &lines_of(1..2));
+        }
     }
 
     #[test]
