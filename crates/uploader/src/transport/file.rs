@@ -7,6 +7,8 @@
 //! where it leads elsewhere, or nowhere, it is opened anew. So a rotation that fails half way is made good, too. What is
 //! written is appended, wherever the end is by then: a file that is cut to nothing while it is open gets no holes.
 //!
+//! With [`FileSettings::sync`] a batch is on the disk before it counts as accepted, and so is the name of the file it is in.
+//!
 //! The file is locked (`flock`) for as long as it is open, so that no second sensor writes to it; the lock is the file's
 //! own, and goes away with it when it is rotated.
 
@@ -90,17 +92,20 @@ struct Rotating {
     torn: Option<u64>,
     opened: Instant,
     lines: Vec<u8>,
+    /// Has what was written on the disk; another one in tests.
+    sync_data: fn(&File) -> io::Result<()>,
 }
 
 impl Rotating {
     fn open(settings: FileSettings) -> io::Result<Self> {
-        let file = open(&settings.path)?;
-        Ok(Self { settings, file, torn: None, opened: Instant::now(), lines: Vec::new() })
+        let file = open(&settings)?;
+        let opened = Instant::now();
+        Ok(Self { settings, file, torn: None, opened, lines: Vec::new(), sync_data: File::sync_data })
     }
 
     /// Goes on in whatever is at the path now; what was open is closed.
     fn reopen(&mut self, now: Instant) -> io::Result<()> {
-        (self.file, self.torn, self.opened) = (open(&self.settings.path)?, None, now);
+        (self.file, self.torn, self.opened) = (open(&self.settings)?, None, now);
         Ok(())
     }
 
@@ -147,7 +152,10 @@ impl Rotating {
             self.rotate(now)?;
             length = self.file.metadata()?.len();
         }
-        let written = self.file.write_all(lines);
+        let mut written = self.file.write_all(lines);
+        if self.settings.sync && written.is_ok() {
+            written = (self.sync_data)(&self.file);
+        }
         if written.is_err() {
             // Half a batch must not stay: it will be written again.
             self.torn = Some(length);
@@ -219,7 +227,8 @@ pub(super) fn write_lines(batch: &SealedBatch, lines: &mut Vec<u8>) -> io::Resul
 }
 
 /// Opens a file to go on behind its last whole line, or makes it, and keeps everybody else from doing so.
-fn open(path: &Path) -> io::Result<File> {
+fn open(settings: &FileSettings) -> io::Result<File> {
+    let path = &settings.path;
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     // Before it is cut: what looks like half a line may be one that another process is writing.
     file.try_lock().map_err(|error| match error {
@@ -227,6 +236,11 @@ fn open(path: &Path) -> io::Result<File> {
         TryLockError::Error(error) => error,
     })?;
     file.set_len(whole_lines(&file)?)?;
+    if settings.sync {
+        // Of a file that is new the name, too; until it is on the disk nothing is written to it.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+    }
     Ok(file)
 }
 
@@ -420,6 +434,37 @@ mod tests {
             rotating.append(&batch(1), Instant::now()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), kept.to_owned() + &lines_of(1..2));
         }
+    }
+
+    /// Once, the spool's file went when the kernel had the batch: a loss of power took it.
+    #[test]
+    fn what_is_accepted_is_on_the_disk_where_that_is_asked_for() {
+        static SYNCED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ndjson");
+        let settings = FileSettings { sync: true, ..FileSettings::new(&path) };
+        let mut rotating = Rotating::open(settings).unwrap();
+        rotating.sync_data = |file| {
+            SYNCED.store(file.metadata()?.len(), std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        };
+        rotating.append(&batch(0), Instant::now()).unwrap();
+        assert_eq!(
+            SYNCED.load(std::sync::atomic::Ordering::SeqCst),
+            lines_of(0..1).len() as u64,
+            "all of it was written"
+        );
+        // What the disk did not take is not there, and so not twice when it is written again.
+        rotating.sync_data = |_| Err(io::ErrorKind::StorageFull.into());
+        assert!(rotating.append(&batch(1), Instant::now()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines_of(0..1));
+        rotating.sync_data = File::sync_data;
+        rotating.append(&batch(1), Instant::now()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines_of(0..2));
+        // Where it is not asked for it is not done.
+        rotating.settings.sync = false;
+        rotating.sync_data = |_| Err(io::ErrorKind::StorageFull.into());
+        rotating.append(&batch(2), Instant::now()).unwrap();
     }
 
     #[test]
