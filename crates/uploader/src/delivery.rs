@@ -202,11 +202,6 @@ impl<K: Ord + Copy> Delivery<K> {
         self.release_probe(key, now);
     }
 
-    /// How often `key`, which waits, has failed.
-    pub(crate) fn failures(&self, key: K) -> u32 {
-        self.waiting.get(&key).map_or(0, |waiting| waiting.tries.failures)
-    }
-
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

@@ -21,9 +21,6 @@ use crate::stats::{Fate, Stats, add};
 use crate::store::{LoadError, Store};
 use crate::transport::Transport;
 
-/// A spool file that the disk cannot read is given up after so many attempts.
-const LOCAL_TRIES: u32 = 6;
-
 /// A record is made smaller at most so often before it is given up.
 const SHRINK_TRIES: u8 = 8;
 
@@ -265,21 +262,14 @@ impl<T: Transport> Driver<T> {
             Verdict::Again(None) => {}
             Verdict::Again(Some(reason)) => {
                 self.stats.retry(reason);
-                if reason == RetryReason::Local
-                    && delivery.failures(part) >= LOCAL_TRIES
-                    && self.store.held(part.number).is_none()
-                {
-                    delivery.forget(part, now);
-                    let (store, number) = (Arc::clone(&self.store), part.number);
-                    spawn_blocking(move || store.give_up(number));
-                    return;
-                }
                 let admitted = if delivery.is_down() && !was_down { Some(0) } else { log.retries.admit(now) };
                 if let Some(left_out) = admitted {
-                    let status = if delivery.is_down() {
-                        "batches wait until the platform answers"
-                    } else {
-                        "a batch is tried again"
+                    // Neither a disk that cannot be read now nor a destination that fails says anything of the batch: however
+                    // often it happens, only what was read and found damaged is set aside.
+                    let status = match (delivery.is_down(), reason) {
+                        (true, RetryReason::Local) => "batches wait until it works again",
+                        (true, _) => "batches wait until the platform answers",
+                        (false, _) => "a batch is tried again",
                     };
                     tracing::warn!(
                         reason = reason.name(),
@@ -406,6 +396,69 @@ impl Logs {
         if let Some(left_out) = log.admit(now) {
             let (records, meaning) = (part.to - part.from, burial.meaning());
             tracing::warn!(status, records, left_out, "the platform refused a batch; {meaning}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::envelope::Envelope;
+    use crate::sealed::tests::sealed;
+    use crate::settings::{Coding, SpoolSettings};
+    use crate::spool::Spool;
+    use crate::spool::simulated::SimulatedDisk;
+    use crate::stats::RecordsLine;
+
+    const FAILURES: usize = 20;
+
+    /// Fails, and then takes everything.
+    struct Failing {
+        left: AtomicUsize,
+        panics: bool,
+    }
+
+    impl Transport for Failing {
+        async fn send(&self, _: &SealedBatch) -> Outcome {
+            let fails = self.left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            assert!(!(fails && self.panics), "as it was told");
+            if fails { Outcome::retry(RetryReason::Local) } else { Outcome::Accepted }
+        }
+    }
+
+    /// Delivers two batches that a restart finds, when the first `reads` reads and the first `sends` sends fail.
+    async fn deliver_found(reads: usize, sends: usize, panics: bool) -> (RecordsLine, Arc<Stats>, SimulatedDisk) {
+        let (disk, settings) = (SimulatedDisk::default(), SpoolSettings::new("/spool"));
+        let (spool, _) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+        let batch = sealed(0, &[b"one".to_vec(), b"two".to_vec()], Coding::Identity, &Envelope::lines());
+        assert!(spool.write(&[(Number(1), &batch), (Number(2), &batch)]).iter().all(Result::is_ok));
+        drop(spool);
+        let (spool, found) = Spool::open(&settings, Arc::new(disk.clone())).unwrap();
+        let stats = Arc::new(Stats::default());
+        let store = Arc::new(Store::new(Some((spool, found, 1 << 20)), 1 << 20, Arc::clone(&stats)));
+        disk.fail(1, 1 + reads as u64, std::io::ErrorKind::PermissionDenied);
+        let (_stage, stage) = watch::channel(Stage::Draining(Instant::now() + Duration::from_secs(20)));
+        let retry = RetrySettings {
+            backoff_base: Duration::from_millis(1),
+            backoff_cap: Duration::from_millis(5),
+            ..RetrySettings::default()
+        };
+        let transport = Arc::new(Failing { left: sends.into(), panics });
+        Driver { store, transport, shrink: None, settings: retry, stats: Arc::clone(&stats), stage }.run().await;
+        (stats.records(), stats, disk)
+    }
+
+    /// A batch found at the start was once taken for damaged when six attempts failed, for whatever reason.
+    #[tokio::test]
+    async fn a_sound_batch_outlasts_whatever_else_fails() {
+        for (reads, sends, panics) in [(FAILURES, 0, false), (0, FAILURES, false), (0, FAILURES, true)] {
+            let (line, stats, disk) = deliver_found(reads, sends, panics).await;
+            assert_eq!((line.recovered, line.accepted, line.dropped_total()), (4, 4, 0), "{line:?}");
+            assert_eq!(stats.retries(RetryReason::Local), FAILURES as u64);
+            assert_eq!(stats.spool_errors(), reads as u64);
+            assert_eq!(disk.files(), Vec::<std::path::PathBuf>::new(), "nothing is set aside");
         }
     }
 }

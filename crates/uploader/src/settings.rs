@@ -436,13 +436,16 @@ pub struct FileSettings {
     pub rotate_age: Option<Duration>,
     /// Rotated files kept; `None`: all.
     pub keep: Option<usize>,
+    /// Whether each batch is on the disk before it counts as accepted, for one `fdatasync` a batch. Where the spool is synced,
+    /// [`crate::Uploader::start_to`] has it so whatever this says: a batch must not go from the safer place to a weaker one.
+    pub sync: bool,
 }
 
 impl FileSettings {
-    /// Settings for `path`: rotation at 256 MiB, all kept.
+    /// Settings for `path`: rotation at 256 MiB, all kept, synced as the spool is.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), rotate_bytes: 256 << 20, rotate_age: None, keep: None }
+        Self { path: path.into(), rotate_bytes: 256 << 20, rotate_age: None, keep: None, sync: false }
     }
 }
 

@@ -29,7 +29,7 @@ use self::disk::Disk;
 use self::format::Corrupt;
 use self::shelf::Shelf;
 use crate::outcome::Answer;
-use crate::sealed::SealedBatch;
+use crate::sealed::{MAX_RECORDS, SealedBatch};
 use crate::settings::{SpoolSettings, SpoolSync};
 
 /// A batch's number: its place in the order of age, and microseconds since 1970 unless the clock was put back.
@@ -136,7 +136,9 @@ impl Spool {
         let (mut found, mut half_written, mut misnamed) = (Vec::new(), 0u64, 0u64);
         for (name, bytes) in disk.list(folder).map_err(failed)? {
             match parse_name(&name) {
-                Some((number, records, "batch")) if number <= Number::MOST && format::may_hold(bytes, records) => {
+                // One that is too short, or empty, is what a loss of power leaves where nothing is synced: its name says what
+                // is lost with it, which is counted when it is read.
+                Some((number, records, "batch")) if number <= Number::MOST && records as usize <= MAX_RECORDS => {
                     found.push(Found { number, records, bytes });
                 }
                 Some((.., "batch")) => {
@@ -424,13 +426,13 @@ mod tests {
         for name in names {
             std::fs::copy(folder.path().join("0000000000000007-2.batch"), folder.path().join(name)).unwrap();
         }
-        let (huge, empty) = ("0000000000000008-4000000000.batch", "0000000000000009-1.batch");
+        let (huge, larger) = ("0000000000000008-4000000000.batch", "0000000000000009-1048577.batch");
         std::fs::write(folder.path().join(huge), [b'x'; 1000]).unwrap();
-        std::fs::write(folder.path().join(empty), b"").unwrap();
+        std::fs::write(folder.path().join(larger), b"").unwrap();
         let (spool, found) = open(folder.path()).unwrap();
         assert_eq!(found.iter().map(|found| found.number).collect::<Vec<_>>(), [Number(7), Number::MOST]);
         assert_eq!(spool.misnamed, 4);
-        for name in [names[0], names[1], huge, empty] {
+        for name in [names[0], names[1], huge, larger] {
             assert!(folder.path().join("corrupt").join(name).exists(), "{name}");
             assert!(!folder.path().join(name).exists(), "{name}");
         }

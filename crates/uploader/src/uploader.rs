@@ -12,7 +12,7 @@ use crate::batcher::Batcher;
 use crate::driver::{Driver, Shrink, Stage};
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::settings::{Coding, Destination, Settings};
+use crate::settings::{Coding, Destination, FileSettings, Settings, SpoolSync};
 use crate::spool::disk::RealDisk;
 use crate::spool::{Spool, SpoolError};
 use crate::stats::{DropReason, Fate, Place, RecordsLine, Stats, add};
@@ -159,7 +159,10 @@ impl Uploader {
     ) -> Result<Self, StartError> {
         match destination {
             Destination::Https(https) => Self::start_with(settings, HttpsTransport::new(https)?, shrink),
-            Destination::File(file) => Self::start_with(settings, FileTransport::open(file.clone())?, shrink),
+            Destination::File(file) => {
+                let transport = FileTransport::open(no_weaker_than_spool(file, &settings))?;
+                Self::start_with(settings, transport, shrink)
+            }
             Destination::Stdout => Self::start_with(settings, StdoutTransport, shrink),
             Destination::Null => Self::start_with(settings, NullTransport, shrink),
         }
@@ -356,6 +359,33 @@ impl Sealing {
     }
 }
 
+/// What is taken out of a synced spool is on the disk where it went.
+fn no_weaker_than_spool(file: &FileSettings, settings: &Settings) -> FileSettings {
+    let is_synced = settings.spool.as_ref().is_some_and(|spool| spool.sync == SpoolSync::Batch);
+    FileSettings { sync: file.sync || is_synced, ..file.clone() }
+}
+
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::SpoolSettings;
+
+    #[test]
+    fn a_file_is_synced_where_the_spool_is() {
+        let spool = |sync| Some(SpoolSettings { sync, ..SpoolSettings::new("/spool") });
+        for (own, spool, synced) in [
+            (false, spool(SpoolSync::Batch), true),
+            (false, spool(SpoolSync::None), false),
+            (false, None, false),
+            (true, None, true),
+        ] {
+            let file = FileSettings { sync: own, ..FileSettings::new("/out") };
+            let settings = Settings { spool, ..Settings::default() };
+            assert_eq!(no_weaker_than_spool(&file, &settings), FileSettings { sync: synced, ..file });
+        }
+    }
 }

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{settings, wait_until};
-use uploader::{BatchLimits, DropReason, Outcome, RecordId, RetryReason, SealedBatch, Transport, Uploader};
+use uploader::{
+    BatchLimits, Destination, DropReason, FileSettings, Outcome, RecordId, RetryReason, SealedBatch, Transport,
+    Uploader,
+};
 
 const FOLDER: &str = "UPLOADER_TEST_FULL_DISK";
 
@@ -81,8 +84,52 @@ fn child() {
     std::io::Write::write_all(&mut std::io::stdout(), b"passed").unwrap();
 }
 
+/// The same, with the destination on the small disk and the spool elsewhere.
+#[test]
+fn child_to_a_file() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let spool = tempfile::tempdir().unwrap();
+    let path = std::path::Path::new(&folder).join("out.ndjson");
+    let to_file = Destination::File(FileSettings::new(&path));
+    let uploader = Uploader::start_to(settings(spool.path()), &to_file, None).unwrap();
+    let stats = uploader.stats();
+    std::thread::scope(|scope| {
+        scope.spawn(|| support::submit(&uploader, 0..10_000, 1000));
+        wait_until("a full disk", || stats.retries(RetryReason::Local) > 20);
+    });
+    assert!(!uploader.drain(Duration::ZERO).complete);
+    let before = std::fs::read_to_string(&path).unwrap();
+    assert!(before.len() > 3 << 20, "{}", before.len());
+    // A start on a full disk, with nothing of the spool in memory.
+    let uploader = Uploader::start_to(settings(spool.path()), &to_file, None).unwrap();
+    let stats = uploader.stats();
+    wait_until("a full disk", || stats.retries(RetryReason::Local) > 20);
+    // As whoever copies a file and cuts it does.
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    wait_until("delivery", || stats.records().accepted > 2000);
+    let report = uploader.drain(Duration::ZERO);
+    assert_eq!(report.records.dropped_total(), 0, "{report:?}");
+    let after = std::fs::read_to_string(&path).unwrap();
+    for text in [before, after] {
+        assert!(text.ends_with('\n'));
+        for line in text.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+    }
+    std::io::Write::write_all(&mut std::io::stdout(), b"passed").unwrap();
+}
+
 #[test]
 fn a_full_disk_costs_the_oldest_only() {
+    on_a_small_disk("child");
+}
+
+#[test]
+fn a_full_disk_under_the_destination_costs_nothing() {
+    on_a_small_disk("child_to_a_file");
+}
+
+fn on_a_small_disk(child: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mount = "mount -t tmpfs -o size=4m none \"$1\" && shift && exec \"$@\"";
     let run = |command: &[&str]| {
@@ -94,7 +141,7 @@ fn a_full_disk_costs_the_oldest_only() {
         return;
     }
     let program = std::env::current_exe().unwrap();
-    let output = run(&[program.to_str().unwrap(), "--exact", "child", "--nocapture"]).unwrap();
+    let output = run(&[program.to_str().unwrap(), "--exact", child, "--nocapture"]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -327,6 +327,26 @@ fn a_damaged_file_is_set_aside_and_counted_once() {
     assert!(store.load(store.oldest().unwrap()).is_ok());
 }
 
+/// What a loss of power leaves where nothing is synced: a name, and behind it the beginning of a batch or nothing. Its records
+/// once were in no line of the ledger.
+#[test]
+fn a_file_that_was_cut_short_costs_the_records_that_its_name_says() {
+    for kept in [0, 1, 20, 60] {
+        let disk = SimulatedDisk::default();
+        let whole = batch(0, 50, 10);
+        let bytes = [format::encode_head(&whole), whole.body().to_vec()].concat();
+        disk.write(Path::new("/spool/0000000000000007-50.batch"), &[&bytes[..kept]], true).unwrap();
+        let (store, stats) = open(&disk, 1 << 20, 1 << 20, SpoolSync::None);
+        assert_eq!(stats.records().recovered, 50);
+        let number = store.oldest().unwrap();
+        store.lease(number);
+        assert_eq!(store.load(number).unwrap_err(), LoadError::Gone);
+        consistent(&store);
+        assert_eq!((stats.records().dropped(DropReason::Corrupt), stats.spool_errors()), (50, 1));
+        assert_eq!(disk.files(), [Path::new(FOLDER).join("corrupt/0000000000000007-50.batch")]);
+    }
+}
+
 /// Found by the model: what a restart finds may have been renamed without the folder having been synced.
 #[test]
 fn what_a_restart_finds_survives_the_next_power_loss() {

@@ -214,7 +214,8 @@ section! {
         /// The most that it holds; when it is full, the oldest batches are dropped and counted.
         pub max_bytes: ByteSize = size(mib(1)..=bytes(1 << 50)).or(gib(10)),
         /// When a batch counts as stored: "batch" when it is on the disk and outlasts a loss of power, "none" when it is
-        /// written and outlasts the end of the program.
+        /// written and outlasts the end of the program. With `[upload.file]`, "batch" has each batch on the disk there, too,
+        /// before it leaves the spool: one more sync for each; larger batches take fewer.
         pub sync: SpoolSync = choice().or(SpoolSync::Batch),
         /// How long a batch may wait for the platform's answer before it is written; one that is accepted by then is never
         /// written, which spares the disk. 0: each is written before it is sent.
