@@ -216,15 +216,17 @@ fn a_bad_new_pair_changes_nothing() {
     let stats = uploader.stats();
     let other_key = KeyPair::generate().unwrap();
     let expired = authority.issue(&["sensor.test"], -1, &other_key);
+    let early = authority.issue_from(&["sensor.test"], 1000, 2000, &other_key);
     let mut errors = 0;
-    let spoil: [&dyn Fn(); 4] = [
+    let spoil: [&dyn Fn(); 5] = [
         &|| std::fs::write(&files.key, other_key.serialize_pem()).unwrap(),
         &|| std::fs::write(&files.certificate, "no certificate at all").unwrap(),
         &|| std::fs::remove_file(&files.key).unwrap(),
         &|| {
             std::fs::write(&files.key, other_key.serialize_pem()).unwrap();
-            std::fs::write(&files.certificate, &expired).unwrap();
+            std::fs::write(&files.certificate, &early).unwrap();
         },
+        &|| std::fs::write(&files.certificate, &expired).unwrap(),
     ];
     for (round, spoil) in spoil.iter().enumerate() {
         spoil();
@@ -314,6 +316,10 @@ fn a_trial_names_each_step_and_what_to_do() {
     wrong = settings_https.clone();
     wrong.tls.identity = Some(authority.files("expired", &["sensor.test"], -1));
     assert!(failed(&wrong).result.unwrap_err().contains("has expired"));
+    let key = KeyPair::generate().unwrap();
+    let early = authority.issue_from(&["sensor.test"], 5, 1000, &key);
+    wrong.tls.identity = Some(authority.write("early", &early, &key.serialize_pem()));
+    assert!(failed(&wrong).result.unwrap_err().contains("not valid yet"));
     wrong = settings_https.clone();
     wrong.tls.identity = None;
     let step = failed(&wrong);

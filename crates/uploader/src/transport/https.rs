@@ -14,7 +14,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use super::answer::{ANSWER_BYTES, classify, describe, failure};
-use super::certificate::{Fingerprint, Lifetime, TlsError};
+use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
 use super::oauth::OAuth;
 use super::proxy::proxy_for;
 use super::{Transport, TransportError, tls};
@@ -227,8 +227,10 @@ struct Peer {
     settings: HttpsSettings,
     client: Arc<ArcSwap<reqwest::Client>>,
     seen: Mutex<Fingerprint>,
-    /// Seconds since 1970; 0: no certificate.
-    expiry: AtomicI64,
+    /// Of the client certificate in use.
+    validity: ArcSwapOption<Validity>,
+    /// Seconds since 1970 at which a pair that came too early begins; 0: none waits.
+    due: AtomicI64,
     expiry_log: Seldom,
 }
 
@@ -246,53 +248,69 @@ impl Peer {
             settings: HttpsSettings { url: url.into(), ..settings.clone() },
             client: Arc::new(ArcSwap::from_pointee(built.client)),
             seen,
-            expiry: AtomicI64::new(built.expiry.unwrap_or(0)),
+            validity: ArcSwapOption::from_pointee(built.validity),
+            due: AtomicI64::new(0),
             expiry_log: Seldom::new(EXPIRY_WARNING_INTERVAL),
         })
     }
 
-    /// Looks whether the files have changed, and if so (or if `forced`) replaces the client. A pair that cannot be used
-    /// or has expired changes nothing.
+    /// Looks whether the files have changed, and if so (or if `forced`) replaces the client. A pair that cannot be used,
+    /// has expired or is not valid yet changes nothing; the last is tried again when its time has come.
     fn refresh(&self, forced: bool) -> Option<Result<(), TransportError>> {
         let changed = self.seen.lock().unwrap_or_else(PoisonError::into_inner).changed(&self.tls);
-        if !changed && !forced {
+        let due = self.due.load(Ordering::Relaxed);
+        if !changed && !forced && (due == 0 || unix_now() < due) {
             return None;
         }
         Some(self.rebuild())
     }
 
     fn rebuild(&self) -> Result<(), TransportError> {
+        self.due.store(0, Ordering::Relaxed);
         let url = Url::parse(&self.settings.url)
             .map_err(|_| TransportError::Settings(vec![format!("{}: is not an address", self.name)]))?;
         let built = build(&url, &self.tls, &self.settings)?;
-        if let (Some(files), Some(expiry)) = (&self.tls.identity, built.expiry)
-            && Lifetime::at(expiry, unix_now()) == Lifetime::Over
-        {
-            return Err(TlsError::Expired { path: files.certificate.clone() }.into());
+        if let (Some(files), Some(validity)) = (&self.tls.identity, built.validity) {
+            let path = || files.certificate.clone();
+            match validity.at(unix_now()) {
+                Lifetime::Ahead => {
+                    self.due.store(validity.begins, Ordering::Relaxed);
+                    return Err(TlsError::NotYetValid { path: path() }.into());
+                }
+                Lifetime::Over => return Err(TlsError::Expired { path: path() }.into()),
+                Lifetime::Running | Lifetime::Ending => {}
+            }
         }
         self.client.store(Arc::new(built.client));
-        self.expiry.store(built.expiry.unwrap_or(0), Ordering::Relaxed);
+        self.validity.store(built.validity.map(Arc::new));
         self.expiry_log.reset();
         Ok(())
     }
 
     fn expiry(&self) -> Option<i64> {
-        Some(self.expiry.load(Ordering::Relaxed)).filter(|&expiry| expiry != 0)
+        self.validity.load().as_ref().map(|validity| validity.ends)
     }
 
     fn warn_of_expiry(&self) {
-        let (Some(expiry), Some(files)) = (self.expiry(), &self.tls.identity) else { return };
+        let (Some(validity), Some(files)) = (self.validity.load_full(), &self.tls.identity) else { return };
         let now = unix_now();
-        let lifetime = Lifetime::at(expiry, now);
+        let lifetime = validity.at(now);
         if lifetime == Lifetime::Running || self.expiry_log.admit(std::time::Instant::now()).is_none() {
             return;
         }
         let (peer, file) = (self.name, files.certificate.display());
-        if lifetime == Lifetime::Over {
-            tracing::error!(peer, %file, "the client certificate has expired; put a new one in its place");
-        } else {
-            let days = (expiry - now) / 86_400;
-            tracing::warn!(peer, %file, days, "the client certificate expires soon; put a new one in its place");
+        match lifetime {
+            Lifetime::Running => {}
+            Lifetime::Ahead => tracing::error!(
+                peer, %file, "the client certificate is not valid yet; put a valid one in its place, or set the clock"
+            ),
+            Lifetime::Over => {
+                tracing::error!(peer, %file, "the client certificate has expired; put a new one in its place");
+            }
+            Lifetime::Ending => {
+                let days = (validity.ends - now) / 86_400;
+                tracing::warn!(peer, %file, days, "the client certificate expires soon; put a new one in its place");
+            }
         }
     }
 }
@@ -300,7 +318,7 @@ impl Peer {
 struct Built {
     client: reqwest::Client,
     url: Url,
-    expiry: Option<i64>,
+    validity: Option<Validity>,
 }
 
 fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built, TransportError> {
@@ -344,10 +362,10 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
         }
         builder = builder.proxy(through);
     }
-    let mut expiry = None;
+    let mut validity = None;
     if url.scheme() == "https" {
         let configured = tls::configure(tls, settings.http, checked_name)?;
-        expiry = configured.expiry;
+        validity = configured.validity;
         builder = builder.tls_backend_preconfigured(configured.config);
     } else {
         // Loopback only. reqwest wants a TLS configuration all the same; this one trusts nobody.
@@ -363,7 +381,7 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
         builder = builder.http1_only();
     }
     let client = builder.build().map_err(|error| TransportError::Client(describe(error)))?;
-    Ok(Built { client, url, expiry })
+    Ok(Built { client, url, validity })
 }
 
 /// Looks up the address's own host, whatever name is asked for.
