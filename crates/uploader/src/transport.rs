@@ -1,6 +1,7 @@
 //! Where batches go.
 
 mod answer;
+mod answer_body;
 mod certificate;
 mod check;
 mod file;

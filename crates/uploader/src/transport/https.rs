@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
-use super::answer::{ANSWER_BYTES, classify, describe, failure};
+use super::answer::{Body, bytes_to_read, classify, describe, failure};
 use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
 use super::oauth::OAuth;
 use super::proxy::proxy_for;
@@ -38,6 +38,7 @@ pub struct HttpsTransport {
     answer: AnswerRule,
     reload: tokio::sync::Notify,
     log: Seldom,
+    doubt_log: Seldom,
     /// The latest failure in words.
     last_failure: ArcSwapOption<String>,
 }
@@ -70,6 +71,7 @@ impl HttpsTransport {
             answer: settings.answer,
             reload: tokio::sync::Notify::new(),
             log: Seldom::new(Duration::from_secs(60)),
+            doubt_log: Seldom::new(Duration::from_secs(60)),
             last_failure: ArcSwapOption::empty(),
         })
     }
@@ -118,13 +120,14 @@ impl HttpsTransport {
             Err(error) => return self.failed(error),
         };
         let status = response.status().as_u16();
-        let mut answer = Vec::new();
+        let (most, mut answer, mut is_cut) = (bytes_to_read(status), Vec::new(), false);
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = ANSWER_BYTES.saturating_sub(answer.len());
+                    let room = most.saturating_sub(answer.len());
                     answer.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    if room <= chunk.len() {
+                    if room < chunk.len() {
+                        is_cut = true;
                         break;
                     }
                 }
@@ -145,7 +148,20 @@ impl HttpsTransport {
             }
         }
         let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
-        classify(status, retry_after, &answer, self.answer, SystemTime::now())
+        let body = Body { read: &answer, is_cut };
+        let (outcome, doubt) = classify(status, retry_after, body, self.answer, SystemTime::now());
+        if let Some(doubt) = doubt
+            && let Some(left_out) = self.doubt_log.admit(std::time::Instant::now())
+        {
+            tracing::warn!(
+                host = self.platform.host,
+                status,
+                doubt,
+                left_out,
+                "a batch counts as accepted by the answer's status, but the answer leaves doubts; see what the platform stored"
+            );
+        }
+        outcome
     }
 
     fn failed(&self, error: reqwest::Error) -> Outcome {
