@@ -8,6 +8,7 @@ mod file;
 mod https;
 mod null;
 mod oauth;
+mod pieces;
 mod proxy;
 mod stdout;
 mod tls;

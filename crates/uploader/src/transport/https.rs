@@ -16,12 +16,13 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue
 use super::answer::{Body, bytes_to_read, classify, describe, failure};
 use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
 use super::oauth::OAuth;
+use super::pieces::Pieces;
 use super::proxy::proxy_for;
 use super::{Transport, TransportError, tls};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::settings::{AnswerRule, HttpsSettings, TlsSettings};
+use crate::settings::{AnswerRule, HttpVersions, HttpsSettings, TlsSettings};
 use crate::stats::{Stats, add};
 
 /// How often there are warnings of a certificate's end.
@@ -115,6 +116,11 @@ impl HttpsTransport {
         if let Some(token) = &token {
             request = request.header(AUTHORIZATION, token.header.clone());
         }
+        // HTTP/2 has no use for it: an answer has its own stream, and a body that can be sent again helps at a connection's end.
+        let body = match self.platform.settings.http {
+            HttpVersions::Http1 => Pieces::body(body),
+            HttpVersions::Any => body.into(),
+        };
         let mut response = match request.body(body).send().await {
             Ok(response) => response,
             Err(error) => return self.failed(error),
@@ -393,7 +399,7 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
             .with_no_client_auth();
         builder = builder.tls_backend_preconfigured(config);
     }
-    if settings.http == crate::settings::HttpVersions::Http1 {
+    if settings.http == HttpVersions::Http1 {
         builder = builder.http1_only();
     }
     let client = builder.build().map_err(|error| TransportError::Client(describe(error)))?;
