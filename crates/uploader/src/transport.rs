@@ -1,12 +1,14 @@
 //! Where batches go.
 
 mod answer;
+mod answer_body;
 mod certificate;
 mod check;
 mod file;
 mod https;
 mod null;
 mod oauth;
+mod pieces;
 mod proxy;
 mod stdout;
 mod tls;

@@ -525,3 +525,17 @@ fn a_live_source_never_waits_and_its_loss_is_counted() {
     assert!(line.dropped(DropReason::Shutdown) > 0);
     assert_eq!(line.waiting(), 0);
 }
+
+/// An answer that says something of each record, and more than fits into what is kept of a refusal.
+#[test]
+fn a_long_answer_is_an_answer() {
+    let item = r#"{"id":"0123456789abcdef0123456789abcdef","status":"OK","message":"stored"}"#;
+    for items in [250, 20_000] {
+        let body: &'static str =
+            Box::leak(format!(r#"{{"status":"OK","results":[{}]}}"#, vec![item; items].join(",")).into_boxed_str());
+        let Run { line, stats, platform, .. } = run(vec![Reply::Status(200, "", body); 10]);
+        assert_eq!(line, RecordsLine { taken: 100, accepted: 100, ..RecordsLine::default() }, "{items}");
+        RetryReason::ALL.iter().for_each(|&reason| assert_eq!(stats.retries(reason), 0, "{}", reason.name()));
+        assert_eq!(platform.requests(), 10);
+    }
+}

@@ -216,15 +216,17 @@ fn a_bad_new_pair_changes_nothing() {
     let stats = uploader.stats();
     let other_key = KeyPair::generate().unwrap();
     let expired = authority.issue(&["sensor.test"], -1, &other_key);
+    let early = authority.issue_from(&["sensor.test"], 1000, 2000, &other_key);
     let mut errors = 0;
-    let spoil: [&dyn Fn(); 4] = [
+    let spoil: [&dyn Fn(); 5] = [
         &|| std::fs::write(&files.key, other_key.serialize_pem()).unwrap(),
         &|| std::fs::write(&files.certificate, "no certificate at all").unwrap(),
         &|| std::fs::remove_file(&files.key).unwrap(),
         &|| {
             std::fs::write(&files.key, other_key.serialize_pem()).unwrap();
-            std::fs::write(&files.certificate, &expired).unwrap();
+            std::fs::write(&files.certificate, &early).unwrap();
         },
+        &|| std::fs::write(&files.certificate, &expired).unwrap(),
     ];
     for (round, spoil) in spoil.iter().enumerate() {
         spoil();
@@ -314,6 +316,10 @@ fn a_trial_names_each_step_and_what_to_do() {
     wrong = settings_https.clone();
     wrong.tls.identity = Some(authority.files("expired", &["sensor.test"], -1));
     assert!(failed(&wrong).result.unwrap_err().contains("has expired"));
+    let key = KeyPair::generate().unwrap();
+    let early = authority.issue_from(&["sensor.test"], 5, 1000, &key);
+    wrong.tls.identity = Some(authority.write("early", &early, &key.serialize_pem()));
+    assert!(failed(&wrong).result.unwrap_err().contains("not valid yet"));
     wrong = settings_https.clone();
     wrong.tls.identity = None;
     let step = failed(&wrong);
@@ -361,4 +367,58 @@ fn an_error_quotes_no_documentation() {
     let error = steps.into_iter().find_map(|step| step.result.err()).unwrap();
     assert!(error.contains("close_notify"), "another fault than the one that is to be shown: {error}");
     assert!(!error.contains("://") && error.contains("; check for a proxy or firewall"), "{error}");
+}
+
+/// A peer that answers a large body before it has read it, and closes at once. What it said must be heard, not only the reset.
+#[test]
+fn an_answer_ahead_of_a_closed_connection_is_heard() {
+    const LIMIT: usize = 200_000;
+    let authority = Authority::new();
+    let files = authority.files("server", &["127.0.0.1"], 30);
+    let config = Arc::new(support::server_config(&authority, &files, &[&rustls::version::TLS13]));
+    let listener = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = |config, mut stream: std::net::TcpStream| -> std::io::Result<()> {
+        let mut session = rustls::ServerConnection::new(config).unwrap();
+        let mut tls = rustls::Stream::new(&mut session, &mut stream);
+        loop {
+            let (mut buffer, mut seen) = ([0; 4096], Vec::new());
+            let (head, length) = loop {
+                match tls.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => seen.extend_from_slice(&buffer[..count]),
+                }
+                let Some(head) = seen.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+                let text = String::from_utf8_lossy(&seen[..head]).to_ascii_lowercase();
+                let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                break (head + 4, length.parse::<usize>().unwrap());
+            };
+            if length > LIMIT {
+                // What was not read makes the system answer with a reset.
+                return tls.write_all(b"HTTP/1.1 413 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+            while seen.len() < head + length {
+                let count = tls.read(&mut buffer)?;
+                seen.extend_from_slice(&buffer[..count]);
+            }
+            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || serve(config, stream));
+        }
+    });
+    let mut settings_https = HttpsSettings::new(format!("https://{address}/x"));
+    settings_https.tls = authority.client_tls();
+    settings_https.proxy = ProxySettings::None;
+    let folder = tempfile::tempdir().unwrap();
+    let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
+    submit(&uploader, 0..100, 60_000);
+    let stats = uploader.stats();
+    let report = uploader.drain(PATIENCE);
+    assert_eq!(report.records, RecordsLine { taken: 100, accepted: 100, ..RecordsLine::default() });
+    // Ten batches of ten, halved until three at most are left: 10, 5 and 5, 2 and 3.
+    assert_eq!(stats.batches_split(), 30);
 }

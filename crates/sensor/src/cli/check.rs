@@ -1,6 +1,10 @@
 //! `sensor check`: whether a configuration will work, before it has to.
 
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use uploader::{Destination, SpoolUse};
 
@@ -87,9 +91,63 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
             }
         }
         Destination::File(file) => {
-            let _ = writeln!(report, "note  records go to {}", file.path.display());
+            let path = file.path.display();
+            let _ = match try_file(&file.path) {
+                Ok(()) => writeln!(report, "ok    records go to {path}"),
+                Err(error) => {
+                    failed = true;
+                    writeln!(
+                        report,
+                        "FAIL  records cannot go to {path}: {error}; upload.file.path has to be a file, in a folder that exists and this user can write to"
+                    )
+                }
+            };
         }
         Destination::Stdout | Destination::Null => {}
     }
     if failed { exit::FAILED } else { exit::OK }
+}
+
+/// Whether records could be written to `path`: opened as for writing, and left as it was found. One that was not there is made
+/// and removed again, since nothing less shows that it can be made.
+fn try_file(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        // To open a pipe or a device could wait, or do something; neither can be cut to whole lines.
+        Ok(found) if !found.is_file() => Err(io::Error::other("it is no regular file")),
+        Ok(_) => OpenOptions::new().read(true).write(true).open(path).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            // Behind a link to nowhere it is the file that was made, not the link. One that is no longer empty is a sensor's,
+            // which has just begun.
+            let made_at = std::fs::canonicalize(path)?;
+            if made.metadata()?.len() == 0 { std::fs::remove_file(made_at) } else { Ok(()) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let is_empty = || std::fs::read_dir(folder.path()).unwrap().next().is_none();
+        let file = folder.path().join("records.ndjson");
+        try_file(&file).unwrap();
+        assert!(is_empty());
+        for path in ["/nonexistent/dir/out.ndjson", "/proc/x.ndjson", "/dev/null"] {
+            assert!(try_file(Path::new(path)).is_err(), "{path}");
+        }
+        assert!(try_file(folder.path()).is_err());
+        assert!(is_empty());
+        std::os::unix::fs::symlink(folder.path().join("target"), &file).unwrap();
+        try_file(&file).unwrap();
+        assert!(file.is_symlink() && !file.exists());
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "{}\n{\"half").unwrap();
+        try_file(&file).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"{}\n{\"half");
+    }
 }

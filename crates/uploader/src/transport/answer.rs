@@ -3,23 +3,51 @@
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
+use super::answer_body::{End, Said};
 use crate::outcome::{Answer, Outcome, RetryReason};
 use crate::settings::AnswerRule;
 
-/// Bytes of an answer that are looked at, and kept beside a rejected batch.
-pub(super) const ANSWER_BYTES: usize = 16 << 10;
+/// Bytes of an answer that are kept beside a rejected batch, and of a failure's that are read.
+const ANSWER_BYTES: usize = 16 << 10;
 
-/// What an answer's status, `Retry-After` and body mean for a batch.
+/// Bytes of a successful answer that are read: one that says something of each record of a batch is long.
+const SUCCESS_BYTES: usize = 1 << 20;
+
+/// How much of an answer is worth reading.
+pub(super) const fn bytes_to_read(status: u16) -> usize {
+    if is_success(status) { SUCCESS_BYTES } else { ANSWER_BYTES }
+}
+
+const fn is_success(status: u16) -> bool {
+    matches!(status, 200..=299)
+}
+
+/// The body of an answer, as far as it was read.
+#[derive(Clone, Copy)]
+pub(super) struct Body<'a> {
+    pub(super) read: &'a [u8],
+    /// There was more, or its end never came.
+    pub(super) is_cut: bool,
+}
+
+/// What an answer's status, `Retry-After` and body mean for a batch. Of one that is accepted although the answer leaves doubts,
+/// the doubts are told, for an operator.
 pub(super) fn classify(
     status: u16,
     retry_after: Option<&[u8]>,
-    body: &[u8],
+    body: Body<'_>,
     rule: AnswerRule,
     now: SystemTime,
-) -> Outcome {
+) -> (Outcome, Option<String>) {
+    if is_success(status) {
+        return accepted(status, body, rule);
+    }
+    (refused(status, retry_after, body.read, now), None)
+}
+
+fn refused(status: u16, retry_after: Option<&[u8]>, body: &[u8], now: SystemTime) -> Outcome {
     let retry = |reason| Outcome::Retry { reason, after: retry_after.and_then(|value| parse_retry_after(value, now)) };
     match status {
-        200..=299 => accepted(status, body, rule),
         401 => Outcome::Refresh,
         _ if is_certificate_trouble(status, body) => retry(RetryReason::Tls),
         408 => retry(RetryReason::RequestTimeout),
@@ -41,19 +69,34 @@ fn is_certificate_trouble(status: u16, body: &[u8]) -> bool {
         || (status == 400 && body.starts_with(b"<html>") && body.windows(WORDS.len()).any(|window| window == WORDS))
 }
 
-fn accepted(status: u16, body: &[u8], rule: AnswerRule) -> Outcome {
-    if rule == AnswerRule::AnySuccess || body.iter().all(u8::is_ascii_whitespace) {
-        return Outcome::Accepted;
+/// The contract is that a status of 200 means accepted, whatever a batch's answer holds beside it: what it says of single records
+/// is not laid down. So those are told of, and a batch is not sent again, or kept as refused, for what may be a misreading.
+fn accepted(status: u16, body: Body<'_>, rule: AnswerRule) -> (Outcome, Option<String>) {
+    if rule == AnswerRule::AnySuccess {
+        return (Outcome::Accepted, None);
     }
-    // A body that was cut because it is long, or that is not JSON, is not the platform's.
-    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return Outcome::retry(RetryReason::UnexpectedAnswer);
+    if body.read.iter().all(u8::is_ascii_whitespace) {
+        return (Outcome::Accepted, body.is_cut.then(|| "it did not end, and said nothing".to_owned()));
+    }
+    let said = Said::read(body.read);
+    let is_json = said.end == End::Whole || (said.end == End::Missing && body.is_cut);
+    if !is_json {
+        // It is not the platform's.
+        return (Outcome::retry(RetryReason::UnexpectedAnswer), None);
+    }
+    let is_unknown = match said.status {
+        None => said.end == End::Missing,
+        Some(serde_json::Value::String(text)) if text.eq_ignore_ascii_case("ok") => false,
+        Some(_) => return (reject(status, body.read), None),
     };
-    match answer.get("status") {
-        None => Outcome::Accepted,
-        Some(serde_json::Value::String(text)) if text.eq_ignore_ascii_case("ok") => Outcome::Accepted,
-        Some(_) => reject(status, body),
-    }
+    let doubt = if said.failures > 0 {
+        Some(format!("it reports {} failures inside", said.failures))
+    } else if status == 207 {
+        Some("it is a 207, which speaks of each record, and what it says was not understood".to_owned())
+    } else {
+        is_unknown.then(|| format!("no \"status\" in its first {} bytes", body.read.len()))
+    };
+    (Outcome::Accepted, doubt)
 }
 
 fn reject(status: u16, body: &[u8]) -> Outcome {
@@ -130,7 +173,42 @@ mod tests {
     use super::*;
 
     fn of(status: u16, body: &str) -> Outcome {
-        classify(status, None, body.as_bytes(), AnswerRule::Status, SystemTime::UNIX_EPOCH)
+        judge(status, body, false).0
+    }
+
+    fn judge(status: u16, body: &str, is_cut: bool) -> (Outcome, Option<String>) {
+        let body = Body { read: body.as_bytes(), is_cut };
+        classify(status, None, body, AnswerRule::Status, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_long_answer_is_judged_by_its_beginning() {
+        let begun = r#"{"status":"OK","results":[{"id":"a","sta"#;
+        assert_eq!(judge(200, begun, true), (Outcome::Accepted, None));
+        assert_eq!(of(200, begun), Outcome::retry(RetryReason::UnexpectedAnswer), "half an answer, and no more came");
+        assert!(matches!(judge(200, r#"{"status":"ERROR","results":["#, true).0, Outcome::Reject { status: 200, .. }));
+        let (outcome, doubt) = judge(200, r#"{"results":[{"id":"a"#, true);
+        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.contains("no \"status\"")));
+        let (outcome, doubt) = judge(200, "  \n ", true);
+        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.contains("did not end")));
+        assert_eq!(judge(200, "<html>log in", true).0, Outcome::retry(RetryReason::UnexpectedAnswer));
+    }
+
+    #[test]
+    fn doubts_about_an_accepted_batch_are_told() {
+        for (status, body, told) in [
+            (200, r#"[{"status":"ERROR"},{"status":"ERROR"}]"#, Some("2 failures")),
+            (207, r#"{"data":[{"status":"ERROR"}]}"#, Some("1 failures")),
+            (207, r#"{"data":[{"state":7}]}"#, Some("207")),
+            (200, r#"{"status":"OK","results":[{"status":"OK"}]}"#, None),
+            (200, "{}", None),
+            (204, "", None),
+        ] {
+            let (outcome, doubt) = judge(status, body, false);
+            assert_eq!(outcome, Outcome::Accepted, "{body}");
+            assert_eq!(doubt.is_some(), told.is_some(), "{body}");
+            assert!(doubt.unwrap_or_default().contains(told.unwrap_or_default()), "{body}");
+        }
     }
 
     #[test]
@@ -141,8 +219,9 @@ mod tests {
         assert!(matches!(of(200, r#"{"status":"ERROR"}"#), Outcome::Reject { status: 200, .. }));
         assert!(matches!(of(200, r#"{"status":17}"#), Outcome::Reject { status: 200, .. }));
         assert_eq!(of(200, "<html>log in"), Outcome::retry(RetryReason::UnexpectedAnswer));
-        let any = classify(200, None, b"<html>", AnswerRule::AnySuccess, SystemTime::UNIX_EPOCH);
-        assert_eq!(any, Outcome::Accepted);
+        let page = Body { read: b"<html>", is_cut: false };
+        let any = classify(200, None, page, AnswerRule::AnySuccess, SystemTime::UNIX_EPOCH);
+        assert_eq!(any, (Outcome::Accepted, None));
         assert_eq!(of(204, ""), Outcome::Accepted);
         assert_eq!(of(302, ""), Outcome::retry(RetryReason::UnexpectedAnswer));
         assert_eq!(of(401, ""), Outcome::Refresh);
@@ -194,8 +273,9 @@ mod tests {
     proptest! {
         /// Whatever a peer answers, it is one of the outcomes, and nothing but a success is accepted.
         #[test]
-        fn only_success_is_accepted(status in 100u16..1000, body in ".{0,40}", after in ".{0,30}") {
-            let outcome = classify(status, Some(after.as_bytes()), body.as_bytes(), AnswerRule::Status, SystemTime::now());
+        fn only_success_is_accepted(status in 100u16..1000, body in ".{0,40}", after in ".{0,30}", is_cut: bool) {
+            let body = Body { read: body.as_bytes(), is_cut };
+            let (outcome, _) = classify(status, Some(after.as_bytes()), body, AnswerRule::Status, SystemTime::now());
             if outcome == Outcome::Accepted {
                 prop_assert!((200..300).contains(&status));
             }

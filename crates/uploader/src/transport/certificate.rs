@@ -63,6 +63,12 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// The certificate has not begun.
+    #[error("the certificate in {} is not valid yet, by this system's clock", .path.display())]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system has no authorities.
     #[error("the system has no trusted authorities; install ca-certificates, or name a bundle with tls.ca")]
     NoSystemAuthorities,
@@ -74,17 +80,16 @@ pub enum TlsError {
 /// A client certificate with its key.
 pub(crate) struct Identity {
     pub(crate) certified: Arc<CertifiedKey>,
-    /// Seconds since 1970 at which the certificate ends.
-    pub(crate) expiry: i64,
+    pub(crate) validity: Validity,
 }
 
 impl Identity {
-    /// Loads a pair and makes sure that the two belong together. Whether it has expired is for the caller to judge.
+    /// Loads a pair and makes sure that the two belong together. Whether it is valid now is for the caller to judge.
     pub(crate) fn load(files: &IdentityFiles) -> Result<Self, TlsError> {
         let certificates = read(&files.certificate)?;
         let chain = parse_certificates(&certificates, &files.certificate)?;
         let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate { path: files.certificate.clone() })?;
-        let expiry = not_after(leaf).ok_or_else(|| malformed(&files.certificate, "it is no X.509"))?;
+        let validity = Validity::of(leaf).ok_or_else(|| malformed(&files.certificate, "it is no X.509"))?;
         let pem = read(&files.key)?;
         let no_key = || TlsError::NoKey { path: files.key.clone() };
         let mut der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| no_key())?;
@@ -98,31 +103,50 @@ impl Identity {
             }
             Err(error) => return Err(malformed(&files.certificate, error)),
         }
-        Ok(Self { certified: Arc::new(certified), expiry })
+        Ok(Self { certified: Arc::new(certified), validity })
     }
 }
 
 /// From how long before a certificate's end there are warnings, in seconds.
 const EXPIRY_WARNING: i64 = 30 * 86_400;
 
+/// From when until when a certificate is valid, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub(crate) begins: i64,
+    pub(crate) ends: i64,
+}
+
+impl Validity {
+    /// What the certificate says; `None` if it is no X.509.
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        let validity = parsed.validity();
+        Some(Self { begins: validity.not_before.timestamp(), ends: validity.not_after.timestamp() })
+    }
+
+    /// How it stands at `now`, in seconds since 1970.
+    pub(super) const fn at(self, now: i64) -> Lifetime {
+        if now < self.begins {
+            return Lifetime::Ahead;
+        }
+        match self.ends.saturating_sub(now) {
+            ..=0 => Lifetime::Over,
+            1..=EXPIRY_WARNING => Lifetime::Ending,
+            _ => Lifetime::Running,
+        }
+    }
+}
+
 /// How it stands with a certificate's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lifetime {
+    /// It has not begun.
+    Ahead,
     Running,
     /// It ends within 30 days.
     Ending,
     Over,
-}
-
-impl Lifetime {
-    /// At `now`, of a certificate that ends at `expiry`; both in seconds since 1970.
-    pub(super) const fn at(expiry: i64, now: i64) -> Self {
-        match expiry.saturating_sub(now) {
-            ..=0 => Self::Over,
-            1..=EXPIRY_WARNING => Self::Ending,
-            _ => Self::Running,
-        }
-    }
 }
 
 /// The authorities to trust: those of `bundle`, or the system's.
@@ -199,12 +223,6 @@ fn malformed(path: &Path, reason: impl ToString) -> TlsError {
     TlsError::Malformed { path: path.to_owned(), reason }
 }
 
-/// Seconds since 1970 at which a certificate ends.
-pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(parsed.validity().not_after.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,7 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ((certificate, key), (_, other_key)) = (generate(), generate());
         let good = Identity::load(&pair(folder.path(), "good", &certificate, &key)).unwrap();
-        assert!(good.expiry > 1_700_000_000);
+        assert!(good.validity.ends > 1_700_000_000 && good.validity.begins < 1_700_000_000);
         let error = |name: &str, certificate: &str, key: &str| {
             let error = Identity::load(&pair(folder.path(), name, certificate, key)).err().unwrap();
             assert!(!format!("{error} {error:?}").contains(key.lines().nth(1).unwrap_or("no key at all")));
@@ -253,7 +271,11 @@ mod tests {
             (-day, Lifetime::Over),
             (i64::MIN, Lifetime::Over),
         ] {
-            assert_eq!(Lifetime::at(now.saturating_add(left), now), expected, "{left}");
+            let validity = Validity { begins: i64::MIN, ends: now.saturating_add(left) };
+            assert_eq!(validity.at(now), expected, "{left}");
+            // One that has not begun is of no use, however long it will last.
+            assert_eq!(Validity { begins: now + 1, ..validity }.at(now), Lifetime::Ahead, "{left}");
+            assert_eq!(Validity { begins: now, ..validity }.at(now), expected, "{left}");
         }
     }
 

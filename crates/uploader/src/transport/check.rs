@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::answer::describe_cause;
-use super::certificate::{Identity, Lifetime, authorities, not_after};
+use super::certificate::{Identity, Lifetime, Validity, authorities};
 use super::https::{HttpsTransport, unix_now};
 use super::proxy::proxy_for;
 use super::tls;
@@ -82,8 +82,15 @@ impl Trial {
             match Identity::load(files) {
                 Err(error) => well &= self.note(what, Err(error.to_string())),
                 Ok(identity) => {
-                    let days = days_left(identity.expiry);
-                    match Lifetime::at(identity.expiry, unix_now()) {
+                    let days = days_left(identity.validity.ends);
+                    match identity.validity.at(unix_now()) {
+                        Lifetime::Ahead => {
+                            let ahead = days_left(identity.validity.begins);
+                            let error = format!(
+                                "is not valid yet, and will not be for {ahead} full days; put a valid one in its place, or set the clock"
+                            );
+                            well &= self.note(what, Err(error));
+                        }
                         Lifetime::Over => {
                             well &= self.note(what, Err("has expired; put a new one in its place".to_owned()));
                         }
@@ -200,8 +207,8 @@ fn describe_session(session: &rustls::ClientConnection) -> String {
         Some(b"h2") => "HTTP/2",
         _ => "HTTP/1.1",
     };
-    let expiry = session.peer_certificates().and_then(|chain| chain.first()).and_then(not_after);
-    let expiry = expiry.map(|expiry| format!(", its certificate valid for {} more days", days_left(expiry)));
+    let expiry = session.peer_certificates().and_then(|chain| chain.first()).and_then(Validity::of);
+    let expiry = expiry.map(|validity| format!(", its certificate valid for {} more days", days_left(validity.ends)));
     format!("{version}, {http}{}", expiry.unwrap_or_default())
 }
 

@@ -8,13 +8,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::certificate::{Identity, TlsError, authorities};
+use super::certificate::{Identity, TlsError, Validity, authorities};
 use crate::settings::{HttpVersions, TlsSettings, TlsVersion};
 
-/// A client configuration, and when its certificate ends.
+/// A client configuration, and when its certificate is valid.
 pub(super) struct Configured {
     pub(super) config: ClientConfig,
-    pub(super) expiry: Option<i64>,
+    pub(super) validity: Option<Validity>,
 }
 
 /// Reads the files and builds the configuration. With `checked_name`, certificates are checked against it in place of
@@ -42,7 +42,7 @@ pub(super) fn configure(
         None => builder.with_webpki_verifier(verifier),
     };
     let identity = tls.identity.as_ref().map(Identity::load).transpose()?;
-    let expiry = identity.as_ref().map(|identity| identity.expiry);
+    let validity = identity.as_ref().map(|identity| identity.validity);
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified))),
         None => builder.with_no_client_auth(),
@@ -51,7 +51,7 @@ pub(super) fn configure(
         HttpVersions::Any => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         HttpVersions::Http1 => vec![b"http/1.1".to_vec()],
     };
-    Ok(Configured { config, expiry })
+    Ok(Configured { config, validity })
 }
 
 /// Checks certificates as ever, but against a name of the operator's.

@@ -50,6 +50,11 @@ impl Authority {
 
     /// PEM of a certificate for `names` that is valid until `days` from now.
     pub fn issue(&self, names: &[&str], days: i64, key: &KeyPair) -> String {
+        self.issue_from(names, days.min(0) - 10, days, key)
+    }
+
+    /// The same of one that is valid from `first` days from now.
+    pub fn issue_from(&self, names: &[&str], first: i64, days: i64, key: &KeyPair) -> String {
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let now = std::time::SystemTime::now();
@@ -58,7 +63,7 @@ impl Authority {
             let at = if days < 0 { now - shift } else { now + shift };
             at.into()
         };
-        params.not_before = day(days.min(0) - 10);
+        params.not_before = day(first);
         params.not_after = day(days);
         params.signed_by(key, &self.issuer).unwrap().pem()
     }

@@ -83,6 +83,8 @@ section! {
         pub header_values: HeaderValues = choice().or(HeaderValues::Base64),
         /// What an answer with a status of 200 to 299 has to say for its batch to count as accepted: "status", no body or JSON
         /// whose `status`, if it has one, is "OK"; "any_success", anything, where the platform words it otherwise.
+        /// Failures of single records inside an accepted answer are logged, not acted on: the platform does not lay down what
+        /// they look like.
         pub accepted: Accepted = choice().or(Accepted::Status),
         /// How a request's body is packed: "none", "gzip" or "zstd". Ask whether your platform takes it.
         pub compression: Compression = choice().or(Compression::None),
