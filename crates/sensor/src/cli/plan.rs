@@ -208,7 +208,10 @@ impl Plan {
     }
 
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
-        let Self { inputs, filter, settings, workers, output, .. } = self;
+        let Self { inputs, filter, settings, workers, mut output, .. } = self;
+        if let Destination::Upload(upload) = &mut output {
+            upload.outlet.heed(&interrupted);
+        }
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
     }
 }

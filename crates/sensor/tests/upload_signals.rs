@@ -1,0 +1,75 @@
+//! What signals do to a replay that uploads: it ends in order, whatever it waits for, and says what became of its records.
+
+mod upload_support;
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use collector::{Collector, Fault};
+use upload_support::{Site, closed_records, ledger, sum, text, upload, wait_until};
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// How it ended, which is to be within `most`.
+fn ends_within(mut child: Child, most: Duration) -> Output {
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() >= most {
+            child.kill().unwrap();
+            panic!("still running after {most:?}: {}", text(&child.wait_with_output().unwrap().stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// A platform that takes nothing.
+fn away(site: &Site) -> Collector {
+    let collector = site.collector();
+    collector.faults().add("status=503,count=all".parse::<Fault>().unwrap()).unwrap();
+    collector
+}
+
+fn is_asked(collector: &Collector) {
+    wait_until("an attempt", || collector.stats().faults.values().sum::<u64>() > 0);
+}
+
+/// Memory, or the spool, is full and the platform takes nothing: a signal ends the wait for room.
+#[test]
+fn a_replay_that_waits_for_room_ends_when_told_to() {
+    for (name, workers) in [("memory", "1"), ("memory", "2"), ("spool", "1")] {
+        let site = Site::new();
+        let collector = away(&site);
+        let config = site.configuration("sensor", collector.address().port(), |text| {
+            let text = text.replace("in_flight = 4", "in_flight = 1\nqueue_bytes = \"1MiB\"\ncompression = \"none\"");
+            let text = text.replace("records = 50\n", "records = 50\nbytes = \"128KiB\"\n");
+            match text.split_once("[upload.spool]") {
+                Some((text, _)) if name == "memory" => text.to_owned(),
+                _ => format!("{text}max_bytes = \"2MiB\"\n"),
+            }
+        });
+        // Far more than there is room for on the way.
+        let capture = site.capture(40);
+        let mut replay = upload(&config, &capture);
+        replay.args(["--workers", workers]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = replay.spawn().unwrap();
+        is_asked(&collector);
+        std::thread::sleep(Duration::from_secs(3));
+        signal(&child, "-TERM");
+        let run = ends_within(child, Duration::from_secs(6));
+        let said = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(130), "{name}: {said}");
+        let ledger = ledger(&run);
+        let (total, accepted) = closed_records(&ledger);
+        let dropped = sum(&ledger["records"]["dropped"]);
+        assert!(total > 0 && accepted == 0 && dropped > 0, "{name}: {ledger}");
+        assert!(said.contains(&format!("{dropped} records were dropped")), "{name}: {said}");
+        if name == "spool" {
+            let waiting = total - dropped;
+            assert!(waiting > 0 && said.contains(&format!("{waiting} records wait in the spool")), "{ledger}: {said}");
+        }
+        collector.shutdown();
+    }
+}
