@@ -73,3 +73,42 @@ fn a_replay_that_waits_for_room_ends_when_told_to() {
         collector.shutdown();
     }
 }
+
+/// `timeout` signals the process and its group, one right after the other: that is one wish. A second one is another.
+#[test]
+fn two_signals_at_once_are_one_and_a_later_one_ends_it_at_once() {
+    let site = Site::new();
+    let collector = site.collector();
+    collector.faults().add(Fault::delay(Duration::from_millis(700))).unwrap();
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let capture = site.capture(4);
+    let start = || {
+        let requests = collector.stats().requests;
+        let child = upload(&config, &capture).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("a request", || collector.stats().requests > requests);
+        child
+    };
+    let child = start();
+    for name in ["-TERM", "-TERM", "-INT"] {
+        signal(&child, name);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let run = ends_within(child, Duration::from_secs(6));
+    assert_eq!(run.status.code(), Some(130), "{}", text(&run.stderr));
+    closed_records(&ledger(&run));
+    collector.shutdown();
+
+    // With a platform that answers nothing, the end takes its two seconds.
+    let collector = site.collector_at(0);
+    collector.faults().add("hang,count=all".parse().unwrap()).unwrap();
+    let config = site.configuration("hanging", collector.address().port(), |text| text);
+    let child = upload(&config, &capture).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("a request", || collector.stats().connections > 0);
+    signal(&child, "-TERM");
+    std::thread::sleep(Duration::from_millis(1_300));
+    signal(&child, "-TERM");
+    let run = ends_within(child, Duration::from_millis(400));
+    assert_eq!(run.status.code(), Some(130));
+    assert!(!text(&run.stderr).contains("balanced"), "it ends at once: {}", text(&run.stderr));
+    collector.kill();
+}
