@@ -85,6 +85,7 @@ impl Destination {
                     } else if last.1.elapsed() >= patience {
                         break;
                     }
+                    outlet.reload_if_told();
                     thread::sleep(LOOK);
                 }
                 Conclusion { failure: None, delivery: outlet.drain(PARTING) }

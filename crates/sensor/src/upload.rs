@@ -237,16 +237,28 @@ impl UploadOutlet {
         self.uploader.take().map(|uploader| uploader.drain(patience))
     }
 
+    /// Has certificates and authorities read again if that flag is set. Whoever waits asks this now and then.
+    pub fn reload_if_told(&self) {
+        if self.reload.swap(false, Ordering::Relaxed)
+            && let Some(uploader) = &self.uploader
+        {
+            uploader.reload();
+        }
+    }
+
     fn hand_over(&mut self, batch: Batch) {
         match self.when_full {
             // It is refused once the uploader has ended, or nobody waits any more, and counted there.
             WhenFull::Wait => {
-                let Self { intake, interrupted, gives_up, .. } = self;
-                let submitted = intake.submit_while(batch, || {
-                    let is_interrupted = interrupted.load(Ordering::Relaxed);
+                let mut gives_up = self.gives_up;
+                let submitted = self.intake.submit_while(batch, || {
+                    // A new certificate may be what the platform waits for.
+                    self.reload_if_told();
+                    let is_interrupted = self.interrupted.load(Ordering::Relaxed);
                     !is_interrupted || Instant::now() < *gives_up.get_or_insert_with(|| Instant::now() + LAST_WAIT)
                 });
-                self.is_closed |= submitted.is_err() && self.gives_up.is_none();
+                self.gives_up = gives_up;
+                self.is_closed |= submitted.is_err() && gives_up.is_none();
             }
             // A refused batch is counted as dropped by the uploader.
             WhenFull::Drop => drop(self.intake.offer(batch)),
@@ -266,11 +278,7 @@ impl Outlet for UploadOutlet {
     }
 
     fn pulse(&mut self) {
-        if self.reload.swap(false, Ordering::Relaxed)
-            && let Some(uploader) = &self.uploader
-        {
-            uploader.reload();
-        }
+        self.reload_if_told();
         if let Some(batch) = self.batcher.due(Instant::now()) {
             self.hand_over(batch);
         }

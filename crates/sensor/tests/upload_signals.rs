@@ -2,6 +2,7 @@
 
 mod upload_support;
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,4 +112,67 @@ fn two_signals_at_once_are_one_and_a_later_one_ends_it_at_once() {
     assert_eq!(run.status.code(), Some(130));
     assert!(!text(&run.stderr).contains("balanced"), "it ends at once: {}", text(&run.stderr));
     collector.kill();
+}
+
+/// SIGHUP has an upload read its certificates again, as `run` does, while it reads and while it waits at the end.
+#[test]
+fn an_upload_reads_its_certificates_again_when_the_terminal_hangs_up() {
+    let site = Site::new();
+    let collector = away(&site);
+    let config = site.configuration("sensor", collector.address().port(), |text| text);
+    let capture = std::fs::read(site.capture(1)).unwrap();
+    let mut replay = upload(&config, std::path::Path::new("-"));
+    let log = std::fs::File::create(site.at("log")).unwrap();
+    let mut child = replay.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&capture).unwrap();
+    let said = || std::fs::read_to_string(site.at("log")).unwrap();
+    is_asked(&collector);
+    let good = std::fs::read(site.at("client.pem")).unwrap();
+    std::fs::write(site.at("client.pem"), "no certificate").unwrap();
+    signal(&child, "-HUP");
+    wait_until("the refusal", || said().contains("the old ones stay in use"));
+    let refusals = said().matches("the old ones stay in use").count();
+    drop(pipe);
+    // Now it waits for the platform.
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&child, "-HUP");
+    wait_until("another refusal", || said().matches("the old ones stay in use").count() > refusals);
+    std::fs::write(site.at("client.pem"), good).unwrap();
+    signal(&child, "-HUP");
+    collector.faults().clear();
+    let status = ends_within(child, Duration::from_secs(20)).status;
+    assert_eq!(status.code(), Some(0), "{}", said());
+    collector.shutdown();
+}
+
+/// Where there is nothing to read again it is the terminal that is closed: it ends in order. `nohup` keeps it.
+#[test]
+fn a_replay_and_a_demonstration_end_in_order_when_the_terminal_hangs_up() {
+    let site = Site::new();
+    let capture = std::fs::read(site.capture(1)).unwrap();
+    for (program, code) in [("exec \"$0\"", 130), ("trap '' HUP; exec \"$0\"", 0)] {
+        let mut replay = Command::new("sh");
+        replay.args(["-c", &format!("{program} replay --ledger json -"), env!("CARGO_BIN_EXE_sensor")]);
+        let mut child = replay.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // More than a pipe holds: it has been reading for a while.
+        pipe.write_all(&capture).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&child, "-HUP");
+        std::thread::sleep(Duration::from_millis(500));
+        drop(pipe);
+        let run = ends_within(child, Duration::from_secs(6));
+        assert_eq!(run.status.code(), Some(code), "{}", text(&run.stderr));
+        assert_eq!(ledger(&run)["balanced"], true);
+    }
+    let place = tempfile::tempdir().unwrap();
+    let mut demo = upload_support::sensor();
+    demo.args(["demo", "--keep"]).env("TMPDIR", place.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = demo.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("Ctrl-C")), "it does not stay");
+    signal(&child, "-HUP");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(std::fs::read_dir(place.path()).unwrap().next().is_none(), "it leaves its keys behind");
 }

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
@@ -99,6 +99,13 @@ fn replay(args: ReplayArgs) -> u8 {
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Err(error) = watch_signals(&interrupted).and_then(SecondSignal::heed) {
         tracing::warn!("cannot watch for Ctrl-C ({error}): it will end the replay without a summary");
+    }
+    let hangup = match plan.reload_flag() {
+        Some(reload) => flag::register(SIGHUP, reload).map(drop),
+        None => end_on_hangup(&interrupted),
+    };
+    if let Err(error) = hangup {
+        tracing::warn!("cannot watch for SIGHUP ({error}): it will end the replay without a summary");
     }
     let (quiet, ledger) = (plan.quiet, plan.ledger);
     let progress = if plan.shows_progress() { Progress::on_terminal() } else { Progress::none() };
@@ -241,6 +248,19 @@ fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<SecondSignal> {
         flag::register(signal, Arc::clone(interrupted))?;
     }
     Ok(second)
+}
+
+/// SIGHUP sets the flag, too: a terminal that is closed ends what has nothing to read again, in order. Where it is ignored,
+/// as `nohup` has it, it stays so.
+fn end_on_hangup(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
+    if is_ignored(SIGHUP) { Ok(()) } else { flag::register(SIGHUP, Arc::clone(interrupted)).map(drop) }
+}
+
+/// Whether whoever started the process has it ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// A second signal ends the process at once, if it comes at least [`AGAIN`] after the first.
