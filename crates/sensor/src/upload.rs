@@ -17,6 +17,9 @@ use crate::outlet::Outlet;
 use crate::record::{self, EdgeOptions, HeaderValues, Sealed, Shape};
 use crate::secrecy::keep_memory_private_or_warn;
 
+/// How long in all, from an interruption on, room is still waited for: a platform that takes batches gets those on the way.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// Where to, and how: from `[upload]`.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -187,6 +190,10 @@ pub struct UploadOutlet {
     is_closed: bool,
     /// Set from outside: certificates are to be read again.
     reload: Arc<AtomicBool>,
+    /// Set from outside: nobody is to wait for room much longer.
+    interrupted: Arc<AtomicBool>,
+    /// From when on nobody does.
+    gives_up: Option<Instant>,
 }
 
 impl UploadOutlet {
@@ -201,6 +208,8 @@ impl UploadOutlet {
             when_full,
             is_closed: false,
             reload: Arc::default(),
+            interrupted: Arc::default(),
+            gives_up: None,
         }
     }
 
@@ -216,16 +225,41 @@ impl UploadOutlet {
         Arc::clone(&self.reload)
     }
 
+    /// The same, but once `interrupted` is set room is waited for a second longer, and what finds none is dropped and
+    /// counted.
+    pub fn heed(&mut self, interrupted: &Arc<AtomicBool>) {
+        self.interrupted = Arc::clone(interrupted);
+    }
+
     /// Hands over what is gathered, and waits up to `patience` for everything to be delivered.
     pub fn drain(mut self, patience: Duration) -> Option<DrainReport> {
         self.flush();
         self.uploader.take().map(|uploader| uploader.drain(patience))
     }
 
+    /// Has certificates and authorities read again if that flag is set. Whoever waits asks this now and then.
+    pub fn reload_if_told(&self) {
+        if self.reload.swap(false, Ordering::Relaxed)
+            && let Some(uploader) = &self.uploader
+        {
+            uploader.reload();
+        }
+    }
+
     fn hand_over(&mut self, batch: Batch) {
         match self.when_full {
-            // It is refused only once the uploader has ended, and counted there.
-            WhenFull::Wait => self.is_closed |= self.intake.submit(batch).is_err(),
+            // It is refused once the uploader has ended, or nobody waits any more, and counted there.
+            WhenFull::Wait => {
+                let mut gives_up = self.gives_up;
+                let submitted = self.intake.submit_while(batch, || {
+                    // A new certificate may be what the platform waits for.
+                    self.reload_if_told();
+                    let is_interrupted = self.interrupted.load(Ordering::Relaxed);
+                    !is_interrupted || Instant::now() < *gives_up.get_or_insert_with(|| Instant::now() + LAST_WAIT)
+                });
+                self.gives_up = gives_up;
+                self.is_closed |= submitted.is_err() && gives_up.is_none();
+            }
             // A refused batch is counted as dropped by the uploader.
             WhenFull::Drop => drop(self.intake.offer(batch)),
         }
@@ -244,11 +278,7 @@ impl Outlet for UploadOutlet {
     }
 
     fn pulse(&mut self) {
-        if self.reload.swap(false, Ordering::Relaxed)
-            && let Some(uploader) = &self.uploader
-        {
-            uploader.reload();
-        }
+        self.reload_if_told();
         if let Some(batch) = self.batcher.due(Instant::now()) {
             self.hand_over(batch);
         }

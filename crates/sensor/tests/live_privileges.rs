@@ -252,6 +252,38 @@ fn what_is_not_named_cannot_be_reached_and_what_is_can_be_reloaded() {
     confined.stop();
 }
 
+/// Certificates are renewed by leading a link to the folder of the new ones, which is beside that of the old ones.
+#[test]
+fn certificates_behind_a_link_to_another_folder_can_be_renewed() {
+    let Some(mut confined) = Confined::new("lnk") else { return };
+    for release in ["1", "2"] {
+        let folder = confined.path("tls/releases").join(release);
+        fs::create_dir_all(&folder).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        // So that it is said when it is taken.
+        let left = Duration::from_secs(if release == "1" { 200 } else { 5 } * 86_400);
+        parameters.not_after = (std::time::SystemTime::now() + left).into();
+        fs::write(folder.join("client.pem"), parameters.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(folder.join("client.key"), key.serialize_pem()).unwrap();
+    }
+    symlink("releases/1", confined.path("tls/current")).unwrap();
+    let (tls, spool) = (confined.path("tls/current"), confined.path("spool"));
+    confined.start(&format!(
+        "[[capture]]\ninterface = 'lo'\n[upload]\nurl = 'https://127.0.0.1:9'\n\
+         [upload.tls]\ncertificate = '{0}/client.pem'\nkey = '{0}/client.key'\n[upload.spool]\nfolder = '{1}'\n",
+        tls.display(),
+        spool.display()
+    ));
+    assert!(!confined.said().contains("expires soon"), "{}", confined.said());
+    symlink("releases/2", confined.path("tls/next")).unwrap();
+    fs::rename(confined.path("tls/next"), confined.path("tls/current")).unwrap();
+    confined.signal("-HUP");
+    confined.wait_for("expires soon");
+    let said = confined.stop();
+    assert!(!said.contains("ermission denied") && !said.contains("the old ones stay"), "{said}");
+}
+
 #[test]
 fn an_interface_that_comes_back_or_comes_late_is_captured_by_a_sensor_without_rights() {
     let Some(mut confined) = Confined::new("bck") else { return };

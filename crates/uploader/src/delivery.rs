@@ -212,6 +212,11 @@ impl<K: Ord + Copy> Delivery<K> {
     }
 
     /// Whether only probes are made.
+    /// Until when the platform asked for nothing to be sent, if it did.
+    pub(crate) fn quiet_until(&self) -> Option<Instant> {
+        self.quiet_until
+    }
+
     pub(crate) fn is_down(&self) -> bool {
         matches!(self.platform, Platform::Down { .. })
     }

@@ -147,6 +147,7 @@ impl<T: Transport> Driver<T> {
                 Some((part, done)) = tasks.next() => {
                     self.store.release(part.number);
                     self.take(&mut delivery, &mut smaller, part, done, &log);
+                    self.stats.set_quiet_until(delivery.quiet_until());
                     if delivery.is_down() != was_down {
                         was_down = !was_down;
                         self.stats.set_platform_down(was_down);

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::outcome::RetryReason;
 
@@ -153,6 +153,7 @@ pub struct Stats {
     certificate_expiry: AtomicI64,
     /// Whether the last answer or attempt says that the platform can be reached.
     platform_down: AtomicU64,
+    quiet_until: Mutex<Option<Instant>>,
 }
 
 impl Stats {
@@ -300,6 +301,13 @@ impl Stats {
         self.retries[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Until when nothing is sent because the platform asked for that (Retry-After); a time that has passed, or none, says
+    /// that it did not.
+    #[must_use]
+    pub fn quiet_until(&self) -> Option<Instant> {
+        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether delivery only probes, because the platform could not be reached or asked for patience.
     #[must_use]
     pub fn platform_down(&self) -> bool {
@@ -331,6 +339,10 @@ impl Stats {
 
     pub(crate) fn set_oldest(&self, unix_micros: Option<u64>) {
         self.oldest_micros.store(unix_micros.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_quiet_until(&self, until: Option<Instant>) {
+        *self.quiet_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     pub(crate) fn set_platform_down(&self, down: bool) {

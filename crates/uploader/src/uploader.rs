@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError};
 use tokio::sync::watch;
 
 use crate::batch::Batch;
@@ -27,6 +27,9 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// How often a sealing thread that has nothing to do looks after what could not be written.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often whoever waits for the uploader is asked whether to go on.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running uploader. Dropping it drains it without waiting for the platform.
 pub struct Uploader {
@@ -239,7 +242,16 @@ impl Intake {
     ///
     /// The batch, if the uploader has ended; its records are counted as dropped.
     pub fn submit(&self, batch: Batch) -> Result<(), Batch> {
-        self.gate.pass(batch, true)
+        self.submit_while(batch, || true)
+    }
+
+    /// As [`Intake::submit`], but waits only while `may_wait` says so, which is asked ten times a second.
+    ///
+    /// # Errors
+    ///
+    /// The batch, if there was no room or the uploader has ended; its records are counted as dropped.
+    pub fn submit_while(&self, batch: Batch, mut may_wait: impl FnMut() -> bool) -> Result<(), Batch> {
+        self.gate.pass(batch, Some(&mut may_wait))
     }
 
     /// Hands a batch over if there is room, and never waits: for live capture.
@@ -248,7 +260,7 @@ impl Intake {
     ///
     /// The batch, if there is no room or the uploader has ended; its records are counted as dropped.
     pub fn offer(&self, batch: Batch) -> Result<(), Batch> {
-        self.gate.pass(batch, false)
+        self.gate.pass(batch, None)
     }
 }
 
@@ -270,7 +282,8 @@ struct Taken {
 }
 
 impl Gate {
-    fn pass(&self, batch: Batch, patient: bool) -> Result<(), Batch> {
+    /// `may_wait` is there for a patient sender, and says how long it is one.
+    fn pass(&self, batch: Batch, mut may_wait: Option<&mut dyn FnMut() -> bool>) -> Result<(), Batch> {
         let records = batch.records.len() as u64;
         let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = &*sender else {
@@ -279,17 +292,20 @@ impl Gate {
         };
         // Counted before it can be settled on the other side.
         self.stats.take(records);
-        let taken = Taken { batch, patient };
-        let (reason, refused) = if patient {
-            match sender.send(taken) {
-                Ok(()) => return Ok(()),
-                Err(error) => (DropReason::Shutdown, error.0),
-            }
-        } else {
-            match sender.try_send(taken) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(taken)) => (DropReason::QueueFull, taken),
-                Err(TrySendError::Disconnected(taken)) => (DropReason::Shutdown, taken),
+        let mut taken = Taken { batch, patient: may_wait.is_some() };
+        let (reason, refused) = loop {
+            if may_wait.as_mut().is_some_and(|may_wait| may_wait()) {
+                match sender.send_timeout(taken, ASK_INTERVAL) {
+                    Ok(()) => return Ok(()),
+                    Err(SendTimeoutError::Timeout(back)) => taken = back,
+                    Err(SendTimeoutError::Disconnected(back)) => break (DropReason::Shutdown, back),
+                }
+            } else {
+                match sender.try_send(taken) {
+                    Ok(()) => return Ok(()),
+                    Err(TrySendError::Full(back)) => break (DropReason::QueueFull, back),
+                    Err(TrySendError::Disconnected(back)) => break (DropReason::Shutdown, back),
+                }
             }
         };
         self.stats.settle(records, Place::Memory, Fate::Dropped(reason));

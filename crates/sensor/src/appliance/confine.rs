@@ -5,7 +5,7 @@
 //! allowed.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,29 @@ const SYSTEM: [&str; 16] = [
     "/usr/lib",
     "/usr/lib64",
 ];
+
+/// Folders that the whole system shares: a link that leads to something directly in one of them does not open the folder.
+const SHARED: [&str; 16] = [
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+];
+
+/// Links that are followed for one path, as the kernel does.
+const MOST_LINKS: usize = 40;
 
 /// Why the process cannot be confined as it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +157,42 @@ impl Reach {
         if let Ok(real) = file.canonicalize() {
             self.read.insert(folder_of(&real));
         }
+        self.read_beside_targets(file);
     }
+
+    /// A link on the way (`current -> releases/2`) is renewed by leading it elsewhere: what is beside its present target may
+    /// be read, too.
+    fn read_beside_targets(&mut self, file: &Path) {
+        let Ok(file) = std::path::absolute(file) else { return };
+        let (mut at, mut links) = (PathBuf::new(), 0);
+        let mut rest = parts_backwards(&file);
+        while let Some(part) = rest.pop() {
+            if part == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(&part);
+            let Ok(target) = std::fs::read_link(&next) else {
+                at = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return;
+            }
+            if let Ok(beside) = folder_of(&at.join(&target)).canonicalize()
+                && !SHARED.iter().any(|shared| beside == Path::new(shared))
+            {
+                self.read.insert(beside);
+            }
+            rest.extend(parts_backwards(&target));
+        }
+    }
+}
+
+/// The names that a path consists of, the last one first.
+fn parts_backwards(path: &Path) -> Vec<OsString> {
+    path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
 fn folder_of(file: &Path) -> PathBuf {
@@ -266,4 +324,35 @@ fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
         RulesetStatus::PartiallyEnforced => FileSystem::Partly,
         RulesetStatus::NotEnforced => FileSystem::Open,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_beside_the_target_of_each_link_on_the_way_may_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().canonicalize().unwrap();
+        for release in ["releases/1/tls", "releases/2/tls", "elsewhere", "keys/old"] {
+            fs::create_dir_all(at.join(release)).unwrap();
+        }
+        symlink("releases/../releases/1", at.join("current")).unwrap();
+        symlink(at.join("keys/old/key.pem"), at.join("releases/1/tls/key.pem")).unwrap();
+        fs::write(at.join("keys/old/key.pem"), "").unwrap();
+        let mut reach = Reach::default();
+        reach.read_beside(&at.join("current/./tls/key.pem"));
+        let named = ["current/./tls", "keys/old", "releases"].map(|name| at.join(name));
+        assert_eq!(reach.read, BTreeSet::from(named));
+        // A circle ends, and a link into a folder of everybody's does not open that.
+        symlink("circle", at.join("circle")).unwrap();
+        symlink("/etc/hosts", at.join("hosts")).unwrap();
+        let mut reach = Reach::default();
+        reach.read_beside_targets(&at.join("circle/key.pem"));
+        reach.read_beside_targets(&at.join("hosts"));
+        assert_eq!(reach.read, BTreeSet::from([at]));
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::args::{DemoArgs, ReplayArgs};
 use super::collector::{wait_for, watched_flag};
 use super::plan::Plan;
-use super::{exit, print, say, start_logging};
+use super::{end_on_hangup, exit, print, say, start_logging};
 use crate::progress::Progress;
 use crate::replay::Outcome;
 use crate::secrecy::keep_memory_private_or_warn;
@@ -80,6 +80,7 @@ pub(super) fn demo(args: &DemoArgs) -> u8 {
 fn show(args: &DemoArgs) -> Result<(), Failure> {
     // First of all: a signal would leave keys behind.
     let stop = watched_flag();
+    end_on_hangup(&stop)?;
     let folder = tempfile::Builder::new()
         .prefix("sensor-demo-")
         // There are keys in it.

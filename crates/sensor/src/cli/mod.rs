@@ -13,10 +13,12 @@ mod run;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
@@ -95,8 +97,15 @@ fn replay(args: ReplayArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = watch_signals(&interrupted) {
+    if let Err(error) = watch_signals(&interrupted).and_then(SecondSignal::heed) {
         tracing::warn!("cannot watch for Ctrl-C ({error}): it will end the replay without a summary");
+    }
+    let hangup = match plan.reload_flag() {
+        Some(reload) => flag::register(SIGHUP, reload).map(drop),
+        None => end_on_hangup(&interrupted),
+    };
+    if let Err(error) = hangup {
+        tracing::warn!("cannot watch for SIGHUP ({error}): it will end the replay without a summary");
     }
     let (quiet, ledger) = (plan.quiet, plan.ledger);
     let progress = if plan.shows_progress() { Progress::on_terminal() } else { Progress::none() };
@@ -225,14 +234,56 @@ fn man(command: Option<&str>) -> u8 {
     }
 }
 
-/// Ctrl-C and SIGTERM set the flag; a second one ends the process at once.
-fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
+/// Sooner than this after the first signal another is the same once more: `timeout` sends its own to the process and to the
+/// process's group.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often the first signal is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Ctrl-C and SIGTERM set the flag; [`SecondSignal`] is what another one does.
+fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<SecondSignal> {
+    let second = SecondSignal { interrupted: Arc::clone(interrupted), counts: Arc::default() };
     for signal in [SIGINT, SIGTERM] {
-        // The order matters: the first signal must find the flag still unset here, and set it in the next.
-        flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(interrupted))?;
+        flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(&second.counts))?;
         flag::register(signal, Arc::clone(interrupted))?;
     }
-    Ok(())
+    Ok(second)
+}
+
+/// SIGHUP sets the flag, too: a terminal that is closed ends what has nothing to read again, in order. Where it is ignored,
+/// as `nohup` has it, it stays so.
+fn end_on_hangup(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
+    if is_ignored(SIGHUP) { Ok(()) } else { flag::register(SIGHUP, Arc::clone(interrupted)).map(drop) }
+}
+
+/// Whether whoever started the process has it ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// A second signal ends the process at once, if it comes at least [`AGAIN`] after the first.
+#[must_use = "without its thread a second signal does nothing"]
+struct SecondSignal {
+    interrupted: Arc<AtomicBool>,
+    /// It would count now.
+    counts: Arc<AtomicBool>,
+}
+
+impl SecondSignal {
+    /// Starts the thread that sees time pass: a signal's handler cannot. It lasts as long as the process.
+    fn heed(self) -> io::Result<()> {
+        let Self { interrupted, counts } = self;
+        let wait = move || {
+            while !interrupted.load(Ordering::Relaxed) {
+                thread::sleep(LOOK);
+            }
+            thread::sleep(AGAIN);
+            counts.store(true, Ordering::Relaxed);
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+    }
 }
 
 /// Warnings and errors to standard error; `SENSOR_LOG` asks for more. `quiet` leaves errors.

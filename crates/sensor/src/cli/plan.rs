@@ -207,8 +207,19 @@ impl Plan {
         self.settings.mask.as_ref().and_then(MaskPolicy::notice)
     }
 
+    /// A flag that has certificates read again, where there are any to be read.
+    pub(super) fn reload_flag(&self) -> Option<Arc<AtomicBool>> {
+        match &self.output {
+            Destination::Upload(upload) => Some(upload.outlet.reload_flag()),
+            Destination::Output(_) => None,
+        }
+    }
+
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
-        let Self { inputs, filter, settings, workers, output, .. } = self;
+        let Self { inputs, filter, settings, workers, mut output, .. } = self;
+        if let Destination::Upload(upload) = &mut output {
+            upload.outlet.heed(&interrupted);
+        }
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
     }
 }

@@ -99,7 +99,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let config = &loaded.config;
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    watch_signals(&stop).map_err(Refusal::Signals)?;
+    let second_signal = watch_signals(&stop).map_err(Refusal::Signals)?;
     flag::register(SIGHUP, Arc::clone(&hangup)).map_err(Refusal::Signals)?;
 
     let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
@@ -120,6 +120,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         None => Some(Output::stdout()),
     };
     let opener = give_rights_up(config, &args.config)?;
+    second_signal.heed().map_err(Refusal::Signals)?;
 
     let mut upload = None;
     let outlet = match (delivery, output) {
