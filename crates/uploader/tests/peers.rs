@@ -148,8 +148,12 @@ fn through_a_proxy_that_wants_a_password() {
     let mut settings_https = https(&authority, &platform);
     settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
     deliver(&settings_https);
+    // A trial says where TLS is tried: it cannot take that step by itself there.
+    let steps = uploader::check(&settings_https, &uploader::Envelope::edge_batch());
+    let way = steps.iter().find(|step| step.what == "way to the platform").unwrap();
+    assert!(way.result.as_ref().is_ok_and(|text| text.contains("TLS behind it is tried")), "{way:?}");
     let tunnels = proxy.targets.lock().unwrap().len();
-    assert!((1..=4).contains(&tunnels));
+    assert!((1..=5).contains(&tunnels));
     assert!(proxy.targets.lock().unwrap().iter().all(|target| *target == platform.address.to_string()));
     // Exceptions go past it.
     settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: "127.0.0.0/8".into() };

@@ -118,7 +118,10 @@ impl Trial {
                 Ok(Some(proxy)) => {
                     let (host, port) = (proxy.uri().host().unwrap_or_default(), proxy.uri().port_u16());
                     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-                    self.note("way to the platform", Ok(format!("through the proxy {host}{port}")));
+                    self.note(
+                        "way to the platform",
+                        Ok(format!("through the proxy {host}{port}; TLS behind it is tried by the requests below")),
+                    );
                 }
                 Ok(None) => self.connect(settings, &url).await,
             }
