@@ -34,7 +34,7 @@ pub enum ClientSource {
 impl ClientSource {
     /// Every source, in declaration order, which is the default order of belief.
     ///
-    /// A source that stands behind another one is asked only where that one says nothing. So the default is as safe as
+    /// A source that stands behind another one is asked only where that one is not there at all. So the default is as safe as
     /// X-Forwarded-For alone, unless a proxy removes that header instead of adding to it.
     pub const ALL: &'static [Self; 6] = &[
         Self::ForwardedFor,
@@ -191,14 +191,15 @@ impl Normalizer {
             return Origin { client, scheme: None };
         }
         let claims = self.claims(headers);
-        let mut best: Option<(u8, ClientSource, IpAddr)> = None;
+        let mut best: Option<(u8, ClientSource, Option<IpAddr>)> = None;
         for source in *ClientSource::ALL {
-            let (Some(rank), Some(ip)) = (self.rank(source), claims.address(source)) else { continue };
+            let (Some(rank), Some(claim)) = (self.rank(source), claims.of(source)) else { continue };
             if best.is_none_or(|(least, ..)| rank < least) {
-                best = Some((rank, source, ip));
+                best = Some((rank, source, claim));
             }
         }
-        if let Some((_, source, ip)) = best {
+        // One that is there and cannot be read ends the search: whoever broke it may have written those behind it, too.
+        if let Some((_, source, Some(ip))) = best {
             client = ClientAddress { ip, source: WonBy::Header(source) };
         }
         Origin { client, scheme: claims.scheme() }
@@ -250,15 +251,20 @@ struct Claims {
 }
 
 impl Claims {
-    fn address(&self, source: ClientSource) -> Option<IpAddr> {
-        match source {
-            ClientSource::ForwardedFor => self.forwarded_for.client,
-            ClientSource::Forwarded => self.forwarded.client,
-            source => match self.singles.get(source.index()) {
-                Some(Single::One(ip)) => Some(*ip),
-                _ => None,
-            },
-        }
+    /// What this header says: `None`, it is not there; `Some(None)`, no address that could be read.
+    fn of(&self, source: ClientSource) -> Option<Option<IpAddr>> {
+        let walk = match source {
+            ClientSource::ForwardedFor => &self.forwarded_for,
+            ClientSource::Forwarded => &self.forwarded,
+            source => {
+                return match self.singles.get(source.index()) {
+                    None | Some(Single::Absent) => None,
+                    Some(Single::One(ip)) => Some(Some(*ip)),
+                    Some(Single::Unusable) => Some(None),
+                };
+            }
+        };
+        walk.is_there.then_some(walk.client)
     }
 
     /// Each trusted hop added one entry to each list, or the outermost one alone set a single value.
@@ -270,6 +276,8 @@ impl Claims {
 /// A walk along a list of hops, taken from the left.
 #[derive(Default)]
 struct Walk {
+    /// Whether there was any entry.
+    is_there: bool,
     /// The client, if the list ended here.
     client: Option<IpAddr>,
     /// The place of the client's entry, counted from the right end, from 1; 0 without a client.
@@ -282,8 +290,8 @@ impl Walk {
     fn hop(&mut self, address: Option<IpAddr>, is_trusted: bool, scheme: Option<Scheme>) {
         match address {
             Some(_) if is_trusted && self.client.is_some() => self.depth += 1,
-            Some(_) => *self = Self { client: address, depth: 1, scheme },
-            None => *self = Self { client: None, depth: 0, scheme },
+            Some(_) => *self = Self { is_there: true, client: address, depth: 1, scheme },
+            None => *self = Self { is_there: true, client: None, depth: 0, scheme },
         }
     }
 }
@@ -447,9 +455,17 @@ mod tests {
     }
 
     #[test]
-    fn a_source_without_an_address_yields_to_the_next() {
-        assert_eq!(client(&[("x-forwarded-for", "unknown"), ("forwarded", "for=192.0.2.2")]), "192.0.2.2 forwarded");
-        assert_eq!(client(&[("forwarded", "for=_x"), ("x-real-ip", "192.0.2.5")]), "192.0.2.5 x_real_ip");
+    fn a_source_that_is_there_and_cannot_be_read_ends_the_search() {
+        // The client opens a quote that swallows what the proxy adds, and names itself in a header that the proxy lets through.
+        let open = ("forwarded", "for=\"6.6.6.6, for=192.0.2.9");
+        assert_eq!(client(&[open, ("true-client-ip", "7.7.7.7")]), "10.0.0.1 connection");
+        let unknown = ("x-forwarded-for", "192.0.2.9, unknown");
+        assert_eq!(client(&[unknown, ("true-client-ip", "7.7.7.7")]), "10.0.0.1 connection");
+        assert_eq!(client(&[("x-forwarded-for", "unknown"), ("forwarded", "for=192.0.2.2")]), "10.0.0.1 connection");
+        assert_eq!(client(&[("forwarded", "for=_x"), ("x-real-ip", "192.0.2.5")]), "10.0.0.1 connection");
+        assert_eq!(client(&[("x-real-ip", "a"), ("x-azure-clientip", "7.7.7.7")]), "10.0.0.1 connection");
+        // Without an entry it is not there.
+        assert_eq!(client(&[("x-forwarded-for", " , "), ("x-real-ip", "192.0.2.5")]), "192.0.2.5 x_real_ip");
         // Single values are single.
         for value in ["192.0.2.5, 192.0.2.6", "", "unknown", "a"] {
             assert_eq!(client(&[("X-Real-IP", value)]), "10.0.0.1 connection", "{value}");

@@ -176,6 +176,7 @@ section! {
         pub rate: Option<f64> = ratio().optional(0.1),
         /// The first so many of each endpoint template in each minute. Excludes `rate`. With several workers they are the
         /// first that any worker came to, so that another run may record others, about as many; `rate` always records the same.
+        /// Those left out are in the weight of the next one of their template that is recorded.
         pub first_per_minute: Option<u32> = whole(1..=1_000_000).optional(10_u32).alternative(),
     }
     check(this, reader) {
