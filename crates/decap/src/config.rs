@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::flow::Domain;
+use crate::rules::AYIYA_PORT;
 
 /// Settings of a [`crate::Decapsulator`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,5 +57,59 @@ impl Default for Config {
             fragment_memory: 4 << 20,
             fragment_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl Config {
+    /// The lists of UDP ports, each with its field's name, in the order of the fields.
+    #[must_use]
+    pub fn udp_port_lists(&self) -> [(&'static str, &[u16]); 7] {
+        [
+            ("vxlan_ports", &self.vxlan_ports),
+            ("vxlan_gpe_ports", &self.vxlan_gpe_ports),
+            ("geneve_ports", &self.geneve_ports),
+            ("gtpu_ports", &self.gtpu_ports),
+            ("teredo_ports", &self.teredo_ports),
+            ("lisp_ports", &self.lisp_ports),
+            ("mpls_in_udp_ports", &self.mpls_in_udp_ports),
+        ]
+    }
+
+    /// The same, to be changed.
+    pub const fn udp_port_lists_mut(&mut self) -> [(&'static str, &mut Vec<u16>); 7] {
+        [
+            ("vxlan_ports", &mut self.vxlan_ports),
+            ("vxlan_gpe_ports", &mut self.vxlan_gpe_ports),
+            ("geneve_ports", &mut self.geneve_ports),
+            ("gtpu_ports", &mut self.gtpu_ports),
+            ("teredo_ports", &mut self.teredo_ports),
+            ("lisp_ports", &mut self.lisp_ports),
+            ("mpls_in_udp_ports", &mut self.mpls_in_udp_ports),
+        ]
+    }
+
+    /// Every UDP port that a tunnel may come to, that of AYIYA, which is fixed, included.
+    #[must_use]
+    pub fn udp_ports(&self) -> Vec<u16> {
+        let lists = self.udp_port_lists();
+        lists.into_iter().flat_map(|(_, ports)| ports).copied().chain([AYIYA_PORT]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_list_is_there_to_be_read_and_changed() {
+        let mut config = Config::default();
+        assert_eq!(config.udp_ports(), [4789, 8472, 4790, 6081, 2152, 3544, 4341, 6635, 5072]);
+        let names = config.udp_port_lists().map(|(name, _)| name);
+        for (number, (name, list)) in (1..).zip(config.udp_port_lists_mut()) {
+            assert_eq!(name, names[usize::from(number) - 1]);
+            *list = vec![number];
+        }
+        assert_eq!(config.udp_ports(), [1, 2, 3, 4, 5, 6, 7, 5072]);
+        assert_eq!((config.vxlan_ports, config.mpls_in_udp_ports), (vec![1], vec![7]));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum UdpTunnel {
 }
 
 /// AYIYA's only port.
-const AYIYA_PORT: u16 = 5072;
+pub(crate) const AYIYA_PORT: u16 = 5072;
 
 /// The tags that keep kinds of network id apart in a [`Domain`], beside those of [`Domain::inside`].
 const ALIAS_SPACE: u64 = 3 << 32;

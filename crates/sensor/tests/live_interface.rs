@@ -170,6 +170,100 @@ fn a_ring_made_ready_takes_up_what_comes_and_comes_again() {
     }
 }
 
+#[test]
+fn what_an_interface_left_in_the_ring_comes_before_it_is_lost() {
+    for (number, line) in ["link set sntlftb down", "link del sntlfta"].into_iter().enumerate() {
+        let Some(pair) = Pair::new("sntlft") else { return };
+        let options = InterfaceOptions { ring_bytes: 8 << 20, ..pair.options() };
+        let mut interface = if number == 0 { Interface::open(&options) } else { Interface::spare(&options) }.unwrap();
+        if number > 0 {
+            interface.take_up("sntlftb").unwrap();
+        }
+        send(&pair, 10_000);
+        assert!(ip(&line.split(' ').collect::<Vec<_>>()));
+        let mut taken = 0;
+        let end = Instant::now() + Duration::from_secs(10);
+        let lost = loop {
+            match interface.poll(Duration::from_millis(50), &mut |_| taken += 1) {
+                Err(lost) => break lost,
+                Ok(_) => assert!(Instant::now() < end, "it must be noticed"),
+            }
+        };
+        let counts = interface.counts();
+        assert_eq!((taken, counts.received, counts.kernel_drops), (10_000, 10_000, 0), "{line}: {lost}");
+        assert!(!interface.is_up());
+        drop(pair);
+    }
+}
+
+/// Sends datagrams of 1,000 bytes over the loopback of this thread's namespace to a port that is held, and answered by
+/// nobody.
+fn send_to_oneself(count: u32) -> u16 {
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    for _ in 0..count {
+        sender.send_to(&[0; 1_000], ("127.0.0.1", port)).unwrap();
+    }
+    port
+}
+
+/// A frame of the loopback passes every tap twice. It is one frame all the same, received or dropped.
+#[test]
+fn what_the_loopback_drops_is_counted_once() {
+    // A namespace of this thread's own: on the host's loopback there is more to see.
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
+        eprintln!("skipped: no right to make network namespaces here (run as root)");
+        return;
+    }
+    assert!(ip(&["link", "set", "lo", "up"]));
+    for (name, filter) in
+        [("lo", None), ("lo", Some("udp")), ("any", None), ("any", Some("udp")), ("any", Some("udp and not port 1"))]
+    {
+        let filter = filter.map(str::to_owned);
+        let options = InterfaceOptions { ring_bytes: 1 << 20, filter, ..InterfaceOptions::new(name) };
+        let mut interface = Interface::open(&options).unwrap();
+        // What is too much for the ring, and what is not.
+        for (count, is_too_much) in [(100_u32, false), (5_000, true)] {
+            let before = interface.counts();
+            send_to_oneself(count);
+            let mut taken = 0;
+            let mut quiet = 0;
+            while quiet < 3 {
+                let got = interface.poll(Duration::from_millis(50), &mut |_| taken += 1).unwrap();
+                quiet = if got == 0 { quiet + 1 } else { 0 };
+            }
+            let counts = interface.counts();
+            let (received, drops) = (counts.received - before.received, counts.kernel_drops - before.kernel_drops);
+            assert_eq!(received, u64::from(count), "{options:?}");
+            assert_eq!(taken, received - drops, "{options:?}");
+            assert_eq!(drops > 0, is_too_much, "{drops} of {count}: {options:?}");
+        }
+    }
+    // Of another interface what is sent counts with `any`, and once.
+    assert!(ip(&["link", "add", "snta", "type", "veth", "peer", "name", "sntb"]));
+    for end in ["snta", "sntb"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1");
+        assert!(ip(&["link", "set", end, "up"]));
+    }
+    let filter = Some("ether proto 0x88b5".to_owned());
+    let options = InterfaceOptions { ring_bytes: 4 << 20, filter, ..InterfaceOptions::new("any") };
+    let mut interface = Interface::open(&options).unwrap();
+    let mut sender = pcap::Capture::from_device("snta").unwrap().open().unwrap();
+    let mut frame = [0_u8; 60];
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    for _ in 0..100 {
+        sender.sendpacket(frame).unwrap();
+    }
+    let mut taken = 0;
+    let mut quiet = 0;
+    while quiet < 3 {
+        let got = interface.poll(Duration::from_millis(50), &mut |_| taken += 1).unwrap();
+        quiet = if got == 0 { quiet + 1 } else { 0 };
+    }
+    assert_eq!((taken, interface.counts().received), (200, 200), "on its way out of one and into the other");
+}
+
 /// An interface of raw IP, which goes with its value.
 struct Tun(&'static str);
 

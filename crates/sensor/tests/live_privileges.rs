@@ -68,6 +68,39 @@ impl Confined {
         String::from_utf8(answer.stdout).unwrap()
     }
 
+    /// The source that has this interface now, as the status shows it.
+    fn source_at(&self, interface: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let metrics = self.ask("/metrics");
+            let found = metrics.lines().find_map(|line| {
+                let rest = line.strip_prefix("sensor_source_interface{source=\"")?;
+                rest.split_once(&format!("\",interface=\"{interface}\"}}")).map(|(source, _)| source.to_owned())
+            });
+            if let Some(source) = found {
+                return source;
+            }
+            assert!(Instant::now() < end, "nobody has {interface}:\n{metrics}{}", self.said());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What `/readyz` says of a source.
+    fn readiness(&self, source: &str) -> String {
+        let ready = self.ask("/readyz");
+        let name = format!("source {source}: ");
+        let line = ready.lines().find(|line| line.get(2..).is_some_and(|rest| rest.starts_with(&name)));
+        line.map_or_else(|| panic!("{source} is not in {ready}"), str::to_owned)
+    }
+
+    fn wait_for_readiness(&self, source: &str, expected: &str) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.readiness(source) != expected {
+            assert!(Instant::now() < end, "{} rather than {expected}:\n{}", self.readiness(source), self.said());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Frames that the source has given.
     fn frames(&self, source: &str) -> u64 {
         let line = format!("sensor_source_frames_total{{source=\"{source}\"}} ");
@@ -337,13 +370,19 @@ fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
     ));
     confined.send("one", 5);
     confined.wait_for_frames("two", 5);
+    // Whichever of the two it is that takes an interface up.
+    let mut sources = Vec::new();
     for (number, name) in ["tap1", "tap2"].into_iter().enumerate() {
         let far = format!("far{number}");
         confined.pair(&far, name);
         confined.wait_for(&format!("\"source\":\"{name}\""));
+        let source = confined.source_at(name);
         confined.send(&far, 10);
-        confined.wait_for_frames(name, 10);
+        confined.wait_for_frames(&source, 10);
+        sources.push(source);
     }
+    let [first, second] = [sources[0].as_str(), sources[1].as_str()];
+    assert_ne!(first, second);
     // More than there are rings for waits until one is free.
     confined.pair("far3", "tap3");
     sleep(Duration::from_millis(2_500));
@@ -353,15 +392,24 @@ fn interfaces_that_match_a_pattern_are_captured_as_they_come_and_go() {
     confined.wait_for("\"source\":\"tap3\"");
     confined.send("far3", 10);
     // Its ring had ten of the other's.
-    confined.wait_for_frames("tap3", 20);
+    confined.wait_for_frames(first, 20);
+    assert_eq!(confined.source_at("tap3"), first);
     // One that goes for good is said once; what waits for another says nothing.
     confined.within("ip link del far1");
     confined.wait_for("tap2 is gone");
     let before = confined.said();
     sleep(Duration::from_millis(3_500));
     assert_eq!(confined.said(), before);
-    let ready = confined.ask("/readyz");
-    assert!(ready.contains("waiting"), "{ready}");
+    assert_eq!(confined.readiness(second), format!("+ source {second}: waiting, tap2 was removed"));
+    let up = format!("sensor_source_up{{source=\"{second}\"}} 0");
+    assert!(confined.ask("/metrics").contains(&up), "{}", confined.ask("/metrics"));
+    // One that is there and down is another thing: somebody has to look after it.
+    confined.within("ip link set tap3 down");
+    confined.wait_for_readiness(first, &format!("- source {first}: down, it had tap3"));
+    confined.within("ip link set tap3 up");
+    confined.wait_for("\"source\":\"tap3\"");
+    let source = confined.source_at("tap3");
+    confined.wait_for_readiness(&source, &format!("+ source {source}: up, tap3"));
     let said = confined.stop();
     let ledger: serde_json::Value =
         serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
@@ -418,6 +466,14 @@ fn threads_stay_on_the_cpus_that_they_are_given_and_others_anywhere() {
         "output = '/dev/null'\nworkers = 3\n[cpus]\ncapture = [{first}]\nworkers = [{last}, {first}]\n\
          [[capture]]\ninterface = 'one'\n[[capture]]\ninterface = 'two'\n"
     ));
+    // A thread takes its name, and then its place, when it first runs.
+    let is_named = |(thread, _): &(String, String)| thread.starts_with("capture") || thread.starts_with("worker");
+    let end = Instant::now() + Duration::from_secs(10);
+    while confined.threads("Name").iter().filter(|thread| is_named(thread)).count() < 5 {
+        assert!(Instant::now() < end, "{:?}", confined.threads("Name"));
+        sleep(Duration::from_millis(20));
+    }
+    sleep(Duration::from_millis(100));
     let mut pinned = 0;
     for (thread, cpus) in confined.threads("Cpus_allowed_list") {
         let expected = match thread.as_str() {
@@ -557,4 +613,141 @@ fn a_user_that_is_not_there_or_not_to_be_had_is_refused() {
     let (code, said) = start("no-such-user-here");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("privileges.user") && said.contains("no-such-user-here"), "{said}");
+}
+
+#[test]
+fn a_section_means_the_interface_that_has_the_name_now() {
+    let Some(mut confined) = Confined::new("ren") else { return };
+    confined.pair("far", "tap1");
+    confined.start(&format!(
+        "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'two'\nfilter = 'ether proto 0x88b5'\n\
+         [[capture]]\ninterface = 'tap*'\nspare = 0\nfilter = 'ether proto 0x88b5'\n[privileges]\nuser = '{NOBODY}'\n"
+    ));
+    confined.send("far", 10);
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 10);
+    confined.wait_for_frames("tap* #1", 10);
+    // Of a pattern it is the same as long as it matches.
+    if !run("ip", &["netns", "exec", &confined.namespace, "ip", "link", "set", "dev", "tap1", "name", "tap9"]) {
+        eprintln!("skipped: this kernel does not rename an interface that is up");
+        return;
+    }
+    assert_eq!(confined.source_at("tap9"), "tap* #1");
+    confined.send("far", 10);
+    confined.wait_for_frames("tap* #1", 20);
+    // By a name it is the one that has it.
+    confined.within("ip link set dev two name other");
+    confined.wait_for("it is called other now");
+    confined.wait_for_readiness("two", "- source two: down");
+    confined.send("one", 10);
+    confined.pair("three", "two");
+    confined.wait_for_readiness("two", "+ source two: up");
+    confined.send("three", 10);
+    confined.wait_for_frames("two", 20);
+    // A pattern gives up what it does not mean any more.
+    confined.within("ip link set dev tap9 name none");
+    confined.wait_for("it is called none now");
+    let said = confined.stop();
+    let ledger: serde_json::Value =
+        serde_json::from_str(said.lines().find(|line| line.contains("balanced")).unwrap()).unwrap();
+    assert_eq!((&ledger["received"]["total"], &ledger["received"]["frames"]), (&40.into(), &40.into()), "{said}");
+}
+
+#[test]
+fn an_interface_in_two_sections_is_two_series_of_every_metric() {
+    let Some(mut confined) = Confined::new("dup") else { return };
+    let section = "[[capture]]\ninterface = 'two'\n";
+    confined.start(&format!(
+        "output = '/dev/null'\n{section}filter = 'ether proto 0x88b5'\n{section}filter = 'tcp'\n[[capture]]\ninterface = 't*'\n"
+    ));
+    confined.send("one", 10);
+    confined.wait_for_frames("two", 10);
+    confined.wait_for_frames("two (2)", 0);
+    confined.wait_for_frames("t* #1", 10);
+    let metrics = confined.ask("/metrics");
+    let mut series: Vec<&str> =
+        metrics.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let count = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), count, "a series that is there twice has the whole scrape refused:\n{metrics}");
+    confined.stop();
+}
+
+#[test]
+fn an_interface_that_flaps_does_not_fill_the_log() {
+    let Some(mut confined) = Confined::new("flp") else { return };
+    confined.start("output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'two'\n");
+    for round in 1..=8_u64 {
+        confined.within("ip link set two down");
+        confined.wait_for_readiness("two", "- source two: down");
+        confined.within("ip link set two up");
+        confined.wait_for_readiness("two", "+ source two: up");
+        confined.send("one", 1);
+        confined.wait_for_frames("two", round);
+    }
+    assert_eq!(confined.said().matches("two is gone").count(), 4, "{}", confined.said());
+    assert_eq!(confined.said().matches("\"capturing\",\"source\"").count(), 4, "{}", confined.said());
+    assert!(confined.ask("/metrics").contains("sensor_source_reopened_total{source=\"two\"} 8"), "all are counted");
+    confined.stop();
+}
+
+#[test]
+fn a_required_pattern_asks_for_one_interface_that_can_be_captured_from() {
+    let Some(mut confined) = Confined::new("req") else { return };
+    confined.pair("three", "twoo");
+    confined.within("ip link set twoo down");
+    let config = "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'tw*'\nrequired = true\nspare = 0\n";
+    confined.start(config);
+    assert!(confined.said().contains("interface twoo is down"), "{}", confined.said());
+    confined.wait_for_readiness("tw* #1", "+ source tw* #1: up, two");
+    confined.wait_for_readiness("tw* #2", "+ source tw* #2: waiting");
+    // As many as at the start have to be there.
+    confined.within("ip link del one");
+    confined.wait_for_readiness("tw* #1", "- source tw* #1: down, it had two");
+    confined.within("ip link set twoo up");
+    let end = Instant::now() + Duration::from_secs(10);
+    while !confined.ask("/readyz").starts_with("ok") {
+        assert!(Instant::now() < end, "{}", confined.ask("/readyz"));
+        sleep(Duration::from_millis(50));
+    }
+    confined.signal("-TERM");
+    confined.sensor.take().unwrap().wait().unwrap();
+    // None of them: that ends the start.
+    confined.within("ip link set twoo down");
+    let output = Command::new("ip")
+        .args(["netns", "exec", &confined.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        .arg(confined.path("etc/sensor.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("none of the interfaces that match tw*"), "{said}");
+}
+
+/// Idle clients must not take the descriptors of what is captured.
+#[test]
+fn idle_clients_of_the_status_port_do_not_end_the_capture() {
+    let Some(mut confined) = Confined::new("idl") else { return };
+    confined.start_after("ulimit -n 128", "output = '/dev/null'\nledger = 'json'\n[[capture]]\ninterface = 'two'\n");
+    let program = "import socket, time\nall = [socket.create_connection(('127.0.0.1', 9600)) for _ in range(400)]\n\
+                   print('there', flush=True)\ntime.sleep(60)";
+    let mut clients = Command::new("ip")
+        .args(["netns", "exec", &confined.namespace, "python3", "-c", program])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut word = [0; 5];
+    std::io::Read::read_exact(clients.stdout.as_mut().unwrap(), &mut word).unwrap();
+    let _clients = Killed(clients);
+    assert!(confined.readiness("two").starts_with('+'));
+    for round in 1..=2 {
+        confined.within("ip link set two down");
+        confined.wait_for_readiness("two", "- source two: down");
+        confined.within("ip link set two up");
+        confined.wait_for_readiness("two", "+ source two: up");
+        confined.send("one", 10);
+        confined.wait_for_frames("two", 10 * round);
+    }
+    confined.stop();
 }

@@ -1,9 +1,10 @@
 //! What the configuration's `[[capture]]` sections come to: one plan for each interface and each socket.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::{Capture, Config, Encapsulation};
-use crate::live::{InterfaceOptions, ListenerOptions, Pattern, SourceKind, SourcePlan};
+use crate::config::{Config, Encapsulation};
+use crate::live::{InterfaceOptions, ListenerOptions, Pattern, Share, SourceKind, SourcePlan};
 
 /// Nothing to capture from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum SourcesError {
         /// The pattern.
         pattern: String,
     },
+    /// A pattern that is none.
+    #[error("capture.interface: {0}")]
+    Pattern(String),
 }
 
 /// The plans of every section; `present` are the names of the interfaces there are, `base` what `[decap]` says.
@@ -26,18 +30,24 @@ pub enum SourcesError {
 /// # Errors
 /// When there is nothing to capture from, or nothing for a required pattern.
 pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Result<Vec<SourcePlan>, SourcesError> {
-    let listened: Vec<u16> = config.capture.iter().filter_map(|one| one.listen).map(|at| at.port()).collect();
-    let mut plans = Vec::new();
+    let mut plans: Vec<SourcePlan> = Vec::new();
     for capture in &config.capture {
-        let mut decap = adjusted(base, capture);
+        let mut decap = base.clone();
+        capture.decap.apply_to(&mut decap);
         if let Some(address) = capture.listen {
             carry(&mut decap, address.port(), capture.encapsulation.unwrap_or(Encapsulation::Vxlan));
-            let options = ListenerOptions { address, buffer_bytes: capture.ring.as_usize() };
             let name = capture.name.clone().unwrap_or_else(|| address.to_string());
-            for number in 1..=capture.threads.unwrap_or(1) {
+            let threads = capture.threads.unwrap_or(1);
+            for number in 1..=threads {
+                let share = match number {
+                    _ if threads == 1 => Share::Alone,
+                    1 => Share::First,
+                    _ => Share::Further,
+                };
+                let options = ListenerOptions { address, buffer_bytes: capture.ring.as_usize(), share };
                 plans.push(SourcePlan {
                     name: if number == 1 { name.clone() } else { format!("{name}#{number}") },
-                    kind: SourceKind::Listener(options.clone()),
+                    kind: SourceKind::Listener(options),
                     pattern: None,
                     decap: decap.clone(),
                     is_required: capture.required,
@@ -47,7 +57,8 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
             continue;
         }
         let given = capture.interface.as_deref().unwrap_or("any");
-        let pattern = Pattern::is_one(given).then(|| Arc::new(Pattern::new(given, capture.name.as_deref())));
+        let pattern = Pattern::is_one(given).then(|| Pattern::new(given, capture.name.as_deref()));
+        let pattern = pattern.transpose().map_err(SourcesError::Pattern)?.map(Arc::new);
         let mut interfaces: Vec<Option<&str>> = match &pattern {
             Some(pattern) => {
                 present.iter().map(String::as_str).filter(|name| pattern.matches(name)).map(Some).collect()
@@ -64,12 +75,7 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
             interfaces.iter().flatten().for_each(|name| pattern.take(name));
             interfaces.extend((0..capture.spare).map(|_| None));
         }
-        // A port that a socket of this sensor reads is answered for already.
-        let held_ports = if capture.hold_port {
-            udp_ports(&decap).filter(|port| !listened.contains(port)).collect()
-        } else {
-            vec![]
-        };
+        let held_ports = if capture.hold_port { decap.udp_ports() } else { vec![] };
         for (number, interface) in (1..).zip(interfaces) {
             let name = match &pattern {
                 // Whichever interface it has, its own name is what others of the pattern are not called.
@@ -86,7 +92,7 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
                 }),
                 pattern: pattern.clone(),
                 decap: decap.clone(),
-                is_required: capture.required && interface.is_some(),
+                is_required: capture.required,
                 held_ports: held_ports.clone(),
             });
         }
@@ -94,12 +100,27 @@ pub fn sources(config: &Config, base: &decap::Config, present: &[String]) -> Res
     if plans.is_empty() {
         return Err(SourcesError::None);
     }
+    name_apart(&mut plans);
     // Memory for fragments is one part of the whole, over all sources.
     let count = plans.len();
     for plan in &mut plans {
         plan.decap.fragment_memory /= count;
     }
     Ok(plans)
+}
+
+/// One interface may stand in two sections, with a filter each: what is counted of them is not to be mixed up.
+fn name_apart(plans: &mut [SourcePlan]) {
+    let mut names: HashSet<String> = HashSet::new();
+    for plan in plans {
+        let mut name = plan.name.clone();
+        let mut number = 2;
+        while !names.insert(name.clone()) {
+            name = format!("{} ({number})", plan.name);
+            number += 1;
+        }
+        plan.name = name;
+    }
 }
 
 /// Two filters as one.
@@ -111,48 +132,9 @@ fn both(one: Option<&str>, other: Option<&str>) -> Option<String> {
     }
 }
 
-/// `[decap]` with what the section says otherwise.
-fn adjusted(base: &decap::Config, capture: &Capture) -> decap::Config {
-    let (mut decap, given) = (base.clone(), capture.decap.clone());
-    fn set<T>(place: &mut T, given: Option<T>) {
-        if let Some(value) = given {
-            *place = value;
-        }
-    }
-    set(&mut decap.max_depth, given.max_depth);
-    set(&mut decap.vxlan_ports, given.vxlan_ports);
-    set(&mut decap.vxlan_gpe_ports, given.vxlan_gpe_ports);
-    set(&mut decap.geneve_ports, given.geneve_ports);
-    set(&mut decap.gtpu_ports, given.gtpu_ports);
-    set(&mut decap.teredo_ports, given.teredo_ports);
-    set(&mut decap.lisp_ports, given.lisp_ports);
-    set(&mut decap.mpls_in_udp_ports, given.mpls_in_udp_ports);
-    set(&mut decap.separate_virtual_networks, given.separate_virtual_networks);
-    set(&mut decap.separate_vlans, given.separate_vlans);
-    set(&mut decap.fragment_timeout, given.fragment_timeout);
-    decap
-}
-
-fn port_lists(decap: &mut decap::Config) -> [&mut Vec<u16>; 7] {
-    [
-        &mut decap.vxlan_ports,
-        &mut decap.vxlan_gpe_ports,
-        &mut decap.geneve_ports,
-        &mut decap.gtpu_ports,
-        &mut decap.teredo_ports,
-        &mut decap.lisp_ports,
-        &mut decap.mpls_in_udp_ports,
-    ]
-}
-
-fn udp_ports(decap: &decap::Config) -> impl Iterator<Item = u16> {
-    let mut decap = decap.clone();
-    port_lists(&mut decap).map(std::mem::take).into_iter().flatten()
-}
-
 /// Makes `port` one of `encapsulation`, and of nothing else.
 fn carry(decap: &mut decap::Config, port: u16, encapsulation: Encapsulation) {
-    for list in port_lists(decap) {
+    for (_, list) in decap.udp_port_lists_mut() {
         list.retain(|known| *known != port);
     }
     match encapsulation {
@@ -168,7 +150,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Loaded;
+    use crate::config::{Capture, Loaded};
 
     fn planned(text: &str) -> Result<Vec<SourcePlan>, SourcesError> {
         let loaded = Loaded::parse(text, Path::new("sensor.toml")).unwrap();
@@ -195,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listened_port_is_of_its_encapsulation_alone_and_held_by_nobody() {
+    fn a_listened_port_is_of_its_encapsulation_alone() {
         let plans = planned(
             "[[capture]]\nlisten = '127.0.0.1:4789'\nencapsulation = 'geneve'\nthreads = 2\n[[capture]]\ninterface = 'lo'\nfilter = 'udp'",
         )
@@ -203,8 +185,30 @@ mod tests {
         assert_eq!(plans.len(), 3);
         assert_eq!(plans[1].name, "127.0.0.1:4789#2");
         assert!(plans[0].decap.geneve_ports.contains(&4_789) && !plans[0].decap.vxlan_ports.contains(&4_789));
-        assert!(!plans[2].held_ports.contains(&4_789) && !plans[2].held_ports.is_empty());
+        assert_eq!(plans.iter().filter(|plan| plan.held_ports.contains(&4_789)).count(), 1, "the socket's is its own");
         assert!(plans[2].decap.vxlan_ports.contains(&4_789));
+    }
+
+    #[test]
+    fn sources_of_one_name_are_told_apart() {
+        let twice = "[[capture]]\ninterface = 'eth0'\nfilter = 'tcp'\n".repeat(3);
+        let plans = planned(&format!("{twice}[[capture]]\ninterface = 'eth0'\nname = 'eth0 (2)'\n")).unwrap();
+        let names: Vec<_> = plans.iter().map(|plan| plan.name.as_str()).collect();
+        assert_eq!(names, ["eth0", "eth0 (2)", "eth0 (3)", "eth0 (2) (2)"]);
+    }
+
+    #[test]
+    fn a_class_of_characters_is_refused_with_what_to_write() {
+        let error = sources(
+            &Config {
+                capture: vec![Capture { interface: Some("eth[01]".to_owned()), ..Capture::default() }],
+                ..Config::default()
+            },
+            &decap::Config::default(),
+            &[],
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("eth[01]") && error.contains("eth{0,1}"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uploader::Stats;
 
-use crate::live::{Snapshot, SourceState};
+use crate::live::{Snapshot, SourceState, SourceStatus};
 use crate::status::{Check, Condition, Kind, Metric, Sample, ledger_metrics, source_metrics};
 
 /// A thread that has not moved for so long is stuck: each looks around ten times a second.
@@ -91,7 +91,7 @@ impl Condition for State {
                 name: format!("source {}", source.name),
                 // What a pattern has to spare need not be there; but something has to be.
                 holds: source.state == SourceState::Up || (source.state == SourceState::Waiting && is_any_up),
-                detail: source.state.name().to_owned(),
+                detail: source_detail(source),
             });
         }
         if let Some(stats) = &self.upload {
@@ -119,6 +119,17 @@ impl Condition for State {
             metrics.extend(upload_metrics(stats));
         }
         metrics
+    }
+}
+
+/// The state of a source, with its interface where that has another name.
+fn source_detail(source: &SourceStatus) -> String {
+    let state = source.state.name();
+    match source.interface.as_deref().filter(|interface| *interface != source.name) {
+        Some(interface) if source.state == SourceState::Up => format!("{state}, {interface}"),
+        Some(interface) if source.state == SourceState::Waiting => format!("{state}, {interface} was removed"),
+        Some(interface) => format!("{state}, it had {interface}"),
+        None => state.to_owned(),
     }
 }
 
@@ -170,11 +181,12 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
 mod tests {
     use super::*;
     use crate::ledger::Ledger;
-    use crate::live::{CaptureReport, SourceStatus};
+    use crate::live::CaptureReport;
     use crate::tally::Tally;
 
     fn snapshot(state: SourceState) -> Snapshot {
-        let source = SourceStatus { name: "eth1".to_owned(), state, report: CaptureReport::default() };
+        let report = CaptureReport::default();
+        let source = SourceStatus { name: "eth1".to_owned(), interface: Some("eth1".to_owned()), state, report };
         Snapshot { sources: vec![source], ledger: Ledger::default(), tally: Tally::default(), records_refused: 0 }
     }
 
@@ -190,6 +202,20 @@ mod tests {
         assert!(state.is_alive(later));
         let names: Vec<_> = state.health().into_iter().map(|check| check.name).collect();
         assert_eq!(names, ["capture of eth1", "worker 0"]);
+    }
+
+    #[test]
+    fn which_interface_of_a_pattern_is_meant_is_told() {
+        let state = State::new(None, 0);
+        let told = |of: SourceState| {
+            let mut seen = snapshot(of);
+            seen.sources[0].name = "eth* #1".to_owned();
+            state.note(seen, &[1], Instant::now());
+            state.readiness().remove(0).detail
+        };
+        assert_eq!(told(SourceState::Up), "up, eth1");
+        assert_eq!(told(SourceState::Down), "down, it had eth1");
+        assert_eq!(told(SourceState::Waiting), "waiting, eth1 was removed");
     }
 
     #[test]

@@ -253,7 +253,7 @@ pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, Usa
         content_limit: usize::MAX,
         shape: Shape::Native,
     };
-    let (decap, reassembly) = (decap_config(&file.decap), limits(&file.reassembly));
+    let (decap, reassembly) = (file.decap.tunnels(), limits(&file.reassembly));
     Ok(Settings {
         decap,
         reassembly,
@@ -304,25 +304,6 @@ impl SizeLimits {
         };
         check("the body limit", self.body, shares.messages)?;
         self.decoded.map_or(Ok(()), |decoded| check("the limit of decoded bodies", decoded, shares.decoded))
-    }
-}
-
-pub(super) fn decap_config(file: &crate::config::Decap) -> decap::Config {
-    let given = file.clone();
-    decap::Config {
-        max_depth: given.max_depth,
-        vxlan_ports: given.vxlan_ports,
-        vxlan_gpe_ports: given.vxlan_gpe_ports,
-        geneve_ports: given.geneve_ports,
-        gtpu_ports: given.gtpu_ports,
-        teredo_ports: given.teredo_ports,
-        lisp_ports: given.lisp_ports,
-        mpls_in_udp_ports: given.mpls_in_udp_ports,
-        separate_virtual_networks: given.separate_virtual_networks,
-        separate_vlans: given.separate_vlans,
-        aliases: file.alias_pairs(),
-        fragment_timeout: given.fragment_timeout,
-        ..decap::Config::default()
     }
 }
 

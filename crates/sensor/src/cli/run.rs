@@ -108,7 +108,11 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
-    let present: Vec<String> = live::interfaces().unwrap_or_default().into_iter().map(|listed| listed.name).collect();
+    let listed = live::interfaces().unwrap_or_else(|error| {
+        tracing::warn!("the interfaces cannot be listed, so none matches a pattern now: {error}");
+        Vec::new()
+    });
+    let present: Vec<String> = listed.into_iter().map(|listed| listed.name).collect();
     let sources = sources(config, &settings.decap, &present)?;
 
     // While there is the right to: then it is given up, before there is another thread that would keep it.

@@ -1,5 +1,7 @@
 //! Globs: read, and told apart by what is cheapest to match them.
 
+use regex::bytes::{Regex, RegexBuilder};
+
 /// The most alternatives that the braces of one glob may make together.
 const MOST_ALTERNATIVES: usize = 256;
 
@@ -16,6 +18,53 @@ pub(super) enum Shape {
     Anything,
     /// Anything else: a regular expression over bytes.
     Expression(String),
+}
+
+/// A glob by itself, for a few texts now and then. Many over one text are a [`super::text_index::TextIndex`].
+#[derive(Clone, Debug)]
+pub struct Glob {
+    text: String,
+    /// With the expression of those that are one.
+    alternatives: Vec<(Shape, Option<Regex>)>,
+}
+
+impl Glob {
+    /// Reads a glob: `*` is any run of bytes, `?` is one, `{a,b}` is one of several, and `\` takes a byte for itself.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(glob: &str) -> Result<Self, String> {
+        let compiled = |shape: Shape| {
+            let expression = match &shape {
+                Shape::Expression(text) => {
+                    let mut builder = RegexBuilder::new(text);
+                    Some(builder.unicode(false).dot_matches_new_line(true).build().map_err(|error| error.to_string())?)
+                }
+                _ => None,
+            };
+            Ok((shape, expression))
+        };
+        let alternatives: Result<_, String> = read(glob, false)?.into_iter().map(compiled).collect();
+        Ok(Self { text: glob.to_owned(), alternatives: alternatives? })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the whole of `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.alternatives.iter().any(|(shape, expression)| match shape {
+            Shape::Exact(exact) => text == exact.as_slice(),
+            Shape::Prefix(prefix) => text.starts_with(prefix),
+            Shape::Suffix(suffix) => text.ends_with(suffix),
+            Shape::Anything => true,
+            Shape::Expression(_) => expression.as_ref().is_some_and(|expression| expression.is_match(text)),
+        })
+    }
 }
 
 /// A piece of a glob.
@@ -154,6 +203,25 @@ mod tests {
             assert_eq!(read(glob, false), Ok(expected), "{glob}");
         }
         assert_eq!(read("*.{js,CSS}", true).unwrap()[1], Shape::Suffix(b".css".to_vec()));
+    }
+
+    #[test]
+    fn a_glob_by_itself_matches_whole_texts() {
+        for (glob, text, expected) in [
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("*b*", "abc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("{a,x}*c", "xc", true),
+            ("abc", "abcd", false),
+            ("a*c", "a\n\u{e4}c", true),
+            ("a.c", "abc", false),
+        ] {
+            assert_eq!(Glob::new(glob).unwrap().matches(text.as_bytes()), expected, "{glob} {text}");
+        }
+        assert!(Glob::new("a}").is_err());
+        assert_eq!(Glob::new("a*").unwrap().text(), "a*");
     }
 
     #[test]

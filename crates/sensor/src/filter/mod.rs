@@ -43,6 +43,7 @@ pub use built_in::BuiltIn;
 pub use counts::{Counts, NO_INCLUDE_RULE, RuleCounts};
 pub use explain::{Explanation, Judgement};
 pub use facts::{Facts, Fields, FlowFacts, RequestFacts, ResponseFacts};
+pub use glob::Glob;
 pub use outcomes::{Outcome, Outcomes, Slot};
 pub use rules::Rules;
 pub use sampling::Sighting;

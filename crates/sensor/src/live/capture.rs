@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::hold::{HeldPort, HeldProtocols};
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
-use super::listener::{Listener, ListenerError, ListenerOptions};
+use super::listener::{Listener, ListenerError, ListenerOptions, Share};
 use super::own::{OwnTraffic, WithoutOwn};
-use super::pattern::Pattern;
+use super::pattern::{Absence, Pattern};
+use super::repetition::Repetition;
 use super::right::Opener;
 use super::source::{LiveSource, Lost, SourceCounts};
 use crate::dispatch::Refused;
@@ -29,7 +29,7 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 /// One thing to capture from.
 #[derive(Clone, Debug)]
 pub struct SourcePlan {
-    /// What it is called in logs and metrics.
+    /// What it is called in logs and metrics; no two have the same name.
     pub name: String,
     /// What it is; of a pattern's, with the name of the interface to begin with, or without one.
     pub kind: SourceKind,
@@ -37,17 +37,10 @@ pub struct SourcePlan {
     pub pattern: Option<Arc<Pattern>>,
     /// How to take its tunnels off.
     pub decap: decap::Config,
-    /// Whether its absence at the start is fatal.
+    /// Whether its absence at the start is fatal; of a pattern's, whether it is that none of the pattern's is there.
     pub is_required: bool,
     /// UDP ports to hold, so that the host does not answer the mirror; where there are any, the IP protocols of tunnels, too.
     pub held_ports: Vec<u16>,
-}
-
-/// What is held so that the host stays silent.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    pub(super) ports: Vec<HeldPort>,
-    pub(super) protocols: Option<HeldProtocols>,
 }
 
 /// The two kinds of live sources.
@@ -68,6 +61,14 @@ pub enum SourceError {
     /// A socket.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// None of a required pattern's interfaces.
+    #[error(
+        "none of the interfaces that match {pattern} can be captured from now, and that is required: the lines before say why each cannot"
+    )]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+    },
 }
 
 impl SourceError {
@@ -76,7 +77,7 @@ impl SourceError {
     pub const fn may_pass(&self) -> bool {
         match self {
             Self::Interface(error) => error.may_pass(),
-            Self::Listener(_) => false,
+            Self::Listener(_) | Self::Pattern { .. } => false,
         }
     }
 
@@ -90,14 +91,14 @@ impl SourceError {
 /// An open source of either kind.
 #[derive(Debug)]
 pub(super) enum Source {
-    Interface(Interface),
+    Interface(Box<Interface>),
     Listener(Box<Listener>),
 }
 
 impl SourceKind {
     pub(super) fn open(&self) -> Result<Source, SourceError> {
         Ok(match self {
-            Self::Interface(options) => Source::Interface(Interface::open(options)?),
+            Self::Interface(options) => Source::Interface(Box::new(Interface::open(options)?)),
             Self::Listener(options) => Source::Listener(Box::new(Listener::open(options)?)),
         })
     }
@@ -113,7 +114,7 @@ impl SourcePlan {
                 return Ok(None);
             }
             match Interface::spare(options) {
-                Ok(spare) => Ok(Some(Source::Interface(spare))),
+                Ok(spare) => Ok(Some(Source::Interface(Box::new(spare)))),
                 Err(error) if error.may_pass() => {
                     tracing::warn!(
                         source = self.name,
@@ -128,8 +129,9 @@ impl SourcePlan {
             return spare();
         }
         match self.open_named(options) {
-            Ok(interface) => Ok(Some(Source::Interface(interface))),
-            Err(error) if error.may_pass() && !self.is_required => {
+            Ok(interface) => Ok(Some(Source::Interface(Box::new(interface)))),
+            // Of a pattern's it takes all of them to be fatal.
+            Err(error) if error.may_pass() && (!self.is_required || self.pattern.is_some()) => {
                 if let Some(pattern) = &self.pattern {
                     pattern.release(&options.name);
                     tracing::warn!(source = self.name, "{error}; it is captured once it is up");
@@ -180,9 +182,9 @@ impl Source {
     }
 
     /// Whether `received` is what was taken and dropped, rather than a count of the kernel's.
-    fn counts_what_it_took(&self) -> bool {
+    const fn counts_what_it_took(&self) -> bool {
         match self {
-            Self::Interface(interface) => interface.sees_loopback(),
+            Self::Interface(interface) => interface.counts_what_it_took(),
             Self::Listener(_) => true,
         }
     }
@@ -222,7 +224,8 @@ pub enum SourceState {
     Down = 1,
     /// The sensor has stopped.
     Stopped = 2,
-    /// No interface is there for it now, and none need be: it is one that a pattern has to spare.
+    /// No interface is there for it now, and none need be: it is one that a pattern has to spare, or the pattern's that it had
+    /// was removed and is not required.
     Waiting = 3,
 }
 
@@ -263,22 +266,30 @@ pub struct CaptureReport {
 /// What others see of a capture thread.
 #[derive(Debug)]
 pub(super) struct CaptureStatus {
-    name: Mutex<String>,
+    name: String,
+    interface: Mutex<Option<String>>,
     pub(super) told: Told<CaptureReport>,
     state: AtomicU8,
 }
 
 impl CaptureStatus {
     pub(super) fn new(name: String) -> Self {
-        Self { name: Mutex::new(name), told: Told::default(), state: AtomicU8::new(SourceState::Down as u8) }
+        let state = AtomicU8::new(SourceState::Down as u8);
+        Self { name, interface: Mutex::default(), told: Told::default(), state }
     }
 
-    pub(super) fn name(&self) -> String {
-        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the source is called, whatever interface it has.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    fn call(&self, name: String) {
-        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    /// The interface that it has, or had last.
+    pub(super) fn interface(&self) -> Option<String> {
+        self.interface.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_at(&self, interface: Option<&str>) {
+        *self.interface.lock().unwrap_or_else(PoisonError::into_inner) = interface.map(str::to_owned);
     }
 
     pub(super) fn state(&self) -> SourceState {
@@ -312,13 +323,15 @@ pub(super) struct Capture<S> {
     last_told: Instant,
     faults: Faults,
     opener: Opener,
-    _held: Held,
+    /// How often it was lost lately.
+    losses: Repetition,
+    /// Whether its coming and going is told now.
+    is_told: bool,
 }
 
 impl<S: LiveSegments> Capture<S> {
     pub(super) fn new(
         plan: SourcePlan,
-        held: Held,
         opener: Opener,
         own: Option<Arc<OwnTraffic>>,
         status: Arc<CaptureStatus>,
@@ -337,7 +350,8 @@ impl<S: LiveSegments> Capture<S> {
             last_told: Instant::now(),
             faults: Faults::default(),
             opener,
-            _held: held,
+            losses: Repetition::default(),
+            is_told: true,
         }
     }
 
@@ -346,11 +360,10 @@ impl<S: LiveSegments> Capture<S> {
         let mut source = first;
         let mut complaint = String::new();
         let mut interface = source.as_ref().and_then(Source::interface).map(str::to_owned);
-        self.name = self.plan.name_with(interface.as_deref());
-        self.status.call(self.name.clone());
+        self.call(interface.as_deref());
         while !self.is_over() {
             let Some(open) = source.as_mut().filter(|source| source.is_up()) else {
-                self.status.set(self.away());
+                self.stay_away(&mut interface);
                 self.wait();
                 self.find(&mut source, &mut interface, &mut complaint);
                 continue;
@@ -366,7 +379,9 @@ impl<S: LiveSegments> Capture<S> {
                     source = None;
                 }
             } else if self.last_told.elapsed() >= TELL {
+                self.follow_name(open, &mut interface);
                 self.tell(Some(open));
+                self.sum_up("it is captured from now");
             }
         }
         if let Some(open) = source.as_mut().filter(|source| source.is_up()) {
@@ -382,25 +397,69 @@ impl<S: LiveSegments> Capture<S> {
         (self.pipeline.into_segments().into_inner(), self.report)
     }
 
-    /// What it is while it has nothing to capture from.
-    const fn away(&self) -> SourceState {
-        if self.plan.pattern.is_some() { SourceState::Waiting } else { SourceState::Down }
+    /// From now on it captures from `interface`.
+    fn call(&mut self, interface: Option<&str>) {
+        self.name = self.plan.name_with(interface);
+        self.status.is_at(interface);
+    }
+
+    /// Says what it is while it has nothing to capture from. `interface` is the one that it had.
+    fn stay_away(&mut self, interface: &mut Option<String>) {
+        let Some(pattern) = &self.plan.pattern else { return self.status.set(SourceState::Down) };
+        // Nobody knows: it is what it was.
+        let Ok(absence) = pattern.absence(interface.as_deref(), self.plan.is_required) else { return };
+        self.status.set(match absence {
+            Absence::OfNone => SourceState::Waiting,
+            Absence::OfAnother => {
+                *interface = None;
+                self.status.is_at(None);
+                SourceState::Waiting
+            }
+            Absence::Removed => SourceState::Waiting,
+            Absence::Missed => SourceState::Down,
+        });
+        self.sum_up("it is gone now");
+    }
+
+    /// The interface may have another name: a section means the one that is called as it says.
+    fn follow_name(&mut self, source: &mut Source, interface: &mut Option<String>) {
+        let Source::Interface(ring) = source else { return };
+        let Some(name) = ring.renamed() else { return };
+        match &self.plan.pattern {
+            Some(pattern) if pattern.matches(&name) => {
+                tracing::info!(source = self.name, "its interface is called {name} from now on");
+                pattern.rename(ring.name(), &name);
+                ring.rename(&name);
+                self.call(Some(&name));
+                *interface = Some(name);
+            }
+            _ => ring.turn_away(&format!("it is called {name} now")),
+        }
     }
 
     /// The source gives nothing further.
     fn lose(&mut self, lost: &Lost, interface: Option<&str>) {
-        match (&self.plan.pattern, interface) {
+        self.is_told = self.losses.may_say(Instant::now());
+        let what_next = match (&self.plan.pattern, interface) {
             (Some(pattern), Some(interface)) => {
-                tracing::warn!(
-                    source = self.name,
-                    "{lost}; waiting until it or another that matches {} is up",
-                    pattern.glob()
-                );
                 pattern.release(interface);
-                self.name = self.plan.name_with(None);
-                self.status.call(self.name.clone());
+                format!("waiting until it or another that matches {} is up", pattern.glob())
             }
-            _ => tracing::warn!(source = self.name, "{lost}; trying again every second"),
+            _ => "trying again every second".to_owned(),
+        };
+        if self.is_told {
+            tracing::warn!(source = self.name, "{lost}; {what_next}");
+        }
+        if self.plan.pattern.is_some() {
+            self.name = self.plan.name_with(None);
+        }
+    }
+
+    /// Says how often it came and went unsaid, when that has been long enough.
+    fn sum_up(&mut self, now: &str) {
+        if let Some(times) = self.losses.left_out(Instant::now()) {
+            tracing::warn!(source = self.name, times, "it was lost and found again more often than is said; {now}");
+            self.is_told = true;
         }
     }
 
@@ -449,10 +508,15 @@ impl<S: LiveSegments> Capture<S> {
     fn find(&mut self, source: &mut Option<Source>, interface: &mut Option<String>, complaint: &mut String) {
         let mut kind = self.plan.kind.clone();
         let pattern = self.plan.pattern.clone();
-        if let (SourceKind::Interface(options), Some(pattern)) = (&mut kind, &pattern) {
-            let Some(name) = pattern.claim(interface.as_deref()) else { return };
-            options.name.clone_from(&name);
-            *interface = Some(name);
+        match (&mut kind, &pattern) {
+            (SourceKind::Interface(options), Some(pattern)) => {
+                let Ok(Some(name)) = pattern.claim(interface.as_deref()) else { return };
+                options.name.clone_from(&name);
+                *interface = Some(name);
+            }
+            // The others may be there.
+            (SourceKind::Listener(options), _) if options.share == Share::First => options.share = Share::Further,
+            _ => {}
         }
         let error = match self.open(source, &kind) {
             // The thread that opens ends with the last of those that ask.
@@ -460,9 +524,13 @@ impl<S: LiveSegments> Capture<S> {
             Some(Ok(())) => {
                 self.report.reopened += 1;
                 complaint.clear();
-                self.name = self.plan.name_with(interface.as_deref());
-                self.status.call(self.name.clone());
-                tracing::info!(source = self.name, "capturing");
+                self.call(interface.as_deref().or(match &kind {
+                    SourceKind::Interface(options) => Some(&options.name),
+                    SourceKind::Listener(_) => None,
+                }));
+                if self.is_told {
+                    tracing::info!(source = self.name, "capturing");
+                }
                 return;
             }
             Some(Err(error)) => error,
@@ -486,7 +554,7 @@ impl<S: LiveSegments> Capture<S> {
             _ => "trying again every second",
         };
         // Once for each reason: it may stay so for days.
-        if *complaint != words {
+        if *complaint != words && self.is_told {
             tracing::warn!(source = self.name, "{words}; {after}");
             *complaint = words;
         }

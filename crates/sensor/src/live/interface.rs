@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use decap::{Frame, LinkType, Timestamp};
 use pcap::{Active, Capture, Precision};
 use rustix::event::PollFlags;
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 
 use super::hold::REJECT_ALL;
-use super::links::{self, Hardware, links};
+use super::links::{self, Hardware, Intake, link_called, links};
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 use crate::source::LinkName;
 
@@ -26,8 +26,14 @@ const SNAPLEN: i32 = 256 << 10;
 const TURN: usize = 4_096;
 /// How long the kernel may fill a block of the ring before it hands it over, in milliseconds.
 const BLOCK_TIMEOUT_MS: i32 = 20;
+/// What libpcap calls all of them.
+const EVERY: &str = "any";
 /// How long what another interface left in a ring may take to be handed over.
 const LEFT_OVER: Duration = Duration::from_millis(200);
+/// After so long without a frame nothing is left in a ring that gets no further ones: its last block has been handed over.
+const QUIET: Duration = Duration::from_millis(3 * BLOCK_TIMEOUT_MS as u64);
+/// How long what a lost interface left in the ring is taken.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// How to capture from an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +78,20 @@ pub struct Interface {
     interface_drops: u64,
     /// The interface's own count of them when it was last read.
     interface_drops_then: u64,
+    /// What the kernel counts as received is not all that is to be handed on: what was taken and dropped counts instead.
+    counts_taken: bool,
+    /// It is lost as soon as the ring is empty.
+    leaving: Option<Leaving>,
+    /// The socket told of an error, and the kernel could not be asked what has become of the interface.
+    is_unsure: bool,
+}
+
+/// A source that gives what is left, and is lost then.
+#[derive(Debug)]
+struct Leaving {
+    reason: String,
+    since: Instant,
+    last_frame: Instant,
 }
 
 /// What the ring is bound to.
@@ -184,19 +204,20 @@ impl Interface {
             .open()
             .map_err(failed)?;
         // A quiet ring would block `dispatch` for ever: waiting is done here, where there is an end to it.
-        let mut capture = capture.setnonblock().map_err(failed)?;
+        let capture = capture.setnonblock().map_err(failed)?;
         let number = capture.get_datalink().0;
         let link_number = u32::try_from(number).unwrap_or(u32::MAX);
         let Some(link) = LinkType::from_number(link_number) else {
             return Err(InterfaceError::Link { name, link: LinkName(link_number) });
         };
-        if let Some(filter) = &options.filter {
-            set_filter(&mut capture, &name, filter)?;
+        let found = link_called(&name).map_err(|error| unlisted(&name, &error))?;
+        if found.is_none() && name != EVERY {
+            // It has gone since.
+            return Err(InterfaceError::Missing { name });
         }
-        let found = links().into_iter().find(|link| link.name == name);
-        Ok(Self {
+        let mut interface = Self {
             place: found.as_ref().map_or(Place::Everywhere, |link| Place::At(link.index)),
-            hardware: found.map(|link| link.hardware),
+            hardware: found.as_ref().map(|link| link.hardware),
             promiscuous: options.promiscuous,
             filter: options.filter.clone(),
             is_fixed: true,
@@ -210,7 +231,45 @@ impl Interface {
             taken: 0,
             kernel_drops: Wrapping::default(),
             foreign: SourceCounts::default(),
-        })
+            counts_taken: false,
+            leaving: None,
+            is_unsure: false,
+        };
+        // What the kernel has counted so far did not pass the filter.
+        interface.close_intake().map_err(|error| interface.other(&error))?;
+        interface.empty();
+        interface.open_intake(found.is_some_and(|link| link.is_loopback))?;
+        Ok(interface)
+    }
+
+    /// Lets frames in: those that pass the filter, each once. A frame of the loopback passes twice, on its way out and in;
+    /// libpcap leaves one out, but the ring would have room for both, and the kernel's counts would be of both.
+    fn open_intake(&mut self, is_loopback: bool) -> Result<(), InterfaceError> {
+        let is_told_to = links::leave_out_sent(&self.capture, is_loopback).is_ok();
+        self.counts_taken = is_loopback && !is_told_to;
+        if self.place == Place::Everywhere {
+            // Until the filter is whole.
+            links::bind(&self.capture, 0, Intake::Foreign).map_err(|error| self.other(&error))?;
+        }
+        match self.filter.clone() {
+            Some(filter) => set_filter(&mut self.capture, &self.name, &filter)?,
+            None => SockRef::from(&self.capture).detach_filter().map_err(|error| self.other(&error))?,
+        }
+        if self.filter.is_none() && self.place != Place::Everywhere {
+            return Ok(());
+        }
+        let filter = links::filter_of(&self.capture).map_err(|error| self.other(&error))?;
+        // libpcap does by itself what the kernel cannot.
+        self.counts_taken |= self.filter.is_some() && filter.is_empty();
+        if self.place == Place::Everywhere {
+            let lo = link_called("lo").map_err(|error| self.other(&error))?;
+            if let Some(lo) = lo {
+                let filter = without_sent_on(lo.index, filter);
+                SockRef::from(&self.capture).attach_filter(&filter).map_err(|error| self.other(&error))?;
+            }
+            links::bind(&self.capture, 0, Intake::All).map_err(|error| self.other(&error))?;
+        }
+        Ok(())
     }
 
     /// A ring for an Ethernet interface that is not there yet, or not up: see [`Interface::take_up`]. It is made on one
@@ -220,7 +279,7 @@ impl Interface {
     /// When there is none to make it on, or as [`Interface::open`].
     pub fn spare(options: &InterfaceOptions) -> Result<Self, InterfaceError> {
         let is_fit = |link: &&links::Link| link.is_up && link.hardware == Hardware::ETHERNET;
-        let all = links();
+        let all = links().map_err(|error| unlisted(&options.name, &error))?;
         let lo = all.iter().filter(is_fit).find(|link| link.name == "lo");
         let Some(host) = lo.or_else(|| all.iter().find(is_fit)) else {
             let reason = "no interface is up that a ring could be made on".to_owned();
@@ -246,7 +305,7 @@ impl Interface {
     /// When it is not there, down, or of another kind than the ring is for. Then nothing is given.
     pub fn take_up(&mut self, name: &str) -> Result<(), InterfaceError> {
         let name = name.to_owned();
-        let Some(found) = links().into_iter().find(|link| link.name == name) else {
+        let Some(found) = link_called(&name).map_err(|error| unlisted(&name, &error))? else {
             return Err(InterfaceError::Missing { name });
         };
         if !found.is_up {
@@ -267,7 +326,7 @@ impl Interface {
         };
         // What the socket still has to say of the interface before is not to be taken for this one's.
         let _ = SockRef::from(&self.capture).take_error();
-        links::bind(&self.capture, found.index).map_err(|error| self.other(&error))?;
+        links::bind(&self.capture, found.index, Intake::All).map_err(|error| self.other(&error))?;
         if before != Some(found.index) && self.promiscuous {
             if let Some(before) = before {
                 // Where that is gone, so is this.
@@ -275,17 +334,16 @@ impl Interface {
             }
             links::set_promiscuous(&self.capture, found.index, true).map_err(|error| self.other(&error))?;
         }
-        match self.filter.clone() {
-            Some(filter) => set_filter(&mut self.capture, &name, &filter)?,
-            None => SockRef::from(&self.capture).detach_filter().map_err(|error| self.other(&error))?,
-        }
         self.count_interface_drops();
         self.interface_drops_then = links::drops_of(&name);
-        (self.name, self.place) = (name, Place::At(found.index));
+        self.name = name;
+        self.open_intake(found.is_loopback)?;
+        (self.place, self.leaving, self.is_unsure) = (Place::At(found.index), None, false);
         Ok(())
     }
 
-    /// Throws away what the ring of a spare got of the interface that it was made on.
+    /// Throws away what the ring got before its intake was closed: of the interface that a spare was made on, or before
+    /// the filter was there.
     fn empty(&mut self) {
         let end = Instant::now() + LEFT_OVER;
         let mut thrown = 0;
@@ -322,14 +380,82 @@ impl Interface {
         self.interface_drops_then = now;
     }
 
-    /// Whether the interface that the ring is bound to is there and up; asked after an error of the socket.
-    fn look(&mut self) -> Result<(), Lost> {
-        let Place::At(index) = self.place else { return Ok(()) };
-        match links().into_iter().find(|link| link.index == index) {
-            Some(link) if link.is_up => Ok(()),
-            Some(_) => Err(self.lost("it is down")),
-            None => Err(self.lost("it was removed")),
+    /// Whether the interface that the ring is bound to is there and up; asked after an error of the socket. Else it is lost
+    /// when what it left in the ring is taken.
+    fn look(&mut self) {
+        let Place::At(index) = self.place else { return };
+        match links() {
+            // Nobody knows: it is as it was, until it is asked again.
+            Err(_) => self.is_unsure = true,
+            Ok(all) => {
+                self.is_unsure = false;
+                match all.into_iter().find(|link| link.index == index) {
+                    Some(link) if link.is_up => {}
+                    Some(_) => self.leave("it is down"),
+                    None => self.leave("it was removed"),
+                }
+            }
         }
+    }
+
+    /// What the interface is called now, if that is another name than before. To be asked about every second, since nothing
+    /// tells it.
+    pub(super) fn renamed(&mut self) -> Option<String> {
+        let Place::At(index) = self.place else { return None };
+        if self.is_unsure {
+            self.look();
+        }
+        match links::name_of(index) {
+            Ok(None) => {
+                self.leave("it was removed");
+                None
+            }
+            Ok(Some(name)) if name != self.name => Some(name),
+            Ok(Some(_)) | Err(_) => None,
+        }
+    }
+
+    /// It is called so from now on, and is the same.
+    pub(super) fn rename(&mut self, name: &str) {
+        self.count_interface_drops();
+        name.clone_into(&mut self.name);
+        self.interface_drops_then = links::drops_of(name);
+    }
+
+    /// Takes nothing further of the interface, for `reason`: it is lost when what the ring has of it is taken.
+    pub(super) fn turn_away(&mut self, reason: &str) {
+        // Where it fails frames come for a little longer.
+        let _ = self.close_intake();
+        self.leave(reason);
+    }
+
+    fn leave(&mut self, reason: &str) {
+        let now = Instant::now();
+        self.leaving.get_or_insert(Leaving { reason: reason.to_owned(), since: now, last_frame: now });
+    }
+
+    /// Takes what is left in the ring.
+    fn take_last(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
+        // The socket's error would have libpcap give up what is there.
+        let _ = SockRef::from(&self.capture).take_error();
+        let taken = self.hand_on(take).unwrap_or(0);
+        let now = Instant::now();
+        let Some(leaving) = &mut self.leaving else { return Ok(taken) };
+        if taken > 0 {
+            leaving.last_frame = now;
+            if now.duration_since(leaving.since) < LAST_FRAMES {
+                return Ok(taken);
+            }
+        }
+        let is_quiet = now.duration_since(leaving.last_frame) >= QUIET;
+        if is_quiet || taken > 0 {
+            let reason = std::mem::take(&mut leaving.reason);
+            self.leaving = None;
+            return Err(self.lost(reason));
+        }
+        // Not by the socket, which may tell of errors without end.
+        std::thread::sleep(patience.min(Duration::from_millis(5)));
+        Ok(0)
     }
 
     /// Its name.
@@ -344,10 +470,9 @@ impl Interface {
         self.link
     }
 
-    /// Whether frames of the loopback are among those captured: the kernel counts each of them twice, on its way out and
-    /// in, and libpcap leaves one out. What was received is then what was handed on.
-    pub(super) fn sees_loopback(&self) -> bool {
-        matches!(self.name.as_str(), "lo" | "any")
+    /// Whether `received` is what was handed on and dropped, rather than a count of the kernel's.
+    pub(super) const fn counts_what_it_took(&self) -> bool {
+        self.counts_taken
     }
 
     /// Lets nothing further into the ring. What is in it stays: libpcap's own change of filter would apply to that, too.
@@ -363,31 +488,38 @@ impl Interface {
     }
 }
 
+impl Interface {
+    /// Hands on what is in the ring, so many at most as a turn may have.
+    fn hand_on(&mut self, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, pcap::Error> {
+        let link = self.link;
+        let taken = self.capture.dispatch(Some(TURN), |packet| {
+            let at = packet.header.ts;
+            // The microseconds' field holds nanoseconds: that is what `Precision::Nano` asks for.
+            let nanos = (at.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(at.tv_usec as u64);
+            take(Frame { at: Timestamp::from_nanos(nanos), link, data: packet.data, wire_len: packet.header.len });
+        })?;
+        self.has_more = taken >= TURN;
+        self.taken += taken as u64;
+        Ok(taken)
+    }
+}
+
 impl LiveSource for Interface {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
-        if !self.has_more {
+        if self.leaving.is_none() && !self.has_more {
             let events = wait(&self.capture, patience).map_err(|error| self.lost(error))?;
             // libpcap takes the error off the socket, and passes over it where the interface is only down.
             if events.contains(PollFlags::ERR) {
-                self.look()?;
+                self.look();
             }
             if events.is_empty() {
                 return Ok(0);
             }
         }
-        let link = self.link;
-        let taken = self
-            .capture
-            .dispatch(Some(TURN), |packet| {
-                let at = packet.header.ts;
-                // The microseconds' field holds nanoseconds: that is what `Precision::Nano` asks for.
-                let nanos = (at.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(at.tv_usec as u64);
-                take(Frame { at: Timestamp::from_nanos(nanos), link, data: packet.data, wire_len: packet.header.len });
-            })
-            .map_err(|error| self.lost(words(&error)))?;
-        self.has_more = taken >= TURN;
-        self.taken += taken as u64;
-        Ok(taken)
+        if self.leaving.is_some() {
+            return self.take_last(patience, take);
+        }
+        self.hand_on(take).map_err(|error| self.lost(words(&error)))
     }
 
     fn counts(&mut self) -> SourceCounts {
@@ -401,7 +533,7 @@ impl LiveSource for Interface {
         let kernel_drops = self.kernel_drops.total() - self.foreign.kernel_drops;
         let received = self.received.total() - self.foreign.received;
         SourceCounts {
-            received: if self.sees_loopback() { self.taken + kernel_drops } else { received },
+            received: if self.counts_taken { self.taken + kernel_drops } else { received },
             kernel_drops,
             interface_drops: self.interface_drops,
         }
@@ -414,6 +546,35 @@ fn set_filter(capture: &mut Capture<Active>, name: &str, filter: &str) -> Result
         filter: filter.to_owned(),
         reason: words(&error),
     })
+}
+
+/// Nothing is known of the interface: the kernel does not list any.
+fn unlisted(name: &str, error: &std::io::Error) -> InterfaceError {
+    InterfaceError::Other { name: name.to_owned(), reason: format!("the interfaces cannot be listed: {error}") }
+}
+
+/// The filter, without what is on its way out on the interface `index`. Without a filter all else is taken.
+fn without_sent_on(index: u32, filter: Vec<SockFilter>) -> Vec<SockFilter> {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    /// What is asked of the frame rather than read from it (linux/filter.h).
+    const ASKED: u32 = -0x1000_i32 as u32;
+    const KIND: u32 = ASKED + 4;
+    const INDEX: u32 = ASKED + 8;
+    const SENT: u32 = libc::PACKET_OUTGOING as u32;
+    let mut program = vec![
+        SockFilter::new(LOAD, 0, 0, KIND),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 3, SENT),
+        SockFilter::new(LOAD, 0, 0, INDEX),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, index),
+        REJECT_ALL,
+    ];
+    if filter.is_empty() {
+        program.push(SockFilter::new(RETURN, 0, 0, SNAPLEN as u32));
+    }
+    program.extend(filter);
+    program
 }
 
 fn classify(name: &str, error: &pcap::Error) -> InterfaceError {

@@ -6,9 +6,12 @@
 use std::fs;
 use std::io;
 use std::mem::size_of;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd as _};
 
-use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::errno::Errno;
+use nix::net::if_::{InterfaceFlags, if_indextoname, if_nametoindex};
+use socket2::SockFilter;
 
 /// An interface as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) struct Link {
     pub(super) hardware: Hardware,
     /// Whether it is up.
     pub(super) is_up: bool,
+    /// Whether what it sends it receives itself.
+    pub(super) is_loopback: bool,
 }
 
 /// The kernel's hardware type (linux/if_arp.h), those that libpcap takes for Ethernet as one.
@@ -37,7 +42,10 @@ impl Hardware {
 }
 
 /// Every interface, in the kernel's order.
-pub(super) fn links() -> Vec<Link> {
+///
+/// # Errors
+/// When the kernel does not say, for want of a descriptor for example. Then nothing is known: no interface has gone.
+pub(super) fn links() -> io::Result<Vec<Link>> {
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
         let name = entry.interface_name;
         let (index, kind) = match entry.address {
@@ -48,9 +56,39 @@ pub(super) fn links() -> Vec<Link> {
             // One without an address of its own on the link, as those of raw IP are.
             None => (if_nametoindex(name.as_str()).ok()?, kind_of(&name)),
         };
-        Some(Link { index, hardware: Hardware::new(kind), is_up: entry.flags.contains(InterfaceFlags::IFF_UP), name })
+        Some(Link {
+            index,
+            hardware: Hardware::new(kind),
+            is_up: entry.flags.contains(InterfaceFlags::IFF_UP),
+            is_loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
+            name,
+        })
     };
-    nix::ifaddrs::getifaddrs().map(|all| all.filter_map(link).collect()).unwrap_or_default()
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(link).collect())
+}
+
+/// The interface called `name`, if there is one.
+///
+/// # Errors
+/// As [`links`].
+pub(super) fn link_called(name: &str) -> io::Result<Option<Link>> {
+    Ok(links()?.into_iter().find(|link| link.name == name))
+}
+
+/// The IP addresses of this host, those of a link with its number; without a port.
+///
+/// # Errors
+/// As [`links`].
+pub(super) fn addresses() -> io::Result<Vec<SocketAddr>> {
+    let address = |entry: nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address?;
+        if let Some(v4) = address.as_sockaddr_in() {
+            return Some(SocketAddr::new(IpAddr::V4(v4.ip()), 0));
+        }
+        let v6 = address.as_sockaddr_in6()?;
+        Some(SocketAddrV6::new(v6.ip(), 0, 0, v6.scope_id()).into())
+    };
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(address).collect())
 }
 
 fn kind_of(name: &str) -> u16 {
@@ -67,11 +105,37 @@ pub(super) fn drops_of(name: &str) -> u64 {
     count("rx_missed_errors") + count("rx_fifo_errors")
 }
 
-/// From now on the packet socket gives what interface `index` carries, and nothing of the one it was bound to.
-pub(super) fn bind(socket: &impl AsFd, index: u32) -> io::Result<()> {
+/// What the interface of this number is called now; `None` when there is none.
+///
+/// # Errors
+/// As [`links`].
+pub(super) fn name_of(index: u32) -> io::Result<Option<String>> {
+    match if_indextoname(index) {
+        Ok(name) => Ok(Some(name.to_string_lossy().into_owned())),
+        Err(Errno::ENXIO | Errno::ENODEV) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a packet socket is to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intake {
+    /// Every frame.
+    All,
+    /// Next to none: those of a protocol that is nobody's, "local experimental 2" (IEEE 802).
+    Foreign,
+}
+
+/// From now on the packet socket gives what interface `index` carries, and nothing of the one it was bound to; 0 is all of
+/// them.
+pub(super) fn bind(socket: &impl AsFd, index: u32, intake: Intake) -> io::Result<()> {
+    let protocol = match intake {
+        Intake::All => libc::ETH_P_ALL as u16,
+        Intake::Foreign => 0x88b6,
+    };
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -82,6 +146,44 @@ pub(super) fn bind(socket: &impl AsFd, index: u32) -> io::Result<()> {
     // SAFETY: the address is a `sockaddr_ll` of `len` bytes that outlives the call, and the descriptor is open.
     let result = unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), len) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the packet socket is to leave out what this host sends. Since Linux 4.20.
+pub(super) fn leave_out_sent(socket: &impl AsFd, is_on: bool) -> io::Result<()> {
+    let value = libc::c_int::from(is_on);
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the call reads `len` bytes of `value`, which is that long and outlives it; the descriptor is open.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_IGNORE_OUTGOING,
+            (&raw const value).cast(),
+            len,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The socket's filter as it is now; empty where there is none.
+pub(super) fn filter_of(socket: &impl AsFd) -> io::Result<Vec<SockFilter>> {
+    let ask = |at: *mut SockFilter, count: usize| {
+        // Of filters the length is their count (sk_get_filter).
+        let mut len = count as libc::socklen_t;
+        // SAFETY: the call writes at most `len` instructions to `at`, where there is room for so many, and their count to
+        // `len`; with no room it only says the count. The descriptor is open.
+        let result = unsafe {
+            libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_GET_FILTER, at.cast(), &raw mut len)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(len as usize) }
+    };
+    let count = ask(std::ptr::null_mut(), 0)?;
+    let mut filter: Vec<SockFilter> = (0..count).map(|_| SockFilter::new(0, 0, 0, 0)).collect();
+    if count > 0 {
+        let count = ask(filter.as_mut_ptr(), count)?;
+        filter.truncate(count);
+    }
+    Ok(filter)
 }
 
 /// Whether the interface is to hand over frames for other hosts, as long as the socket is there.
@@ -107,7 +209,10 @@ mod tests {
 
     #[test]
     fn the_loopback_is_an_ethernet_among_the_links() {
-        let all = links();
+        let all = links().unwrap();
+        assert!(link_called("lo").unwrap() == all.iter().find(|link| link.name == "lo").cloned());
+        assert_eq!(link_called("no-such").unwrap(), None);
+        assert!(addresses().unwrap().iter().any(|address| address.ip().is_loopback()));
         let lo = all.iter().find(|link| link.name == "lo").unwrap();
         assert_eq!((lo.hardware, lo.index > 0), (Hardware::ETHERNET, true));
         assert_eq!(

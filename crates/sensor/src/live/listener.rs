@@ -33,13 +33,26 @@ pub struct ListenerOptions {
     pub address: SocketAddr,
     /// The socket's receive buffer in bytes.
     pub buffer_bytes: usize,
+    /// Whether it has the port for itself.
+    pub share: Share,
+}
+
+/// Which of several sockets of this sensor it is, between which the kernel spreads the senders of one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The only one.
+    Alone,
+    /// The first of several: as long as it is opened first, no other program has the port.
+    First,
+    /// A further one.
+    Further,
 }
 
 impl ListenerOptions {
     /// With a buffer of 64 MiB.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, buffer_bytes: 64 << 20 }
+        Self { address, buffer_bytes: 64 << 20, share: Share::Alone }
     }
 }
 
@@ -83,7 +96,7 @@ pub struct ListenerError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program or a tunnel device of the kernel has this port ('ss -ulnp', 'ip -d link show type vxlan')"
+            "; another program, another sensor or a tunnel device of the kernel has this port: end that, or choose another ('ss -ulnp' and 'ip -d link show type vxlan' list them)"
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has this address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
@@ -92,7 +105,8 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Listener {
-    /// Binds the socket. Several of one address share its datagrams by flow (`SO_REUSEPORT`).
+    /// Binds the socket. Several of one address share its datagrams by flow (`SO_REUSEPORT`), but only of one sensor: a
+    /// second one would take half of every mirror away from the first, and neither would know.
     ///
     /// # Errors
     /// When the system refuses.
@@ -298,7 +312,9 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
 fn bind(options: &ListenerOptions) -> io::Result<Socket> {
     let address = options.address;
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_port(true)?;
+    if options.share == Share::Further {
+        socket.set_reuse_port(true)?;
+    }
     let set = |result: nix::Result<()>| result.map_err(io::Error::from);
     set(setsockopt(&socket, sockopt::ReceiveTimestampns, &true))?;
     set(setsockopt(&socket, sockopt::RxqOvfl, &1))?;
@@ -310,8 +326,14 @@ fn bind(options: &ListenerOptions) -> io::Result<Socket> {
         set(setsockopt(&socket, sockopt::Ipv4PacketInfo, &true))?;
     } else {
         set(setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true))?;
+        // Whatever the system's default: `[::]` is all there is.
+        socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
+    if options.share == Share::First {
+        // Only now: bound before, it would have joined another program's.
+        socket.set_reuse_port(true)?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -378,6 +400,34 @@ mod tests {
         }
         assert_eq!(listener.counts(), SourceCounts { received: 3, kernel_drops: 0, interface_drops: 0 });
         assert_eq!(listener.poll(Duration::ZERO, &mut |_| panic!()), Ok(0));
+    }
+
+    #[test]
+    fn several_sockets_share_a_port_and_no_second_sensor_does() {
+        let one = ListenerOptions { share: Share::First, ..ListenerOptions::new("127.0.0.1:0".parse().unwrap()) };
+        let first = Listener::open(&one).unwrap();
+        let open = |share| Listener::open(&ListenerOptions { address: first.address(), share, ..one.clone() });
+        let mut all = vec![open(Share::Further).unwrap(), open(Share::Further).unwrap()];
+        // Another sensor of the same user, with one thread or with more.
+        for share in [Share::Alone, Share::First] {
+            let error = open(share).unwrap_err().to_string();
+            assert!(error.contains(&first.address().to_string()) && error.contains("another sensor"), "{error}");
+        }
+        let alone = Listener::open(&ListenerOptions::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        let second = ListenerOptions { address: alone.address(), share: Share::First, ..one.clone() };
+        assert!(Listener::open(&second).is_err());
+        // The kernel spreads what comes by the sender.
+        let to = first.address();
+        all.push(first);
+        for _ in 0..64 {
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", to).unwrap();
+        }
+        for listener in &mut all {
+            while listener.poll(Duration::ZERO, &mut |_| {}).unwrap() > 0 {}
+        }
+        let counts: Vec<u64> = all.iter_mut().map(|listener| listener.counts().received).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 64);
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Two kinds: an [`Interface`], whose frames libpcap gives from a ring that the kernel fills, and a [`Listener`], a plain
 //! UDP socket that a mirror sends its tunnel to. Neither ever sends anything: an interface's port of a UDP tunnel is held
-//! by a [`HeldPort`], so that the host does not answer the mirror with "port unreachable" either.
+//! by [`HeldPorts`], so that the host does not answer the mirror with "port unreachable" either.
 
 mod capture;
 mod hold;
@@ -17,15 +17,16 @@ mod own;
 mod pattern;
 mod pinning;
 mod renewal;
+mod repetition;
 mod right;
 mod run;
 mod source;
 
 pub use capture::{CaptureReport, SourceError, SourceKind, SourcePlan, SourceState};
-pub use hold::{HeldPort, HeldProtocols, HoldError};
+pub use hold::{HeldPorts, HeldProtocols, HoldError, Keeping};
 pub use interface::{Interface, InterfaceError, InterfaceOptions};
 pub use list::{Listed, heading, interfaces};
-pub use listener::{Listener, ListenerError, ListenerOptions};
+pub use listener::{Listener, ListenerError, ListenerOptions, Share};
 pub use offload::Offloads;
 pub use own::OwnTraffic;
 pub use pattern::Pattern;

@@ -1,18 +1,22 @@
 //! Interfaces by a pattern, as they come and go.
 //!
+//! A pattern is a glob as in filters: `*` is any run of characters, `?` is one, and `{a,b}` is one of several.
+//!
 //! A `[[capture]]` section with a pattern has so many capture threads as interfaces matched at the start, and some more
 //! (`spare`). None of them belongs to an interface: each takes one that is up, matches and is nobody's, and gives it back
 //! when that is gone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::links::{Link, links};
+use super::links::{Link, link_called, links};
+use crate::filter::Glob;
 
 /// What the threads of one section share.
 #[derive(Debug)]
 pub struct Pattern {
-    glob: String,
+    glob: Glob,
     /// How the section's sources are called, before the interface's name.
     prefix: Option<String>,
     shares: Mutex<Shares>,
@@ -24,31 +28,53 @@ struct Shares {
     taken: BTreeMap<String, Option<u32>>,
     /// Interfaces that cannot be captured from. A later one of the name has another number.
     refused: Vec<u32>,
+    /// How many there were at the start.
+    expected: usize,
+}
+
+/// Why a thread has none of the interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It never had one.
+    OfNone,
+    /// The one that it had is another thread's now.
+    OfAnother,
+    /// The one that it had was removed, as those of containers are all the time.
+    Removed,
+    /// The one that it had is there and down; or it was removed, and there are to be as many as at the start.
+    Missed,
 }
 
 impl Pattern {
-    /// For all interfaces that match `glob`, in which `*` is any run of characters and `?` is one.
-    #[must_use]
-    pub fn new(glob: &str, prefix: Option<&str>) -> Self {
-        Self { glob: glob.to_owned(), prefix: prefix.map(str::to_owned), shares: Mutex::default() }
+    /// For all interfaces that match `glob`.
+    ///
+    /// # Errors
+    /// What is wrong with the glob.
+    pub fn new(glob: &str, prefix: Option<&str>) -> Result<Self, String> {
+        let bracket = glob.char_indices().find(|(at, c)| *c == '[' && !glob[..*at].ends_with('\\'));
+        if bracket.is_some() {
+            return Err(format!("`{glob}` has brackets, which mean nothing here: write eth{{0,1}} for eth[01]"));
+        }
+        let glob = Glob::new(glob)?;
+        Ok(Self { glob, prefix: prefix.map(str::to_owned), shares: Mutex::default() })
     }
 
-    /// Whether `name` holds what makes it a pattern.
+    /// Whether `name` holds what makes it a pattern, or what is meant for one.
     #[must_use]
     pub fn is_one(name: &str) -> bool {
-        name.contains(['*', '?'])
+        name.contains(['*', '?', '{', '}', '[', '\\'])
     }
 
     /// Whether an interface of this name is meant. `any` is none.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        name != "any" && matches(&self.glob, name)
+        name != "any" && self.glob.matches(name.as_bytes())
     }
 
     /// The pattern itself.
     #[must_use]
     pub fn glob(&self) -> &str {
-        &self.glob
+        self.glob.text()
     }
 
     /// What the source is called that captures from `interface`.
@@ -62,13 +88,47 @@ impl Pattern {
 
     /// Takes an interface that is known to be nobody's, at the start.
     pub fn take(&self, name: &str) {
-        let index = links().into_iter().find(|link| link.name == name).map(|link| link.index);
+        // Without a number it is known by its name alone.
+        let index = link_called(name).ok().flatten().map(|link| link.index);
         self.shares().taken.insert(name.to_owned(), index);
     }
 
+    /// Those that are taken are how many there are to be. Gives how many that is.
+    pub(super) fn expect_these(&self) -> usize {
+        let mut shares = self.shares();
+        shares.expected = shares.taken.len();
+        shares.expected
+    }
+
     /// Takes an interface that is up and nobody's: the one called `last` if there is one.
-    pub(super) fn claim(&self, last: Option<&str>) -> Option<String> {
-        self.claim_of(links(), last)
+    ///
+    /// # Errors
+    /// When nobody knows what interfaces there are.
+    pub(super) fn claim(&self, last: Option<&str>) -> io::Result<Option<String>> {
+        Ok(self.claim_of(links()?, last))
+    }
+
+    /// Why a thread that had `last` has none.
+    ///
+    /// # Errors
+    /// As [`Pattern::claim`].
+    pub(super) fn absence(&self, last: Option<&str>, is_required: bool) -> io::Result<Absence> {
+        let Some(last) = last else { return Ok(Absence::OfNone) };
+        let link = link_called(last)?;
+        let shares = self.shares();
+        Ok(match link {
+            _ if shares.taken.contains_key(last) => Absence::OfAnother,
+            Some(link) if !link.is_up => Absence::Missed,
+            _ if is_required && shares.taken.len() < shares.expected => Absence::Missed,
+            _ => Absence::Removed,
+        })
+    }
+
+    /// An interface that a thread has is called otherwise now.
+    pub(super) fn rename(&self, before: &str, now: &str) {
+        let mut shares = self.shares();
+        let index = shares.taken.remove(before).flatten();
+        shares.taken.insert(now.to_owned(), index);
     }
 
     fn claim_of(&self, links: Vec<Link>, last: Option<&str>) -> Option<String> {
@@ -109,45 +169,18 @@ impl Pattern {
     }
 }
 
-/// Whether `name` matches a pattern of `*` and `?`. Steps back to the last star only: never worse than quadratic.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    n = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::links::Hardware;
     use super::*;
 
     fn link(name: &str, index: u32, is_up: bool) -> Link {
-        Link { name: name.to_owned(), index, hardware: Hardware::ETHERNET, is_up }
+        Link { name: name.to_owned(), index, hardware: Hardware::ETHERNET, is_up, is_loopback: false }
     }
 
     #[test]
     fn an_interface_is_taken_once_and_can_be_taken_again_when_given_back() {
-        let pattern = Pattern::new("eth*", Some("tap"));
+        let pattern = Pattern::new("eth*", Some("tap")).unwrap();
         let now = || vec![link("lo", 1, true), link("eth0", 2, true), link("eth1", 3, true), link("eth2", 4, false)];
         assert_eq!(pattern.claim_of(now(), Some("eth1")).as_deref(), Some("eth1"), "the one it had");
         assert_eq!(pattern.claim_of(now(), Some("eth1")).as_deref(), Some("eth0"));
@@ -161,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_tried_again_before_it_is_another() {
-        let pattern = Pattern::new("tun*", None);
+        let pattern = Pattern::new("tun*", None).unwrap();
         assert!(pattern.claim_of(vec![link("tun0", 7, true)], None).is_some());
         pattern.refuse("tun0");
         assert!(pattern.claim_of(vec![link("tun0", 7, true)], None).is_none());
@@ -170,7 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn patterns_match_as_in_a_shell() {
+    fn why_there_is_none_is_told() {
+        let pattern = Pattern::new("{lo,gone*}", None).unwrap();
+        let absence = |last, is_required| pattern.absence(last, is_required).unwrap();
+        pattern.take("lo");
+        pattern.take("gone1");
+        assert_eq!(pattern.expect_these(), 2);
+        assert_eq!(absence(None, true), Absence::OfNone);
+        assert_eq!(absence(Some("lo"), true), Absence::OfAnother);
+        pattern.release("gone1");
+        assert_eq!((absence(Some("gone1"), false), absence(Some("gone1"), true)), (Absence::Removed, Absence::Missed));
+        // Another thread has another one instead.
+        pattern.take("gone2");
+        assert_eq!(absence(Some("gone1"), true), Absence::Removed);
+        pattern.rename("gone2", "gone3");
+        assert_eq!(
+            (absence(Some("gone3"), true), absence(Some("gone2"), true)),
+            (Absence::OfAnother, Absence::Removed)
+        );
+    }
+
+    #[test]
+    fn patterns_match_as_those_of_filters() {
         for (pattern, name, expected) in [
             ("eth*", "eth0", true),
             ("*", "x", true),
@@ -178,8 +232,16 @@ mod tests {
             ("e?h*1", "eth01", true),
             ("e?h", "eth0", false),
             ("a*b", "ac", false),
+            ("eth{0,2}", "eth2", true),
+            ("eth{0,2}", "eth1", false),
+            ("ETH*", "eth1", false),
+            ("eth\\[*", "eth[0]", true),
         ] {
-            assert_eq!(Pattern::new(pattern, None).matches(name), expected, "{pattern} {name}");
+            assert_eq!(Pattern::new(pattern, None).unwrap().matches(name), expected, "{pattern} {name}");
         }
+        // As in a shell, where it is another thing.
+        let refused = Pattern::new("eth[01]", None).unwrap_err();
+        assert!(Pattern::is_one("eth[01]") && refused.contains("eth{0,1}"), "{refused}");
+        assert!(Pattern::new("eth{0", None).is_err());
     }
 }

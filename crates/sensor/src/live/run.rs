@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::capture::{Capture, CaptureReport, CaptureStatus, Held, Source, SourceError, SourcePlan, SourceState};
-use super::hold::{HeldPort, HeldProtocols};
+use super::capture::{Capture, CaptureReport, CaptureStatus, Source, SourceError, SourceKind, SourcePlan, SourceState};
+use super::hold::{HeldPorts, HeldProtocols, Keeping};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
 use super::own::OwnTraffic;
@@ -31,7 +31,15 @@ const QUEUED: usize = 64;
 /// Sources that are open, or are waited for.
 #[derive(Debug)]
 pub struct Sources {
-    opened: Vec<(SourcePlan, Held, Option<Source>)>,
+    opened: Vec<(SourcePlan, Option<Source>)>,
+    held: Held,
+}
+
+/// What is held so that the host stays silent.
+#[derive(Debug, Default)]
+struct Held {
+    ports: HeldPorts,
+    protocols: Option<HeldProtocols>,
 }
 
 impl Sources {
@@ -44,10 +52,19 @@ impl Sources {
         let mut opened = Vec::with_capacity(plans.len());
         for plan in plans {
             let source = plan.open(keeps_right)?;
-            let held = hold(&plan);
-            opened.push((plan, held, source));
+            opened.push((plan, source));
         }
-        Ok(Self { opened })
+        for (plan, _) in &opened {
+            if let Some(pattern) = &plan.pattern
+                && pattern.expect_these() == 0
+                && plan.is_required
+            {
+                return Err(SourceError::Pattern { pattern: pattern.glob().to_owned() });
+            }
+        }
+        // Behind the listeners, which have their ports first.
+        let held = hold(opened.iter().map(|(plan, _)| plan));
+        Ok(Self { opened, held })
     }
 }
 
@@ -89,6 +106,7 @@ pub struct Running<O> {
     lanes: Vec<Arc<Told<LaneReport>>>,
     queue: Queue,
     sealing: Sealing<O>,
+    _held: (Keeping, Option<HeldProtocols>),
 }
 
 #[derive(Debug)]
@@ -102,8 +120,10 @@ enum Threads {
 /// A source, as the status shows it.
 #[derive(Clone, Debug)]
 pub struct SourceStatus {
-    /// Its name.
+    /// Its name, which no other has.
     pub name: String,
+    /// The interface that it has, or had last.
+    pub interface: Option<String>,
     /// Whether it gives frames.
     pub state: SourceState,
     /// What it counted.
@@ -129,9 +149,11 @@ impl<O: Outlet + Send + 'static> Run<O> {
     /// # Errors
     /// When threads cannot be had.
     pub fn start(self) -> Result<Running<O>, StartError> {
-        let Self { sources: Sources { mut opened }, opener, own, settings, renewal, workers, pinning, outlet } = self;
+        let Self { sources: Sources { mut opened, held }, opener, own, settings, renewal, workers, pinning, outlet } =
+            self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
+        let held = (held.ports.keep()?, held.protocols);
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
         let captures: Vec<_> =
             opened.iter().map(|(plan, ..)| Arc::new(CaptureStatus::new(plan.name.clone()))).collect();
@@ -141,8 +163,8 @@ impl<O: Outlet + Send + 'static> Run<O> {
         };
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
-            let (plan, held, source) = opened.remove(0);
-            let capture = Capture::new(plan, held, opener, own, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
+            let (plan, source) = opened.remove(0);
+            let capture = Capture::new(plan, opener, own, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
             let cpu = pinning.of_both();
             let run = move || {
                 pin(cpu);
@@ -168,11 +190,11 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 worker_threads.push(spawn(format!("worker-{number}")).spawn(work)?);
             }
             let mut capture_threads = Vec::with_capacity(opened.len());
-            for (number, (plan, held, source)) in opened.into_iter().enumerate() {
+            for (number, (plan, source)) in opened.into_iter().enumerate() {
                 let status = Arc::clone(&captures[number]);
                 let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
                 let feed = Feed::new(first.another(number), horizon);
-                let capture = Capture::new(plan, held, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
+                let capture = Capture::new(plan, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
                 let cpu = pinning.of_capture(number);
                 let run = move || {
                     pin(cpu);
@@ -182,7 +204,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
             }
             Threads::Many { captures: capture_threads, workers: worker_threads }
         };
-        Ok(Running { stop, threads, captures, lanes, queue, sealing })
+        Ok(Running { stop, threads, captures, lanes, queue, sealing, _held: held })
     }
 }
 
@@ -191,7 +213,8 @@ impl<O: Outlet + Send + 'static> Running<O> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let captures = self.captures.iter().map(|status| SourceStatus {
-            name: status.name(),
+            name: status.name().to_owned(),
+            interface: status.interface(),
             state: status.state(),
             report: status.told.latest(),
         });
@@ -244,26 +267,31 @@ impl<O: Outlet + Send + 'static> Running<O> {
         let sources = captures
             .iter()
             .zip(reports)
-            .map(|(status, report)| SourceStatus { name: status.name(), state: status.state(), report })
+            .map(|(status, report)| SourceStatus {
+                name: status.name().to_owned(),
+                interface: status.interface(),
+                state: status.state(),
+                report,
+            })
             .collect();
         Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
     }
 }
 
 /// What cannot be held is worth a warning, not a refusal.
-fn hold(plan: &SourcePlan) -> Held {
-    let mut held = Held::default();
-    for port in &plan.held_ports {
-        match HeldPort::hold(*port) {
-            Ok(port) => held.ports.extend(port),
-            Err(error) => tracing::warn!(source = plan.name, "{error}"),
-        }
-    }
-    if !plan.held_ports.is_empty() {
+fn hold<'a>(plans: impl Iterator<Item = &'a SourcePlan> + Clone) -> Held {
+    let ports = plans.clone().flat_map(|plan| plan.held_ports.iter().copied()).collect();
+    let listened: Vec<_> = plans
+        .filter_map(|plan| match &plan.kind {
+            SourceKind::Listener(options) => Some(options.address),
+            SourceKind::Interface(_) => None,
+        })
+        .collect();
+    let mut held = Held { ports: HeldPorts::hold(&ports, &listened), protocols: None };
+    if !ports.is_empty() {
         match HeldProtocols::hold() {
             Ok(protocols) => held.protocols = Some(protocols),
             Err(error) => tracing::warn!(
-                source = plan.name,
                 "cannot hold the IP protocols of tunnels: {error}; the host may answer a mirror in GRE or IP-in-IP with ICMP protocol unreachable (drop those in the firewall, or switch this off with hold_port = false)"
             ),
         }

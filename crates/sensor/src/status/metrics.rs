@@ -92,7 +92,8 @@ fn labels(fate: &str, reason: &str) -> Vec<(&'static str, String)> {
     vec![("fate", fate.to_owned()), ("reason", reason.to_owned())]
 }
 
-/// What each source counts.
+/// What each source counts. Series go by the source's name, which stays the same whatever interface it has; which one that
+/// is a series of its own tells.
 #[must_use]
 pub fn source_metrics(sources: &[SourceStatus]) -> Vec<Metric> {
     let family = |name: &str, help, kind, value: fn(&SourceStatus) -> f64| Metric {
@@ -105,15 +106,25 @@ pub fn source_metrics(sources: &[SourceStatus]) -> Vec<Metric> {
             .collect(),
     };
     let is_up = |source: &SourceStatus| f64::from(u8::from(source.state == SourceState::Up));
-    // One that a pattern has to spare is not down.
-    let meant = sources.iter().filter(|source| source.state != SourceState::Waiting);
+    // One that a pattern has to spare, and that never had an interface, is not down.
+    let meant = sources.iter().filter(|source| source.state != SourceState::Waiting || source.interface.is_some());
     let samples = meant.map(|source| Sample { labels: vec![("source", source.name.clone())], value: is_up(source) });
+    let interface = |source: &SourceStatus| {
+        let interface = source.interface.clone().filter(|_| source.state == SourceState::Up)?;
+        Some(Sample { labels: vec![("source", source.name.clone()), ("interface", interface)], value: 1.0 })
+    };
     vec![
         Metric {
             name: "source_up".to_owned(),
             help: "Whether the source gives frames",
             kind: Kind::Gauge,
             samples: samples.collect(),
+        },
+        Metric {
+            name: "source_interface".to_owned(),
+            help: "The interface that the source has now",
+            kind: Kind::Gauge,
+            samples: sources.iter().filter_map(interface).collect(),
         },
         family("source_frames", "Frames taken from the source", Kind::Counter, |source| source.report.frames as f64),
         family("source_received", "Frames the kernel had for the source, dropped or not", Kind::Counter, |source| {
@@ -128,6 +139,12 @@ pub fn source_metrics(sources: &[SourceStatus]) -> Vec<Metric> {
         family("source_interface_drops", "Frames the interface dropped", Kind::Counter, |source| {
             source.report.source.interface_drops as f64
         }),
+        family(
+            "source_abandoned",
+            "Frames the kernel still held when the source was lost or the end was due",
+            Kind::Counter,
+            |source| source.report.abandoned as f64,
+        ),
         family("source_reopened", "Times the source was lost and found again", Kind::Counter, |source| {
             source.report.reopened as f64
         }),
@@ -211,22 +228,40 @@ mod tests {
         }
     }
 
+    fn source(name: &str, interface: Option<&str>, state: SourceState) -> SourceStatus {
+        let (name, interface) = (name.to_owned(), interface.map(str::to_owned));
+        SourceStatus { name, interface, state, report: CaptureReport::default() }
+    }
+
     #[test]
     fn names_of_sources_are_escaped() {
-        let source =
-            SourceStatus { name: "a\"b\\c".to_owned(), state: SourceState::Up, report: CaptureReport::default() };
-        let text = render(source_metrics(&[source]));
+        let text = render(source_metrics(&[source("a\"b\\c", None, SourceState::Up)]));
         assert!(text.contains("sensor_source_up{source=\"a\\\"b\\\\c\"} 1.0"), "{text}");
     }
 
     #[test]
     fn a_source_to_spare_is_not_one_that_is_down() {
-        let source =
-            |name: &str, state| SourceStatus { name: name.to_owned(), state, report: CaptureReport::default() };
-        let text =
-            render(source_metrics(&[source("eth* #2", SourceState::Waiting), source("eth1", SourceState::Down)]));
+        let text = render(source_metrics(&[
+            source("eth* #1", Some("eth4"), SourceState::Waiting),
+            source("eth* #2", None, SourceState::Waiting),
+            source("eth1", Some("eth1"), SourceState::Down),
+        ]));
         assert!(text.contains("sensor_source_up{source=\"eth1\"} 0.0"), "{text}");
+        assert!(text.contains("sensor_source_up{source=\"eth* #1\"} 0.0"), "it had one: {text}");
         assert!(!text.contains("sensor_source_up{source=\"eth* #2\"}"), "{text}");
         assert!(text.contains("sensor_source_frames_total{source=\"eth* #2\"} 0.0"), "{text}");
+        assert!(!text.contains("sensor_source_interface{"), "none has one now: {text}");
+    }
+
+    #[test]
+    fn series_stay_while_interfaces_change() {
+        let series = |interface| {
+            let text = render(source_metrics(&[source("tap #1", Some(interface), SourceState::Up)]));
+            assert!(
+                text.contains(&format!("sensor_source_interface{{source=\"tap #1\",interface=\"{interface}\"}} 1"))
+            );
+            text.lines().filter(|line| !line.contains("source_interface{")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(series("eth1"), series("eth2"));
     }
 }

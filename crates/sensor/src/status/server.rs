@@ -1,5 +1,6 @@
 //! The HTTP server of the status endpoints.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +12,27 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::{Check, Condition, render};
 
 /// How long requests under way may take when the server stops.
 const PARTING: Duration = Duration::from_millis(500);
+
+/// Connections at a time. Whoever asks is a scraper, a load balancer or two, and an operator; descriptors are needed
+/// elsewhere.
+const MOST_CONNECTIONS: usize = 32;
+/// How long a connection may take for the head of its next request, with nothing said until then or with a little.
+const HEAD: Duration = Duration::from_secs(20);
+/// How long a connection may take for all of its requests: whoever does not read its answer is not waited for.
+const WHOLE: Duration = Duration::from_secs(300);
+/// How long to wait where no connection can be accepted: for want of descriptors there is none in the next moment either.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// A running status server; it stops when dropped.
 #[derive(Debug)]
@@ -44,7 +60,7 @@ impl StatusServer {
     pub fn start(address: SocketAddr, condition: Arc<dyn Condition>) -> Result<Self, StatusError> {
         let failed = |source| StatusError { address, source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(failed)?;
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let routes = Router::new()
@@ -56,12 +72,9 @@ impl StatusServer {
             .name("status".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    let stopped = async {
-                        let _ = stopped.await;
-                    };
-                    let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped);
-                    if let Err(error) = serving.await {
-                        tracing::warn!("the status server ended: {error}");
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = accept(&listener, &routes) => {}
                     }
                 });
                 runtime.shutdown_timeout(PARTING);
@@ -90,6 +103,33 @@ impl Drop for StatusServer {
             }
         }
     }
+}
+
+/// Accepts connections for ever. Where there are too many the oldest goes: to answer takes no time, so that is one that says
+/// nothing, and whoever comes now is heard.
+async fn accept(listener: &TcpListener, routes: &Router) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(MOST_CONNECTIONS);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= MOST_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        open.push_back(tokio::spawn(serve(stream, routes.clone())).abort_handle());
+    }
+}
+
+async fn serve(stream: TcpStream, routes: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(16 << 10);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    // What a client does wrong is its own affair.
+    let _ = tokio::time::timeout(WHOLE, connection).await;
 }
 
 async fn healthz(State(condition): State<Arc<dyn Condition>>) -> Response {
@@ -148,6 +188,38 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// Clients that say nothing, or half of something, take neither the descriptors nor the place of one that asks.
+    #[test]
+    fn clients_that_say_nothing_are_in_nobodys_way() {
+        let server = StatusServer::start("127.0.0.1:0".parse().unwrap(), Arc::<Switch>::default() as _).unwrap();
+        let address = server.address();
+        let connect = |said: &[u8]| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(said).unwrap();
+            stream
+        };
+        let half = b"GET /healthz HTTP/1.1\r\nHost";
+        let mut idle: Vec<TcpStream> =
+            (0..4 * MOST_CONNECTIONS).map(|number| connect(if number % 2 == 0 { b"" } else { half })).collect();
+        assert!(ask(address, "/healthz").starts_with("HTTP/1.1 200"));
+        // The oldest were closed, the latest are open: the one that asked is the last of so many.
+        let is_closed = |stream: &mut TcpStream| {
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            !matches!(stream.read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let open = idle.iter_mut().filter_map(|stream| (!is_closed(stream)).then_some(())).count();
+        assert_eq!(open, MOST_CONNECTIONS - 1);
+        assert!(is_closed(&mut idle[0]));
+        // One connection may ask often.
+        let mut kept = TcpStream::connect(address).unwrap();
+        for _ in 0..3 {
+            kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut answer = [0; 512];
+            let len = kept.read(&mut answer).unwrap();
+            assert!(answer[..len].starts_with(b"HTTP/1.1 200"));
+        }
     }
 
     #[test]

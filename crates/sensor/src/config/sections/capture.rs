@@ -7,6 +7,7 @@ use decap::{Config as Tunnels, MAX_HOPS};
 
 use super::decap::{check_ports, ports};
 use super::prelude::*;
+use crate::live::Pattern;
 
 choices! {
     /// What the datagrams of a UDP listener carry.
@@ -29,16 +30,16 @@ section! {
     pub struct Capture {
         /// What it is called in logs, metrics and records. Default: the interface, or the address.
         pub name: Option<String> = text().optional("mirror"),
-        /// The interface to capture on: a name, "any", or a pattern as in "eth*" for all that match, those that come up later
-        /// included (`spare`).
+        /// The interface to capture on: a name, "any", or a pattern as in "eth*" or "eth{0,2}" for all that match, those that come
+        /// up later included (`spare`). One that is given another name is what the new name says: no longer meant, or meant now.
         pub interface: Option<String> = interface().optional("eth1"),
         /// The address and port to receive a tunnel's datagrams on, without any privilege. Needs `encapsulation`; excludes
         /// `interface`.
         pub listen: Option<SocketAddr> = socket_address().optional(([0, 0, 0, 0], 4_789)).alternative(),
         /// What the datagrams carry: "vxlan", "vxlan-gpe", "geneve" or "gtp-u". With `listen` only.
         pub encapsulation: Option<Encapsulation> = choice().optional(Encapsulation::Vxlan).alternative(),
-        /// Sockets on the port, each with a thread of its own, between which the kernel spreads the senders. With `listen`
-        /// only. Default: 1.
+        /// Sockets on the port, each with a thread of its own, between which the kernel spreads the senders. No other program or
+        /// sensor can have the port. With `listen` only. Default: 1.
         pub threads: Option<u16> = whole(1..=64).optional(2_u16).alternative(),
         /// Whether to see frames that are for other hosts, as those of a mirror are.
         pub promiscuous: bool = flag().or(true),
@@ -46,13 +47,15 @@ section! {
         pub ring: ByteSize = size(mib(1)..=gib(4)).or(mib(64)),
         /// Only frames that match this pcap filter expression, as they are on the wire. Default: all. With `interface` only.
         pub filter: Option<String> = text().optional("udp port 4789"),
-        /// Whether a source that is missing ends the start; else it is waited for.
+        /// Whether a source that is missing ends the start, or a pattern of whose interfaces none can be captured from; else it is
+        /// waited for. Of a required pattern as many as at the start have to be there for /readyz to say so.
         pub required: bool = flag().or(false),
         /// How many interfaces that match a pattern may come up later, beyond those there are at the start, and be captured,
         /// too. For each a ring is kept ready, since the right to make one is given up. With a pattern only.
         pub spare: u16 = whole(0..=64).or(1_u16),
         /// Whether the ports of UDP tunnels, and the IP protocols of others, are held by sockets that drop all, so that the host
-        /// does not answer a mirror with "port unreachable" or "protocol unreachable".
+        /// does not answer a mirror with "port unreachable" or "protocol unreachable". What another program has is left to it, and
+        /// held once that is gone.
         pub hold_port: bool = flag().or(true),
         /// Settings of [decap] that are other ones for this source.
         pub decap: CaptureDecap = table(),
@@ -97,6 +100,9 @@ fn interface() -> Parsed<String> {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(is_name) {
             return Err("allowed: the name of an interface, \"any\", or a pattern as in \"eth*\"; `sensor interfaces` lists them".to_owned());
         }
+        if Pattern::is_one(name) {
+            Pattern::new(name, None)?;
+        }
         Ok(name.to_owned())
     })
 }
@@ -129,18 +135,33 @@ section! {
         pub fragment_timeout: Option<Duration> = any_time().optional(Tunnels::default().fragment_timeout),
     }
     check(this, reader) {
-        let lists: Vec<(&'static str, &[u16])> = [
-            ("vxlan_ports", &this.vxlan_ports),
-            ("vxlan_gpe_ports", &this.vxlan_gpe_ports),
-            ("geneve_ports", &this.geneve_ports),
-            ("gtpu_ports", &this.gtpu_ports),
-            ("teredo_ports", &this.teredo_ports),
-            ("lisp_ports", &this.lisp_ports),
-            ("mpls_in_udp_ports", &this.mpls_in_udp_ports),
-        ]
-        .into_iter()
-        .filter_map(|(name, ports)| Some((name, ports.as_deref()?)))
-        .collect();
-        check_ports(&lists, reader);
+        // What is not given stays empty.
+        let mut tunnels = Tunnels::default();
+        tunnels.udp_port_lists_mut().into_iter().for_each(|(_, ports)| ports.clear());
+        this.apply_to(&mut tunnels);
+        check_ports(&tunnels.udp_port_lists(), reader);
+    }
+}
+
+impl CaptureDecap {
+    /// Sets what is given.
+    pub fn apply_to(&self, tunnels: &mut Tunnels) {
+        fn set<T>(place: &mut T, given: Option<T>) {
+            if let Some(value) = given {
+                *place = value;
+            }
+        }
+        let given = self.clone();
+        set(&mut tunnels.max_depth, given.max_depth);
+        set(&mut tunnels.vxlan_ports, given.vxlan_ports);
+        set(&mut tunnels.vxlan_gpe_ports, given.vxlan_gpe_ports);
+        set(&mut tunnels.geneve_ports, given.geneve_ports);
+        set(&mut tunnels.gtpu_ports, given.gtpu_ports);
+        set(&mut tunnels.teredo_ports, given.teredo_ports);
+        set(&mut tunnels.lisp_ports, given.lisp_ports);
+        set(&mut tunnels.mpls_in_udp_ports, given.mpls_in_udp_ports);
+        set(&mut tunnels.separate_virtual_networks, given.separate_virtual_networks);
+        set(&mut tunnels.separate_vlans, given.separate_vlans);
+        set(&mut tunnels.fragment_timeout, given.fragment_timeout);
     }
 }

@@ -40,7 +40,7 @@ section! {
         pub fragment_timeout: Duration = any_time().or(Config::default().fragment_timeout),
     }
     check(this, reader) {
-        check_ports(&this.port_lists(), reader);
+        check_ports(&this.tunnels().udp_port_lists(), reader);
         check_aliases(&this.aliases, reader);
     }
 }
@@ -53,16 +53,25 @@ impl Decap {
         self.aliases.iter().flat_map(|group| group.iter().map(|id| (*id, group[0]))).collect()
     }
 
-    fn port_lists(&self) -> [(&'static str, &[u16]); 7] {
-        [
-            ("vxlan_ports", &self.vxlan_ports),
-            ("vxlan_gpe_ports", &self.vxlan_gpe_ports),
-            ("geneve_ports", &self.geneve_ports),
-            ("gtpu_ports", &self.gtpu_ports),
-            ("teredo_ports", &self.teredo_ports),
-            ("lisp_ports", &self.lisp_ports),
-            ("mpls_in_udp_ports", &self.mpls_in_udp_ports),
-        ]
+    /// The settings as decapsulation takes them.
+    #[must_use]
+    pub fn tunnels(&self) -> Config {
+        let given = self.clone();
+        Config {
+            max_depth: given.max_depth,
+            vxlan_ports: given.vxlan_ports,
+            vxlan_gpe_ports: given.vxlan_gpe_ports,
+            geneve_ports: given.geneve_ports,
+            gtpu_ports: given.gtpu_ports,
+            teredo_ports: given.teredo_ports,
+            lisp_ports: given.lisp_ports,
+            mpls_in_udp_ports: given.mpls_in_udp_ports,
+            separate_virtual_networks: given.separate_virtual_networks,
+            separate_vlans: given.separate_vlans,
+            aliases: self.alias_pairs(),
+            fragment_timeout: given.fragment_timeout,
+            ..Config::default()
+        }
     }
 }
 
