@@ -5,7 +5,8 @@
 //! from batch to batch, across restarts too, and is the time at which the batch was stored, so names are in order of age.
 //!
 //! ```text
-//! folder/lock                         held while a process uses the folder
+//! folder/                             locked itself while a process uses it
+//! folder/lock                         the same for file systems that lock files only
 //! folder/0006....-250.batch           a waiting batch
 //! folder/0006....-250.tmp             one being written; what a crash leaves of them is removed at the next start
 //! folder/corrupt/                     damaged files

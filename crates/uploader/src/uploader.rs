@@ -28,6 +28,10 @@ const GROUP_BYTES: usize = 8 << 20;
 /// How often a sealing thread that has nothing to do looks after what could not be written.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the end waits for what blocks: a file being read or removed. A name that is looked up without an answer, or a disk that
+/// stands still, would take longer than whoever stops the sensor may have.
+const LAST_BLOCKING: Duration = Duration::from_millis(500);
+
 /// How often whoever waits for the uploader is asked whether to go on.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -133,8 +137,7 @@ impl Uploader {
         uploader.delivery = Some(
             thread("deliver", move || {
                 runtime.block_on(driver.run());
-                // A file being read or removed is waited for; a name being resolved is not.
-                runtime.shutdown_timeout(Duration::from_secs(5));
+                runtime.shutdown_timeout(LAST_BLOCKING);
             })
             .map_err(StartError::Thread)?,
         );

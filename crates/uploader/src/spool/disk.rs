@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) trait Disk: Send + Sync + 'static {
     /// Makes `folder`, and what is above it, if it is not there; it is on the disk afterwards.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Keeps every other process out of `folder` until the result is dropped; `WouldBlock` if one is in it.
+    /// Keeps everybody else out of `folder` until the result is dropped; `WouldBlock` if somebody is in it.
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
     /// The files in `folder` with their lengths. Names that are not UTF-8 are none of ours.
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>>;
@@ -58,13 +58,25 @@ pub fn try_spool(folder: &Path) -> io::Result<SpoolUse> {
     let removed = RealDisk.remove(&probe);
     written.and(removed)?;
     RealDisk.sync_folder(folder)?;
-    if !folder.join(LOCK).try_exists()? {
-        return Ok(SpoolUse::Free);
-    }
-    match RealDisk.lock(folder) {
-        Ok(_) => Ok(SpoolUse::Free),
+    let locked = match folder.join(LOCK).try_exists()? {
+        true => RealDisk.lock(folder).map(drop),
+        false => lock_folder(folder).map(drop),
+    };
+    match locked {
+        Ok(()) => Ok(SpoolUse::Free),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(SpoolUse::InUse),
         Err(error) => Err(error),
+    }
+}
+
+/// Locks the folder itself, which nobody removes by mistake as they do the file in it. `None` where the file system has locks for
+/// files only, as NFS does.
+fn lock_folder(folder: &Path) -> io::Result<Option<File>> {
+    let itself = File::open(folder)?;
+    match itself.try_lock() {
+        Ok(()) => Ok(Some(itself)),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
@@ -85,9 +97,10 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let itself = lock_folder(folder)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => Ok(Box::new((itself, file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -156,6 +169,14 @@ mod tests {
         assert_eq!(try_spool(&folder).unwrap(), SpoolUse::Free);
         lock.lock().unwrap();
         assert_eq!(try_spool(&folder).unwrap(), SpoolUse::InUse);
+        drop(lock);
+        // Whoever tidies up must not let a second one in.
+        let held = RealDisk.lock(&folder).unwrap();
+        fs::remove_file(folder.join("lock")).unwrap();
+        assert_eq!(RealDisk.lock(&folder).err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(try_spool(&folder).unwrap(), SpoolUse::InUse);
+        drop(held);
+        assert!(RealDisk.lock(&folder).is_ok());
         fs::write(at.path().join("file"), b"").unwrap();
         assert!(try_spool(&at.path().join("file")).is_err());
         assert!(try_spool(Path::new("/proc/none")).is_err());
