@@ -5,6 +5,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::stats::Stats;
 
 /// What the spool asks of a file system.
 pub(crate) trait Disk: Send + Sync + 'static {
@@ -148,6 +151,46 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+}
+
+/// Another one, whose operations are seen while they are under way.
+pub(crate) struct WatchedDisk<D> {
+    pub(crate) disk: D,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl<D: Disk> Disk for WatchedDisk<D> {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.make_folder(folder))
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.stats.disk.watch(|| self.disk.lock(folder))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.stats.disk.watch(|| self.disk.list(folder))
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.write(path, parts, sync))
+    }
+
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        self.stats.disk.watch(|| self.disk.read(path, most))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.remove(path))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.sync_folder(folder))
     }
 }
 
