@@ -4,7 +4,7 @@
 //! up at every moment. Everything else is atomics, updated per batch.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::operations::Operations;
@@ -162,7 +162,7 @@ pub struct Stats {
     pub(crate) batches_doubted: AtomicU64,
     /// Of the thread that delivers, and of each that seals.
     pub(crate) delivering: AtomicU64,
-    pub(crate) sealing: OnceLock<Box<[AtomicU64]>>,
+    pub(crate) sealing: OnceLock<Box<[Arc<AtomicU64>]>>,
     /// What is under way on the disks of the spool and of the output file, and with certificates.
     pub(crate) disk: Operations,
     /// The latest write to the spool failed.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::batch::Batch;
 use crate::batcher::Batcher;
 use crate::driver::{Driver, Shrink, Stage};
+use crate::operations::count_beats;
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
 use crate::settings::{BatchLimits, Coding, Destination, FileSettings, RetrySettings, Settings, SpoolSync};
@@ -210,7 +211,7 @@ impl Uploader {
         let (reloading, preparing) = (Arc::clone(&transport), Arc::clone(&transport));
         let (retry, retry_receiver) = watch::channel(settings.retry);
         let sealing_threads = settings.sealing_threads;
-        let _ = stats.sealing.set((0..sealing_threads).map(|_| AtomicU64::new(0)).collect());
+        let _ = stats.sealing.set((0..sealing_threads).map(|_| Arc::new(AtomicU64::new(0))).collect());
         let driver = Driver {
             store: Arc::clone(&store),
             transport,
@@ -443,10 +444,10 @@ struct Sealing {
 impl Sealing {
     /// Seals until the gate is closed and everything that passed it is in the store.
     fn run(self) {
+        let beats = self.stats.sealing.get().and_then(|all| all.get(self.number)).cloned().unwrap_or_default();
+        count_beats(Arc::clone(&beats));
         loop {
-            if let Some(beats) = self.stats.sealing.get().and_then(|all| all.get(self.number)) {
-                add(beats, 1);
-            }
+            add(&beats, 1);
             let due = self.store.next_due().map(|due| due.saturating_duration_since(Instant::now()));
             let first = match self.receiver.recv_timeout(due.unwrap_or(TEND_INTERVAL).min(TEND_INTERVAL)) {
                 Ok(first) => first,
