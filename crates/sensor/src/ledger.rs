@@ -377,7 +377,7 @@ impl Ledger {
     #[must_use]
     pub fn beside(&self) -> Vec<(&'static str, u64)> {
         let Self { captures, decap, reassembly, http, .. } = self;
-        vec![
+        let mut beside = vec![
             ("captures", captures.opened),
             ("interface_drops", captures.interface_drops),
             ("system_drops", captures.system_drops),
@@ -399,7 +399,12 @@ impl Ledger {
             ("interim_responses", http.interim),
             ("flows_given_up", self.given_up),
             ("frames_given_up", self.frames_given_up),
-        ]
+        ];
+        if let Some(records) = &self.delivery {
+            // Accepted all the same: what it means is not laid down.
+            beside.push(("records_reported_failed", records.reported_failed));
+        }
+        beside
     }
 
     /// Whether every line and every joint adds up, and nothing is left in flight: the check at the end of a run.

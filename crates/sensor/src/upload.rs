@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use uploader::{
-    AnswerRule, Batch, BatchLimits, Batcher, Coding, Destination, DrainReport, Envelope, FileSettings, HttpVersions,
-    HttpsSettings, IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings, SecretSource, Shrink,
-    SpoolSettings, StartError, Stats, TlsSettings, TlsVersion, Uploader,
+    AnswerRule, Batch, BatchLimits, Batcher, Coding, Control, Destination, DrainReport, Envelope, FileSettings,
+    HttpVersions, HttpsSettings, IdentityFiles, Intake, OAuthSettings, ProxySettings, RecordId, RetrySettings,
+    SecretSource, Shrink, SpoolSettings, StartError, Stats, TlsSettings, TlsVersion, Uploader,
 };
 
 use crate::config::{self, RecordShape};
@@ -217,6 +217,12 @@ impl UploadOutlet {
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
+    }
+
+    /// What changes the uploader while it runs.
+    #[must_use]
+    pub fn control(&self) -> Option<Control> {
+        self.uploader.as_ref().map(Uploader::control)
     }
 
     /// A flag that has certificates and authorities read again soon after it is set.

@@ -367,7 +367,7 @@ fn changes_say_what_a_running_sensor_can_take() {
     assert_eq!(live("memory"), Some(false));
     assert_eq!(live("upload.url"), Some(true));
     assert_eq!(live("upload.spool.folder"), Some(false));
-    assert_eq!(live("upload.spool.max_bytes"), Some(true));
+    assert_eq!(live("upload.spool.max_bytes"), Some(false));
     assert_eq!(live("capture[1].interface"), Some(false));
     assert_eq!(live("capture[0].interface"), None);
     assert!(changes.iter().all(|change| change.is_live || !change.key.starts_with("upload.batch")));
@@ -381,6 +381,10 @@ fn what_is_allowed_and_odd_is_said() {
     let loaded = parse("[mask]\ndetectors = { iban = 'fpe' }").unwrap();
     assert!(loaded.notes[0].contains("key_file"), "{:?}", loaded.notes);
     assert!(parse("[upload]\nurl = 'http://127.0.0.1:8080'").unwrap().notes.is_empty());
+    let native = "[upload]\nurl = 'http://127.0.0.1:8080'\nshape = 'native'\n";
+    let loaded = parse(native).unwrap();
+    assert!(loaded.notes[0].contains("line 3") && loaded.notes[0].contains("set `path`"), "{:?}", loaded.notes);
+    assert!(parse(&format!("{native}path = '/native'")).unwrap().notes.is_empty());
 }
 
 #[test]

@@ -9,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
 use crate::batch::{Batch, Buffer, Pool, RecordId};
 use crate::envelope::Envelope;
 use crate::settings::BatchLimits;
@@ -16,6 +18,8 @@ use crate::settings::BatchLimits;
 /// Collects one worker's records.
 pub struct Batcher {
     limits: BatchLimits,
+    /// What the next batch goes by.
+    wanted: Arc<ArcSwap<BatchLimits>>,
     envelope: Arc<Envelope>,
     pool: Arc<Pool>,
     open: Buffer,
@@ -29,11 +33,18 @@ impl Batcher {
     /// An empty batcher.
     #[must_use]
     pub fn new(limits: BatchLimits, envelope: &Envelope) -> Self {
+        Self::following(Arc::new(ArcSwap::from_pointee(limits)), envelope)
+    }
+
+    /// One whose limits may be changed from outside: each batch keeps to those that held when it was opened.
+    pub(crate) fn following(wanted: Arc<ArcSwap<BatchLimits>>, envelope: &Envelope) -> Self {
+        let limits = **wanted.load();
         let pool = Pool::new(limits.bytes);
         let mut open = pool.take();
         open.bytes.extend_from_slice(&envelope.prefix);
         Self {
             limits,
+            wanted,
             committed: open.bytes.len(),
             envelope: Arc::new(envelope.clone()),
             records: Vec::new(),
@@ -123,7 +134,13 @@ impl Batcher {
         self.open.bytes.len() + self.envelope.suffix.len()
     }
 
-    fn fresh(&self) -> Buffer {
+    /// An empty batch, by the limits that are wanted now.
+    fn fresh(&mut self) -> Buffer {
+        let wanted = **self.wanted.load();
+        if wanted.bytes != self.limits.bytes {
+            self.pool = Pool::new(wanted.bytes);
+        }
+        self.limits = wanted;
         let mut next = self.pool.take();
         next.bytes.extend_from_slice(&self.envelope.prefix);
         next
@@ -266,6 +283,24 @@ mod tests {
             }
         }
         assert!(seen.len() <= 3, "{} buffers for one batch at a time", seen.len());
+    }
+
+    #[test]
+    fn limits_that_change_hold_from_the_next_batch_on() {
+        let limits = BatchLimits { records: 3, bytes: 1024, age: Duration::from_secs(1) };
+        let wanted = Arc::new(ArcSwap::from_pointee(limits));
+        let mut batcher = Batcher::following(Arc::clone(&wanted), &Envelope::lines());
+        let now = Instant::now();
+        assert!(batcher.push(id(0), b"a", now).is_none());
+        wanted.store(Arc::new(BatchLimits { records: 2, bytes: 4096, age: Duration::from_secs(9) }));
+        assert_eq!(batcher.due_at(), Some(now + Duration::from_secs(1)));
+        let sizes: Vec<usize> = (1..9)
+            .filter_map(|number| batcher.push(id(number), b"a", now))
+            .map(|batch| batch.records().len())
+            .collect();
+        assert_eq!(sizes, [3, 2, 2, 2]);
+        assert!(batcher.push(id(9), b"a", now).is_none());
+        assert_eq!(batcher.due_at(), Some(now + Duration::from_secs(9)));
     }
 
     #[test]

@@ -202,6 +202,21 @@ impl<K: Ord + Copy> Delivery<K> {
         self.release_probe(key, now);
     }
 
+    /// Goes by other settings, for what may be another receiver: what the one before asked for or failed with is forgotten, and
+    /// what waits is tried at once, one first where it seemed to be away.
+    pub(crate) fn renew(&mut self, settings: RetrySettings, now: Instant) {
+        self.settings = settings;
+        self.quiet_until = None;
+        for waiting in self.waiting.values_mut() {
+            waiting.not_before = None;
+            waiting.tries = Tries::default();
+        }
+        match &mut self.platform {
+            Platform::Up { window, failures } => (*window, *failures) = (settings.in_flight, 0),
+            Platform::Down { probes, until, probe } => (*probes, *until, *probe) = (1, now, None),
+        }
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
@@ -211,12 +226,12 @@ impl<K: Ord + Copy> Delivery<K> {
         self.in_flight.is_empty() && self.waiting.is_empty()
     }
 
-    /// Whether only probes are made.
     /// Until when the platform asked for nothing to be sent, if it did.
     pub(crate) fn quiet_until(&self) -> Option<Instant> {
         self.quiet_until
     }
 
+    /// Whether only probes are made.
     pub(crate) fn is_down(&self) -> bool {
         matches!(self.platform, Platform::Down { .. })
     }
@@ -671,6 +686,33 @@ mod tests {
         assert_eq!(delivery.next(now, Some(4)), Next::Send(2));
         delivery.answer(2, &poison, now);
         assert_eq!(delivery.next(now, Some(4)), Next::Send(4));
+    }
+
+    #[test]
+    fn another_receiver_is_asked_at_once() {
+        let now = Instant::now();
+        let mut delivery = Delivery::new(settings(4), 1);
+        for key in 0..4 {
+            assert_eq!(delivery.next(now, Some(key)), Next::Send(key));
+        }
+        let after = Some(600 * SECOND);
+        delivery.answer(1, &Outcome::Retry { reason: RetryReason::TooManyRequests, after }, now);
+        delivery.answer(0, &Outcome::retry(RetryReason::Connect), now);
+        delivery.answer(2, &Outcome::retry(RetryReason::Connect), now);
+        assert!(delivery.is_down());
+        assert_eq!(delivery.next(now, Some(4)), Next::Wait(Some(now + 600 * SECOND)));
+        delivery.renew(settings(2), now);
+        // One asks, though one that asks the receiver before is still under way.
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(0));
+        assert_eq!(delivery.next(now, Some(4)), Next::Wait(None));
+        delivery.answer(3, &Outcome::retry(RetryReason::Connect), now);
+        delivery.answer(0, &Outcome::Accepted, now);
+        assert!(!delivery.is_down());
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(1));
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(2));
+        assert_eq!(delivery.next(now, Some(4)), Next::Wait(None), "two at a time from now on");
+        delivery.answer(2, &Outcome::Accepted, now);
+        assert_eq!(delivery.next(now, Some(4)), Next::Send(3));
     }
 
     #[test]

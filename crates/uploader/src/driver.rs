@@ -24,6 +24,9 @@ use crate::transport::Transport;
 /// A record is made smaller at most so often before it is given up.
 const SHRINK_TRIES: u8 = 8;
 
+/// So often the loop turns at least, whatever it waits for: that is what a watchdog sees of it.
+const TURN: Duration = Duration::from_secs(1);
+
 /// The status that says so, for a record that is given up because it is too large.
 const TOO_LARGE: u16 = 413;
 
@@ -45,7 +48,8 @@ pub(crate) struct Driver<T> {
     pub(crate) store: Arc<Store>,
     pub(crate) transport: Arc<T>,
     pub(crate) shrink: Option<Arc<dyn Shrink>>,
-    pub(crate) settings: RetrySettings,
+    /// Changed where what is delivered to may be another receiver from then on.
+    pub(crate) settings: watch::Receiver<RetrySettings>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) stage: watch::Receiver<Stage>,
 }
@@ -120,13 +124,20 @@ impl<T: Transport> Driver<T> {
 
     async fn deliver(&mut self) {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
-        let mut delivery = Delivery::new(self.settings, seed);
+        let settings = *self.settings.borrow_and_update();
+        let mut delivery = Delivery::new(settings, seed);
         let mut smaller: HashMap<Part, (SealedBatch, u8)> = HashMap::new();
         let mut tasks = Tasks::default();
         let log = Logs::default();
         let mut was_down = false;
         loop {
             let now = Instant::now();
+            add(&self.stats.delivering, 1);
+            if self.settings.has_changed().unwrap_or(false) {
+                let settings = *self.settings.borrow_and_update();
+                delivery.renew(settings, now);
+                self.stats.set_quiet_until(None);
+            }
             let stage = *self.stage.borrow_and_update();
             if let Stage::Draining(deadline) = stage
                 && (now >= deadline || (delivery.is_empty() && self.store.is_empty()))
@@ -136,13 +147,7 @@ impl<T: Transport> Driver<T> {
             let until = self.start_due(&mut delivery, &mut tasks, &mut smaller, now);
             self.stats.in_flight.store(delivery.in_flight() as u64, Ordering::Relaxed);
             let deadline = if let Stage::Draining(deadline) = stage { Some(deadline) } else { None };
-            let wake = [until, deadline].into_iter().flatten().min();
-            let pause = async {
-                match wake {
-                    Some(wake) => tokio::time::sleep_until(wake.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let wake = [until, deadline].into_iter().flatten().fold(now + TURN, Instant::min);
             tokio::select! {
                 Some((part, done)) = tasks.next() => {
                     self.store.release(part.number);
@@ -158,7 +163,8 @@ impl<T: Transport> Driver<T> {
                 }
                 () = self.store.news.notified() => {}
                 _ = self.stage.changed() => {}
-                () = pause => {}
+                Ok(()) = self.settings.changed() => self.settings.mark_changed(),
+                () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
     }
@@ -213,6 +219,9 @@ impl<T: Transport> Driver<T> {
         log: &Logs,
     ) {
         let now = Instant::now();
+        if !matches!(done, Done::Gone | Done::Answered(Outcome::Retry { .. })) {
+            self.stats.set_reached();
+        }
         let outcome = match done {
             Done::Gone => {
                 smaller.remove(&part);
@@ -447,7 +456,8 @@ mod tests {
             ..RetrySettings::default()
         };
         let transport = Arc::new(Failing { left: sends.into(), panics });
-        Driver { store, transport, shrink: None, settings: retry, stats: Arc::clone(&stats), stage }.run().await;
+        let (_settings, settings) = watch::channel(retry);
+        Driver { store, transport, shrink: None, settings, stats: Arc::clone(&stats), stage }.run().await;
         (stats.records(), stats, disk)
     }
 

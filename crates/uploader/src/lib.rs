@@ -17,6 +17,8 @@
 //!   It may be sent twice; its records' ids let the receiver keep it once.
 //! - *Bounds*: memory, spool, dead letters and what is set aside have sizes; when one is full, a fixed and counted policy
 //!   acts.
+//! - *Every thread moves*: at least once a second, whatever is away ([`Stats::threads`]); what is held up by a disk that does
+//!   not come back is told apart ([`Stats::disk_wait`]).
 //! - *No secret shows*: not in logs, errors or `Debug`.
 //!
 //! # Example
@@ -47,6 +49,7 @@ mod batcher;
 mod delivery;
 mod driver;
 mod envelope;
+mod operations;
 mod outcome;
 mod sealed;
 mod secret;
@@ -72,9 +75,10 @@ pub use settings::{
 pub use spool::SpoolError;
 pub use spool::disk::{SpoolUse, make_folder, try_spool};
 pub use spool::format::{Corrupt, decode as decode_spool_file};
-pub use stats::{DropReason, RecordsLine, Stats};
+pub use spool::spooled_as;
+pub use stats::{DropReason, RecordsLine, Stats, ThreadBeats};
 pub use transport::{
-    CheckStep, FileTransport, HttpsTransport, NullTransport, StdoutTransport, TlsError, Transport, TransportError,
-    check,
+    Apply, CheckStep, FileTransport, HttpsTransport, NullTransport, StdoutTransport, TlsError, Transport,
+    TransportError, check,
 };
-pub use uploader::{DrainReport, Intake, StartError, Uploader};
+pub use uploader::{Control, DrainReport, Intake, Prepared, StartError, Uploader};

@@ -5,7 +5,8 @@
 //! from batch to batch, across restarts too, and is the time at which the batch was stored, so names are in order of age.
 //!
 //! ```text
-//! folder/lock                         held while a process uses the folder
+//! folder/                             locked itself while a process uses it
+//! folder/lock                         the same for file systems that lock files only
 //! folder/0006....-250.batch           a waiting batch
 //! folder/0006....-250.tmp             one being written; what a crash leaves of them is removed at the next start
 //! folder/corrupt/                     damaged files
@@ -21,7 +22,7 @@ mod shelf;
 pub(crate) mod simulated;
 
 use std::any::Any;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,6 +32,9 @@ use self::shelf::Shelf;
 use crate::outcome::Answer;
 use crate::sealed::{MAX_RECORDS, SealedBatch};
 use crate::settings::{SpoolSettings, SpoolSync};
+
+/// Files that are looked at to learn what waits: damaged ones do not say.
+const FILES_ASKED: usize = 64;
 
 /// A batch's number: its place in the order of age, and microseconds since 1970 unless the clock was put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +62,19 @@ pub enum SpoolError {
         /// The folder.
         folder: PathBuf,
     },
+    /// What waits in the folder was made for another receiver than what is to be sent now.
+    #[error(
+        "the spool folder {} holds batches of {holds}, and {wanted} is to be sent: go back to what was configured until they are delivered, or name another folder",
+        .folder.display()
+    )]
+    OtherShape {
+        /// The folder.
+        folder: PathBuf,
+        /// The content type of what waits.
+        holds: String,
+        /// That of what is to be sent.
+        wanted: String,
+    },
     /// The folder cannot be made, locked, read or written.
     #[error("the spool folder {} cannot be used: {error}; check its rights and the disk", .folder.display())]
     Io {
@@ -66,6 +83,29 @@ pub enum SpoolError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// The content type of the batches that wait in a spool's folder; `None` if none do. Nothing is locked, moved or removed.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn spooled_as(folder: &Path) -> io::Result<Option<String>> {
+    let mut names: Vec<(Number, String)> = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if let Some((number, _, "batch")) = parse_name(&name) {
+            names.push((number, name));
+        }
+    }
+    names.sort_unstable();
+    let states = |path: &Path| -> io::Result<Option<String>> {
+        let mut start = Vec::new();
+        std::fs::File::open(path)?.take(format::TYPE_BYTES as u64).read_to_end(&mut start)?;
+        Ok(format::content_type(&start).map(str::to_owned))
+    };
+    // A spool never holds two kinds: one that can be read will do.
+    Ok(names.iter().take(FILES_ASKED).find_map(|(_, name)| states(&folder.join(name)).ok().flatten()))
 }
 
 /// What became of a rejected batch.
@@ -293,6 +333,14 @@ impl Spool {
     /// How many records in `dead-letter/` went for room since this was asked last.
     pub(crate) fn take_evicted(&self) -> u64 {
         self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner).take_evicted()
+    }
+
+    /// The content type of what was found, by the first file that says it.
+    pub(crate) fn content_type_of(&self, found: &[Found]) -> Option<String> {
+        found.iter().take(FILES_ASKED).find_map(|one| {
+            let batch = self.read(one.number, one.records).ok()?;
+            Some(batch.content_type().to_owned())
+        })
     }
 
     /// The folder.

@@ -3,10 +3,11 @@
 //! The records line is kept under one lock, taken once for each step of a batch, so that a reader sees a line that adds
 //! up at every moment. Everything else is atomics, updated per batch.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::operations::Operations;
 use crate::outcome::RetryReason;
 
 /// Why records were dropped. A closed list: each is a label in the ledger and in metrics.
@@ -76,6 +77,9 @@ pub struct RecordsLine {
     pub rejected: u64,
     /// Dropped, by reason; indexed by `DropReason as usize`.
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Of those accepted: what the answers that accepted them report as failed inside. Not a fate of its own, as the contract
+    /// does not lay down what such reports look like: whoever sees this looks at what the platform stored.
+    pub reported_failed: u64,
 }
 
 impl RecordsLine {
@@ -120,6 +124,15 @@ pub(crate) enum Fate {
     Dropped(DropReason),
 }
 
+/// A thread of the uploader, as a watchdog sees it: one that moves has other beats at the next look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadBeats {
+    /// `deliver`, or `seal`.
+    pub name: &'static str,
+    /// Turns of its loop; at least one a second, whatever it waits for, but for a disk.
+    pub beats: u64,
+}
+
 /// Counters since the start. Shared: readers take what they need whenever they like.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -146,6 +159,16 @@ pub struct Stats {
     pub(crate) token_errors: AtomicU64,
     pub(crate) reloads: AtomicU64,
     pub(crate) reload_errors: AtomicU64,
+    pub(crate) batches_doubted: AtomicU64,
+    /// Of the thread that delivers, and of each that seals.
+    pub(crate) delivering: AtomicU64,
+    pub(crate) sealing: OnceLock<Box<[Arc<AtomicU64>]>>,
+    /// What is under way on the disks of the spool and of the output file, and with certificates.
+    pub(crate) disk: Operations,
+    /// The latest write to the spool failed.
+    pub(crate) spool_failing: AtomicBool,
+    /// The receiver has answered, at one time or another.
+    reached: AtomicBool,
     retries: [AtomicU64; RetryReason::ALL.len()],
     /// Microseconds since 1970 of the oldest waiting batch; 0: none.
     oldest_micros: AtomicU64,
@@ -295,6 +318,40 @@ impl Stats {
         self.reload_errors.load(Ordering::Relaxed)
     }
 
+    /// Batches that count as accepted by the answer's status, though what else it says leaves doubts; some of their records may
+    /// be in [`RecordsLine::reported_failed`].
+    #[must_use]
+    pub fn batches_doubted(&self) -> u64 {
+        self.batches_doubted.load(Ordering::Relaxed)
+    }
+
+    /// Every thread of the uploader.
+    #[must_use]
+    pub fn threads(&self) -> Vec<ThreadBeats> {
+        let beats = |name, beats: &AtomicU64| ThreadBeats { name, beats: beats.load(Ordering::Relaxed) };
+        let sealing = self.sealing.get().into_iter().flatten().map(|one| beats("seal", one));
+        std::iter::once(beats("deliver", &self.delivering)).chain(sealing).collect()
+    }
+
+    /// For how long a disk has not come back, at `now`: the spool's, the output file's or the certificates'. A thread that waits
+    /// for it does not move, and cannot.
+    #[must_use]
+    pub fn disk_wait(&self, now: Instant) -> Option<Duration> {
+        self.disk.longest(now)
+    }
+
+    /// Whether what was last to be written to the spool could not be.
+    #[must_use]
+    pub fn spool_failing(&self) -> bool {
+        self.spool_failing.load(Ordering::Relaxed)
+    }
+
+    /// Whether the receiver has ever answered; until then nothing is known of it.
+    #[must_use]
+    pub fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
     /// Attempts that failed for `reason` and will be made again.
     #[must_use]
     pub fn retries(&self, reason: RetryReason) -> u64 {
@@ -347,6 +404,17 @@ impl Stats {
 
     pub(crate) fn set_platform_down(&self, down: bool) {
         self.platform_down.store(down.into(), Ordering::Relaxed);
+    }
+
+    /// Whatever it answered, it did.
+    pub(crate) fn set_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// A batch was accepted, with doubts; `failures` of its records are reported as failed.
+    pub(crate) fn doubted(&self, failures: u64) {
+        add(&self.batches_doubted, 1);
+        self.change(|line| line.reported_failed += failures);
     }
 
     pub(crate) fn retry(&self, reason: RetryReason) {

@@ -25,6 +25,7 @@ pub(crate) use self::proxy::check_address as check_proxy;
 pub use self::stdout::StdoutTransport;
 use crate::outcome::Outcome;
 use crate::sealed::SealedBatch;
+use crate::settings::Destination;
 use crate::stats::Stats;
 
 /// A receiver of batches. It tries once; whether and when to try again is not its business.
@@ -40,7 +41,26 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Asks it to read again what it read from files at its start.
     fn reload(&self) {}
+
+    /// Makes everything ready to go on as `destination` says, and changes nothing until the result is called. `None`: it would
+    /// take another transport, and so another uploader.
+    ///
+    /// # Errors
+    ///
+    /// If that could not be started with.
+    fn prepare(self: &Arc<Self>, destination: &Destination) -> Result<Option<Apply>, TransportError> {
+        let _ = destination;
+        Ok(None)
+    }
+
+    /// Whether it takes batches in any envelope; else those in a spool that were made for another one are not for it.
+    fn takes_any_envelope(&self) -> bool {
+        false
+    }
 }
+
+/// A change that has only to be made.
+pub type Apply = Box<dyn FnOnce() + Send>;
 
 /// A transport that could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -1,23 +1,28 @@
 //! The uploader at large: an intake, sealing threads, and a thread that delivers.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError};
 use tokio::sync::watch;
 
 use crate::batch::Batch;
 use crate::batcher::Batcher;
 use crate::driver::{Driver, Shrink, Stage};
+use crate::operations::count_beats;
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::settings::{Coding, Destination, FileSettings, Settings, SpoolSync};
-use crate::spool::disk::RealDisk;
+use crate::settings::{BatchLimits, Coding, Destination, FileSettings, RetrySettings, Settings, SpoolSync};
+use crate::spool::disk::{RealDisk, WatchedDisk};
 use crate::spool::{Spool, SpoolError};
 use crate::stats::{DropReason, Fate, Place, RecordsLine, Stats, add};
 use crate::store::{Arrival, Store};
-use crate::transport::{FileTransport, HttpsTransport, NullTransport, StdoutTransport, Transport, TransportError};
+use crate::transport::{
+    Apply, FileTransport, HttpsTransport, NullTransport, StdoutTransport, Transport, TransportError,
+};
 
 /// Batches that are made durable together at most: one sync of the folder for all of them.
 const GROUP_BATCHES: usize = 8;
@@ -28,19 +33,99 @@ const GROUP_BYTES: usize = 8 << 20;
 /// How often a sealing thread that has nothing to do looks after what could not be written.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the end waits for what blocks: a file being read or removed. A name that is looked up without an answer, or a disk that
+/// stands still, would take longer than whoever stops the sensor may have.
+const LAST_BLOCKING: Duration = Duration::from_millis(500);
+
 /// How often whoever waits for the uploader is asked whether to go on.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running uploader. Dropping it drains it without waiting for the platform.
 pub struct Uploader {
-    settings: Settings,
     gate: Arc<Gate>,
     store: Arc<Store>,
-    stats: Arc<Stats>,
-    reload: Box<dyn Fn() + Send + Sync>,
+    control: Control,
     stage: watch::Sender<Stage>,
     sealing: Vec<JoinHandle<()>>,
     delivery: Option<JoinHandle<()>>,
+}
+
+/// Changes a running uploader. Clones are for the same one; one that has ended takes no notice.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// As it was started.
+    settings: Settings,
+    stats: Arc<Stats>,
+    batch: Arc<ArcSwap<BatchLimits>>,
+    coding: Arc<ArcSwap<Coding>>,
+    retry: watch::Sender<RetrySettings>,
+    reload: Box<dyn Fn() + Send + Sync>,
+    prepare: Box<Prepare>,
+}
+
+type Prepare = dyn Fn(&Destination) -> Result<Option<Apply>, TransportError> + Send + Sync;
+
+/// A change that cannot fail any more; dropped, it is not made.
+pub struct Prepared {
+    shared: Arc<Shared>,
+    settings: Settings,
+    destination: Apply,
+}
+
+impl Control {
+    /// Reads certificates and authorities again, as on SIGHUP. Returns at once; the log says what came of it.
+    pub fn reload(&self) {
+        (self.shared.reload)();
+    }
+
+    /// Makes ready to go on as `settings` and `destination` say: another client with all that belongs to it, how it tries again,
+    /// and how batches are made from the next one on. Spool, memory, queue and envelope stay as they are, whatever `settings` say.
+    /// `None`: it takes another uploader, since the destination is of another kind.
+    ///
+    /// # Errors
+    ///
+    /// If an uploader could not be started so. Then, and until [`Prepared::apply`], nothing changes.
+    pub fn prepare(&self, settings: &Settings, destination: &Destination) -> Result<Option<Prepared>, StartError> {
+        let shared = Arc::clone(&self.shared);
+        let settings = Settings {
+            batch: settings.batch,
+            coding: settings.coding,
+            retry: settings.retry,
+            ..shared.settings.clone()
+        };
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Settings(problems));
+        }
+        let destination = (shared.prepare)(destination)?;
+        Ok(destination.map(|destination| Prepared { shared, settings, destination }))
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Makes the change. What is under way ends as it began; what waits is tried at once.
+    pub fn apply(self) {
+        (self.destination)();
+        self.shared.batch.store(Arc::new(self.settings.batch));
+        self.shared.coding.store(Arc::new(self.settings.coding));
+        self.shared.retry.send_replace(self.settings.retry);
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
 }
 
 /// Why an uploader could not start.
@@ -97,7 +182,15 @@ impl Uploader {
         let spool = match &settings.spool {
             None => None,
             Some(spool) => {
-                let (open, found) = Spool::open(spool, Arc::new(RealDisk))?;
+                let disk = WatchedDisk { disk: RealDisk, stats: Arc::clone(&stats) };
+                let (open, found) = Spool::open(spool, Arc::new(disk))?;
+                let wanted = settings.envelope.content_type();
+                if !transport.takes_any_envelope()
+                    && let Some(holds) = open.content_type_of(&found).filter(|holds| holds != wanted)
+                {
+                    let (folder, wanted) = (spool.folder.clone(), wanted.to_owned());
+                    return Err(SpoolError::OtherShape { folder, holds, wanted }.into());
+                }
                 if !found.is_empty() {
                     let records: u64 = found.iter().map(|found| u64::from(found.records)).sum();
                     tracing::info!(batches = found.len(), records, "found batches in the spool; they are sent first");
@@ -115,35 +208,45 @@ impl Uploader {
         });
         let (stage, stage_receiver) = watch::channel(Stage::Running);
         let transport = Arc::new(transport);
-        let reload = {
-            let transport = Arc::clone(&transport);
-            Box::new(move || transport.reload())
-        };
+        let (reloading, preparing) = (Arc::clone(&transport), Arc::clone(&transport));
+        let (retry, retry_receiver) = watch::channel(settings.retry);
+        let sealing_threads = settings.sealing_threads;
+        let _ = stats.sealing.set((0..sealing_threads).map(|_| Arc::new(AtomicU64::new(0))).collect());
         let driver = Driver {
             store: Arc::clone(&store),
             transport,
             shrink,
-            settings: settings.retry,
+            settings: retry_receiver,
             stats: Arc::clone(&stats),
             stage: stage_receiver,
         };
+        let shared = Shared {
+            batch: Arc::new(ArcSwap::from_pointee(settings.batch)),
+            coding: Arc::new(ArcSwap::from_pointee(settings.coding)),
+            settings,
+            stats,
+            retry,
+            reload: Box::new(move || reloading.reload()),
+            prepare: Box::new(move |destination| preparing.prepare(destination)),
+        };
+        let control = Control { shared: Arc::new(shared) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // From here on a failure drops `uploader`, which ends what has been started.
-        let mut uploader = Self { settings, gate, store, stats, reload, stage, sealing: Vec::new(), delivery: None };
+        let mut uploader = Self { gate, store, control, stage, sealing: Vec::new(), delivery: None };
         uploader.delivery = Some(
             thread("deliver", move || {
                 runtime.block_on(driver.run());
-                // A file being read or removed is waited for; a name being resolved is not.
-                runtime.shutdown_timeout(Duration::from_secs(5));
+                runtime.shutdown_timeout(LAST_BLOCKING);
             })
             .map_err(StartError::Thread)?,
         );
-        for _ in 0..uploader.settings.sealing_threads {
+        for number in 0..sealing_threads {
             let sealing = Sealing {
+                number,
                 receiver: receiver.clone(),
                 store: Arc::clone(&uploader.store),
-                coding: uploader.settings.coding,
-                stats: Arc::clone(&uploader.stats),
+                coding: Arc::clone(&uploader.control.shared.coding),
+                stats: uploader.stats(),
             };
             uploader.sealing.push(thread("seal", move || sealing.run()).map_err(StartError::Thread)?);
         }
@@ -174,7 +277,8 @@ impl Uploader {
     /// A batcher as the settings want it; each worker has its own.
     #[must_use]
     pub fn batcher(&self) -> Batcher {
-        Batcher::new(self.settings.batch, &self.settings.envelope)
+        let shared = &self.control.shared;
+        Batcher::following(Arc::clone(&shared.batch), &shared.settings.envelope)
     }
 
     /// A way in for batches; each worker has its own.
@@ -186,19 +290,25 @@ impl Uploader {
     /// What it counts.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.stats)
+        Arc::clone(&self.control.shared.stats)
     }
 
-    /// Reads certificates and authorities again, as on SIGHUP. Returns at once; the log says what came of it.
+    /// What changes it while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// As [`Control::reload`].
     pub fn reload(&self) {
-        (self.reload)();
+        self.control.reload();
     }
 
     /// Ends: takes no more batches, seals and stores what was taken, and delivers what is possible within `patience`.
     /// What is left stays in the spool; without one it is dropped, and counted.
     pub fn drain(mut self, patience: Duration) -> DrainReport {
         self.end(patience);
-        let records = self.stats.records();
+        let records = self.stats().records();
         DrainReport { records, complete: records.waiting() == 0 }
     }
 
@@ -224,7 +334,7 @@ impl Drop for Uploader {
 
 impl std::fmt::Debug for Uploader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uploader").field("records", &self.stats.records()).finish_non_exhaustive()
+        f.debug_struct("Uploader").field("records", &self.stats().records()).finish_non_exhaustive()
     }
 }
 
@@ -323,16 +433,21 @@ impl Gate {
 
 /// One sealing thread.
 struct Sealing {
+    /// Its place among them.
+    number: usize,
     receiver: Receiver<Taken>,
     store: Arc<Store>,
-    coding: Coding,
+    coding: Arc<ArcSwap<Coding>>,
     stats: Arc<Stats>,
 }
 
 impl Sealing {
     /// Seals until the gate is closed and everything that passed it is in the store.
     fn run(self) {
+        let beats = self.stats.sealing.get().and_then(|all| all.get(self.number)).cloned().unwrap_or_default();
+        count_beats(Arc::clone(&beats));
         loop {
+            add(&beats, 1);
             let due = self.store.next_due().map(|due| due.saturating_duration_since(Instant::now()));
             let first = match self.receiver.recv_timeout(due.unwrap_or(TEND_INTERVAL).min(TEND_INTERVAL)) {
                 Ok(first) => first,
@@ -359,7 +474,7 @@ impl Sealing {
 
     fn seal(&self, Taken { batch, patient }: Taken) -> Option<Arrival> {
         let (records, plain) = (batch.records.len() as u64, batch.buffer.bytes.len() as u64);
-        match SealedBatch::seal(batch, self.coding) {
+        match SealedBatch::seal(batch, **self.coding.load()) {
             Ok(batch) => {
                 add(&self.stats.batches_sealed, 1);
                 add(&self.stats.bytes_plain, plain);

@@ -539,3 +539,20 @@ fn a_long_answer_is_an_answer() {
         assert_eq!(platform.requests(), 10);
     }
 }
+
+/// What an answer reports as failed inside is counted beside the line: nothing says that it is so, nor that it is not.
+#[test]
+fn failures_inside_an_accepted_answer_are_counted() {
+    let inside = r#"{"status":"OK","results":[{"status":"ERROR"},{"status":400},{"status":"OK"}]}"#;
+    let many: &'static str = Box::leak(format!("[{}]", vec![r#"{"status":"failed"}"#; 300].join(",")).into_boxed_str());
+    let run = run([
+        Reply::Status(200, "", inside),
+        Reply::Status(207, "", "{}"),
+        // More than were sent.
+        Reply::Status(200, "", many),
+    ]);
+    let expected = RecordsLine { taken: 100, accepted: 100, reported_failed: 2 + 10, ..RecordsLine::default() };
+    assert_eq!(run.line, expected);
+    assert_eq!(run.stats.batches_doubted(), 3);
+    assert_eq!(run.platform.stored().len(), 70);
+}

@@ -146,6 +146,28 @@ fn a_transport_that_panics_costs_an_attempt() {
     assert_eq!(line, RecordsLine { taken: 50, accepted: 50, ..RecordsLine::default() });
 }
 
+/// Looks a name up at a server that does not answer, as the system does it: on a thread that nobody can wake.
+struct Unresolved;
+
+impl Transport for Unresolved {
+    async fn send(&self, _: &SealedBatch) -> Outcome {
+        let _ = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(20))).await;
+        Outcome::retry(RetryReason::Connect)
+    }
+}
+
+#[test]
+fn a_name_that_is_looked_up_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let uploader = Uploader::start(settings(folder.path()), Unresolved).unwrap();
+    submit(&uploader, 0..50, 10);
+    wait_until("an attempt", || uploader.stats().in_flight() > 0);
+    let start = Instant::now();
+    let line = uploader.drain(Duration::from_millis(200)).records;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(line, RecordsLine { taken: 50, waiting_spool: 50, ..RecordsLine::default() });
+}
+
 #[test]
 fn a_drop_without_drain_keeps_what_was_taken() {
     let folder = tempfile::tempdir().unwrap();

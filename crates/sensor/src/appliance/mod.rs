@@ -1,13 +1,15 @@
 //! The sensor as an appliance: it captures for months, answers for its state, and ends in good order.
 
 mod allocator;
+mod attended;
 mod confine;
 mod sources;
 mod state;
 mod watch;
 
 pub use allocator::give_back_large_buffers;
+pub use attended::{Attended, Turns};
 pub use confine::{ConfineError, FileSystem, Reach, confine};
 pub use sources::{SourcesError, sources};
-pub use state::State;
+pub use state::{Room, State};
 pub use watch::{Appliance, ApplianceError, End, Reload};

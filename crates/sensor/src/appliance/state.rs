@@ -1,15 +1,25 @@
 //! What a running appliance knows of itself, for the status endpoints and the watchdog.
+//!
+//! A thread that does not move is stuck, and the process is to be restarted: unless it waits for a disk, or for whoever reads
+//! the output. That is no fault a restart would mend: the next process would wait for the same, and what memory holds would be
+//! lost, while capture goes on meanwhile. So then the process is alive but not ready.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uploader::Stats;
 
+use super::attended::Turns;
 use crate::live::{Snapshot, SourceState, SourceStatus};
 use crate::status::{Check, Condition, Kind, Metric, Sample, ledger_metrics, source_metrics};
 
 /// A thread that has not moved for so long is stuck: each looks around ten times a second.
 const STUCK: Duration = Duration::from_secs(10);
+
+/// The thread that takes records from workers.
+const SEALING: &str = "sealing";
+/// What a thread that is held up may be slower than what holds it up: it says every second at least that it moves.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// What was seen at the last look.
 #[derive(Debug, Default)]
@@ -17,6 +27,19 @@ struct Seen {
     snapshot: Option<Snapshot>,
     /// Of each thread: its beats, and when they last moved.
     beats: Vec<(u64, Instant)>,
+    /// The same of each behind the workers, with its name.
+    behind: Vec<(&'static str, u64, Instant)>,
+}
+
+/// Where batches wait while the platform is away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// On the disk, or in memory.
+    pub is_spool: bool,
+    /// Bytes that may wait there.
+    pub bytes: u64,
+    /// Bytes of a batch: where not even one more fits, the oldest go.
+    pub batch: u64,
 }
 
 /// The state, as the watching thread writes it and the status endpoints read it.
@@ -24,16 +47,31 @@ struct Seen {
 pub struct State {
     seen: Mutex<Seen>,
     upload: Option<Arc<Stats>>,
-    /// How many bytes of batches may wait, where records are sent.
-    room: u64,
+    /// Where records are sent.
+    room: Room,
+    /// Of the thread that seals.
+    turns: Arc<Turns>,
     begun: Instant,
 }
 
 impl State {
-    /// Of a sensor that sends with `upload`, where `room` bytes of batches may wait.
+    /// Of a sensor that sends with `upload`, where `room` bytes of batches may wait in memory.
     #[must_use]
     pub fn new(upload: Option<Arc<Stats>>, room: u64) -> Self {
-        Self { seen: Mutex::default(), upload, room, begun: Instant::now() }
+        let room = Room { bytes: room, ..Room::default() };
+        Self { seen: Mutex::default(), upload, room, turns: Arc::default(), begun: Instant::now() }
+    }
+
+    /// The same, of batches that wait in `room`.
+    #[must_use]
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
+    }
+
+    /// The same, of a sensor whose sealing thread makes these `turns`.
+    #[must_use]
+    pub fn with_turns(self, turns: Arc<Turns>) -> Self {
+        Self { turns, ..self }
     }
 
     /// Takes in what was seen at `now`.
@@ -46,14 +84,34 @@ impl State {
                 *last = (*beats, now);
             }
         }
+        let uploads = self.upload.iter().flat_map(|stats| stats.threads()).map(|thread| (thread.name, thread.beats));
+        let behind = std::iter::once((SEALING, self.turns.beats())).chain(uploads);
+        for (number, (name, beats)) in behind.enumerate() {
+            match seen.behind.get_mut(number) {
+                Some(last) if last.1 == beats => {}
+                Some(last) => *last = (name, beats, now),
+                None => seen.behind.push((name, beats, now)),
+            }
+        }
         seen.snapshot = Some(snapshot);
     }
 
-    /// Whether every thread has moved lately.
+    /// Whether every thread has moved lately, but for those that a disk or a reader holds up.
     #[must_use]
     pub fn is_alive(&self, now: Instant) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.beats.iter().all(|(_, moved)| now.duration_since(*moved) < STUCK)
+            && seen.behind.iter().all(|(name, _, moved)| self.may_stand(name, now.duration_since(*moved), now))
+    }
+
+    /// Whether a thread behind the workers may have stood for as long as it has: not yet too long, or held up all that time.
+    fn may_stand(&self, name: &str, still: Duration, now: Instant) -> bool {
+        still < STUCK || self.held_up(name, now).is_some_and(|held_up| held_up + SLACK >= still)
+    }
+
+    /// For how long a disk, or whoever reads the output, has held up a thread behind the workers.
+    fn held_up(&self, name: &str, now: Instant) -> Option<Duration> {
+        if name == SEALING { self.turns.held_up(now) } else { self.upload.as_ref()?.disk_wait(now) }
     }
 
     /// What was seen last.
@@ -77,7 +135,18 @@ impl Condition for State {
             let detail = format!("moved {:.1} s ago", still.as_secs_f64());
             Check { name: name(number), holds: still < STUCK, detail }
         };
-        seen.beats.iter().enumerate().map(check).collect()
+        let now = Instant::now();
+        let behind = seen.behind.iter().map(|(name, _, moved)| {
+            let still = now.saturating_duration_since(*moved);
+            let why = match self.held_up(name, now).filter(|_| still >= SLACK) {
+                Some(_) if *name == SEALING => "; the output takes nothing",
+                Some(_) => "; it waits for the disk",
+                None => "",
+            };
+            let detail = format!("moved {:.1} s ago{why}", still.as_secs_f64());
+            Check { name: (*name).to_owned(), holds: self.may_stand(name, still, now), detail }
+        });
+        seen.beats.iter().enumerate().map(check).chain(behind).collect()
     }
 
     fn readiness(&self) -> Vec<Check> {
@@ -94,16 +163,12 @@ impl Condition for State {
                 detail: source_detail(source),
             });
         }
+        let now = Instant::now();
         if let Some(stats) = &self.upload {
-            let waiting = stats.memory_bytes() + stats.spool_bytes();
-            let has_room = waiting < self.room;
-            let is_down = stats.platform_down();
-            let detail = match (is_down, has_room) {
-                (false, _) => "reachable".to_owned(),
-                (true, true) => format!("not reachable; batches wait, {waiting} of {} bytes are taken", self.room),
-                (true, false) => "not reachable, and there is no room for batches: the oldest are dropped".to_owned(),
-            };
-            checks.push(Check { name: "platform".to_owned(), holds: !is_down || has_room, detail });
+            checks.push(self.platform(stats));
+            checks.push(Self::not_held_up("disk", stats.disk_wait(now)));
+        } else {
+            checks.push(Self::not_held_up("output", self.turns.held_up(now)));
         }
         checks
     }
@@ -119,6 +184,37 @@ impl Condition for State {
             metrics.extend(upload_metrics(stats));
         }
         metrics
+    }
+}
+
+impl State {
+    /// Whether batches get to the platform, or have where to wait for it.
+    fn platform(&self, stats: &Stats) -> Check {
+        let Room { is_spool, bytes, batch } = self.room;
+        // What is in the spool and in memory, too, would count twice.
+        let taken = if is_spool { stats.spool_bytes() } else { stats.memory_bytes() };
+        let is_full = taken.saturating_add(batch) > bytes;
+        let is_failing = is_spool && stats.spool_failing();
+        let is_reachable = stats.was_reached() && !stats.platform_down();
+        let way = match (stats.platform_down(), stats.was_reached()) {
+            (true, _) => "not reachable",
+            (false, true) => "reachable",
+            (false, false) => "not asked yet",
+        };
+        let detail = match (is_reachable, is_failing, is_full) {
+            (true, ..) => way.to_owned(),
+            (false, true, _) => format!("{way}, and the spool cannot be written: batches wait in memory"),
+            (false, false, true) => format!("{way}, and there is no room for batches: the oldest are dropped"),
+            (false, false, false) => format!("{way}; batches wait, {taken} of {bytes} bytes are taken"),
+        };
+        Check { name: "platform".to_owned(), holds: is_reachable || !(is_full || is_failing), detail }
+    }
+
+    fn not_held_up(name: &str, held_up: Option<Duration>) -> Check {
+        let held_up = held_up.unwrap_or_default();
+        let holds = held_up < STUCK;
+        let detail = if holds { "answers".to_owned() } else { format!("nothing for {:.0} s", held_up.as_secs_f64()) };
+        Check { name: name.to_owned(), holds, detail }
     }
 }
 
@@ -148,6 +244,16 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
             "upload_dead_letters_evicted",
             "Refused records that went from there for want of room",
             stats.dead_letters_evicted(),
+        ),
+        counter(
+            "upload_batches_doubted",
+            "Batches that count as accepted by the status, though the answer leaves doubts",
+            stats.batches_doubted(),
+        ),
+        gauge(
+            "upload_disk_wait_seconds",
+            "For how long the disk has not come back with what is under way",
+            stats.disk_wait(Instant::now()).unwrap_or_default().as_secs_f64(),
         ),
         gauge("upload_in_flight", "Batches on their way", stats.in_flight() as f64),
         gauge("upload_memory_bytes", "Bytes of batches in memory", stats.memory_bytes() as f64),
@@ -179,9 +285,12 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attended::Attended;
     use super::*;
     use crate::ledger::Ledger;
     use crate::live::CaptureReport;
+    use crate::outlet::{Discard, Outlet};
+    use crate::record::Sealed;
     use crate::tally::Tally;
 
     fn snapshot(state: SourceState) -> Snapshot {
@@ -192,16 +301,68 @@ mod tests {
 
     #[test]
     fn a_thread_that_stands_still_is_told() {
-        let (state, begin) = (State::new(None, 0), Instant::now());
+        let mut outlet = Attended::new(Discard::default(), false);
+        let (state, begin) = (State::new(None, 0).with_turns(outlet.turns()), Instant::now());
         state.note(snapshot(SourceState::Up), &[1, 1], begin);
         assert!(state.is_alive(begin));
         let later = begin + STUCK;
+        outlet.pulse();
         state.note(snapshot(SourceState::Up), &[2, 1], later);
         assert!(!state.is_alive(later), "the worker did not move");
         state.note(snapshot(SourceState::Up), &[2, 2], later);
         assert!(state.is_alive(later));
         let names: Vec<_> = state.health().into_iter().map(|check| check.name).collect();
-        assert_eq!(names, ["capture of eth1", "worker 0"]);
+        assert_eq!(names, ["capture of eth1", "worker 0", "sealing"]);
+    }
+
+    /// One that hangs of itself is told from one that is held up, for which a restart does nothing.
+    #[test]
+    fn the_threads_behind_the_workers_count_too() {
+        let stats = Arc::new(Stats::default());
+        let (state, begin) = (State::new(Some(stats), 0), Instant::now());
+        state.note(snapshot(SourceState::Up), &[1], begin);
+        let names: Vec<_> = state.health().into_iter().map(|check| check.name).collect();
+        assert_eq!(names, ["capture of eth1", "sealing", "deliver"]);
+        state.note(snapshot(SourceState::Up), &[2], begin + STUCK);
+        assert!(!state.is_alive(begin + STUCK), "neither seals nor delivers");
+
+        struct Stalled(std::sync::mpsc::Receiver<()>);
+        impl Outlet for Stalled {
+            fn accept(&mut self, _: &Sealed<'_>) -> std::ops::ControlFlow<()> {
+                let _ = self.0.recv();
+                std::ops::ControlFlow::Continue(())
+            }
+        }
+        for may_stall in [true, false] {
+            let (go, going) = std::sync::mpsc::channel();
+            let mut outlet = Attended::new(Stalled(going), may_stall);
+            let state = State::new(None, 0).with_turns(outlet.turns());
+            let begin = Instant::now();
+            state.note(snapshot(SourceState::Up), &[1], begin);
+            let thread = std::thread::spawn(move || outlet.accept(&Sealed { bytes: b"", records: &[] }));
+            while may_stall && state.turns.held_up(Instant::now()).is_none() {
+                std::thread::yield_now();
+            }
+            let later = begin + 10 * STUCK;
+            state.note(snapshot(SourceState::Up), &[2], later);
+            assert_eq!(state.is_alive(later), may_stall);
+            drop(go);
+            let _ = thread.join();
+        }
+        assert!(!State::not_held_up("disk", Some(STUCK)).holds && State::not_held_up("disk", None).holds);
+    }
+
+    #[test]
+    fn a_platform_that_was_never_asked_is_not_said_to_be_reachable() {
+        let stats = Arc::new(Stats::default());
+        let room = Room { is_spool: true, bytes: 10, batch: 4 };
+        let state = State::new(Some(Arc::clone(&stats)), 0).with_room(room);
+        let check = state.platform(&stats);
+        assert!(check.holds && check.detail.starts_with("not asked yet; batches wait, 0 of 10"), "{}", check.detail);
+        // Not even one batch fits: what comes drops what is there.
+        let state = State::new(None, 0).with_room(Room { batch: 11, ..room });
+        let check = state.platform(&stats);
+        assert!(!check.holds && check.detail.contains("no room"), "{}", check.detail);
     }
 
     #[test]

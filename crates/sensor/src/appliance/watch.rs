@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use super::attended::Attended;
 use super::state::State;
 use crate::destination::{Conclusion, Destination};
 use crate::live::{Run, Running, Snapshot, StartError};
@@ -25,7 +26,7 @@ const DEADLINE: Duration = Duration::from_millis(4_800);
 #[derive(Debug)]
 pub struct Appliance {
     /// What runs.
-    pub run: Run<Destination>,
+    pub run: Run<Attended<Destination>>,
     /// What it knows of itself.
     pub state: Arc<State>,
     /// Set by SIGTERM and SIGINT.
@@ -117,12 +118,12 @@ impl Appliance {
 }
 
 /// Stops within the deadline, whatever stands still.
-fn end(running: Running<Destination>) -> Result<End, ApplianceError> {
+fn end(running: Running<Attended<Destination>>) -> Result<End, ApplianceError> {
     let (done, over) = mpsc::channel();
     let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
         let ended = running.stop().map(|(mut snapshot, destination)| {
             // What is not delivered soon waits in the spool for the next start.
-            let Conclusion { failure, delivery } = destination.conclude(&Arc::new(AtomicBool::new(true)));
+            let Conclusion { failure, delivery } = destination.into_inner().conclude(&Arc::new(AtomicBool::new(true)));
             snapshot.ledger.delivery = delivery.map(|report| report.records);
             End { snapshot, output_failure: failure }
         });

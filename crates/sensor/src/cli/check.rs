@@ -75,6 +75,18 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
                 )
             }
         };
+        // A file takes records of any shape.
+        let wanted = delivery.settings.envelope.content_type();
+        if matches!(delivery.destination, Destination::Https(_))
+            && let Some(holds) = uploader::spooled_as(&spool.folder).ok().flatten().filter(|holds| holds != wanted)
+        {
+            failed = true;
+            let _ = writeln!(
+                report,
+                "FAIL  spool {}: holds batches of {holds}, and {wanted} is to be sent; go back to the shape before until they are delivered, or name another upload.spool.folder",
+                spool.folder.display()
+            );
+        }
     }
     match &delivery.destination {
         Destination::Https(https) => {

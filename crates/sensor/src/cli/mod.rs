@@ -149,8 +149,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
     let is_short = |delivery: &uploader::DrainReport| {
         !delivery.complete || delivery.records.rejected > 0 || delivery.records.dropped_total() > 0
     };
-    if let Some(delivery) = outcome.delivery.filter(is_short) {
+    if let Some(delivery) = &outcome.delivery {
         say_undelivered(&delivery.records);
+    }
+    if outcome.delivery.as_ref().is_some_and(is_short) {
         return if outcome.was_interrupted { exit::INTERRUPTED } else { exit::FAILED };
     }
     if outcome.was_interrupted { exit::INTERRUPTED } else { failed }
@@ -194,6 +196,12 @@ fn configuration(args: &ConfigArgs) -> u8 {
 
 /// Says which records did not get there, and what becomes of them.
 fn say_undelivered(records: &uploader::RecordsLine) {
+    if records.reported_failed > 0 {
+        tracing::warn!(
+            "{} records were accepted with answers that report them as failed inside: see what the platform stored",
+            records.reported_failed
+        );
+    }
     if records.waiting_spool > 0 {
         tracing::warn!(
             "{} records wait in the spool: they are sent first when the sensor runs again with this configuration",

@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
@@ -11,19 +12,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
+use uploader::{Control, Prepared};
 use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{SizeLimits, UsageError, settings, worker_count};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
-    Appliance, ApplianceError, ConfineError, End, FileSystem, Reach, SourcesError, State, confine,
+    Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
 };
-use crate::config::{Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY};
-use crate::destination::{Destination, Upload};
+use crate::config::{Change, Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload};
+use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
-use crate::filter::RuleSwitch;
+use crate::filter::{RuleSwitch, Rules};
 use crate::guard::quiet_panics;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
@@ -131,17 +133,25 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
         (Some(delivery), _) => {
             settings.record.shape = delivery.shape.clone();
             let outlet = UploadOutlet::new(delivery.start().map_err(UsageError::from)?, WhenFull::Drop);
-            let room = config.upload.spool.as_ref().map_or(config.upload.queue_bytes, |spool| spool.max_bytes);
-            upload = Some((outlet.stats(), room.0, outlet.reload_flag()));
-            Destination::Upload(Box::new(Upload { outlet, patience: std::time::Duration::ZERO }))
+            let spool = config.upload.spool.as_ref();
+            let room = Room {
+                is_spool: spool.is_some(),
+                bytes: spool.map_or(config.upload.queue_bytes, |spool| spool.max_bytes).0,
+                batch: config.upload.batch.bytes.0,
+            };
+            upload = Some((outlet.stats(), room, outlet.control()));
+            Destination::Upload(Box::new(destination::Upload { outlet, patience: std::time::Duration::ZERO }))
         }
         (None, output) => Destination::Output(output.unwrap_or_else(Output::stdout)),
     };
-    let (stats, room, certificates) = match upload {
-        Some((stats, room, flag)) => (Some(stats), room, Some(flag)),
-        None => (None, 0, None),
+    let (stats, room, control) = match upload {
+        Some((stats, room, control)) => (Some(stats), room, control),
+        None => (None, Room::default(), None),
     };
-    let state = Arc::new(State::new(stats, room));
+    // An upload takes what it is given at once, or drops it; a file or a pipe may keep whoever writes to it waiting.
+    let may_stall = matches!(outlet, Destination::Output(_));
+    let outlet = Attended::new(outlet, may_stall);
+    let state = Arc::new(State::new(stats, room.bytes).with_room(room).with_turns(outlet.turns()));
     let _server = match config.status.enabled {
         true => Some(StatusServer::start(config.status.listen, Arc::clone(&state) as _)?),
         false => None,
@@ -158,8 +168,14 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     let run =
         Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
     let appliance = Appliance { run, state, stop, reload: hangup };
-    let mut reloadable =
-        Reloadable { filters, mask: loaded.config.mask.clone(), renewal, certificates, own: looked_up };
+    let mut reloadable = Reloadable {
+        filters,
+        mask: loaded.config.mask.clone(),
+        renewal,
+        upload: loaded.config.upload.clone(),
+        control,
+        own: looked_up,
+    };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
 
@@ -208,10 +224,68 @@ struct Reloadable {
     /// As it is now, and how the lanes learn of another.
     mask: Mask,
     renewal: Arc<Renewal>,
-    /// Raised to have the certificates read again.
-    certificates: Option<Arc<AtomicBool>>,
+    /// As it is now, and what changes it where records are sent.
+    upload: Upload,
+    control: Option<Control>,
     /// What tells own connections, by addresses that names may have no longer.
     own: Weak<OwnTraffic>,
+}
+
+/// All that a new configuration changes, ready to be changed.
+struct Renewed {
+    loaded: Loaded,
+    rules: Rules,
+    /// Another one, or none any more; outside: as it is.
+    mask: Option<Option<MaskPolicy>>,
+    upload: UploadChange,
+}
+
+/// What becomes of `[upload]`.
+enum UploadChange {
+    /// It is as it was.
+    None,
+    /// It goes on otherwise.
+    Ready(Box<Prepared>),
+    /// What has changed takes a restart, all of it.
+    AtRestart,
+}
+
+impl Reloadable {
+    /// All that can fail, before anything is changed.
+    fn prepare(&self, args: &RunArgs) -> Result<Renewed, String> {
+        let loaded = Loaded::read(Some(&args.config)).map_err(|error| error.to_string())?;
+        // What networks are called takes effect at the next start, and rules go by their numbers.
+        let rules = policy::rules(&loaded.config).map_err(|error| error.to_string())?;
+        // Without a key of the operator's, a mask made again would have other tokens.
+        let is_masked_otherwise = loaded.config.mask != self.mask || loaded.config.mask.key_file.is_some();
+        let mask = is_masked_otherwise.then(|| MaskPolicy::from_config(&loaded.config.mask)).transpose();
+        let mask = mask.map_err(|error| error.to_string())?;
+        let upload = self.prepare_upload(&loaded.config)?;
+        Ok(Renewed { loaded, rules, mask, upload })
+    }
+
+    fn prepare_upload(&self, next: &Config) -> Result<UploadChange, String> {
+        if next.upload == self.upload {
+            return Ok(UploadChange::None);
+        }
+        let delivery = Delivery::from_config(&next.upload, &next.sensor);
+        // Records of another shape are made from the next start on: until then they must not go where that one is taken.
+        let (Some(control), Some(delivery), true) = (&self.control, delivery, next.upload.shape == self.upload.shape)
+        else {
+            return Ok(UploadChange::AtRestart);
+        };
+        match control.prepare(&delivery.settings, &delivery.destination) {
+            Ok(Some(prepared)) => Ok(UploadChange::Ready(Box::new(prepared))),
+            Ok(None) => Ok(UploadChange::AtRestart),
+            Err(error) => {
+                let error = error.to_string();
+                let is_shut_off = next.privileges.landlock && error.contains("Permission denied");
+                let advice =
+                    if is_shut_off { " (a folder that no key named at the start is open after a restart)" } else { "" };
+                Err(format!("[upload] cannot be used: {error}{advice}"))
+            }
+        }
+    }
 }
 
 /// SIGHUP: a file with any fault changes nothing.
@@ -219,27 +293,16 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     if let Some(own) = reloadable.own.upgrade() {
         own.look_again();
     }
-    let next = match Loaded::read(Some(&args.config)) {
-        Ok(next) => next,
-        Err(error) => {
-            tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
-            return;
-        }
-    };
-    // All that can fail comes first. What networks are called takes effect at the next start, and rules go by their numbers.
-    // Without a key of the operator's, a mask made again would have other tokens.
-    let is_masked_otherwise = next.config.mask != reloadable.mask || next.config.mask.key_file.is_some();
-    let renewed = policy::rules(&next.config).map_err(|error| error.to_string()).and_then(|rules| {
-        let mask = is_masked_otherwise.then(|| MaskPolicy::from_config(&next.config.mask)).transpose();
-        Ok((rules, mask.map_err(|error| error.to_string())?))
-    });
-    let (rules, mask) = match renewed {
+    let renewed = match reloadable.prepare(args) {
         Ok(renewed) => renewed,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
+            // Whoever renewed a certificate is not to wait for whoever mends the file.
+            reloadable.control.iter().for_each(Control::reload);
             return;
         }
     };
+    let Renewed { loaded: next, rules, mask, upload } = renewed;
     for note in &next.notes {
         tracing::warn!("{note}");
     }
@@ -251,13 +314,26 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     if level.reload(filter(&next.config)).is_err() {
         tracing::warn!("the level of the log could not be changed");
     }
-    // What they are called is fixed; what is in them is read again.
-    if let Some(certificates) = &reloadable.certificates {
-        certificates.store(true, Ordering::Relaxed);
+    let is_upload_taken = !matches!(upload, UploadChange::AtRestart);
+    match upload {
+        UploadChange::Ready(prepared) => {
+            // Before the first connection to a platform that has not been one yet.
+            if let Some(own) = reloadable.own.upgrade() {
+                own.connect_to(peers(&next.config), Instant::now());
+            }
+            prepared.apply();
+            reloadable.upload.clone_from(&next.config.upload);
+        }
+        // What the files are called is as it was; what is in them is read again.
+        UploadChange::None | UploadChange::AtRestart => reloadable.control.iter().for_each(Control::reload),
     }
-    let is_taken = |key: &String| key == "log.level" || key.starts_with("filters") || key.starts_with("mask.");
-    let changed = started.changes(&next).into_iter().map(|change| change.key);
-    let waiting: Vec<String> = changed.filter(|key| !is_taken(key)).collect();
+    let is_taken = |change: &Change| {
+        let key = &change.key;
+        let is_upload = key.starts_with("upload.") && change.is_live && is_upload_taken;
+        is_upload || key == "log.level" || key.starts_with("filters") || key.starts_with("mask.")
+    };
+    let waiting: Vec<String> =
+        started.changes(&next).into_iter().filter(|change| !is_taken(change)).map(|change| change.key).collect();
     if waiting.is_empty() {
         tracing::info!("the configuration was read again");
     } else {

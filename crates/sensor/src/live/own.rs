@@ -7,7 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,11 @@ const MOST_PEERS: usize = 1_024;
 #[derive(Debug)]
 pub struct OwnTraffic {
     /// Names or addresses, and ports, of those that the sensor connects to.
-    peers: Vec<(String, u16)>,
+    peers: Mutex<Vec<(String, u16)>>,
     /// Where it listens.
     listens: Option<SocketAddr>,
-    /// Every port that an own connection can have: most segments are told by these.
-    ports: Vec<u16>,
+    /// Every port that an own connection can have, a bit for each: most segments are told by these.
+    ports: Box<[AtomicU64]>,
     known: RwLock<Addresses>,
     /// To the thread that looks names up, which ends with this.
     wake: OnceLock<Sender<()>>,
@@ -50,12 +51,42 @@ impl OwnTraffic {
     /// For a sensor that connects to `peers` and listens at `listens`. Names are not looked up yet.
     #[must_use]
     pub fn new(peers: Vec<(String, u16)>, listens: Option<SocketAddr>) -> Self {
-        let mut ports: Vec<u16> = peers.iter().map(|(_, port)| *port).chain(listens.map(|at| at.port())).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        let literal = |(host, port): &(String, u16)| Some((SocketAddr::new(host.parse().ok()?, *port), None));
-        let known = Addresses { local: local_addresses(), peers: peers.iter().filter_map(literal).collect() };
-        Self { peers, listens, ports, known: RwLock::new(known), wake: OnceLock::new() }
+        let known = Addresses { local: local_addresses(), peers: HashMap::new() };
+        let own = Self {
+            peers: Mutex::default(),
+            listens,
+            ports: (0..=usize::from(u16::MAX) / 64).map(|_| AtomicU64::new(0)).collect(),
+            known: RwLock::new(known),
+            wake: OnceLock::new(),
+        };
+        listens.into_iter().for_each(|at| own.add_port(at.port()));
+        own.connect_to(peers, Instant::now());
+        own
+    }
+
+    /// From `now` on the sensor connects to these `peers`. Those before them count for a while: connections to them live on.
+    pub fn connect_to(&self, peers: Vec<(String, u16)>, now: Instant) {
+        let literal = |(host, port): &(String, u16)| Some(SocketAddr::new(host.parse().ok()?, *port));
+        peers.iter().for_each(|(_, port)| self.add_port(*port));
+        if let Ok(mut known) = self.known.write() {
+            known.peers.values_mut().for_each(|last| _ = last.get_or_insert(now));
+            known.peers.extend(peers.iter().filter_map(literal).map(|peer| (peer, None)));
+        }
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+        self.look_again();
+    }
+
+    fn add_port(&self, port: u16) {
+        if let Some(ports) = self.ports.get(usize::from(port) / 64) {
+            ports.fetch_or(1 << (port % 64), Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn may_be_at(&self, port: u16) -> bool {
+        self.ports
+            .get(usize::from(port) / 64)
+            .is_some_and(|ports| ports.load(Ordering::Relaxed) >> (port % 64) & 1 != 0)
     }
 
     /// Looks names up, now, every minute and when it is asked to, on a thread of its own that ends with this.
@@ -86,7 +117,8 @@ impl OwnTraffic {
     /// Takes in what names `resolve` to at `now`.
     fn refresh_with(&self, now: Instant, resolve: impl Fn(&str, u16) -> Option<Vec<SocketAddr>>) {
         // An address needs no looking up, and is known already.
-        let names = self.peers.iter().filter(|(host, _)| host.parse::<IpAddr>().is_err());
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let names = peers.iter().filter(|(host, _)| host.parse::<IpAddr>().is_err());
         let resolved: Vec<SocketAddr> = names.filter_map(|(host, port)| resolve(host, *port)).flatten().collect();
         let local = local_addresses();
         if let Ok(mut known) = self.known.write() {
@@ -108,7 +140,7 @@ impl OwnTraffic {
     #[must_use]
     pub fn has(&self, key: &FlowKey) -> bool {
         let (one, other) = (key.source(Direction::Forward), key.source(Direction::Reverse));
-        if !self.ports.contains(&one.port) && !self.ports.contains(&other.port) {
+        if !self.may_be_at(one.port) && !self.may_be_at(other.port) {
             return false;
         }
         self.is_between(SocketAddr::new(one.ip, one.port), SocketAddr::new(other.ip, other.port))
@@ -247,6 +279,18 @@ mod tests {
         own.refresh();
         assert!(own.has(&key("127.0.0.1:40000", "127.0.0.1:3128")));
         assert!(!own.has(&key("127.0.0.1:40000", "127.0.0.1:3129")));
+    }
+
+    #[test]
+    fn another_peer_is_known_at_once_and_the_one_before_for_a_while() {
+        let own = OwnTraffic::new(vec![("192.0.2.7".to_owned(), 443), ("192.0.2.9".to_owned(), 443)], None);
+        let is_own = |peer: &str| own.has(&key("127.0.0.1:40000", peer));
+        assert!(is_own("192.0.2.7:443") && !is_own("192.0.2.8:9443"));
+        let begin = Instant::now();
+        own.connect_to(vec![("192.0.2.8".to_owned(), 9_443), ("192.0.2.9".to_owned(), 443)], begin);
+        assert!(is_own("192.0.2.7:443") && is_own("192.0.2.8:9443"));
+        own.refresh_with(begin + REMEMBERED, |_, _| None);
+        assert!(!is_own("192.0.2.7:443") && is_own("192.0.2.8:9443") && is_own("192.0.2.9:443"));
     }
 
     #[test]

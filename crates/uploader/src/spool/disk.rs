@@ -5,12 +5,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::stats::Stats;
 
 /// What the spool asks of a file system.
 pub(crate) trait Disk: Send + Sync + 'static {
     /// Makes `folder`, and what is above it, if it is not there; it is on the disk afterwards.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Keeps every other process out of `folder` until the result is dropped; `WouldBlock` if one is in it.
+    /// Keeps everybody else out of `folder` until the result is dropped; `WouldBlock` if somebody is in it.
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
     /// The files in `folder` with their lengths. Names that are not UTF-8 are none of ours.
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>>;
@@ -58,13 +61,25 @@ pub fn try_spool(folder: &Path) -> io::Result<SpoolUse> {
     let removed = RealDisk.remove(&probe);
     written.and(removed)?;
     RealDisk.sync_folder(folder)?;
-    if !folder.join(LOCK).try_exists()? {
-        return Ok(SpoolUse::Free);
-    }
-    match RealDisk.lock(folder) {
-        Ok(_) => Ok(SpoolUse::Free),
+    let locked = match folder.join(LOCK).try_exists()? {
+        true => RealDisk.lock(folder).map(drop),
+        false => lock_folder(folder).map(drop),
+    };
+    match locked {
+        Ok(()) => Ok(SpoolUse::Free),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(SpoolUse::InUse),
         Err(error) => Err(error),
+    }
+}
+
+/// Locks the folder itself, which nobody removes by mistake as they do the file in it. `None` where the file system has locks for
+/// files only, as NFS does.
+fn lock_folder(folder: &Path) -> io::Result<Option<File>> {
+    let itself = File::open(folder)?;
+    match itself.try_lock() {
+        Ok(()) => Ok(Some(itself)),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
@@ -85,9 +100,10 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let itself = lock_folder(folder)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => Ok(Box::new((itself, file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -138,6 +154,46 @@ impl Disk for RealDisk {
     }
 }
 
+/// Another one, whose operations are seen while they are under way.
+pub(crate) struct WatchedDisk<D> {
+    pub(crate) disk: D,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl<D: Disk> Disk for WatchedDisk<D> {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.make_folder(folder))
+    }
+
+    fn lock(&self, folder: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        self.stats.disk.watch(|| self.disk.lock(folder))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.stats.disk.watch(|| self.disk.list(folder))
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]], sync: bool) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.write(path, parts, sync))
+    }
+
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        self.stats.disk.watch(|| self.disk.read(path, most))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.remove(path))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.stats.disk.watch(|| self.disk.sync_folder(folder))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -156,6 +212,14 @@ mod tests {
         assert_eq!(try_spool(&folder).unwrap(), SpoolUse::Free);
         lock.lock().unwrap();
         assert_eq!(try_spool(&folder).unwrap(), SpoolUse::InUse);
+        drop(lock);
+        // Whoever tidies up must not let a second one in.
+        let held = RealDisk.lock(&folder).unwrap();
+        fs::remove_file(folder.join("lock")).unwrap();
+        assert_eq!(RealDisk.lock(&folder).err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(try_spool(&folder).unwrap(), SpoolUse::InUse);
+        drop(held);
+        assert!(RealDisk.lock(&folder).is_ok());
         fs::write(at.path().join("file"), b"").unwrap();
         assert!(try_spool(&at.path().join("file")).is_err());
         assert!(try_spool(Path::new("/proc/none")).is_err());

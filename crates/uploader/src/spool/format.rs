@@ -181,6 +181,18 @@ pub fn decode(file: &Bytes) -> Result<SealedBatch, Corrupt> {
     })
 }
 
+/// Bytes at the beginning of a spool file that hold its content type.
+pub(crate) const TYPE_BYTES: usize = HEADER + MAX_PART;
+
+/// The content type that the beginning of a spool file states; nothing else of it is looked at. `None` where it is none.
+pub(crate) fn content_type(start: &[u8]) -> Option<&str> {
+    let head: &[u8; HEADER] = start.first_chunk()?;
+    let length = usize::from(u16::from_le_bytes([head[16], head[17]]));
+    let is_ours = &head[..8] == MAGIC && head[8..10] == VERSION.to_le_bytes() && length <= MAX_PART;
+    let text = std::str::from_utf8(start.get(HEADER..HEADER + length)?).ok()?;
+    (is_ours && is_header_value(text)).then_some(text)
+}
+
 /// Over head and body, leaving out the checksum's own place.
 fn checksum(head: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();

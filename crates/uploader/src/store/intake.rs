@@ -1,6 +1,7 @@
 //! The way into the store, and what goes when there is no room.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -303,6 +304,7 @@ impl Store {
     /// Writes batches and makes those known that are on the disk then; gives back the others, if there are any.
     fn write_once(&self, spool: &Spool, batches: Vec<Reserved>) -> Result<(), (Vec<Reserved>, io::Error)> {
         let results = spool.write(&batches.iter().map(|one| (one.number, &one.batch)).collect::<Vec<_>>());
+        self.stats.spool_failing.store(results.iter().any(Result::is_err), Ordering::Relaxed);
         let (mut failed, mut last_error, mut gone) = (Vec::new(), None, Vec::new());
         let mut inner = self.lock();
         for (one, result) in batches.into_iter().zip(results) {

@@ -30,15 +30,30 @@ pub(super) struct Body<'a> {
     pub(super) is_cut: bool,
 }
 
+/// What an answer to a batch that counts as accepted leaves open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// For an operator.
+    pub(super) what: String,
+    /// Of how many things inside it says that they were not taken.
+    pub(super) failures: u64,
+}
+
+impl Doubt {
+    fn of(what: impl Into<String>) -> Self {
+        Self { what: what.into(), failures: 0 }
+    }
+}
+
 /// What an answer's status, `Retry-After` and body mean for a batch. Of one that is accepted although the answer leaves doubts,
-/// the doubts are told, for an operator.
+/// the doubts are told.
 pub(super) fn classify(
     status: u16,
     retry_after: Option<&[u8]>,
     body: Body<'_>,
     rule: AnswerRule,
     now: SystemTime,
-) -> (Outcome, Option<String>) {
+) -> (Outcome, Option<Doubt>) {
     if is_success(status) {
         return accepted(status, body, rule);
     }
@@ -70,13 +85,13 @@ fn is_certificate_trouble(status: u16, body: &[u8]) -> bool {
 }
 
 /// The contract is that a status of 200 means accepted, whatever a batch's answer holds beside it: what it says of single records
-/// is not laid down. So those are told of, and a batch is not sent again, or kept as refused, for what may be a misreading.
-fn accepted(status: u16, body: Body<'_>, rule: AnswerRule) -> (Outcome, Option<String>) {
+/// is not laid down. So those are told of and counted, and a batch is not sent again, or kept as refused, for what may be a misreading.
+fn accepted(status: u16, body: Body<'_>, rule: AnswerRule) -> (Outcome, Option<Doubt>) {
     if rule == AnswerRule::AnySuccess {
         return (Outcome::Accepted, None);
     }
     if body.read.iter().all(u8::is_ascii_whitespace) {
-        return (Outcome::Accepted, body.is_cut.then(|| "it did not end, and said nothing".to_owned()));
+        return (Outcome::Accepted, body.is_cut.then(|| Doubt::of("it did not end, and said nothing")));
     }
     let said = Said::read(body.read);
     let is_json = said.end == End::Whole || (said.end == End::Missing && body.is_cut);
@@ -90,11 +105,11 @@ fn accepted(status: u16, body: Body<'_>, rule: AnswerRule) -> (Outcome, Option<S
         Some(_) => return (reject(status, body.read), None),
     };
     let doubt = if said.failures > 0 {
-        Some(format!("it reports {} failures inside", said.failures))
+        Some(Doubt { failures: said.failures, ..Doubt::of(format!("it reports {} failures inside", said.failures)) })
     } else if status == 207 {
-        Some("it is a 207, which speaks of each record, and what it says was not understood".to_owned())
+        Some(Doubt::of("it is a 207, which speaks of each record, and what it says was not understood"))
     } else {
-        is_unknown.then(|| format!("no \"status\" in its first {} bytes", body.read.len()))
+        is_unknown.then(|| Doubt::of(format!("no \"status\" in its first {} bytes", body.read.len())))
     };
     (Outcome::Accepted, doubt)
 }
@@ -176,7 +191,7 @@ mod tests {
         judge(status, body, false).0
     }
 
-    fn judge(status: u16, body: &str, is_cut: bool) -> (Outcome, Option<String>) {
+    fn judge(status: u16, body: &str, is_cut: bool) -> (Outcome, Option<Doubt>) {
         let body = Body { read: body.as_bytes(), is_cut };
         classify(status, None, body, AnswerRule::Status, SystemTime::UNIX_EPOCH)
     }
@@ -188,9 +203,9 @@ mod tests {
         assert_eq!(of(200, begun), Outcome::retry(RetryReason::UnexpectedAnswer), "half an answer, and no more came");
         assert!(matches!(judge(200, r#"{"status":"ERROR","results":["#, true).0, Outcome::Reject { status: 200, .. }));
         let (outcome, doubt) = judge(200, r#"{"results":[{"id":"a"#, true);
-        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.contains("no \"status\"")));
+        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.what.contains("no \"status\"")));
         let (outcome, doubt) = judge(200, "  \n ", true);
-        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.contains("did not end")));
+        assert!(outcome == Outcome::Accepted && doubt.is_some_and(|doubt| doubt.what.contains("did not end")));
         assert_eq!(judge(200, "<html>log in", true).0, Outcome::retry(RetryReason::UnexpectedAnswer));
     }
 
@@ -207,7 +222,9 @@ mod tests {
             let (outcome, doubt) = judge(status, body, false);
             assert_eq!(outcome, Outcome::Accepted, "{body}");
             assert_eq!(doubt.is_some(), told.is_some(), "{body}");
-            assert!(doubt.unwrap_or_default().contains(told.unwrap_or_default()), "{body}");
+            let said = doubt.map(|doubt| (doubt.what, doubt.failures)).unwrap_or_default();
+            assert!(said.0.contains(told.unwrap_or_default()), "{body}");
+            assert_eq!(said.1, if body.contains("ERROR") { body.matches("ERROR").count() as u64 } else { 0 }, "{body}");
         }
     }
 

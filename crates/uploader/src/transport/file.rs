@@ -19,16 +19,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Transport, TransportError};
+use arc_swap::ArcSwap;
+
+use super::{Apply, Transport, TransportError};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::{SealError, SealedBatch};
 use crate::seldom::Seldom;
-use crate::settings::FileSettings;
+use crate::settings::{Destination, FileSettings};
+use crate::stats::Stats;
 
 /// Appends records to a file.
 pub struct FileTransport {
     inner: Arc<Mutex<Rotating>>,
+    /// What is to count from the next batch on. Apart from the file, which a disk that stands still may hold for long.
+    next: Arc<Mutex<Option<FileSettings>>>,
+    path: PathBuf,
     log: Arc<Seldom>,
+    /// The uploader's, once it attends.
+    stats: ArcSwap<Stats>,
 }
 
 impl FileTransport {
@@ -41,23 +49,33 @@ impl FileTransport {
         let path = settings.path.clone();
         let rotating = Rotating::open(settings).map_err(|error| TransportError::File {
             what: "cannot write to",
-            path,
+            path: path.clone(),
             advice: match error.kind() {
                 io::ErrorKind::WouldBlock => "give each sensor a file of its own, or end the other one",
                 _ => "check that the folder exists and may be written to",
             },
             error,
         })?;
-        Ok(Self { inner: Arc::new(Mutex::new(rotating)), log: Arc::new(Seldom::new(Duration::from_secs(30))) })
+        Ok(Self {
+            inner: Arc::new(Mutex::new(rotating)),
+            next: Arc::default(),
+            path,
+            log: Arc::new(Seldom::new(Duration::from_secs(30))),
+            stats: ArcSwap::default(),
+        })
     }
 }
 
 impl Transport for FileTransport {
     async fn send(&self, batch: &SealedBatch) -> Outcome {
         let (batch, inner, log) = (batch.clone(), Arc::clone(&self.inner), Arc::clone(&self.log));
+        let (next, stats) = (Arc::clone(&self.next), self.stats.load_full());
         let written = tokio::task::spawn_blocking(move || {
             let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let written = inner.append(&batch, Instant::now());
+            if let Some(next) = next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                inner.settings = FileSettings { sync: inner.settings.sync, ..next };
+            }
+            let written = stats.disk.watch(|| inner.append(&batch, Instant::now()));
             if let Err(error) = &written
                 && let Some(left_out) = log.admit(Instant::now())
             {
@@ -70,6 +88,24 @@ impl Transport for FileTransport {
             Ok(Ok(())) => Outcome::Accepted,
             _ => Outcome::retry(RetryReason::Local),
         }
+    }
+
+    async fn attend(&self, stats: Arc<Stats>) {
+        self.stats.store(stats);
+        std::future::pending().await
+    }
+
+    fn prepare(self: &Arc<Self>, destination: &Destination) -> Result<Option<Apply>, TransportError> {
+        let Destination::File(settings) = destination else { return Ok(None) };
+        if settings.path != self.path {
+            return Ok(None);
+        }
+        let (next, settings) = (Arc::clone(&self.next), settings.clone());
+        Ok(Some(Box::new(move || *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings))))
+    }
+
+    fn takes_any_envelope(&self) -> bool {
+        true
     }
 }
 

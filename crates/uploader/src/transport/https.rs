@@ -13,16 +13,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
-use super::answer::{Body, bytes_to_read, classify, describe, failure};
+use super::answer::{Body, Doubt, bytes_to_read, classify, describe, failure};
 use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
 use super::oauth::OAuth;
 use super::pieces::Pieces;
 use super::proxy::proxy_for;
-use super::{Transport, TransportError, tls};
+use super::{Apply, Transport, TransportError, tls};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::settings::{AnswerRule, HttpVersions, HttpsSettings, TlsSettings};
+use crate::settings::{AnswerRule, Destination, HttpVersions, HttpsSettings, TlsSettings};
 use crate::stats::{Stats, add};
 
 /// How often there are warnings of a certificate's end.
@@ -33,15 +33,24 @@ const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Posts batches to the platform.
 pub struct HttpsTransport {
-    platform: Peer,
-    token_endpoint: Option<Peer>,
-    oauth: Option<OAuth>,
-    answer: AnswerRule,
+    /// What it works with now; whoever is sending goes on with what it began with.
+    link: ArcSwap<Link>,
+    /// Whoever attends is to look after the link at once.
     reload: tokio::sync::Notify,
     log: Seldom,
     doubt_log: Seldom,
     /// The latest failure in words.
     last_failure: ArcSwapOption<String>,
+    /// The uploader's, once it attends.
+    stats: ArcSwap<Stats>,
+}
+
+/// The clients, and all that goes by one set of settings.
+struct Link {
+    platform: Peer,
+    token_endpoint: Option<Peer>,
+    oauth: Option<OAuth>,
+    answer: AnswerRule,
 }
 
 impl HttpsTransport {
@@ -52,38 +61,19 @@ impl HttpsTransport {
     /// If the settings contradict themselves, or certificates, keys or authorities cannot be used. An expired client
     /// certificate is no error here: the sensor must be able to start, spool, and wait for a new one.
     pub fn new(settings: &HttpsSettings) -> Result<Self, TransportError> {
-        let problems = settings.problems();
-        if !problems.is_empty() {
-            return Err(TransportError::Settings(problems));
-        }
-        let platform = Peer::new("platform", &settings.url, settings.tls.clone(), settings)?;
-        let (mut token_endpoint, mut oauth) = (None, None);
-        if let Some(wanted) = &settings.oauth {
-            // A secret that cannot be read now would not stop the sensor, but the operator wants to know at once.
-            wanted.client_secret.read()?;
-            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), settings)?;
-            oauth = Some(OAuth::new(wanted.clone(), peer.url.clone(), Arc::clone(&peer.client)));
-            token_endpoint = Some(peer);
-        }
         Ok(Self {
-            platform,
-            token_endpoint,
-            oauth,
-            answer: settings.answer,
+            link: ArcSwap::from_pointee(Link::new(settings)?),
             reload: tokio::sync::Notify::new(),
             log: Seldom::new(Duration::from_secs(60)),
             doubt_log: Seldom::new(Duration::from_secs(60)),
             last_failure: ArcSwapOption::empty(),
+            stats: ArcSwap::default(),
         })
-    }
-
-    fn peers(&self) -> impl Iterator<Item = &Peer> {
-        std::iter::once(&self.platform).chain(&self.token_endpoint)
     }
 
     /// Fetches a token, for [`super::check()`].
     pub(super) async fn try_token(&self) -> Result<(), String> {
-        match &self.oauth {
+        match &self.link.load_full().oauth {
             Some(oauth) => oauth.token().await.map(|_| ()).map_err(|error| error.what),
             None => Ok(()),
         }
@@ -91,22 +81,28 @@ impl HttpsTransport {
 
     /// Posts a body, for [`super::check()`]. With a failure comes what exactly went wrong, where that is known.
     pub(super) async fn try_post(&self, body: bytes::Bytes, content_type: &str) -> (Outcome, Option<String>) {
-        let outcome = self.post(body, content_type, None).await;
+        let (outcome, _) = self.post(body, content_type, None).await;
         (outcome, self.last_failure.swap(None).map(|what| (*what).clone()))
     }
 
-    async fn post(&self, body: bytes::Bytes, content_type: &str, encoding: Option<&'static str>) -> Outcome {
-        let token = match &self.oauth {
+    async fn post(
+        &self,
+        body: bytes::Bytes,
+        content_type: &str,
+        encoding: Option<&'static str>,
+    ) -> (Outcome, Option<Doubt>) {
+        let link = self.link.load_full();
+        let token = match &link.oauth {
             None => None,
             Some(oauth) => match oauth.token().await {
                 Ok(token) => Some(token),
                 Err(error) => {
-                    self.explain(&error.what);
-                    return Outcome::Retry { reason: RetryReason::Token, after: Some(error.after) };
+                    self.explain(&link, &error.what);
+                    return (Outcome::Retry { reason: RetryReason::Token, after: Some(error.after) }, None);
                 }
             },
         };
-        let mut request = self.platform.client.load().post(self.platform.url.clone());
+        let mut request = link.platform.client.load().post(link.platform.url.clone());
         if let Ok(content_type) = HeaderValue::from_str(content_type) {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -117,13 +113,13 @@ impl HttpsTransport {
             request = request.header(AUTHORIZATION, token.header.clone());
         }
         // HTTP/2 has no use for it: an answer has its own stream, and a body that can be sent again helps at a connection's end.
-        let body = match self.platform.settings.http {
+        let body = match link.platform.settings.http {
             HttpVersions::Http1 => Pieces::body(body),
             HttpVersions::Any => body.into(),
         };
         let mut response = match request.body(body).send().await {
             Ok(response) => response,
-            Err(error) => return self.failed(error),
+            Err(error) => return (self.failed(&link, error), None),
         };
         let status = response.status().as_u16();
         let (most, mut answer, mut is_cut) = (bytes_to_read(status), Vec::new(), false);
@@ -139,13 +135,13 @@ impl HttpsTransport {
                 }
                 Ok(None) => break,
                 // Whether the platform took it is not known; any other status says enough by itself.
-                Err(error) if (200..300).contains(&status) => return self.failed(error),
+                Err(error) if (200..300).contains(&status) => return (self.failed(&link, error), None),
                 Err(_) => break,
             }
         }
         if let Some(token) = &token {
             if status == 401
-                && let Some(oauth) = &self.oauth
+                && let Some(oauth) = &link.oauth
             {
                 oauth.expire(token);
             }
@@ -155,61 +151,65 @@ impl HttpsTransport {
         }
         let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
         let body = Body { read: &answer, is_cut };
-        let (outcome, doubt) = classify(status, retry_after, body, self.answer, SystemTime::now());
-        if let Some(doubt) = doubt
+        let (outcome, doubt) = classify(status, retry_after, body, link.answer, SystemTime::now());
+        if let Some(doubt) = &doubt
             && let Some(left_out) = self.doubt_log.admit(std::time::Instant::now())
         {
             tracing::warn!(
-                host = self.platform.host,
+                host = link.platform.host,
                 status,
-                doubt,
+                doubt = doubt.what,
                 left_out,
                 "a batch counts as accepted by the answer's status, but the answer leaves doubts; see what the platform stored"
             );
         }
-        outcome
+        (outcome, doubt)
     }
 
-    fn failed(&self, error: reqwest::Error) -> Outcome {
+    fn failed(&self, link: &Link, error: reqwest::Error) -> Outcome {
         let reason = failure(&error);
-        self.explain(&describe(error));
+        self.explain(link, &describe(error));
         Outcome::retry(reason)
     }
 
     /// What exactly went wrong, now and then: the retry itself is logged by whoever decides on it.
-    fn explain(&self, what: &str) {
+    fn explain(&self, link: &Link, what: &str) {
         if let Some(left_out) = self.log.admit(std::time::Instant::now()) {
-            tracing::warn!(host = self.platform.host, error = what, left_out, "a request to the platform failed");
+            tracing::warn!(host = link.platform.host, error = what, left_out, "a request to the platform failed");
         }
         self.last_failure.store(Some(Arc::new(what.to_owned())));
-    }
-
-    fn note_expiry(&self, stats: &Stats) {
-        stats.set_certificate_expiry(self.peers().filter_map(Peer::expiry).min());
     }
 }
 
 impl Transport for HttpsTransport {
     async fn send(&self, batch: &SealedBatch) -> Outcome {
-        self.post(batch.body().clone(), batch.content_type(), batch.coding().content_encoding()).await
+        let (outcome, doubt) =
+            self.post(batch.body().clone(), batch.content_type(), batch.coding().content_encoding()).await;
+        if let Some(doubt) = doubt {
+            self.stats.load().doubted(doubt.failures.min(batch.records() as u64));
+        }
+        outcome
     }
 
     async fn attend(&self, stats: Arc<Stats>) {
-        if let Some(oauth) = &self.oauth {
-            oauth.count_in(Arc::clone(&stats));
-        }
-        self.note_expiry(&stats);
-        let interval = self.peers().map(|peer| peer.tls.reload_interval).min().unwrap_or(Duration::from_secs(5));
+        self.stats.store(Arc::clone(&stats));
         loop {
-            for peer in self.peers() {
+            let link = self.link.load_full();
+            link.count_in(&stats);
+            for peer in link.peers() {
                 peer.warn_of_expiry();
             }
+            let interval = link.peers().map(|peer| peer.tls.reload_interval).min().unwrap_or(Duration::from_secs(5));
             let forced = tokio::select! {
                 () = tokio::time::sleep(interval) => false,
                 () = self.reload.notified() => true,
             };
-            for peer in self.peers() {
-                match peer.refresh(forced) {
+            if !Arc::ptr_eq(&link, &self.link.load()) {
+                continue; // Everything has just been read.
+            }
+            for peer in link.peers() {
+                // A disk that stands still is not this thread's fault.
+                match stats.disk.watch(|| peer.refresh(forced)) {
                     None => {}
                     Some(Ok(())) => {
                         add(&stats.reloads, 1);
@@ -224,18 +224,74 @@ impl Transport for HttpsTransport {
                     }
                 }
             }
-            self.note_expiry(&stats);
         }
     }
 
     fn reload(&self) {
         self.reload.notify_one();
     }
+
+    fn prepare(self: &Arc<Self>, destination: &Destination) -> Result<Option<Apply>, TransportError> {
+        let Destination::Https(settings) = destination else { return Ok(None) };
+        let link = Link::new(settings)?;
+        link.check_lifetimes()?;
+        let this = Arc::clone(self);
+        Ok(Some(Box::new(move || {
+            link.count_in(&this.stats.load_full());
+            this.link.store(Arc::new(link));
+            this.reload.notify_one();
+        })))
+    }
 }
 
 impl std::fmt::Debug for HttpsTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpsTransport").field("host", &self.platform.host).finish_non_exhaustive()
+        f.debug_struct("HttpsTransport").field("host", &self.link.load().platform.host).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    fn new(settings: &HttpsSettings) -> Result<Self, TransportError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(TransportError::Settings(problems));
+        }
+        let platform = Peer::new("platform", &settings.url, settings.tls.clone(), settings)?;
+        let (mut token_endpoint, mut oauth) = (None, None);
+        if let Some(wanted) = &settings.oauth {
+            // A secret that cannot be read now would not stop the sensor, but the operator wants to know at once.
+            wanted.client_secret.read()?;
+            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), settings)?;
+            oauth = Some(OAuth::new(wanted.clone(), peer.url.clone(), Arc::clone(&peer.client)));
+            token_endpoint = Some(peer);
+        }
+        Ok(Self { platform, token_endpoint, oauth, answer: settings.answer })
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        std::iter::once(&self.platform).chain(&self.token_endpoint)
+    }
+
+    /// Whether every certificate of our own can be used now: one that is to take another's place has to.
+    fn check_lifetimes(&self) -> Result<(), TransportError> {
+        let now = unix_now();
+        for peer in self.peers() {
+            let (Some(validity), Some(files)) = (peer.validity.load_full(), &peer.tls.identity) else { continue };
+            let path = files.certificate.clone();
+            match validity.at(now) {
+                Lifetime::Ahead => return Err(TlsError::NotYetValid { path }.into()),
+                Lifetime::Over => return Err(TlsError::Expired { path }.into()),
+                Lifetime::Running | Lifetime::Ending => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn count_in(&self, stats: &Arc<Stats>) {
+        if let Some(oauth) = &self.oauth {
+            oauth.count_in(Arc::clone(stats));
+        }
+        stats.set_certificate_expiry(self.peers().filter_map(Peer::expiry).min());
     }
 }
 

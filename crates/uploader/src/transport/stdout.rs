@@ -1,11 +1,13 @@
 //! Standard output: one record a line.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use super::Transport;
 use super::file::write_lines;
+use super::{Apply, Transport, TransportError};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::SealedBatch;
+use crate::settings::Destination;
 
 /// Writes records to standard output, one a line, whole batches at a time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,5 +28,13 @@ impl Transport for StdoutTransport {
             Ok(Ok(())) => Outcome::Accepted,
             _ => Outcome::retry(RetryReason::Local),
         }
+    }
+
+    fn prepare(self: &Arc<Self>, destination: &Destination) -> Result<Option<Apply>, TransportError> {
+        Ok(matches!(destination, Destination::Stdout).then(|| Box::new(|| {}) as Apply))
+    }
+
+    fn takes_any_envelope(&self) -> bool {
+        true
     }
 }

@@ -450,6 +450,8 @@ pub struct Http2Platform {
     pub address: SocketAddr,
     /// Version and length of body of each request.
     pub versions: Arc<Mutex<Vec<(hyper::Version, usize)>>>,
+    /// Answered first, before a body is read, with a wish for a second of patience.
+    pub early: Arc<Mutex<VecDeque<u16>>>,
     pub connections: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -465,15 +467,23 @@ impl Http2Platform {
         let address = listener.local_addr().unwrap();
         let (versions, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let (seen, count) = (Arc::clone(&versions), Arc::clone(&connections));
+        let early = Arc::new(Mutex::new(VecDeque::new()));
+        let statuses = Arc::clone(&early);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, seen, count) = (acceptor.clone(), Arc::clone(&seen), Arc::clone(&count));
+                let statuses: Arc<Mutex<VecDeque<u16>>> = Arc::clone(&statuses);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     count.fetch_add(1, Ordering::SeqCst);
                     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                         let seen = Arc::clone(&seen);
+                        let early = statuses.lock().unwrap().pop_front();
                         async move {
+                            if let Some(status) = early {
+                                let answer = hyper::Response::builder().status(status).header("Retry-After", "1");
+                                return Ok(answer.body(http_body_util::Full::default()).unwrap());
+                            }
                             let version = request.version();
                             let body = http_body_util::BodyExt::collect(request.into_body()).await?.to_bytes();
                             seen.lock().unwrap().push((version, body.len()));
@@ -486,7 +496,7 @@ impl Http2Platform {
                 });
             }
         });
-        Self { address, versions, connections, runtime: Some(runtime) }
+        Self { address, versions, early, connections, runtime: Some(runtime) }
     }
 
     pub fn url(&self) -> String {

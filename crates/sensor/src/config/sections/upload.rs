@@ -71,20 +71,23 @@ choices! {
 
 section! {
     Live;
-    /// Where records are sent to: to a platform (`url`), or to files (`upload.file`). Without either, nothing is sent.
+    /// Where records are sent to: to a platform (`url`), or to files (`upload.file`). Without either, nothing is sent. A reload has
+    /// another client made for what has changed, certificates included, before anything is changed; what is under way ends as it
+    /// began. From a platform to files, to none or back takes a restart.
     pub struct Upload {
         /// The platform, as scheme, host and port.
         pub url: Option<String> = origin().optional("https://edge.example.com"),
         /// The path that batches are posted to.
         pub path: String = url_path().or("/api-transactions"),
-        /// What a record looks like: "edge" for the platform, "native" for NDJSON.
-        pub shape: RecordShape = choice().or(RecordShape::Edge),
+        /// What a record looks like: "edge" for the platform, "native" for NDJSON. What waits in [upload.spool] has to be delivered
+        /// before this can be another.
+        pub shape: RecordShape = choice().or(RecordShape::Edge).at_restart(),
         /// How values of header fields stand in edge records: "base64", as the platform reads them, or "text".
-        pub header_values: HeaderValues = choice().or(HeaderValues::Base64),
+        pub header_values: HeaderValues = choice().or(HeaderValues::Base64).at_restart(),
         /// What an answer with a status of 200 to 299 has to say for its batch to count as accepted: "status", no body or JSON
         /// whose `status`, if it has one, is "OK"; "any_success", anything, where the platform words it otherwise.
-        /// Failures of single records inside an accepted answer are logged, not acted on: the platform does not lay down what
-        /// they look like.
+        /// Failures of single records inside an accepted answer are logged and counted (records_reported_failed), not acted on: the
+        /// platform does not lay down what they look like.
         pub accepted: Accepted = choice().or(Accepted::Status),
         /// How a request's body is packed: "none", "gzip" or "zstd". Ask whether your platform takes it.
         pub compression: Compression = choice().or(Compression::None),
@@ -104,11 +107,11 @@ section! {
         /// counted.
         pub queue_bytes: ByteSize = size(mib(1)..=gib(64)).or(mib(64)).at_restart(),
         /// The pool that this sensor belongs to, as records name it.
-        pub pool_id: Option<String> = text().optional("eu-1"),
+        pub pool_id: Option<String> = text().optional("eu-1").at_restart(),
         /// This sensor among those of the pool, as records name it. Default: the host's name.
-        pub instance_id: Option<String> = text().optional("sensor-1"),
+        pub instance_id: Option<String> = text().optional("sensor-1").at_restart(),
         /// The version of the transaction format that records state.
-        pub version: String = text().or("1.0"),
+        pub version: String = text().or("1.0").at_restart(),
         /// When a batch is sealed: whichever comes first.
         pub batch: Batch = table(),
         /// TLS between the sensor and the platform.
@@ -132,6 +135,12 @@ section! {
                 reader.absence("url", "[upload.oauth] and [upload.spool] are for sending: set `url`, too, or write [upload.file]");
             }
             _ => {}
+        }
+        if this.url.is_some() && this.shape == RecordShape::Native && !reader.has("path") {
+            reader.note(
+                "shape",
+                "native records are posted to /api-transactions, where a platform takes edge records: set `path` to what takes NDJSON, as /native of `sensor collector` does",
+            );
         }
         // Less would drop batches while one is filled and one is sent.
         let least = ByteSize(this.batch.bytes.0.saturating_mul(2));
@@ -208,11 +217,11 @@ fn check_secret(reader: &mut Reader<'_>) {
 }
 
 section! {
-    Live;
+    Restart;
     /// Where batches wait on the disk until they are accepted.
     pub struct Spool {
         /// The folder, for this sensor alone.
-        pub folder: PathBuf = path().required("/var/lib/sensor/spool").at_restart(),
+        pub folder: PathBuf = path().required("/var/lib/sensor/spool"),
         /// The most that it holds; when it is full, the oldest batches are dropped and counted.
         pub max_bytes: ByteSize = size(mib(1)..=bytes(1 << 50)).or(gib(10)),
         /// When a batch counts as stored: "batch" when it is on the disk and outlasts a loss of power, "none" when it is
@@ -232,7 +241,7 @@ section! {
     /// Records into files, one JSON object a line, in place of a platform.
     pub struct UploadFile {
         /// The file that is written; full ones are renamed beside it.
-        pub path: PathBuf = path().required("/var/log/sensor/transactions.ndjson"),
+        pub path: PathBuf = path().required("/var/log/sensor/transactions.ndjson").at_restart(),
         /// Bytes after which a new one is begun.
         pub rotate_bytes: ByteSize = size(kib(64)..=bytes(1 << 50)).or(mib(256)),
         /// Time after which a new one is begun.
