@@ -131,6 +131,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             return exit::FAILED;
         }
+        Some(OutputFailure::Stalled { name, .. }) => tracing::warn!(
+            "{name} took nothing further after the signal: {} records that were complete are not in it, and its last line may be cut",
+            outcome.ledger.unwritten
+        ),
         None => {}
     }
     // What could not be opened has been said, and there is nothing else to say.

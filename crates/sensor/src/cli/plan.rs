@@ -217,8 +217,9 @@ impl Plan {
 
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
         let Self { inputs, filter, settings, workers, mut output, .. } = self;
-        if let Destination::Upload(upload) = &mut output {
-            upload.outlet.heed(&interrupted);
+        match &mut output {
+            Destination::Upload(upload) => upload.outlet.heed(&interrupted),
+            Destination::Output(output) => output.heed(&interrupted),
         }
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
     }

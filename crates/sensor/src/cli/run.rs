@@ -280,7 +280,8 @@ fn conclude(end: &End, format: LedgerFormat) -> u8 {
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             exit::FAILED
         }
-        Some(OutputFailure::Closed) | None => exit::OK,
+        // Stalled: only where somebody said what ends the wait, as no live sensor does.
+        Some(OutputFailure::Closed | OutputFailure::Stalled { .. }) | None => exit::OK,
     }
 }
 
