@@ -61,11 +61,23 @@ pub struct TooLittle {
     least: u64,
 }
 
-impl fmt::Display for TooLittle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl TooLittle {
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn found_and_advice(&self) -> (String, String) {
         let Self { given, workers, least } = *self;
         let (given, least) = (ByteSize(given), ByteSize(least));
-        write!(f, "memory {given} is too little for {workers} worker(s): give at least {least}, or fewer workers")
+        (
+            format!("memory {given} is too little for {workers} worker(s)"),
+            format!("give at least {least}, or fewer workers"),
+        )
+    }
+}
+
+impl fmt::Display for TooLittle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (found, advice) = self.found_and_advice();
+        write!(f, "{found}: {advice}")
     }
 }
 

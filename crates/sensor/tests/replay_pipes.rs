@@ -197,7 +197,8 @@ fn stays_within(memory: u64, capture: &Path, workers: &str) {
     }
     let run = ends_within(child, Duration::from_secs(5));
     assert_eq!((run.code, got), (Some(0), 24), "{}", run.stderr);
-    assert!(most > 0 && most <= memory, "{} of {} MiB with {workers} workers", most >> 20, memory >> 20);
+    // There is nothing else: what connections and messages get is not theirs to take.
+    assert!(most > 0 && most <= memory / 2, "{} of {} MiB with {workers} workers", most >> 20, memory >> 20);
 }
 
 #[test]

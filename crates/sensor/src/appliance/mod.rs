@@ -7,7 +7,7 @@ mod state;
 mod watch;
 
 pub use allocator::give_back_large_buffers;
-pub use confine::{ConfineError, FileSystem, Reach, confine};
+pub use confine::{ConfineError, FileSystem, Reach, confine, unknown_identities};
 pub use sources::{SourcesError, sources};
 pub use state::State;
 pub use watch::{Appliance, ApplianceError, End, Reload};
