@@ -1,14 +1,16 @@
 //! Pipes that a signal can end.
 //!
 //! A read from a pipe that nothing comes through waits for ever, signal or not: the handlers of the standard library's
-//! world restart it. So the pipe is polled first, which a signal does interrupt, and after one it is at its end.
+//! world restart it. So the pipe is polled first, which a signal does interrupt, and after one it is at its end. To write into
+//! one that nobody reads from is the same; and to open one that nobody writes to, which is why that is not waited for.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -35,7 +37,12 @@ impl Interruptible {
             // Looked at before it is opened: opening a pipe may have effects.
             Input::File(path) => {
                 let kind = fs::metadata(path).ok()?.file_type();
-                (kind.is_fifo() || kind.is_char_device()).then(|| File::open(path).ok())??
+                if kind.is_fifo() {
+                    // Else it would be waited here for whoever writes to it. Polled, it is silent until somebody does.
+                    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?
+                } else {
+                    kind.is_char_device().then(|| File::open(path).ok())??
+                }
             }
         };
         let is_disk = pipe.metadata().is_ok_and(|metadata| metadata.is_file() || metadata.is_dir());
@@ -48,11 +55,105 @@ impl Read for Interruptible {
         while !self.interrupted.load(Ordering::Relaxed) {
             match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&PATIENCE)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return self.pipe.read(buffer),
+                Ok(_) => match self.pipe.read(buffer) {
+                    // Another reader of the pipe was faster.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                },
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(0)
+    }
+}
+
+/// After a signal, whoever takes nothing for so long is waited for no longer.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// After a signal, what is on its way out has so long in all.
+const MOST_WAIT: Duration = Duration::from_secs(4);
+/// What a pipe takes that is said to take anything (PIPE_BUF).
+const PIECE: usize = 4 << 10;
+
+/// A pipe to write into. Once the flag is set it is at its end when nobody takes anything.
+#[derive(Debug)]
+pub struct Stallable {
+    pipe: File,
+    /// Whether a write that finds no room waits, as it does where the pipe's mode is shared with other processes.
+    blocks: bool,
+    interrupted: Arc<AtomicBool>,
+    /// When waiting ends in any case.
+    end: Option<Instant>,
+}
+
+/// How a write into a [`Stallable`] ended early.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// The flag is set, and nobody takes anything.
+    Stalled {
+        /// Bytes that were taken before.
+        taken: usize,
+    },
+    /// The system refuses.
+    Failed(io::Error),
+}
+
+impl Stallable {
+    /// A way to write into what `output` leads to that does not wait, where that can keep its writer waiting: a pipe, a
+    /// terminal, a socket. `None` for files, and for devices such as `/dev/null`.
+    #[must_use]
+    pub fn of(output: BorrowedFd<'_>, interrupted: &Arc<AtomicBool>) -> Option<Self> {
+        let same = File::from(output.try_clone_to_owned().ok()?);
+        let kind = same.metadata().ok()?.file_type();
+        if !(kind.is_fifo() || kind.is_socket() || same.is_terminal()) {
+            return None;
+        }
+        // Opened once more it has a mode of its own: that of the one that was inherited is its other holders', too. A socket
+        // cannot be opened, nor what belongs to another user.
+        let name = format!("/proc/self/fd/{}", same.as_raw_fd());
+        let own = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(name);
+        let (pipe, blocks) = own.map_or((same, true), |own| (own, false));
+        Some(Self { pipe, blocks, interrupted: Arc::clone(interrupted), end: None })
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the flag is set and nobody takes it.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), Unwritten> {
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            if self.blocks {
+                self.wait(taken)?;
+            }
+            let piece = if self.blocks { rest.len().min(PIECE) } else { rest.len() };
+            match self.pipe.write(&rest[..piece]) {
+                Ok(0) => return Err(Unwritten::Failed(io::ErrorKind::WriteZero.into())),
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(taken)?,
+                Err(error) => return Err(Unwritten::Failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something can be written, when `taken` bytes were.
+    fn wait(&mut self, taken: usize) -> Result<(), Unwritten> {
+        let mut gives_up = None;
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                let now = Instant::now();
+                let end = *self.end.get_or_insert(now + MOST_WAIT);
+                if now >= end.min(*gives_up.get_or_insert(now + LAST_WAIT)) {
+                    return Err(Unwritten::Stalled { taken });
+                }
+            }
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&PATIENCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(Unwritten::Failed(error.into())),
+            }
+        }
     }
 }
 
@@ -81,6 +182,93 @@ mod tests {
         assert_eq!(pipe.read(&mut buffer).unwrap(), 0);
         setter.join().unwrap();
         drop(to);
+    }
+
+    /// A pipe opened once more, a socket, which cannot be, and what becomes of either when its reader stands still or goes.
+    #[test]
+    fn a_reader_that_takes_nothing_is_waited_for_until_the_flag_is_set() {
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n >> 3) as u8).collect();
+        for is_socket in [false, true] {
+            let (from, to) = if is_socket {
+                let (from, to) = std::os::unix::net::UnixStream::pair().unwrap();
+                (OwnedFd::from(from), OwnedFd::from(to))
+            } else {
+                let (from, to) = io::pipe().unwrap();
+                (OwnedFd::from(from), OwnedFd::from(to))
+            };
+            let interrupted = Arc::new(AtomicBool::new(false));
+            let mut output = Stallable::of(to.as_fd(), &interrupted).unwrap();
+            assert_eq!(output.blocks, is_socket);
+            let mut from = File::from(from);
+            let all = sent.clone();
+            let reader = thread::spawn(move || {
+                let mut got = vec![0; all.len()];
+                thread::sleep(Duration::from_millis(300));
+                from.read_exact(&mut got).unwrap();
+                assert!(got == all);
+                from
+            });
+            output.write_all(&sent).unwrap();
+            let from = reader.join().unwrap();
+            let setter = thread::spawn({
+                let interrupted = Arc::clone(&interrupted);
+                move || {
+                    thread::sleep(Duration::from_millis(300));
+                    interrupted.store(true, Ordering::Relaxed);
+                }
+            });
+            let start = Instant::now();
+            let unwritten = output.write_all(&sent).unwrap_err();
+            setter.join().unwrap();
+            assert!(matches!(unwritten, Unwritten::Stalled { taken } if (1..sent.len()).contains(&taken)));
+            let waited = start.elapsed();
+            assert!(waited > LAST_WAIT && waited < LAST_WAIT * 2, "{waited:?}");
+            drop(from);
+            let gone = output.write_all(b"more").unwrap_err();
+            assert!(matches!(gone, Unwritten::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe));
+        }
+    }
+
+    /// Whoever takes a little now and then does not keep it for ever.
+    #[test]
+    fn a_reader_that_dawdles_has_a_few_seconds_after_the_flag() {
+        let (mut from, to) = io::pipe().unwrap();
+        let interrupted = Arc::new(AtomicBool::new(true));
+        let mut output = Stallable::of(to.as_fd(), &interrupted).unwrap();
+        let reader = thread::spawn(move || {
+            let mut bytes = vec![0; 8 << 10];
+            while from.read(&mut bytes).unwrap() > 0 {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let start = Instant::now();
+        assert!(matches!(output.write_all(&vec![b'x'; 64 << 20]), Err(Unwritten::Stalled { .. })));
+        assert!(start.elapsed() >= MOST_WAIT && start.elapsed() < MOST_WAIT + LAST_WAIT);
+        drop((output, to));
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_named_pipe_that_nobody_writes_to_is_opened_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for is_interrupted in [true, false] {
+            let interrupted = Arc::new(AtomicBool::new(false));
+            let mut pipe = Interruptible::open(&Input::File(path.clone()), &interrupted).unwrap();
+            let path = path.clone();
+            let later = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                interrupted.store(is_interrupted, Ordering::Relaxed);
+                if !is_interrupted {
+                    fs::write(path, "some").unwrap();
+                }
+            });
+            let mut got = Vec::new();
+            pipe.read_to_end(&mut got).unwrap();
+            assert_eq!(got, if is_interrupted { &b""[..] } else { b"some" });
+            later.join().unwrap();
+        }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Ledger {
     pub proxy: ProxyCounts,
     /// Records that the sealing thread could not take, because it is never waited for in a live capture.
     pub unsealed: u64,
+    /// Records that a file or pipe did not take, because it stood still when a signal ended the run.
+    pub unwritten: u64,
     /// Flows given up because of a defect of the program. What became of their units is what is left of each line.
     pub given_up: u64,
     /// Frames given up because of a defect of the program.
@@ -153,6 +155,7 @@ impl Ledger {
             ledger.http += &lane.http;
             ledger.recorded += lane.recorded;
             ledger.unsendable += lane.unsendable;
+            ledger.unwritten += lane.unwritten;
             ledger.given_up += lane.given_up;
             ledger.flows_read += lane.flows_read;
             ledger.filtered.add(&lane.filtered);
@@ -309,14 +312,18 @@ impl Ledger {
                     Fate::by_reason("dropped", ["sealing_full"].into_iter().chain(reasons), &dropped),
                 ],
             });
-        } else if self.unsealed > 0 {
-            // A live capture into a file or a pipe that stood still.
+        } else if self.unsealed + self.unwritten > 0 {
+            // Into a file or a pipe that stood still.
             lines.push(Line {
                 name: "records",
                 total: self.recorded,
                 fates: vec![
-                    Fate::new("written", self.recorded.saturating_sub(self.unsealed)),
-                    Fate::by_reason("dropped", ["sealing_full"].into_iter(), &[self.unsealed]),
+                    Fate::new("written", self.recorded.saturating_sub(self.unsealed + self.unwritten)),
+                    Fate::by_reason(
+                        "dropped",
+                        ["sealing_full", "output_stalled"].into_iter(),
+                        &[self.unsealed, self.unwritten],
+                    ),
                 ],
             });
         }
@@ -589,7 +596,7 @@ mod tests {
         assert!(ledger.to_json().get("records").is_none());
         ledger.unsealed = 2;
         assert_eq!(ledger.check(), Ok(()));
-        let expected = json!({"total": 6, "written": 4, "dropped": {"sealing_full": 2}});
+        let expected = json!({"total": 6, "written": 4, "dropped": {"sealing_full": 2, "output_stalled": 0}});
         assert_eq!(ledger.to_json()["records"], expected);
     }
 

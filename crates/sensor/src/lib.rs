@@ -6,6 +6,7 @@ pub mod config;
 pub mod destination;
 pub mod dispatch;
 pub mod filter;
+pub mod fitness;
 pub mod gate;
 pub mod guard;
 pub mod handler;

@@ -14,8 +14,8 @@
 //! | slack of the allocator | 5 % | |
 //!
 //! Of a record's share, an eighth is what one body may decode to, and two layers in between of a stacked coding take as
-//! much and an eighth more each. 55 % is for the bodies of a line as they are written; with several workers, for those of
-//! the four lines that can be on their way from one of them: being made, twice waiting, being written.
+//! much and an eighth more each. 55 % is for the bodies of lines as they are written: half of it for those of the line that is
+//! being made, half for all that are on their way out, whose bytes are counted ([`crate::sealing`]).
 
 use std::fmt;
 
@@ -29,8 +29,9 @@ pub const PER_WORKER_BATCHES: u64 = 6 << 20;
 /// The least that a worker can do its work with.
 pub const LEAST_PER_WORKER: u64 = 16 << 20;
 
-/// Lines that can be on their way from one of several workers: see [`crate::workers`].
-const LINES_UNDER_WAY: u64 = 4;
+/// Lines whose bodies may be as large as the limit allows: the one that a worker makes, and for each worker as much on its way
+/// out, see [`crate::sealing::most_waiting`].
+const LINES: u64 = 2;
 
 /// What a flow's slot takes beside the handler's part of it: addresses, two directions, its place in the tables.
 const SLOT: u64 = 384;
@@ -60,11 +61,23 @@ pub struct TooLittle {
     least: u64,
 }
 
-impl fmt::Display for TooLittle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl TooLittle {
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn found_and_advice(&self) -> (String, String) {
         let Self { given, workers, least } = *self;
         let (given, least) = (ByteSize(given), ByteSize(least));
-        write!(f, "memory {given} is too little for {workers} worker(s): give at least {least}, or fewer workers")
+        (
+            format!("memory {given} is too little for {workers} worker(s)"),
+            format!("give at least {least}, or fewer workers"),
+        )
+    }
+}
+
+impl fmt::Display for TooLittle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (found, advice) = self.found_and_advice();
+        write!(f, "{found}: {advice}")
     }
 }
 
@@ -87,14 +100,13 @@ pub fn split(total: u64, workers: usize, conn: usize) -> Result<Shares, TooLittl
     }
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let record = rest / 100 * 18;
-    let lines = if workers > 1 { LINES_UNDER_WAY } else { 1 };
     Ok(Shares {
         fragments: size(fragments),
         max_flows: size(rest / 100 * 27 / (SLOT + conn as u64)).max(1_024),
         pages: size(rest / 100 * 12),
         messages: size(rest / 100 * 38 / 9 * 8),
         decoded: size(record / 8),
-        content: size(record / 100 * 55 / lines),
+        content: size(record / 100 * 55 / LINES),
     })
 }
 
@@ -108,8 +120,7 @@ mod tests {
     fn sum(shares: &Shares, workers: usize, conn: usize) -> u64 {
         let worker =
             shares.max_flows as u64 * (SLOT + conn as u64) + shares.pages as u64 + shares.messages as u64 * 9 / 8;
-        let lines = if workers > 1 { LINES_UNDER_WAY } else { 1 };
-        let worker = worker + shares.content as u64 * lines + shares.decoded as u64 * 13 / 4;
+        let worker = worker + shares.content as u64 * LINES + shares.decoded as u64 * 13 / 4;
         FIXED + workers as u64 * PER_WORKER_BATCHES + shares.fragments as u64 + workers as u64 * worker
     }
 
@@ -133,7 +144,7 @@ mod tests {
         assert!(shares.pages > 100 << 20 && shares.messages > 300 << 20, "{shares:?}");
         assert_eq!(shares.fragments, 32 << 20);
         assert!(sum(&shares, 1, 512) > (1 << 30) / 10 * 9, "what is given is used");
-        assert!(shares.decoded > 20 << 20 && shares.content > 90 << 20, "{shares:?}");
+        assert!(shares.decoded > 20 << 20 && shares.content > 45 << 20, "{shares:?}");
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use crate::interruptible::{Stallable, Unwritten};
 use crate::record::{Sealed, Unsealed};
 
 /// How many bytes of records are gathered before they are handed on: large enough that system calls and the waking of
@@ -91,6 +95,13 @@ pub enum OutputFailure {
         /// What the system said.
         source: io::Error,
     },
+    /// A signal ended the wait for a reader who took nothing.
+    Stalled {
+        /// What was written to.
+        name: String,
+        /// Of the records that it was given last, those that were not taken whole.
+        cut_off: u64,
+    },
 }
 
 /// Standard output or a file.
@@ -105,6 +116,7 @@ pub struct Output {
 enum Sink {
     Stdout(io::Stdout),
     File(File),
+    Pipe(Stallable),
 }
 
 impl Output {
@@ -123,6 +135,19 @@ impl Output {
         match File::create(path) {
             Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None }),
             Err(source) => Err(CreateError { path: path.to_owned(), source }),
+        }
+    }
+
+    /// The same; but once `interrupted` is set, a reader who takes nothing is waited for a second longer, and a slow one for a
+    /// few seconds.
+    pub fn heed(&mut self, interrupted: &Arc<AtomicBool>) {
+        let pipe = match &self.sink {
+            Sink::Stdout(stdout) => Stallable::of(stdout.as_fd(), interrupted),
+            Sink::File(file) => Stallable::of(file.as_fd(), interrupted),
+            Sink::Pipe(_) => None,
+        };
+        if let Some(pipe) = pipe {
+            self.sink = Sink::Pipe(pipe);
         }
     }
 
@@ -149,6 +174,16 @@ impl Outlet for Output {
         let written = match &mut self.sink {
             Sink::Stdout(stdout) => stdout.write_all(records.bytes),
             Sink::File(file) => file.write_all(records.bytes),
+            Sink::Pipe(pipe) => match pipe.write_all(records.bytes) {
+                Ok(()) => Ok(()),
+                Err(Unwritten::Failed(error)) => Err(error),
+                Err(Unwritten::Stalled { taken }) => {
+                    // A record is whole with the line feed behind it.
+                    let cut_off = records.records.iter().filter(|record| record.range.end >= taken).count() as u64;
+                    self.failure = Some(OutputFailure::Stalled { name: self.name.clone(), cut_off });
+                    return ControlFlow::Break(());
+                }
+            },
         };
         self.note(written)
     }
@@ -159,6 +194,7 @@ impl Outlet for Output {
             let flushed = match &mut self.sink {
                 Sink::Stdout(stdout) => stdout.flush(),
                 Sink::File(file) => file.flush(),
+                Sink::Pipe(_) => Ok(()),
             };
             let _ = self.note(flushed);
         }

@@ -92,6 +92,8 @@ pub struct LaneReport {
     pub recorded: u64,
     /// Exchanges of which no record was written, because the records' shape has no place for them.
     pub unsendable: u64,
+    /// Of the records, those that the output took no more of.
+    pub unwritten: u64,
     /// Flows given up because of a defect of the program.
     pub given_up: u64,
     /// Flows whose streams were read.
@@ -149,6 +151,7 @@ impl<O: Handoff> Lane<O> {
             http: handler.context().stats().clone(),
             recorded: handler.finds().written(),
             unsendable: handler.finds().unsendable(),
+            unwritten: 0,
             flows_read: handler.flows_read(),
             filtered: handler.finds().gate().outcomes().clone(),
             proxy: handler.proxy(),

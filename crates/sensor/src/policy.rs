@@ -5,8 +5,8 @@ use std::fmt;
 use ipnet::IpNet;
 
 use crate::config::{
-    AddressSource, Config, Filters, HeaderTest, Network, Normalize, NumberRange, Pattern, Rule, RuleKind, RuleSet,
-    Sample,
+    AddressSource, Config, Filters, HeaderTest, Misfit, Network, Normalize, NumberRange, Pattern, Rule, RuleKind,
+    RuleSet, Sample,
 };
 use crate::filter::{self, BuiltIn, Conditions, HeaderCondition, Kind, Problem, RuleSettings, Rules, Sampling};
 use crate::normalize::{self, ClientSource, Normalizer};
@@ -14,6 +14,31 @@ use crate::normalize::{self, ClientSource, Normalizer};
 /// The rules cannot be put to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError(Vec<Problem>);
+
+impl FilterError {
+    /// The same, each with its setting.
+    #[must_use]
+    pub fn misfits(&self) -> Vec<Misfit> {
+        let misfit = |problem: &Problem| {
+            let field = match problem.field {
+                "request_headers" => "header",
+                "response_headers" => "response_header",
+                "sampling" => "sample",
+                field => field,
+            };
+            let key = match problem.rule {
+                Some(rule) => format!("filters.rule[{rule}].{field}"),
+                None => "filters.rule".to_owned(),
+            };
+            let advice = match problem.rule {
+                Some(_) => format!("it is of rule `{}`", problem.name),
+                None => "put several values into one rule's lists".to_owned(),
+            };
+            Misfit { key, found: Some(problem.message.clone()), advice, by: &[] }
+        };
+        self.0.iter().map(misfit).collect()
+    }
+}
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -148,6 +148,9 @@ impl Replay {
         }
         let Conclusion { failure: output_failure, delivery } = output.conclude(&interrupted);
         let mut ledger = Ledger::gather(captures, &decap, payload_bytes, &lanes);
+        if let Some(OutputFailure::Stalled { cut_off, .. }) = output_failure {
+            ledger.unwritten += cut_off;
+        }
         ledger.delivery = delivery.map(|report| report.records);
         Ok(Outcome {
             ledger,
@@ -216,7 +219,7 @@ impl Reading<'_> {
             let captured = match reader.next() {
                 Ok(Some(captured)) => captured,
                 Ok(None) => break,
-                // A pipe that is quiet: what it gave so far is not to wait for more.
+                // A pipe, which is quiet, or whose traffic may be nobody's: what it gave so far is not to wait for more.
                 Err(ReadError::Waiting { .. }) => {
                     pipeline.segments_mut().idle();
                     continue;

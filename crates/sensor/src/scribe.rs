@@ -91,6 +91,8 @@ pub struct Copyist {
     scribe: Scribe,
     desk: Desk,
     records: Unsealed,
+    /// Records that were written and then not to be taken any more.
+    unwritten: u64,
     faults: Faults,
 }
 
@@ -103,6 +105,7 @@ impl Copyist {
             scribe: Scribe::new(record.clone(), mask.as_ref(), normalize),
             desk: Desk::default(),
             records: empty_buffer(),
+            unwritten: 0,
             faults: Faults::default(),
         }
     }
@@ -111,10 +114,12 @@ impl Copyist {
     ///
     /// A defect of the program costs the record in whose writing it shows.
     pub fn write(&mut self, drafts: &Drafts, outlet: &mut impl Outlet) -> ControlFlow<()> {
-        let Self { scribe, desk, records, faults } = self;
+        let Self { scribe, desk, records, unwritten, faults } = self;
         let mut flow = ControlFlow::Continue(());
         let mut hand_on = |records: &mut Unsealed| {
-            if flow.is_continue() && !records.is_empty() {
+            if flow.is_break() {
+                *unwritten += records.count() as u64;
+            } else if !records.is_empty() {
                 flow = outlet.accept(&records.seal());
             }
             records.clear(KEPT);
@@ -139,6 +144,7 @@ impl Copyist {
         LaneReport {
             recorded: self.scribe.written(),
             unsendable: self.scribe.unsendable(),
+            unwritten: self.unwritten,
             given_up: self.faults.count(),
             tally: self.scribe.tally().clone(),
             ..LaneReport::default()

@@ -7,6 +7,7 @@
 //! payload and its headers; all of them are reused.
 
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::RecvTimeoutError;
 use decap::{Segment, Timestamp};
@@ -14,7 +15,7 @@ use decap::{Segment, Timestamp};
 use crate::dispatch::{Dispatcher, Inbox, WhenFull};
 use crate::outlet::Outlet;
 use crate::pipeline::{IDLE, Lane, LaneReport, Segments, Settings};
-use crate::sealing::{Queue, Sealing};
+use crate::sealing::{Queue, Sealing, most_waiting};
 
 /// Batches that may wait for a worker.
 const QUEUED: usize = 4;
@@ -39,7 +40,7 @@ impl<O: Outlet + Send + 'static> Workers<O> {
     /// When the system gives no threads.
     pub fn start(settings: &Settings, count: usize, outlet: O) -> std::io::Result<Self> {
         let count = count.max(1);
-        let (sealing, queue) = Sealing::start(outlet, count, WhenFull::Wait)?;
+        let (sealing, queue) = Sealing::start(outlet, count, WhenFull::Wait, most_waiting(settings, count))?;
         let (dispatcher, inboxes) = Dispatcher::new(count, QUEUED, WhenFull::Wait, sealing.stop_flag());
         let threads = inboxes
             .into_iter()
@@ -63,9 +64,12 @@ impl<O: Outlet + Send + 'static> Workers<O> {
         // Closed channels are how the threads learn that there is no more, first the workers, then the sealing one.
         drop(self.dispatcher);
         let reports = self.threads.into_iter().map(JoinHandle::join).collect::<Result<Vec<_>, _>>();
-        let outlet = self.sealing.finish();
-        match (reports, outlet) {
-            (Ok(reports), Ok(outlet)) => Ok((reports, outlet)),
+        let sealed = self.sealing.finish_counted();
+        match (reports, sealed) {
+            (Ok(mut reports), Ok((outlet, sealed))) => {
+                reports.push(sealed);
+                Ok((reports, outlet))
+            }
             _ => Err(WorkerFailed),
         }
     }
@@ -90,19 +94,20 @@ impl<O> Segments for Workers<O> {
 }
 
 fn work(mut lane: Lane<Queue>, inbox: &Inbox) -> LaneReport {
+    let mut flushed = Instant::now();
     loop {
+        // However much comes, a few records are not to wait for company for longer.
+        if flushed.elapsed() >= IDLE {
+            lane.flush();
+            flushed = Instant::now();
+        }
         let mut batch = match inbox.batches.recv_timeout(IDLE) {
             Ok(batch) => batch,
-            Err(RecvTimeoutError::Timeout) => {
-                lane.flush();
-                continue;
-            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        // With the output gone nothing is worth the work, but the channel must drain so that the reader gets on.
-        if !lane.is_stopped() {
-            batch.replay(&mut lane);
-        }
+        // With the output gone nothing of it is worth the work, but for the ledger; and it is a few batches, as the reader stops.
+        batch.replay(&mut lane);
         batch.clear();
         let _ = inbox.give_back.try_send(batch);
     }

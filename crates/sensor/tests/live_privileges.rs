@@ -498,7 +498,7 @@ fn a_cpu_that_is_not_there_is_refused_by_run_and_by_check() {
             Command::new(env!("CARGO_BIN_EXE_sensor")).args([command, "--config"]).arg(&config).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("cpus.workers names CPU 1023"), "{said}");
+        assert!(said.contains("line 3: cpus.workers: names CPU 1023"), "{said}");
     }
 }
 

@@ -245,6 +245,17 @@ pub fn confine(privileges: &Privileges, reach: &Reach) -> Result<FileSystem, Con
     if privileges.landlock { shut(reach) } else { Ok(FileSystem::LeftOpen) }
 }
 
+/// Which of `user` and `group` are of nobody on this host, as far as this process can look it up.
+#[must_use]
+pub fn unknown_identities(privileges: &Privileges) -> Vec<&'static str> {
+    let is_number = |name: &str| name.parse::<u32>().is_ok();
+    let user =
+        privileges.user.as_ref().filter(|name| !is_number(name) && !matches!(User::from_name(name), Ok(Some(_))));
+    let group =
+        privileges.group.as_ref().filter(|name| !is_number(name) && !matches!(Group::from_name(name), Ok(Some(_))));
+    [user.map(|_| "user"), group.map(|_| "group")].into_iter().flatten().collect()
+}
+
 fn identity(privileges: &Privileges) -> Result<Option<Identity>, ConfineError> {
     let Some(name) = &privileges.user else { return Ok(None) };
     let unknown = |key, name: &str| ConfineError::Unknown { key, name: name.to_owned() };

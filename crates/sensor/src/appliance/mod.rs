@@ -9,7 +9,7 @@ mod watch;
 
 pub use allocator::give_back_large_buffers;
 pub use attended::{Attended, Turns};
-pub use confine::{ConfineError, FileSystem, Reach, confine};
+pub use confine::{ConfineError, FileSystem, Reach, confine, unknown_identities};
 pub use sources::{SourcesError, sources};
 pub use state::{Room, State};
 pub use watch::{Appliance, ApplianceError, End, Reload};

@@ -9,30 +9,22 @@ use std::path::Path;
 use uploader::{Destination, SpoolUse};
 
 use super::args::CheckArgs;
-use super::plan::SizeLimits;
 use super::{exit, print, say};
 use crate::config::Loaded;
-use crate::live::Pinning;
+use crate::fitness::{Purpose, misfits};
 use crate::secrecy::keep_memory_private;
 use crate::upload::Delivery;
 
 /// Reads the configuration and tries everything that delivery needs.
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let loaded = match Loaded::read(Some(&args.config)) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            say(format_args!("{error}\n"));
-            return exit::USAGE;
-        }
-    };
-    if let Err(error) = SizeLimits::here(&loaded.config).check() {
-        say(format_args!("{}: {error}\n", args.config.display()));
-        return exit::USAGE;
-    }
-    if let Err(error) = Pinning::new(&loaded.config.cpus.capture, &loaded.config.cpus.workers) {
-        say(format_args!("{}: {error}\n", args.config.display()));
-        return exit::USAGE;
-    }
+    let loaded =
+        match Loaded::read_for(Some(&args.config), std::env::vars_os(), |config| misfits(config, Purpose::Here)) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                say(format_args!("{error}\n"));
+                return exit::USAGE;
+            }
+        };
     let mut report = format!("ok    configuration {}\n", args.config.display());
     for note in &loaded.notes {
         let _ = writeln!(report, "note  {note}");

@@ -19,11 +19,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{MaskArgs, MaskCommand, ReplayArgs, VerifyArgs};
 use super::filter::{capture_filter, feed};
-use super::plan::{SizeLimits, UsageError, settings};
+use super::plan::{UsageError, check_sizes, settings};
 use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
+use crate::fitness::Sizes;
 use crate::outlet::Outlet;
 use crate::pipeline::{Pipeline, Settings};
 use crate::progress::Progress;
@@ -132,7 +133,7 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
 }
 
 fn replay_settings(config: &Config) -> Result<Settings, UsageError> {
-    SizeLimits::of(config, 1).check()?;
+    check_sizes(Sizes::of(config, 1))?;
     Ok(settings(&ReplayArgs::upload_of(Vec::new()), config)?.with_memory(config.memory.0, 1)?)
 }
 

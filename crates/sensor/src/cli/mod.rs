@@ -26,10 +26,10 @@ pub use args::{
     CheckArgs, Cli, Command, ConfigArgs, DemoArgs, FilterArgs, FilterCommand, FilterTestArgs, ListFormat, MaskArgs,
     MaskCommand, OutcomeName, ReplayArgs, RunArgs, VerifyArgs,
 };
-use plan::SizeLimits;
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
+use crate::fitness::{Purpose, misfits};
 use crate::outlet::OutputFailure;
 use crate::progress::Progress;
 use crate::replay::{Failure, Outcome, ReplayError};
@@ -131,6 +131,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             return exit::FAILED;
         }
+        Some(OutputFailure::Stalled { name, .. }) => tracing::warn!(
+            "{name} took nothing further after the signal: {} records that were complete are not in it, and its last line may be cut",
+            outcome.ledger.unwritten
+        ),
         None => {}
     }
     // What could not be opened has been said, and there is nothing else to say.
@@ -169,7 +173,8 @@ fn configuration(args: &ConfigArgs) -> u8 {
         return print(config::page().as_bytes());
     }
     let loaded = match &args.check {
-        Some(file) => Loaded::read_with(Some(file), []),
+        // The file alone, wherever it will be used.
+        Some(file) => Loaded::read_for(Some(file), [], |config| misfits(config, Purpose::Anywhere)),
         None => Loaded::read(args.config.as_deref()),
     };
     let loaded = match loaded {
@@ -179,12 +184,6 @@ fn configuration(args: &ConfigArgs) -> u8 {
             return exit::USAGE;
         }
     };
-    if let Some(file) = &args.check
-        && let Err(error) = SizeLimits::anywhere(&loaded.config).check()
-    {
-        say(format_args!("error: {}: {error}\n", file.display()));
-        return exit::USAGE;
-    }
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
     }

@@ -5,19 +5,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 use std::{fmt, fs};
 
 use crate::cli::ReplayArgs;
 use crate::cli::args::OutputShape;
 use crate::cli::{exit, start_logging};
-use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes};
+use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes, Misfit};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
+use crate::fitness::{Purpose, Sizes, misfits, worker_count};
 use crate::masker::{MaskError, MaskPolicy};
-use crate::memory::{self, TooLittle};
+use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
 use crate::pipeline::Settings;
 use crate::policy::{self, FilterError};
@@ -69,21 +69,9 @@ pub enum UsageError {
     /// What is to be recorded.
     #[error(transparent)]
     Rules(#[from] FilterError),
-    /// A limit of bodies.
-    #[error(
-        "{what} {given} does not fit in memory {memory}, of which bodies get at most {most}: give more memory, or keep less of each body",
-        given = ByteSize(*.given), memory = ByteSize(*.memory), most = ByteSize(*.most)
-    )]
-    BodyLimit {
-        /// Which limit.
-        what: &'static str,
-        /// What was asked for.
-        given: u64,
-        /// What is possible.
-        most: u64,
-        /// With this memory.
-        memory: u64,
-    },
+    /// Sizes that do not fit together.
+    #[error("{}: {}", .0.found.as_deref().unwrap_or_default(), .0.advice)]
+    Sizes(Misfit),
     /// The filter.
     #[error("{0}\nhint: {hint}", hint = .0.hint())]
     Filter(FrameFilterError),
@@ -136,11 +124,15 @@ impl Plan {
     /// # Errors
     /// With what is wrong.
     pub fn resolve(args: ReplayArgs) -> Result<Self, UsageError> {
-        let Loaded { config: file, notes, .. } = Loaded::read(args.config.as_deref())?;
+        // What flags say is judged with what they leave to the file; what is the file's alone, with its place in it.
+        let is_sized = args.workers.is_some() || args.memory.is_some() || args.body_limit.is_some();
+        let purpose = Purpose::Replay { sizes: !is_sized };
+        let Loaded { config: file, notes, .. } =
+            Loaded::read_for(args.config.as_deref(), std::env::vars_os(), |config| misfits(config, purpose))?;
         let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
         let body = args.body_limit.unwrap_or(file.bodies.limit);
-        SizeLimits { memory, body, ..SizeLimits::of(&file, workers) }.check()?;
+        check_sizes(Sizes { memory, body, ..Sizes::of(&file, workers) })?;
         let mut settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
@@ -217,19 +209,20 @@ impl Plan {
 
     pub(super) fn into_replay(self, interrupted: Arc<AtomicBool>) -> Replay {
         let Self { inputs, filter, settings, workers, mut output, .. } = self;
-        if let Destination::Upload(upload) = &mut output {
-            upload.outlet.heed(&interrupted);
+        match &mut output {
+            Destination::Upload(upload) => upload.outlet.heed(&interrupted),
+            Destination::Output(output) => output.heed(&interrupted),
         }
         Replay { inputs, read: ReadOptions::default(), filter, settings, workers, output, interrupted }
     }
 }
 
-/// How many workers `asked` for means: 0 is one fewer than there are cores.
-pub(super) fn worker_count(asked: usize) -> usize {
-    match asked {
-        0 => thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
-        workers => workers,
-    }
+/// Whether sizes that flags and the file say together fit.
+///
+/// # Errors
+/// With the first that does not.
+pub(super) fn check_sizes(sizes: Sizes) -> Result<(), UsageError> {
+    sizes.misfits().into_iter().next().map_or(Ok(()), |misfit| Err(UsageError::Sizes(misfit)))
 }
 
 pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
@@ -263,48 +256,6 @@ pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, Usa
         normalize: Arc::new(policy::normalizer(&file.normalize)),
         filters: Arc::new(RuleSwitch::new(policy::rules(file)?)),
     })
-}
-
-/// The limits of a configuration that depend on one another, with what flags say otherwise.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SizeLimits {
-    pub(super) memory: ByteSize,
-    pub(super) workers: usize,
-    pub(super) body: ByteSize,
-    pub(super) decoded: Option<ByteSize>,
-}
-
-impl SizeLimits {
-    /// As the file says, for so many workers.
-    pub(super) fn of(file: &Config, workers: usize) -> Self {
-        Self { memory: file.memory, workers, body: file.bodies.limit, decoded: file.bodies.decoded_limit }
-    }
-
-    /// As the file says, for as few workers as it may mean on any machine.
-    pub(super) fn anywhere(file: &Config) -> Self {
-        Self::of(file, file.workers.unwrap_or(1).max(1))
-    }
-
-    /// As the file says on this machine: what has sources is to run, what has none to be replayed with.
-    pub(super) fn here(file: &Config) -> Self {
-        Self::of(file, worker_count(file.workers.unwrap_or(usize::from(file.capture.is_empty()))))
-    }
-
-    /// Whether they fit together: what is refused here can never work, which is better said than found out from records.
-    ///
-    /// # Errors
-    /// With what to change.
-    pub(super) fn check(self) -> Result<(), UsageError> {
-        let shares = memory::split(self.memory.0, self.workers, 0)?;
-        let check = |what, given: ByteSize, most: usize| {
-            let (given, most, memory) = (given.0, most as u64, self.memory.0);
-            // In whole units, so that what the message allows can be typed.
-            let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
-            if given > most { Err(UsageError::BodyLimit { what, given, most, memory }) } else { Ok(()) }
-        };
-        check("the body limit", self.body, shares.messages)?;
-        self.decoded.map_or(Ok(()), |decoded| check("the limit of decoded bodies", decoded, shares.decoded))
-    }
 }
 
 fn limits(file: &crate::config::Reassembly) -> reassembly::Limits {

@@ -16,16 +16,19 @@ use uploader::{Control, Prepared};
 use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
-use super::plan::{SizeLimits, UsageError, settings, worker_count};
+use super::plan::{UsageError, settings};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
 };
-use crate::config::{Change, Config, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload};
+use crate::config::{
+    Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload,
+};
 use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
+use crate::fitness::{Purpose, misfits, worker_count};
 use crate::guard::quiet_panics;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
@@ -74,20 +77,26 @@ type Level = reload::Handle<EnvFilter, Registry>;
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> u8 {
-    let loaded = match Loaded::read(Some(&args.config)) {
+    let loaded = match read(&args.config, Purpose::Run) {
         Ok(loaded) => loaded,
         Err(error) => {
-            say(format_args!("error: {error}\n"));
+            refuse(&error);
             return exit::USAGE;
         }
     };
-    let level = start_logging(&loaded.config);
+    let config = &loaded.config;
+    let level = start_logging(filter(config), config.log.format);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
     quiet_panics();
     give_back_large_buffers();
-    let ledger = loaded.config.ledger.unwrap_or(LedgerFormat::Text);
+    // Where each line of the log is an object, the ledger is one more.
+    let ledger = match config.ledger {
+        Some(format) if is_text(config.log.format) => format,
+        None if is_text(config.log.format) => LedgerFormat::Text,
+        _ => LedgerFormat::Json,
+    };
     match operate(args, loaded, &level) {
         Ok(end) => conclude(&end, ledger),
         Err(refusal) => {
@@ -95,6 +104,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             refusal.exit_code()
         }
     }
+}
+
+fn read(file: &Path, purpose: Purpose<'_>) -> Result<Loaded, ConfigError> {
+    Loaded::read_for(Some(file), std::env::vars_os(), |config| misfits(config, purpose))
 }
 
 fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal> {
@@ -106,7 +119,6 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
 
     let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
     let workers = worker_count(config.workers.unwrap_or(0));
-    SizeLimits::of(config, workers).check()?;
     let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
@@ -252,8 +264,8 @@ enum UploadChange {
 
 impl Reloadable {
     /// All that can fail, before anything is changed.
-    fn prepare(&self, args: &RunArgs) -> Result<Renewed, String> {
-        let loaded = Loaded::read(Some(&args.config)).map_err(|error| error.to_string())?;
+    fn prepare(&self, args: &RunArgs, started: &Loaded) -> Result<Renewed, String> {
+        let loaded = read(&args.config, Purpose::Reload(&started.config)).map_err(|error| error.to_string())?;
         // What networks are called takes effect at the next start, and rules go by their numbers.
         let rules = policy::rules(&loaded.config).map_err(|error| error.to_string())?;
         // Without a key of the operator's, a mask made again would have other tokens.
@@ -293,7 +305,7 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     if let Some(own) = reloadable.own.upgrade() {
         own.look_again();
     }
-    let renewed = match reloadable.prepare(args) {
+    let renewed = match reloadable.prepare(args, started) {
         Ok(renewed) => renewed,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
@@ -309,6 +321,9 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     reloadable.filters.replace(rules);
     if let Some(mask) = mask {
         reloadable.mask.clone_from(&next.config.mask);
+        if let Some(notice) = mask.as_ref().and_then(MaskPolicy::notice) {
+            tracing::info!("{notice}");
+        }
         reloadable.renewal.mask(mask);
     }
     if level.reload(filter(&next.config)).is_err() {
@@ -360,7 +375,8 @@ fn conclude(end: &End, format: LedgerFormat) -> u8 {
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             exit::FAILED
         }
-        Some(OutputFailure::Closed) | None => exit::OK,
+        // Stalled: only where somebody said what ends the wait, as no live sensor does.
+        Some(OutputFailure::Closed | OutputFailure::Stalled { .. }) | None => exit::OK,
     }
 }
 
@@ -377,19 +393,34 @@ fn filter(config: &Config) -> EnvFilter {
     EnvFilter::try_from_env("SENSOR_LOG").unwrap_or_else(|_| EnvFilter::new(level))
 }
 
-/// To standard error: text on a terminal, JSON elsewhere, or as the configuration says.
-fn start_logging(config: &Config) -> Level {
-    let is_terminal = io::stderr().is_terminal();
-    let is_text = match config.log.format {
+/// Says why nothing is begun, in the form of the log that there would have been.
+fn refuse(error: &ConfigError) {
+    let format = error.log_format();
+    if is_text(format) {
+        say(format_args!("error: {error}\n"));
+    } else {
+        start_logging(EnvFilter::new("error"), format);
+        tracing::error!("{error}");
+    }
+}
+
+/// Whether what goes to standard error is text: on a terminal, or where the configuration says so. Elsewhere each line is one
+/// JSON object.
+fn is_text(format: LogFormat) -> bool {
+    match format {
         LogFormat::Text => true,
         LogFormat::Json => false,
-        LogFormat::Auto => is_terminal,
-    };
-    let (filter, level) = reload::Layer::new(filter(config));
+        LogFormat::Auto => io::stderr().is_terminal(),
+    }
+}
+
+/// To standard error.
+fn start_logging(filter: EnvFilter, format: LogFormat) -> Level {
+    let (filter, level) = reload::Layer::new(filter);
     // A closed standard error must not be reported on standard error: that panics.
     let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
-    let lines = if is_text {
-        let colours = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let lines = if is_text(format) {
+        let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         lines.with_ansi(colours).boxed()
     } else {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()

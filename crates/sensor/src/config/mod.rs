@@ -25,7 +25,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use place::{Origin, Place};
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, Misfit, Problem};
 pub use sections::*;
 pub use value::{HeaderTest, MaskAction, MediaTypes, Network, NumberRange, Pattern};
 
@@ -61,11 +61,24 @@ impl Loaded {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
+        Self::read_for(file, environment, |_| Vec::new())
+    }
+
+    /// The same for some purpose: `judge` says what speaks against the configuration beside what is wrong with it in itself.
+    /// It may be shown one in which what could not be understood is as by default.
+    ///
+    /// # Errors
+    /// As [`Loaded::read`]; what the judge says is among it, each with its place.
+    pub fn read_for(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        judge: impl FnOnce(&Config) -> Vec<Misfit>,
+    ) -> Result<Self, ConfigError> {
         let mut gathered = Gathered::default();
         if let Some(file) = file {
             gathered.add_file(file);
         }
-        Self::check(gathered, environment)
+        Self::check(gathered, environment, judge)
     }
 
     /// Reads the text of a file that goes by this name. It can include nothing.
@@ -77,12 +90,13 @@ impl Loaded {
         let place = gathered.source(Origin::File(name.to_owned()));
         gathered.start = Some(place.clone());
         gathered.add_text(text, &place, None);
-        Self::check(gathered, [])
+        Self::check(gathered, [], |_| Vec::new())
     }
 
     fn check(
         mut gathered: Gathered,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
+        judge: impl FnOnce(&Config) -> Vec<Misfit>,
     ) -> Result<Self, ConfigError> {
         let outline = outline();
         gathered.add_environment(&outline, environment);
@@ -90,12 +104,16 @@ impl Loaded {
         let place = gathered.start.clone().unwrap_or_else(Place::nowhere);
         let table = std::mem::take(&mut gathered.table);
         let (config, effective) =
-            read_section::<Config>(&table, place, String::new(), &mut gathered.problems, &mut gathered.notes);
+            read_section::<Config>(&table, place.clone(), String::new(), &mut gathered.problems, &mut gathered.notes);
+        let known = gathered.problems.len();
+        for misfit in judge(&config) {
+            gathered.problems.misfit(misfit, known, &table, &place);
+        }
         gathered.drop_consequences(unread);
         if gathered.problems.is_empty() {
             return Ok(Self { config, notes: gathered.notes, effective });
         }
-        Err(gathered.problems.into_error())
+        Err(gathered.problems.into_error(config.log.format))
     }
 
     /// What is in force, as TOML, each value with where it came from.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::LogFormat;
 use super::place::Place;
-use super::tree::{Node, shortened};
+use super::tree::{self, Node, Table, shortened};
 
 /// The most problems that are kept; more are counted. A file of nothing but faults must not cost memory without end.
 const MOST_KEPT: usize = 200;
@@ -30,6 +31,31 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", shortened_key(&self.key))?;
         }
         write!(f, "{}; {}", self.found, self.advice)
+    }
+}
+
+/// What speaks against a configuration each of whose values is allowed: it cannot be used for what it is to be used for, on
+/// this machine or at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The setting to change, as in `upload.batch.records` or `capture[0].filter`; or a section.
+    pub key: String,
+    /// What is wrong; `None`: the value that stands there, or that none does.
+    pub found: Option<String>,
+    /// What to do.
+    pub advice: String,
+    /// The settings that it goes by, each with what is below it. Where one of them has a problem of its own, nothing can be
+    /// said of the rest.
+    pub by: &'static [&'static str],
+}
+
+impl Misfit {
+    /// Whether one of the settings that it goes by is, or is above or below, the one of this problem.
+    fn follows_from(&self, problem: &Problem) -> bool {
+        let is_within = |one: &str, other: &str| {
+            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.by.iter().any(|key| is_within(&problem.key, key) || is_within(key, &problem.key))
     }
 }
 
@@ -81,6 +107,22 @@ impl Problems {
         });
     }
 
+    /// What a [`Misfit`] says, unless it follows from one of the first `known` problems, or one of them is at its place.
+    pub(super) fn misfit(&mut self, misfit: Misfit, known: usize, table: &Table, start: &Place) {
+        let (node, place) = tree::find(table, &misfit.key);
+        let place = place.unwrap_or(start);
+        let known = self.found.get(..known).unwrap_or(&self.found);
+        if known.iter().any(|problem| misfit.follows_from(problem) || node.is_some() && problem.place == *place) {
+            return;
+        }
+        let Misfit { key, found, advice, .. } = misfit;
+        match (found, node) {
+            (Some(found), _) => self.at(place, &key, found, advice),
+            (None, Some(node)) => self.value(node, &key, advice),
+            (None, None) => self.absence(place, &key, "nothing is set", advice),
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.found.len() >= MOST_KEPT
     }
@@ -105,10 +147,11 @@ impl Problems {
         self.found.extend(later);
     }
 
-    pub(super) fn into_error(mut self) -> ConfigError {
+    /// The error of them all; `log` is how it is to be told, as far as that was understood.
+    pub(super) fn into_error(mut self, log: LogFormat) -> ConfigError {
         self.found.sort_by(|one, other| one.place.cmp(&other.place));
         self.found.dedup();
-        ConfigError { problems: self.found, beyond: self.beyond }
+        ConfigError { problems: self.found, beyond: self.beyond, log }
     }
 }
 
@@ -117,9 +160,16 @@ impl Problems {
 pub struct ConfigError {
     problems: Vec<Problem>,
     beyond: usize,
+    log: LogFormat,
 }
 
 impl ConfigError {
+    /// What the configuration says of the log's format, as far as it was understood.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log
+    }
+
     /// All of them, at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {

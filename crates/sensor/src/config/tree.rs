@@ -16,6 +16,27 @@ const SHOWN_CHARS: usize = 60;
 /// Keys and what stands there.
 pub(super) type Table = BTreeMap<String, Node>;
 
+/// What stands at a path such as `capture[0].filter`, and the place of that or of what is nearest above it.
+pub(super) fn find<'a>(table: &'a Table, path: &str) -> (Option<&'a Node>, Option<&'a Place>) {
+    let (mut at, mut place): (Option<&Node>, Option<&Place>) = (None, None);
+    for (depth, part) in path.split('.').enumerate() {
+        let (name, index) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+            Some((name, index)) => (name, index.parse::<usize>().ok()),
+            None => (part, None),
+        };
+        let within = if depth == 0 { Some(table) } else { at.and_then(Node::as_table) };
+        at = within.and_then(|table| table.get(name));
+        if let (Some(index), Some(Node { value: Value::List(nodes), .. })) = (index, at) {
+            at = nodes.get(index);
+        }
+        match at {
+            Some(node) => place = Some(&node.place),
+            None => break,
+        }
+    }
+    (at, place)
+}
+
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node {

@@ -433,7 +433,8 @@ mod tests {
     fn read<K: Kind>(kind: &K, text: &str) -> Result<K::Value, String> {
         let node = Node { place: Place::nowhere(), value: Value::Raw(text.to_owned()) };
         let mut problems = Problems::default();
-        kind.read(&node, "key", &mut problems).ok_or_else(|| problems.into_error().to_string())
+        kind.read(&node, "key", &mut problems)
+            .ok_or_else(|| problems.into_error(super::super::LogFormat::Auto).to_string())
     }
 
     #[test]

@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_panic_outside_of_the_handler_leaves_no_slot_behind() {
-        let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
+        let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait, usize::MAX).unwrap();
         let mut lane = LiveLane::new(Lane::new(&settings(), queue), Arc::default(), Arc::default());
         let request = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
         let asked = 1 + request.len() as u32;
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn a_panic_costs_one_flow_and_no_other() {
         for sources in [1, 2] {
-            let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait).unwrap();
+            let (sealing, queue) = Sealing::start(Vec::new(), 1, WhenFull::Wait, usize::MAX).unwrap();
             let told = Arc::<Told<LaneReport>>::default();
             let lane = LiveLane::new(Lane::new(&settings(), queue), Arc::clone(&told), Arc::default());
             let (first, mut inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());

@@ -30,7 +30,7 @@ pub use listener::{Listener, ListenerError, ListenerOptions, Share};
 pub use offload::Offloads;
 pub use own::OwnTraffic;
 pub use pattern::Pattern;
-pub use pinning::{Pinning, PinningError};
+pub use pinning::{Pinning, PinningError, barred};
 pub use renewal::Renewal;
 pub use right::{Opener, give_up, give_up_inheritance, has_right};
 pub use run::{Run, Running, Snapshot, SourceStatus, Sources, StartError};

@@ -71,6 +71,16 @@ impl Pinning {
     }
 }
 
+/// Those of `cpus` that this process may not use, and those that it may, as ranges.
+///
+/// # Errors
+/// When the system does not say.
+pub fn barred(cpus: &[u16]) -> Result<(Vec<u16>, String), PinningError> {
+    let allowed = sched_getaffinity(SELF)?;
+    let is_allowed = |cpu: &u16| allowed.is_set((*cpu).into()).unwrap_or(false);
+    Ok((cpus.iter().copied().filter(|cpu| !is_allowed(cpu)).collect(), ranges(&allowed)))
+}
+
 /// The list over and over again.
 fn nth(cpus: &[u16], number: usize) -> Option<u16> {
     cpus.get(number.checked_rem(cpus.len())?).copied()

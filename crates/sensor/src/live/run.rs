@@ -21,7 +21,7 @@ use crate::dispatch::{Dispatcher, Refused, WhenFull};
 use crate::ledger::{Captures, Ledger};
 use crate::outlet::Outlet;
 use crate::pipeline::{Lane, LaneReport, Settings};
-use crate::sealing::{Queue, Sealing};
+use crate::sealing::{Queue, Sealing, most_waiting};
 use crate::tally::Tally;
 use crate::workers::WorkerFailed;
 
@@ -154,7 +154,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let held = (held.ports.keep()?, held.protocols);
-        let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop)?;
+        let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop, most_waiting(&settings, workers))?;
         let captures: Vec<_> =
             opened.iter().map(|(plan, ..)| Arc::new(CaptureStatus::new(plan.name.clone()))).collect();
         let lanes: Vec<Arc<Told<LaneReport>>> = (0..workers).map(|_| Arc::default()).collect();

@@ -87,6 +87,12 @@ impl Unsealed {
         self.bytes.len().max(self.inputs.len()).max(self.drafts.size())
     }
 
+    /// How many bytes it holds of records, what their ids are made of, and exchanges still to be written.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len() + self.inputs.len() + self.drafts.size()
+    }
+
     /// The exchanges that are still to be written; where there are any, there are no records.
     #[must_use]
     pub fn drafts(&self) -> &Drafts {

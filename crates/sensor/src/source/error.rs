@@ -137,7 +137,8 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
-    /// Nothing came for a while, and more may: this is the time for what waited, and then to ask again.
+    /// Nothing came for a while, or a while has passed, and more may come: this is the time for what waited, and then to ask
+    /// again.
     #[error("{name} has given nothing for a while")]
     Waiting {
         /// The input.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -21,7 +21,15 @@ pub(super) struct ReadAhead {
     full: Receiver<io::Result<Chunk>>,
     empty: Sender<Vec<u8>>,
     ended: bool,
-    patience: Option<Duration>,
+    pauses: Option<Pauses>,
+}
+
+/// When [`ReadAhead::next`] says that it would block.
+struct Pauses {
+    /// After so long without saying so.
+    patience: Duration,
+    /// When it last did.
+    last: Instant,
 }
 
 /// A buffer that was read into, from [`HEADROOM`] on, `len` bytes. An empty one is the end of the input.
@@ -60,7 +68,7 @@ impl ReadAhead {
                 }
             }
         })?;
-        Ok(Self { full, empty, ended: false, patience: None })
+        Ok(Self { full, empty, ended: false, pauses: None })
     }
 
     /// Takes a buffer to read into again. Each chunk's must come back, or the thread waits for it for ever.
@@ -72,9 +80,11 @@ impl ReadAhead {
         let _ = self.empty.try_send(bytes);
     }
 
-    /// From now on, when nothing comes for so long, [`Self::next`] says that it would block.
+    /// From now on, [`Self::next`] says that it would block when nothing comes for so long; and as often where something comes
+    /// all the time, before what comes next: whoever asks does not get to anything else for longer. The clock is read once a
+    /// chunk.
     pub(super) fn wait_at_most(&mut self, patience: Option<Duration>) {
-        self.patience = patience;
+        self.pauses = patience.map(|patience| Pauses { patience, last: Instant::now() });
     }
 
     /// What comes next, never nothing; `None` at the end of the input.
@@ -86,9 +96,18 @@ impl ReadAhead {
         if self.ended {
             return Ok(None);
         }
-        let next = match self.patience {
+        let next = match &mut self.pauses {
             None => self.full.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(patience) => self.full.recv_timeout(patience),
+            Some(Pauses { patience, last }) => {
+                let next = match patience.checked_sub(last.elapsed()) {
+                    Some(rest) if !rest.is_zero() => self.full.recv_timeout(rest),
+                    _ => Err(RecvTimeoutError::Timeout),
+                };
+                if matches!(next, Err(RecvTimeoutError::Timeout)) {
+                    *last = Instant::now();
+                }
+                next
+            }
         };
         match next {
             Ok(Ok(chunk)) if chunk.len > 0 => Ok(Some(chunk)),
@@ -143,6 +162,36 @@ mod tests {
         let (read, end) = read_all(ReadAhead::start(io::Cursor::new(content.clone()).chain(Cut)).unwrap());
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(read == content);
+    }
+
+    #[test]
+    fn who_asks_is_told_of_the_time_however_much_comes() {
+        struct Steady;
+        impl Read for Steady {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                thread::sleep(Duration::from_millis(5));
+                into[0] = 1;
+                Ok(1)
+            }
+        }
+        let mut reader = ReadAhead::start(Steady.take(100)).unwrap();
+        reader.wait_at_most(Some(Duration::from_millis(100)));
+        let (mut read, mut pauses) = (0, 0);
+        loop {
+            match reader.next() {
+                Ok(Some(chunk)) => {
+                    read += chunk.len;
+                    reader.give_back(chunk.bytes);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    pauses += 1;
+                }
+            }
+        }
+        assert_eq!(read, 100);
+        assert!(pauses >= 4, "{pauses} in half a second");
     }
 
     #[test]

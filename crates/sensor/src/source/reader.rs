@@ -228,6 +228,7 @@ impl CaptureReader {
     }
 
     /// The same, reading on a thread of its own and waiting for nothing any longer than this: for inputs that may be quiet.
+    /// [`ReadError::Waiting`] then comes as often where they are not, so that the time is told without a clock.
     ///
     /// # Errors
     ///

@@ -43,7 +43,8 @@ section! {
         pub filter: Option<String> = frame_filter().optional(""),
         /// Where records go that are not uploaded; "-" is standard output (-o). Default: "-".
         pub output: Option<PathBuf> = path().optional("-"),
-        /// Print the ledger at the end, as "text" or "json" (--ledger). Default: not at all.
+        /// Print the ledger at the end, to standard error, as "text" or "json" (--ledger). Default: a replay does not, a live
+        /// sensor does as text. Where its log is JSON (log.format) the ledger is, too, whatever is said here.
         pub ledger: Option<LedgerFormat> = choice().optional(LedgerFormat::Text),
         /// Print errors only: no progress, summary or warnings (--quiet).
         pub quiet: bool = flag().or(false),
