@@ -6,7 +6,8 @@
 
 use super::counting::Responses;
 use super::pairing::Requests;
-use crate::framing::{Asked, Framing, frame};
+use super::waiting::has_sure_end;
+use crate::framing::Asked;
 use crate::message::Message;
 
 /// Exchanges behind a tentative pair that must look like those of a client that waits, if nothing of them was lost.
@@ -69,9 +70,4 @@ pub(super) fn look_ahead(
         last = next;
     }
     Ahead::Waits
-}
-
-/// Whether a response ends where it seems to, whatever it answers.
-fn has_sure_end(response: &Message) -> bool {
-    response.complete && frame(response, Asked::Other).0 != Framing::UntilClose
 }

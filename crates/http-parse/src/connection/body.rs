@@ -355,13 +355,7 @@ impl Connection {
             MessageKind::Response => {
                 cx.stats.messages += 1;
                 cx.stats.pending_messages += 1;
-                let stream = self.stream_mut(side);
-                if std::mem::take(&mut stream.interim) {
-                    message.flags.insert(Flag::Interim);
-                }
-                if let Some((start, acked)) = stream.answer.take() {
-                    (message.answer_start, message.acked_before) = (start, acked);
-                }
+                self.stream_mut(side).end_answer(&mut message);
             }
         }
         let stream = self.stream_mut(side);
