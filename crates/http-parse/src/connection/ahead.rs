@@ -16,6 +16,10 @@ pub(super) const ENOUGH: usize = 8;
 /// connections, and all of them hold records back.
 pub(super) const ENOUGH_JOINED: usize = 2;
 
+/// Responses that wait behind a tentative pair where another loss ends the look ahead: they may still show a client that
+/// does not wait.
+pub(super) const BEHIND_LOSS: usize = 3;
+
 /// What the messages behind a tentative pair show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {

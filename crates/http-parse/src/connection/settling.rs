@@ -1,7 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::ahead::{Ahead, ENOUGH, ENOUGH_JOINED, look_ahead};
+use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, look_ahead};
 use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
@@ -366,7 +366,7 @@ impl Connection {
             Ahead::Waits => true,
             Ahead::Unfinished if may_wait => return None,
             // What comes behind it may still show that the client does not wait.
-            Ahead::Interrupted if may_wait && responses.complete.len() < enough => return None,
+            Ahead::Interrupted if may_wait && responses.complete.len() < BEHIND_LOSS => return None,
             Ahead::Unfinished if self.has_lost_answer(response) => false,
             // All was answered in the end: no response was one too many.
             Ahead::Unfinished if server.ended && client.ended => true,
