@@ -10,6 +10,7 @@ mod pairing;
 mod settling;
 mod side;
 mod turns;
+mod waiting;
 
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
@@ -62,8 +63,9 @@ impl Connection {
             order: Order {
                 linked: from_start,
                 pipelined: false,
-                last_response_end: None,
+                last_response_end: 0,
                 last_response: (0, 0),
+                last_point: None,
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,

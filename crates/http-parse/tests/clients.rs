@@ -5,9 +5,10 @@
 
 mod support;
 
-use http_parse::{Flag, Position, Settings};
+use http_parse::{Position, Settings, Side};
 use support::dialogue::Dice;
-use support::{CLIENT, Op, Record, SERVER, STARTS, run, story};
+use support::mirror::{Wrong, captured};
+use support::{CLIENT, Op, SERVER, STARTS, run};
 
 /// When a client sends its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ struct Wire<'a> {
 }
 
 impl Wire<'_> {
-    fn send(&mut self, by: http_parse::Side, bytes: &[u8]) {
+    fn send(&mut self, by: Side, bytes: &[u8]) {
         let position = Position {
             at: 1_000 + 10 * self.sent.len() as u64,
             offset: self.next[by.index()],
@@ -58,7 +59,7 @@ impl Wire<'_> {
         self.sent.push(Sent { op: Op::Data(by, position, bytes.to_vec()), lost: false });
     }
 
-    fn message(&mut self, by: http_parse::Side, text: &str, cut: u64) {
+    fn message(&mut self, by: Side, text: &str, cut: u64) {
         let bytes = text.as_bytes();
         let at = if self.dice.chance(cut) { 1 + self.dice.roll(bytes.len() as u64 - 1) as usize } else { 0 };
         if at > 0 {
@@ -113,43 +114,15 @@ fn talk(dice: &mut Dice, work: Work) -> Vec<Sent> {
     wire.sent
 }
 
-/// What a reassembler makes of it: holes in their places, but for those at the end of a side that nothing speaks of.
-fn captured(sent: &[Sent], closes: bool) -> Vec<Op> {
-    let mut ops: Vec<Op> = sent
-        .iter()
-        .map(|sent| match &sent.op {
-            Op::Data(side, position, bytes) if sent.lost => {
-                Op::Gap(*side, Position { acked: None, ..*position }, bytes.len() as u64)
-            }
-            op => op.clone(),
-        })
-        .collect();
-    for side in [CLIENT, SERVER] {
-        let told = ops.iter().filter_map(|op| match op {
-            Op::Data(by, position, _) if *by != side => position.acked,
-            _ => None,
-        });
-        let told = told.max().unwrap_or_default();
-        while let Some(last) = ops.iter().rposition(|op| support::dialogue::side_of(op) == side) {
-            let Op::Gap(_, position, _) = ops[last] else { break };
-            if position.offset < told || closes {
-                break;
-            }
-            ops.remove(last);
-        }
-    }
-    ops
+/// What became of all the talks of a kind of client.
+#[derive(Debug, Default)]
+struct Total {
+    pairs: usize,
+    exchanges: usize,
+    wrong: Wrong,
 }
 
-fn is_wrong(record: &Record) -> bool {
-    let (Some(request), Some(response)) = (&record.request, &record.response) else { return false };
-    let target = response.headers.iter().find(|(name, _)| name == "X-Target").map(|(_, target)| target.as_str());
-    let asked = request.start.split(' ').nth(1);
-    target.is_some() && !record.has(Flag::HeadGap) && asked != target
-}
-
-/// The story of a talk that gave a wrong pair, and how many pairs there were.
-fn judge(seed: u64, work: Work, per_mille: u64, mid_stream: bool) -> (Option<String>, usize) {
+fn judge(seed: u64, work: Work, per_mille: u64, mid_stream: bool, total: &mut Total) {
     let mut dice = Dice(seed);
     let mut sent = talk(&mut dice, work);
     for segment in &mut sent {
@@ -159,35 +132,11 @@ fn judge(seed: u64, work: Work, per_mille: u64, mid_stream: bool) -> (Option<Str
         let end = 1 + dice.roll(sent.len() as u64) as usize;
         sent.truncate(end);
     }
-    let mut ops = captured(&sent, work.closes);
-    if work.closes {
-        let mut next = STARTS;
-        for segment in &sent {
-            if let Op::Data(side, position, bytes) = &segment.op {
-                next[side.index()] = position.offset + bytes.len() as u64;
-            }
-        }
-        for side in [CLIENT, SERVER] {
-            let position =
-                Position { at: 1 << 20, offset: next[side.index()], acked: Some(next[side.opposite().index()]) };
-            ops.push(Op::End(side, position));
-        }
-    }
+    let ops = captured(sent.iter().map(|sent| (&sent.op, sent.lost)), work.closes);
     let outcome = run((!mid_stream).then_some(CLIENT), &ops, &Settings::default());
-    let pairs = outcome.records.iter().filter(|record| record.request.is_some() && record.response.is_some()).count();
-    let story = outcome.records.iter().any(is_wrong).then(|| {
-        format!("{work:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}", story(&ops), outcome.lines())
-    });
-    (story, pairs)
-}
-
-/// What became of all the talks of a kind of client.
-#[derive(Debug, Default)]
-struct Total {
-    pairs: usize,
-    exchanges: usize,
-    /// The shortest talk with a wrong pair.
-    wrong: Option<String>,
+    total.pairs += outcome.stats.paired as usize;
+    total.exchanges += work.exchanges;
+    total.wrong.look(&(work, seed, per_mille, mid_stream), &ops, &outcome);
 }
 
 fn total(client: Client, per_mille: u64, mid_stream: bool, rounds: u64) -> Total {
@@ -195,12 +144,7 @@ fn total(client: Client, per_mille: u64, mid_stream: bool, rounds: u64) -> Total
     for seed in 0..rounds {
         for (exchanges, cut, closes) in [(2, 0, false), (4, 30, true), (6, 0, true), (12, 20, false), (40, 10, true)] {
             let work = Work { client, exchanges, cut, closes };
-            let (wrong, pairs) = judge(seed * 7 + exchanges as u64, work, per_mille, mid_stream);
-            total.pairs += pairs;
-            total.exchanges += exchanges;
-            if wrong.as_ref().is_some_and(|wrong| total.wrong.as_ref().is_none_or(|known| wrong.len() < known.len())) {
-                total.wrong = wrong;
-            }
+            judge(seed * 7 + exchanges as u64, work, per_mille, mid_stream, &mut total);
         }
     }
     total
@@ -224,7 +168,7 @@ fn no_client_is_given_a_wrong_pair() {
                 continue;
             }
             let total = total(client, per_mille, mid_stream, 40);
-            assert!(total.wrong.is_none(), "{}", total.wrong.unwrap_or_default());
+            total.wrong.assert_none();
             if !mid_stream || client == Client::Turns(1) {
                 assert!(total.pairs > total.exchanges / 8, "{client:?} at {per_mille}: {total:?}");
             }

@@ -1252,7 +1252,7 @@ fn a_connection_that_begins_with_a_hole_for_two_requests_may_have_begun_with_two
         for number in 3..6 {
             talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
         }
-        talk.lost(SERVER, numbered(5)).client(get("/6")).run()
+        talk.lost(CLIENT, get("/6")).lost(SERVER, numbered(5)).client(get("/7")).run()
     };
     assert_no_wrong_pair(&shifted(&get("/1").repeat(2)));
     // Where there was room for one only, there was one.

@@ -7,9 +7,10 @@ mod support;
 
 use std::collections::VecDeque;
 
-use http_parse::{Flag, Position, Settings, Side};
-use support::dialogue::{Dice, side_of};
-use support::{CLIENT, Op, Record, SERVER, STARTS, run, story};
+use http_parse::{Position, Settings, Side};
+use support::dialogue::Dice;
+use support::mirror::{Wrong, captured, is_wrong};
+use support::{CLIENT, Op, SERVER, STARTS, run};
 
 /// When a client sends its next requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,60 +169,13 @@ fn talk(seed: u64, way: Way) -> Vec<Sent> {
     }
 }
 
-/// What a reassembler makes of it: holes in their places, but for those at the end of a side that nothing speaks of.
-fn captured(sent: &[Sent], lost: &[bool], closes: bool) -> Vec<Op> {
-    let ops = sent.iter().zip(lost).map(|(sent, lost)| match &sent.op {
-        Op::Data(side, position, bytes) if *lost => {
-            Op::Gap(*side, Position { acked: None, ..*position }, bytes.len() as u64)
-        }
-        op => op.clone(),
-    });
-    let mut ops: Vec<Op> = ops.collect();
-    let mut next = STARTS;
-    for sent in sent {
-        let Op::Data(side, position, bytes) = &sent.op else { continue };
-        next[side.index()] = position.offset + bytes.len() as u64;
-    }
-    if closes {
-        for side in [CLIENT, SERVER] {
-            let (offset, acked) = (next[side.index()], Some(next[side.opposite().index()]));
-            ops.push(Op::End(side, Position { at: 1 << 20, offset, acked }));
-        }
-        return ops;
-    }
-    for side in [CLIENT, SERVER] {
-        let told = ops.iter().filter_map(|op| match op {
-            Op::Data(by, position, _) if *by != side => position.acked,
-            _ => None,
-        });
-        let told = told.max().unwrap_or_default();
-        while let Some(last) = ops.iter().rposition(|op| side_of(op) == side) {
-            let Op::Gap(_, position, _) = ops[last] else { break };
-            if position.offset < told {
-                break;
-            }
-            ops.remove(last);
-        }
-    }
-    ops
-}
-
-fn is_wrong(record: &Record) -> bool {
-    let (Some(request), Some(response)) = (&record.request, &record.response) else { return false };
-    let target = response.headers.iter().find(|(name, _)| name == "X-Target").map(|(_, target)| target.as_str());
-    let asked = request.start.split(' ').nth(1);
-    target.is_some() && !record.has(Flag::HeadGap) && asked != target
-}
-
 /// What became of talks.
 #[derive(Debug, Default)]
 struct Total {
     untouched: usize,
     recalled: usize,
     pairs: usize,
-    wrong_talks: usize,
-    /// The shortest talk with a wrong pair.
-    wrong: Option<String>,
+    wrong: Wrong,
 }
 
 fn judge(seed: u64, way: Way, per_mille: u64, mid_stream: bool, total: &mut Total) {
@@ -236,7 +190,7 @@ fn judge(seed: u64, way: Way, per_mille: u64, mid_stream: bool, total: &mut Tota
     for (sent, _) in sent.iter().zip(&lost).filter(|(_, lost)| **lost) {
         sent.of.clone().for_each(|index| touched[index] = true);
     }
-    let ops = captured(&sent, &lost, way.closes);
+    let ops = captured(sent.iter().map(|sent| &sent.op).zip(lost), way.closes);
     let outcome = run((!mid_stream).then_some(CLIENT), &ops, &Settings::default());
     let mut paired = vec![false; way.exchanges];
     for record in outcome.records.iter().filter(|record| record.response.is_some() && !is_wrong(record)) {
@@ -249,14 +203,7 @@ fn judge(seed: u64, way: Way, per_mille: u64, mid_stream: bool, total: &mut Tota
     total.untouched += touched.iter().filter(|touched| !**touched).count();
     total.recalled += touched.iter().zip(&paired).filter(|(touched, paired)| !**touched && **paired).count();
     total.pairs += paired.iter().filter(|paired| **paired).count();
-    if outcome.records.iter().any(is_wrong) {
-        total.wrong_talks += 1;
-        let told =
-            format!("{way:?} seed {seed} loss {per_mille} mid {mid_stream}\n{}\n{:#?}", story(&ops), outcome.lines());
-        if total.wrong.as_ref().is_none_or(|known| told.len() < known.len()) {
-            total.wrong = Some(told);
-        }
-    }
+    total.wrong.look(&(way, seed, per_mille, mid_stream), &ops, &outcome);
 }
 
 const CLIENTS: [Client; 10] = [
@@ -296,7 +243,7 @@ fn without_a_loss_every_pair_is_made() {
     for client in CLIENTS {
         let total = total(client, 0, false, 100);
         assert_eq!(total.recalled, total.untouched, "{client:?}");
-        assert!(total.wrong.is_none(), "{}", total.wrong.unwrap_or_default());
+        total.wrong.assert_none();
     }
 }
 
@@ -305,7 +252,7 @@ fn a_loss_gives_no_client_a_wrong_pair() {
     for client in CLIENTS {
         for per_mille in [10, 50] {
             let total = total(client, per_mille, false, 120);
-            assert!(total.wrong.is_none(), "{}", total.wrong.unwrap_or_default());
+            total.wrong.assert_none();
             if client == Client::Waits {
                 assert!(total.recalled * 1000 >= total.untouched * 990, "{total:?}");
             }
@@ -319,7 +266,7 @@ fn from_the_middle_on_no_client_that_ever_shows_what_it_does_is_given_a_wrong_pa
     for client in [Client::Waits, Client::Turns(2), Client::Turns(4), Client::Bursts(3), Client::Any] {
         for per_mille in [0, 10, 50] {
             let total = total(client, per_mille, true, 80);
-            assert!(total.wrong.is_none(), "{}", total.wrong.unwrap_or_default());
+            total.wrong.assert_none();
             if client == Client::Waits {
                 assert!(total.recalled * 1000 >= total.untouched * 990, "{total:?}");
             }
@@ -340,14 +287,14 @@ fn figures() {
             let total = total(client, per_mille, mid_stream, rounds);
             println!(
                 "{client:?} {per_mille} {mid_stream}: wrong talks {} recall {:.2} % of {} pairs {}",
-                total.wrong_talks,
+                total.wrong.count,
                 100.0 * total.recalled as f64 / total.untouched as f64,
                 total.untouched,
                 total.pairs
             );
-            wrongs += total.wrong_talks;
+            wrongs += total.wrong.count;
             if std::env::var("STORY").is_ok()
-                && let Some(wrong) = total.wrong
+                && let Some(wrong) = total.wrong.shortest
             {
                 println!("{wrong}");
             }

@@ -6,7 +6,8 @@
 
 use super::counting::Responses;
 use super::pairing::Requests;
-use crate::framing::{Asked, Framing, frame};
+use super::waiting::has_sure_end;
+use crate::framing::Asked;
 use crate::message::Message;
 
 /// Exchanges behind a tentative pair that must look like those of a client that waits, if nothing of them was lost.
@@ -14,6 +15,10 @@ pub(super) const ENOUGH: usize = 8;
 /// The same where nothing of the connection is known to be lost but its beginning: a sensor that starts meets nothing but such
 /// connections, and all of them hold records back.
 pub(super) const ENOUGH_JOINED: usize = 2;
+
+/// Responses that wait behind a tentative pair where another loss ends the look ahead: they may still show a client that
+/// does not wait.
+pub(super) const BEHIND_LOSS: usize = 3;
 
 /// What the messages behind a tentative pair show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +74,4 @@ pub(super) fn look_ahead(
         last = next;
     }
     Ahead::Waits
-}
-
-/// Whether a response ends where it seems to, whatever it answers.
-fn has_sure_end(response: &Message) -> bool {
-    response.complete && frame(response, Asked::Other).0 != Framing::UntilClose
 }

@@ -245,6 +245,13 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) {
         let is_client = self.client == Some(side);
+        if self.is_known_to_end(side, position.offset) {
+            // What was lost came behind it.
+            if let Some(response) = self.stream_mut(side).reading_mut() {
+                response.unfinished = true;
+            }
+            self.complete(side, cx, sink);
+        }
         let stream = self.stream_mut(side);
         let within = match stream.state {
             // Perhaps there is no body, and messages were lost.
@@ -271,6 +278,19 @@ impl Connection {
             self.mark_loss(side, position.offset.saturating_add(within));
             self.abandon(side, position.offset.saturating_add(within), cx, sink);
         }
+    }
+
+    /// Whether a response whose body may not exist had none: its client, which waits, sent the next request when it had heard
+    /// up to `offset`, where the body would begin.
+    fn is_known_to_end(&self, side: Side, offset: u64) -> bool {
+        let (Some(client), stream) = (self.client.filter(|client| *client != side), self.stream(side)) else {
+            return false;
+        };
+        let heard_all = |request: &Message| request.start.acked == Some(offset);
+        stream.doubtful
+            && !self.order.pipelined
+            && stream.reading().is_some_and(|response| response.body_bytes == 0)
+            && (self.requests.last().is_some_and(heard_all) || self.stream(client).reading().is_some_and(heard_all))
     }
 
     /// Takes note of where lost bytes may have held another message, or are known to have.
@@ -355,13 +375,7 @@ impl Connection {
             MessageKind::Response => {
                 cx.stats.messages += 1;
                 cx.stats.pending_messages += 1;
-                let stream = self.stream_mut(side);
-                if std::mem::take(&mut stream.interim) {
-                    message.flags.insert(Flag::Interim);
-                }
-                if let Some((start, acked)) = stream.answer.take() {
-                    (message.answer_start, message.acked_before) = (start, acked);
-                }
+                self.stream_mut(side).end_answer(&mut message);
             }
         }
         let stream = self.stream_mut(side);

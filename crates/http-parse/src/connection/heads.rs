@@ -281,22 +281,15 @@ impl Connection {
         if matches!(message.status, 100 | 102..=199) {
             cx.stats.interim += 1;
             let stream = self.stream_mut(side);
-            stream.interim = true;
             stream.lossy |= message.after_loss;
-            stream.answer.get_or_insert((message.start.offset, message.acked_before));
+            stream.begin_answer(&message);
             stream.state = State::Boundary;
             cx.give_back(message);
             return;
         }
         cx.stats.messages += 1;
         cx.stats.pending_messages += 1;
-        let stream = self.stream_mut(side);
-        if std::mem::take(&mut stream.interim) {
-            message.flags.insert(Flag::Interim);
-        }
-        if let Some((start, acked)) = stream.answer.take() {
-            (message.answer_start, message.acked_before) = (start, acked);
-        }
+        self.stream_mut(side).end_answer(&mut message);
         // Which request it answers says whether it has a body.
         if self.responses.is_empty() {
             self.decide_early(&mut message, cx, sink);

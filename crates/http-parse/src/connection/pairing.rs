@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::counting::{Opening, Responses};
 use super::heads::SHORTEST;
 use super::turns::Turns;
+use super::waiting::Point;
 use crate::message::{MatchState, Message};
 
 /// Complete messages that wait, oldest first. The usual case is one: it lies in the connection itself.
@@ -118,10 +119,12 @@ pub(super) struct Order {
     pub(super) linked: bool,
     /// A request was once sent before the response to its predecessor had been received.
     pub(super) pipelined: bool,
-    /// The end of the last paired response, where it was seen.
-    pub(super) last_response_end: Option<u64>,
+    /// The end of the last paired response; 0: it was not seen.
+    pub(super) last_response_end: u64,
     /// The last response that is done with, whatever it answers: what [`extent`] says of it; 0: there was none.
     pub(super) last_response: (u64, u64),
+    /// The furthest point of what is done with that a client which waits comes by.
+    pub(super) last_point: Option<Point>,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
@@ -390,7 +393,7 @@ impl Order {
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle
             // of the response to it.
             let nothing_between = previous_waits && last.is_some_and(|last| acked <= last);
-            let in_the_middle = self.last_response_end.is_some_and(|end| acked < end);
+            let in_the_middle = acked < self.last_response_end;
             self.pipelined |= nothing_between || in_the_middle || crossed;
             let is_first = request.index == 1;
             request.opens_turn = !request.after_loss && (is_first || last.is_some_and(|last| acked > last));
@@ -406,9 +409,13 @@ impl Order {
 
     /// Notes that `response` answers `request`, behind which `next` was sent.
     pub(super) fn note_pair(&mut self, request: &Message, response: &Message, next: Option<&Message>) {
-        self.last_response_end = response.complete.then_some(response.end);
-        if let (Some(acked), Some(end)) = (next.and_then(|next| next.start.acked), self.last_response_end)
-            && acked < end
+        self.last_response_end = if response.complete { response.end } else { 0 };
+        if request.complete && response.start.acked.is_some_and(|acked| acked >= request.end.saturating_add(SHORTEST)) {
+            // The server had received more than the request that it answers, be it known or lost: the client did not wait.
+            self.pipelined = true;
+        }
+        if let Some(acked) = next.and_then(|next| next.start.acked)
+            && acked < self.last_response_end
         {
             self.pipelined = true;
             if request.start.acked.is_some_and(|before| before < acked) {

@@ -1,9 +1,10 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::ahead::{Ahead, ENOUGH, ENOUGH_JOINED, look_ahead};
+use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, look_ahead};
 use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
+use super::waiting::Point;
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -356,17 +357,25 @@ impl Connection {
         if verdict != Some(true) {
             return verdict;
         }
-        match look_ahead(response, &requests, &responses, self.enough_ahead()) {
-            Ahead::Waits => Some(true),
-            Ahead::Unfinished if !force && !is_short => None,
-            Ahead::Unfinished if self.has_lost_answer(response) => Some(false),
-            // All was answered in the end: no response was one too many.
-            Ahead::Unfinished if server.ended && client.ended => Some(true),
-            // Where the beginning is missing anyway, nothing is known of how many there were.
-            Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => Some(true),
-            Ahead::Unfinished | Ahead::Interrupted => Some(!self.order.may_hide_two(request, response)),
-            Ahead::Pipelines => Some(false),
+        if self.order.pipelined {
+            return Some(false);
         }
+        let enough = self.enough_ahead();
+        let may_wait = !force && !is_short;
+        let stands = match look_ahead(response, &requests, &responses, enough) {
+            Ahead::Waits => true,
+            Ahead::Unfinished if may_wait => return None,
+            // What comes behind it may still show that the client does not wait.
+            Ahead::Interrupted if may_wait && responses.complete.len() < BEHIND_LOSS => return None,
+            Ahead::Unfinished if self.has_lost_answer(response) => false,
+            // All was answered in the end: no response was one too many.
+            Ahead::Unfinished if server.ended && client.ended => true,
+            // Where the beginning is missing anyway, nothing is known of how many there were.
+            Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => true,
+            Ahead::Unfinished | Ahead::Interrupted => !self.order.may_hide_two(request, response),
+            Ahead::Pipelines => false,
+        };
+        Some(stands && self.order.may_wait(response, &requests, &responses))
     }
 
     /// Whether something of the server was lost at the end, behind responses to all requests, of which `response` is the first.
@@ -387,6 +396,7 @@ impl Connection {
         let Some(client) = self.client else { return false };
         let (requests, responses) = self.seen_by(client);
         look_ahead(response, &requests, &responses, self.enough_ahead()) == Ahead::Pipelines
+            || !self.order.may_wait(response, &requests, &responses)
     }
 
     /// How far ahead it is looked before a pair is believed.
@@ -464,6 +474,7 @@ impl Connection {
             }
         }
         if self.has_lost() {
+            self.order.note_points(request.as_deref(), response.as_deref());
             self.order.last_response = response.as_deref().and_then(extent).unwrap_or(self.order.last_response);
         }
         let mut flags = Flags::NONE;
@@ -472,6 +483,9 @@ impl Connection {
         }
         match (&request, &response) {
             (Some(request), Some(response)) => {
+                if let (true, Some(acked)) = (response.complete, response.start.acked) {
+                    self.order.last_point = Some(Point::behind(acked.max(request.end), response.end));
+                }
                 cx.stats.paired += 1;
                 cx.stats.pending_messages -= 2;
                 if request.unfinished || response.start.acked.is_some_and(|acked| acked < request.end) {

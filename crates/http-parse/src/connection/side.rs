@@ -3,6 +3,7 @@
 use memchr::{memchr, memmem};
 
 use super::chunked::Chunked;
+use crate::flags::Flag;
 use crate::message::Message;
 
 /// What a side is in the middle of. A message being read is in [`Stream::message`].
@@ -55,7 +56,9 @@ pub(super) struct Stream {
     /// The same with those in hand.
     pub(super) acked: u64,
     /// Where the interim responses begin that came right before the next response, and `acked_before` there.
-    pub(super) answer: Option<(u64, u64)>,
+    pub(super) answer: (u64, u64),
+    /// Whether there are such.
+    pub(super) answer_begun: bool,
     /// What the latest bytes acknowledge that were passed over since the last message; 0: nothing.
     pub(super) unread: u64,
     /// A start line stands in the middle of bytes passed over since the last message.
@@ -95,7 +98,8 @@ impl Stream {
             due: None,
             acked_before: 0,
             acked: 0,
-            answer: None,
+            answer: (0, 0),
+            answer_begun: false,
             unread: 0,
             unread_line: false,
             gapped: false,
@@ -117,6 +121,24 @@ impl Stream {
     /// Whether a body is being read: the message in hand has its head.
     pub(super) const fn in_body(&self) -> bool {
         matches!(self.state, State::Length(_) | State::Chunked(_) | State::UntilClose)
+    }
+
+    /// Takes note of an interim response: the answer begins with the first of those right before it.
+    pub(super) fn begin_answer(&mut self, interim: &Message) {
+        self.interim = true;
+        if !std::mem::replace(&mut self.answer_begun, true) {
+            self.answer = (interim.start.offset, interim.acked_before);
+        }
+    }
+
+    /// A final response takes over what interim responses before it left.
+    pub(super) fn end_answer(&mut self, response: &mut Message) {
+        if std::mem::take(&mut self.interim) {
+            response.flags.insert(Flag::Interim);
+        }
+        if std::mem::take(&mut self.answer_begun) {
+            (response.answer_start, response.acked_before) = self.answer;
+        }
     }
 
     /// The message whose body is being read.
@@ -161,7 +183,7 @@ impl Stream {
     pub(super) fn lose_sync(&mut self) {
         self.state = State::Search;
         self.lossy = true;
-        self.answer = None;
+        self.answer_begun = false;
         self.resynchronized = true;
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its part")]
 
 pub mod dialogue;
+pub mod mirror;
 pub mod reference;
 
 use http_parse::{
