@@ -20,6 +20,8 @@ const BATCH_BYTES: usize = 256 << 10;
 const BATCH_SEGMENTS: usize = 1_024;
 /// Distinct tunnel paths at which a batch is full: they are large, and a hostile capture may change them every frame.
 const BATCH_PATHS: usize = 128;
+/// A worker for whom so many batches wait has enough to do.
+const BEHIND: usize = 4;
 /// How many of a batch's latest paths a segment's path is compared with.
 const RECENT_PATHS: usize = 4;
 
@@ -261,6 +263,16 @@ impl Dispatcher {
         }
     }
 
+    /// Hands on what is gathered so far, but to workers that are behind by [`BEHIND`] batches only what fills one: they lose
+    /// no time by it, and their queue has room for as many full ones as it can take.
+    pub fn flush_to_ready(&mut self) {
+        for worker in 0..self.senders.len() {
+            if !self.filling[worker].is_empty() && self.senders[worker].len() < BEHIND {
+                self.send(worker);
+            }
+        }
+    }
+
     /// Hands on what is gathered, waiting for the workers if need be: reading is over.
     pub fn finish(&mut self) {
         self.when_full = WhenFull::Wait;
@@ -411,6 +423,56 @@ mod tests {
         assert!(loads.iter().all(|load| (850..1_150).contains(load)), "{loads:?}");
     }
 
+    fn segment<'a>(key: FlowKey, direction: Direction, path: &'a TunnelPath) -> Segment<'a> {
+        Segment {
+            at: Timestamp::ZERO,
+            key,
+            direction,
+            seq: SeqNum(0),
+            ack: SeqNum(0),
+            flags: TcpFlags(0),
+            window: 0,
+            ip_id: 0,
+            payload: b"payload",
+            missing: 0,
+            path,
+        }
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_for_a_moment_costs_nothing() {
+        const QUEUED: usize = 8;
+        let (key, direction) = FlowKey::new(endpoint(1, 2), endpoint(3, 4), Domain::GLOBAL);
+        let path = TunnelPath::default();
+        let (mut dispatcher, inboxes) = Dispatcher::new(1, QUEUED, WhenFull::Drop, Arc::default());
+        // A few at a time, many more times than there is room for batches.
+        let room = (QUEUED - BEHIND) * BATCH_SEGMENTS;
+        let mut pushed = 0;
+        while pushed < room {
+            (0..10).for_each(|_| dispatcher.push(&segment(key, direction, &path)));
+            pushed += 10;
+            dispatcher.flush_to_ready();
+        }
+        assert_eq!(dispatcher.refused(), Refused::default());
+        // As soon as it works again it has all of it.
+        let mut taken = 0;
+        while taken < pushed {
+            if let Ok(batch) = inboxes[0].batches.try_recv() {
+                taken += batch.headers.len();
+            } else {
+                assert!(dispatcher.holds_any(), "{taken} of {pushed}");
+            }
+            dispatcher.flush_to_ready();
+        }
+        assert_eq!((taken, dispatcher.holds_any()), (pushed, false));
+        // What is too much is dropped, and counted.
+        for _ in 0..(QUEUED + 1) * BATCH_SEGMENTS {
+            dispatcher.push(&segment(key, direction, &path));
+        }
+        let refused = dispatcher.refused();
+        assert_eq!((refused.segments, refused.payload_bytes), (BATCH_SEGMENTS as u64, 7 * BATCH_SEGMENTS as u64));
+    }
+
     #[test]
     fn hostile_paths_fill_a_batch() {
         let (key, direction) = FlowKey::new(endpoint(1, 2), endpoint(3, 4), Domain::GLOBAL);
@@ -420,19 +482,7 @@ mod tests {
             let mut path = TunnelPath::default();
             path.vlans.push(pushed);
             pushed += 1;
-            batch.push(&Segment {
-                at: Timestamp::ZERO,
-                key,
-                direction,
-                seq: SeqNum(0),
-                ack: SeqNum(0),
-                flags: TcpFlags(0),
-                window: 0,
-                ip_id: 0,
-                payload: &[],
-                missing: 0,
-                path: &path,
-            });
+            batch.push(&segment(key, direction, &path));
         }
         assert_eq!(usize::from(pushed), BATCH_PATHS);
     }

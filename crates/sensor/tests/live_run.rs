@@ -1,5 +1,8 @@
 //! `sensor run` on a real kernel: client and server in network namespaces, what they say to each other mirrored to a third,
-//! where the sensor captures. Every request that the server logged must be recorded, once.
+//! where the sensor captures and a collector takes what it sends. Every request that client and server logged must be stored
+//! there, once.
+
+mod upload_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use collector::{Collector, Filter, Order, Page};
 use tempfile::TempDir;
+use upload_support::Site;
 
 /// Requests of each test.
 const REQUESTS: usize = 60;
@@ -19,12 +24,17 @@ struct Topology {
     name: String,
     folder: TempDir,
     nginx: Option<Child>,
+    site: Site,
+    workers: usize,
+    /// Who starts the sensor; root if it is nobody else.
+    user: Option<u32>,
 }
 
 impl Topology {
     /// `None`, said aloud, where this process may not make namespaces or there is no nginx.
     fn new(name: &str) -> Option<Self> {
-        let topology = Self { name: name.to_owned(), folder: tempfile::tempdir().unwrap(), nginx: None };
+        let folder = tempfile::tempdir().unwrap();
+        let topology = Self { name: name.to_owned(), folder, nginx: None, site: Site::new(), workers: 1, user: None };
         if !run("ip", &["netns", "add", &topology.namespace("c")]) {
             eprintln!("skipped: no right to make network namespaces here (run as root)");
             return None;
@@ -140,47 +150,112 @@ impl Topology {
     fn request(&self, from: &str) {
         // Half of them on one connection, half on one each.
         let half = REQUESTS / 2;
-        let curl = |url: &str| {
-            let line = format!("curl -sS -m 20 -o /dev/null -H X-Forwarded-For:203.0.113.9 {url}");
-            self.within(&self.namespace(from), &line);
+        let mut said = String::new();
+        let mut curl = |url: &str| {
+            let output = Command::new("ip")
+                .args(["netns", "exec", &self.namespace(from), "curl", "-sS", "-m", "20", "-o", "/dev/null"])
+                .args(["-H", "X-Forwarded-For: 203.0.113.9", "-w", "%{http_code} %{url_effective}\n", url])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            said += std::str::from_utf8(&output.stdout).unwrap();
         };
         curl(&format!("http://10.77.0.2/kept/[1-{half}]"));
         for number in 0..half {
             curl(&format!("http://10.77.0.2/alone/{number}"));
         }
+        fs::write(self.path("client.log"), said.replace("200 http://10.77.0.2", "")).unwrap();
     }
 
-    /// Runs the sensor in `part`'s namespace while requests are made; compares what it recorded with what nginx logged.
-    fn check(&self, part: &str, captures: &str, quiet_device: Option<&str>) -> serde_json::Value {
+    /// A collector beside the sensor, as the platform is.
+    fn collector(&self, part: &str) -> Collector {
+        let namespace = format!("/run/netns/{}", self.namespace(part));
+        std::thread::scope(|scope| {
+            // Its threads are in the namespace of the one that starts them.
+            let start = || {
+                nix::sched::setns(fs::File::open(namespace).unwrap(), nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                self.site.collector()
+            };
+            scope.spawn(start).join().unwrap()
+        })
+    }
+
+    /// Runs the sensor in `part`'s namespace while requests are made; compares what the collector stored with what curl and
+    /// nginx logged.
+    fn check(&self, part: &str, captures: &str, quiet_device: Option<&str>) -> Checked {
         self.check_from("c", part, captures, quiet_device)
     }
 
-    fn check_from(&self, client: &str, part: &str, captures: &str, quiet_device: Option<&str>) -> serde_json::Value {
-        let records = self.path("records.ndjson");
-        let output = format!("output = '{}'\n", records.display());
-        let ledger = self.observe(client, part, &output, captures, quiet_device);
+    fn check_from(&self, client: &str, part: &str, captures: &str, quiet_device: Option<&str>) -> Checked {
+        let checked = self.compare(part, captures, quiet_device, || self.request(client));
+        let server = logged(&self.path("access.log"));
+        assert_eq!(server.len(), REQUESTS);
+        assert_eq!(logged(&self.path("client.log")), server, "the client's log");
+        checked
+    }
+
+    /// The same, while `work` is done.
+    fn compare(&self, part: &str, captures: &str, quiet_device: Option<&str>, work: impl FnOnce()) -> Checked {
+        let drops = backlog_drops();
+        let collector = self.collector(part);
+        let upload = self.site.configuration("platform", collector.address().port(), |text| {
+            text.replace("records = 50\nage = \"5s\"", "records = 1000\nage = \"200ms\"")
+        });
+        let sections = format!("{captures}{}", fs::read_to_string(upload).unwrap());
+        let stored = || collector.stats().records as usize;
+        let ledger = self.observe(part, &sections, quiet_device, || {
+            work();
+            let end = Instant::now() + Duration::from_secs(20);
+            while stored() < logged(&self.path("access.log")).len() && Instant::now() < end {
+                sleep(Duration::from_millis(50));
+            }
+        });
         assert_eq!(
             ledger["received"]["total"],
             ledger["received"]["frames"],
             "nothing dropped or left: {}",
             self.said()
         );
-        assert_eq!(recorded(&records), logged(&self.path("access.log")), "{}", self.said());
-        ledger
+        let mut page = Page { limit: 1_000, order: Order::Oldest, after: None, records: true };
+        let (mut paths, mut records) = (Vec::new(), Vec::new());
+        loop {
+            let listing = collector.store().unwrap().transactions(&Filter::default(), &page).unwrap();
+            for stored in listing.transactions {
+                paths.push(stored.summary.path.unwrap_or_default());
+                records.push(stored.record);
+            }
+            page.after = listing.next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        paths.sort();
+        let server = logged(&self.path("access.log"));
+        // What the kernel drops between the interfaces, when this machine has too much else to do, nobody can capture.
+        if paths != server && backlog_drops() > drops {
+            eprintln!("not compared: the kernel's queue in front of the interfaces was full");
+            return Checked { ledger, records };
+        }
+        let missing: Vec<_> = server.iter().filter(|path| paths.binary_search(path).is_err()).collect();
+        assert!(missing.is_empty(), "{} of {} are missing: {ledger}, {missing:?}", missing.len(), server.len());
+        assert_eq!(paths, server, "{}", self.said());
+        let stats = collector.shutdown();
+        assert_eq!((stats.duplicates, stats.records), (0, paths.len() as u64), "no record came twice");
+        assert_eq!(ledger["records"]["accepted"], paths.len(), "{ledger}");
+        Checked { ledger, records }
     }
 
-    /// Runs the sensor in `part`'s namespace while `client` makes requests; gives its ledger.
+    /// Runs the sensor in `part`'s namespace while `work` is done; gives its ledger.
     fn observe(
         &self,
-        client: &str,
         part: &str,
-        output: &str,
-        sections: &str,
+        settings: &str,
         quiet_device: Option<&str>,
+        work: impl FnOnce(),
     ) -> serde_json::Value {
         let before = quiet_device.map(|device| self.sent(device));
-        let sensor = self.start(part, &format!("{output}{sections}"));
-        self.request(client);
+        let sensor = self.start(part, settings);
+        work();
         self.within(&self.namespace(part), "curl -sSf -m 5 -o /dev/null http://127.0.0.1:9600/healthz");
         self.within(&self.namespace(part), "curl -s -m 5 -o /dev/null http://127.0.0.1:9600/readyz");
         if let (Some(device), Some(before)) = (quiet_device, before) {
@@ -191,32 +266,51 @@ impl Topology {
         self.end(sensor)
     }
 
-    fn start(&self, part: &str, settings: &str) -> Child {
-        let general = "workers = 1\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n";
+    fn start(&self, part: &str, settings: &str) -> Killed {
+        let general = format!("workers = {}\nledger = 'json'\n[status]\nlisten = '127.0.0.1:9600'\n", self.workers);
         // What is of no section comes first.
         let (top, sections) = settings.split_at(settings.find('[').unwrap());
         fs::write(self.path("sensor.toml"), format!("{top}{general}{sections}")).unwrap();
         let said = fs::File::create(self.path("said")).unwrap();
-        let mut sensor = Command::new("ip")
-            .args(["netns", "exec", &self.namespace(part), env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(part)]);
+        if let Some(user) = self.user {
+            let user = user.to_string();
+            command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--"]);
+        }
+        let sensor = command
+            .arg(self.program())
+            .args(["run", "--config"])
             .arg(self.path("sensor.toml"))
+            .stdout(Stdio::null())
             .stderr(said)
-            .spawn()
-            .unwrap();
+            .spawn();
+        let mut sensor = Killed(sensor.unwrap());
         let end = Instant::now() + Duration::from_secs(15);
         while !self.said().contains("\"capturing\"") {
-            assert!(Instant::now() < end && sensor.try_wait().unwrap().is_none(), "{}", self.said());
+            assert!(Instant::now() < end && sensor.0.try_wait().unwrap().is_none(), "{}", self.said());
             sleep(Duration::from_millis(20));
         }
         sensor
     }
 
+    /// The program, where whoever starts it can reach it.
+    fn program(&self) -> PathBuf {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_sensor"));
+        if self.user.is_none() {
+            return built;
+        }
+        let copy = self.path("sensor");
+        fs::copy(built, &copy).unwrap();
+        copy
+    }
+
     /// Has the sensor end; gives its ledger.
-    fn end(&self, mut sensor: Child) -> serde_json::Value {
+    fn end(&self, mut sensor: Killed) -> serde_json::Value {
         // `ip netns exec` becomes the program: this is the sensor's own id.
         let asked = Instant::now();
-        assert!(run("kill", &["-TERM", &sensor.id().to_string()]));
-        let status = sensor.wait().unwrap();
+        assert!(run("kill", &["-TERM", &sensor.0.id().to_string()]));
+        let status = sensor.0.wait().unwrap();
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         assert_eq!(status.code(), Some(0), "{}", self.said());
         let said = self.said();
@@ -241,6 +335,22 @@ impl Drop for Topology {
             run("ip", &["netns", "del", &self.namespace(part)]);
         }
     }
+}
+
+/// A program that does not outlive a test that fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the sensor counted and the collector stored.
+struct Checked {
+    ledger: serde_json::Value,
+    records: Vec<String>,
 }
 
 /// Copies the frames of the server's interface onto the mirror's, as something other than this kernel would send them.
@@ -312,21 +422,16 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// The paths that nginx logged, sorted.
-fn logged(file: &Path) -> Vec<String> {
-    let mut paths: Vec<String> = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
-    paths.sort();
-    assert_eq!(paths.len(), REQUESTS);
-    paths
+/// Frames that found no room in the queues between interfaces (the second column of each processor's line).
+fn backlog_drops() -> u64 {
+    let table = fs::read_to_string("/proc/net/softnet_stat").unwrap();
+    let dropped = |line: &str| u64::from_str_radix(line.split(' ').nth(1)?, 16).ok();
+    table.lines().filter_map(dropped).sum()
 }
 
-/// The paths of the records, sorted.
-fn recorded(file: &Path) -> Vec<String> {
-    let path = |line: &str| {
-        let record: serde_json::Value = serde_json::from_str(line).unwrap();
-        record.pointer("/request/target").and_then(|target| target.as_str()).unwrap_or(line).to_owned()
-    };
-    let mut paths: Vec<String> = fs::read_to_string(file).unwrap().lines().map(path).collect();
+/// The paths of a log, sorted.
+fn logged(file: &Path) -> Vec<String> {
+    let mut paths: Vec<String> = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
     paths.sort();
     paths
 }
@@ -341,7 +446,59 @@ fn plain_frames_on_the_servers_interface() {
 fn a_vxlan_mirror_onto_an_interface() {
     let Some(topology) = Topology::new("vxl") else { return };
     topology.tunnel();
-    topology.check("m", "[[capture]]\ninterface = 'mir'\nfilter = 'udp port 4789'\n", Some("mir"));
+    let Checked { ledger, records } =
+        topology.check("m", "[[capture]]\ninterface = 'mir'\nfilter = 'udp port 4789'\n", Some("mir"));
+    assert!(ledger["tunnels"]["vxlan"].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
+    assert!(records.iter().all(|record| record.contains("4711")), "the network's id: {}", records[0]);
+}
+
+/// Many connections at once, whose segments go to two workers.
+#[test]
+fn a_load_by_wrk_on_two_workers() {
+    let Some(mut topology) = Topology::new("wrk") else { return };
+    if !run("sh", &["-c", "command -v wrk"]) {
+        eprintln!("skipped: wrk is needed");
+        return;
+    }
+    topology.workers = 2;
+    topology.tunnel();
+    let script = topology.path("each.lua");
+    // Every request has a path of its own; and a build without optimization is to be able to follow on a busy machine.
+    let text = "local threads = 0\nfunction setup(thread) threads = threads + 1; thread:set('id', threads) end\n\
+                local count = 0\nfunction request() count = count + 1\n\
+                return wrk.format('GET', '/wrk/' .. id .. '/' .. count) end\n\
+                function delay() return 4 end\n";
+    fs::write(&script, text).unwrap();
+    let checked = topology.compare("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"), || {
+        let line = format!("wrk -t 2 -c 8 -d 2s -s {} http://10.77.0.2", script.display());
+        topology.within(&topology.namespace("c"), &line);
+        // The last of them are logged when they are answered.
+        sleep(Duration::from_millis(300));
+    });
+    assert!(checked.records.len() > 10 * REQUESTS, "{}", checked.ledger);
+}
+
+#[test]
+fn a_span_port_that_copies_once() {
+    let Some(topology) = Topology::new("spo") else { return };
+    topology.mirror_ready();
+    topology.mirror("ingress", "out");
+    topology.mirror("egress", "out");
+    let Checked { ledger, .. } = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    assert_eq!(ledger["beside"]["duplicate_segments"], 0, "{ledger}");
+}
+
+/// The kernel joins the fragments of what a socket receives.
+#[test]
+fn a_vxlan_mirror_to_a_socket_whose_copies_do_not_fit() {
+    let Some(topology) = Topology::new("udf") else { return };
+    topology.tunnel();
+    for (part, device) in [("s", "out"), ("m", "mir")] {
+        topology.within(&topology.namespace(part), &format!("ip link set {device} mtu 600"));
+    }
+    let Checked { ledger, .. } =
+        topology.check("m", "[[capture]]\nlisten = '0.0.0.0:4789'\nencapsulation = 'vxlan'\nthreads = 2\n", None);
+    assert_eq!(ledger["beside"]["datagrams_joined"], 0, "{ledger}");
 }
 
 #[test]
@@ -361,13 +518,62 @@ fn a_breakout_tap_of_two_interfaces() {
 }
 
 #[test]
+fn a_required_interface_that_is_missing_ends_the_start_and_another_does_not() {
+    let Some(topology) = Topology::new("mis") else { return };
+    let start = |required: bool| {
+        let text = format!(
+            "output = '/dev/null'\n[status]\nenabled = false\n[[capture]]\ninterface = 'srv'\n\
+             [[capture]]\ninterface = 'nowhere'\nrequired = {required}\n"
+        );
+        fs::write(topology.path("sensor.toml"), text).unwrap();
+        let output = Command::new("ip")
+            .args(["netns", "exec", &topology.namespace("s"), "timeout", "-s", "TERM", "2"])
+            .args([env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+            .arg(topology.path("sensor.toml"))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = start(true);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no interface nowhere") && said.contains("sensor interfaces"), "{said}");
+    let (code, said) = start(false);
+    // `timeout` says that it had to end it; the sensor says that it was running.
+    assert_eq!(code, Some(124), "{said}");
+    assert!(said.contains("\"capturing\"") && said.contains("trying again every second"), "{said}");
+}
+
+/// A socket takes no right at all.
+#[test]
+fn a_vxlan_mirror_to_a_socket_of_a_user_without_rights() {
+    let Some(mut topology) = Topology::new("udn") else { return };
+    topology.user = Some(65_534);
+    // What the sensor is to read and write is this user's.
+    for folder in [topology.folder.path(), topology.site.at("").as_path()] {
+        assert!(run("chown", &["-R", "65534:65534", &folder.display().to_string()]));
+    }
+    topology.tunnel();
+    topology.check("m", "[[capture]]\nlisten = '10.78.0.2:4789'\nencapsulation = 'vxlan'\n", None);
+}
+
+#[test]
+fn a_breakout_tap_on_two_workers() {
+    let Some(mut topology) = Topology::new("tw2") else { return };
+    topology.workers = 2;
+    topology.mirror_ready();
+    topology.mirror("ingress", "out");
+    topology.mirror("egress", "out2");
+    topology.check("m", "[[capture]]\ninterface = 'mir*'\n", Some("mir"));
+}
+
+#[test]
 fn a_vxlan_mirror_whose_copies_do_not_fit() {
     let Some(topology) = Topology::new("frg") else { return };
     topology.tunnel();
     for (part, device) in [("s", "out"), ("m", "mir")] {
         topology.within(&topology.namespace(part), &format!("ip link set {device} mtu 600"));
     }
-    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    let Checked { ledger, .. } = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
     assert!(ledger["beside"]["datagrams_joined"].as_u64().unwrap() >= REQUESTS as u64, "{ledger}");
 }
 
@@ -379,7 +585,7 @@ fn gre_with_and_without_a_key_of_packets_and_of_frames() {
             let mirror = Mirror::start(&topology, move |frame| {
                 in_ip(47, &[&flags.to_be_bytes()[..], &protocol.to_be_bytes(), key, &frame[from..]].concat())
             });
-            let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+            let Checked { ledger, .. } = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
             drop(mirror);
             assert!(ledger["tunnels"][tunnel].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
         }
@@ -394,7 +600,7 @@ fn ip_in_ip() {
         // What is no IP has no place in it.
         _ => ethernet(0x88b5, &frame[14..]),
     });
-    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    let Checked { ledger, .. } = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
     assert!(ledger["frames"]["segments"].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
 }
 
@@ -402,9 +608,13 @@ fn ip_in_ip() {
 fn a_clone_pool_foreign_addresses_and_the_sensors_mac() {
     let Some(topology) = Topology::new("f5c") else { return };
     let _mirror = Mirror::start(&topology, |frame| [&SENSOR[..], &frame[6..]].concat());
-    topology.check("m", "[[capture]]\ninterface = 'mir'\npromiscuous = false\n", Some("mir"));
-    let records = fs::read_to_string(topology.path("records.ndjson")).unwrap();
-    assert!(records.lines().all(|line| line.contains("203.0.113.9")), "the client's address is in the header");
+    let Checked { records, .. } = topology.check(
+        "m",
+        "[[capture]]\ninterface = 'mir'\npromiscuous = false\n[normalize]\ntrusted_proxies = ['10.77.0.0/24']\n",
+        Some("mir"),
+    );
+    let is_known = |record: &String| record.contains("\"client-ip\":\"203.0.113.9\"");
+    assert!(records.iter().all(is_known), "the client's address is in the header: {}", records[0]);
 }
 
 #[test]
@@ -416,14 +626,14 @@ fn a_span_port_that_copies_twice() {
         let line = format!("tc filter add dev srv {direction} protocol ip prio 1 u32 match u32 0 0 {twice}");
         topology.within(&topology.namespace("s"), &line);
     }
-    let ledger = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
+    let Checked { ledger, .. } = topology.check("m", "[[capture]]\ninterface = 'mir'\n", Some("mir"));
     assert!(ledger["beside"]["duplicate_segments"].as_u64().unwrap() >= 2 * REQUESTS as u64, "{ledger}");
 }
 
 #[test]
 fn the_loopback_and_the_sensors_own_status_port_on_it() {
     let Some(topology) = Topology::new("loo") else { return };
-    let ledger = topology.check_from("s", "s", "[[capture]]\ninterface = 'lo'\n", None);
+    let Checked { ledger, .. } = topology.check_from("s", "s", "[[capture]]\ninterface = 'lo'\n", None);
     assert!(ledger["segments"]["dropped"]["own_traffic"].as_u64().unwrap() > 0, "{ledger}");
 }
 
@@ -439,7 +649,7 @@ fn own_uploads_are_not_recorded() {
     // Through a proxy that speaks plain HTTP, on the interface that is captured.
     let sections = "[[capture]]\ninterface = 'lo'\n[upload]\nurl = 'https://10.77.0.2:9443'\n\
                     proxy = 'http://127.0.0.1:3128'\n[upload.batch]\nage = '100ms'\n";
-    let ledger = topology.observe("s", "s", "", sections, None);
+    let ledger = topology.observe("s", sections, None, || topology.request("s"));
     let tried = fs::read_to_string(topology.path("proxy.log")).unwrap();
     assert!(!tried.is_empty(), "the proxy was asked: {}", topology.said());
     assert_eq!(ledger["exchanges"]["recorded"], REQUESTS, "{ledger}");
@@ -468,7 +678,7 @@ fn masking_changes_while_it_runs() {
     for (enabled, words) in [("broken", "the configuration is refused"), ("true", "the configuration was read again")] {
         let changed = text.replace("mask.enabled = false", &format!("mask.enabled = {enabled}"));
         fs::write(topology.path("sensor.toml"), changed).unwrap();
-        assert!(run("kill", &["-HUP", &sensor.id().to_string()]));
+        assert!(run("kill", &["-HUP", &sensor.0.id().to_string()]));
         let end = Instant::now() + Duration::from_secs(10);
         while !topology.said().contains(words) {
             assert!(Instant::now() < end, "{}", topology.said());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
@@ -38,9 +38,13 @@ pub(super) struct Told<T> {
 }
 
 impl<T: Clone> Told<T> {
-    /// Replaces what was told. Holds the lock for a move; readers hold it for a clone, once a second or so.
+    /// Replaces what was told, unless somebody reads it just now: whoever captures waits for nobody, and tells again soon.
     pub(super) fn tell(&self, news: T) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = news;
+        match self.latest.try_lock() {
+            Ok(mut latest) => *latest = news,
+            Err(TryLockError::Poisoned(latest)) => *latest.into_inner() = news,
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// What was told last.
@@ -125,6 +129,10 @@ impl LiveSegments for Feed {
             return;
         }
         self.flushed = Instant::now();
+        if self.horizon.is_none() {
+            return self.dispatcher.flush_to_ready();
+        }
+        // What is said of how far this one has got is true of what is handed on only.
         self.dispatcher.flush();
         if let Some(horizon) = &self.horizon {
             let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
