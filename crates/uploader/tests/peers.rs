@@ -182,6 +182,23 @@ fn through_a_proxy_that_wants_a_password() {
     assert!(proxy.refused.load(Ordering::SeqCst) > 0);
 }
 
+/// TLS within TLS, and HTTP/2 within that where it is wanted.
+#[test]
+fn through_a_proxy_that_is_spoken_to_in_tls() {
+    let authority = Authority::new();
+    let (platform, proxy) = (Platform::start(&authority), Proxy::start_secured(&authority));
+    let mut settings_https = https(&authority, &platform);
+    settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
+    deliver(&settings_https);
+    let modern = Http2Platform::start(&authority);
+    settings_https.url = modern.url();
+    settings_https.http = HttpVersions::Any;
+    deliver(&settings_https);
+    assert!(modern.versions.lock().unwrap().iter().all(|(version, _)| *version == hyper::Version::HTTP_2));
+    let targets = proxy.targets.lock().unwrap();
+    assert!([platform.address, modern.address].iter().all(|address| targets.contains(&address.to_string())));
+}
+
 #[test]
 fn certificates_change_under_load() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());

@@ -67,3 +67,52 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LastWords<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Has something to say, and takes nothing but for this reason.
+    struct Gone(&'static [u8], io::ErrorKind);
+
+    impl AsyncRead for Gone {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                return Poll::Ready(Err(self.1.into()));
+            }
+            buffer.put_slice(std::mem::take(&mut self.0));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Gone {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(self.1.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(self.1.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_heard_before_the_failure() {
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::ConnectionAborted] {
+            let mut stream = LastWords::new(Gone(b"413", kind));
+            stream.write_all(&[0; 100_000]).await.unwrap();
+            stream.flush().await.unwrap();
+            let mut heard = Vec::new();
+            assert_eq!(stream.read_to_end(&mut heard).await.unwrap_err().kind(), kind);
+            assert_eq!(heard, b"413");
+        }
+        // Any other failure is one at once.
+        let mut stream = LastWords::new(Gone(b"413", io::ErrorKind::TimedOut));
+        assert_eq!(stream.write_all(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
