@@ -463,7 +463,7 @@ fn check_time(found: &mut Vec<String>, name: &str, value: Duration, least: Durat
 
 /// An address must be `https`, or `http` to a loopback address (for tests and side cars), and hold no password.
 fn check_url(found: &mut Vec<String>, name: &str, url: &str) {
-    let Ok(parsed) = reqwest::Url::parse(url) else {
+    let Ok(parsed) = url::Url::parse(url) else {
         found.push(format!("{name}: is not an address; use https://host[:port]/path"));
         return;
     };

@@ -118,8 +118,13 @@ fn a_name_of_the_operators_choice() {
     // Through a proxy the name is still what the certificate is checked against, and the proxy gets the address.
     let proxy = Proxy::start();
     settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
+    let direct = platform.state.clients.lock().unwrap().len();
     deliver(&settings_https);
     assert!(proxy.targets.lock().unwrap().iter().all(|target| *target == platform.address.to_string()));
+    // It is asked for there, too: a server of many names has no other way to tell which is meant.
+    let clients = platform.state.clients.lock().unwrap();
+    assert!(clients.len() > direct && clients.iter().all(|(_, name)| name.as_deref() == Some("platform.test")));
+    drop(clients);
     settings_https.tls.server_name = Some("other.test".into());
     let folder = tempfile::tempdir().unwrap();
     let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&settings_https).unwrap()).unwrap();
@@ -135,8 +140,16 @@ fn ipv6() {
     if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
         let address = (Ipv6Addr::LOCALHOST, 0).into();
         let platform = Platform::start_with(&authority, &identity, address, &[&rustls::version::TLS13]);
-        deliver(&https(&authority, &platform));
+        let mut settings_https = https(&authority, &platform);
+        deliver(&settings_https);
         assert_eq!(platform.stored().len(), 100);
+        // Behind a proxy likewise.
+        let proxy = Proxy::start();
+        settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
+        deliver(&settings_https);
+        let target = format!("[::1]:{}", platform.address.port());
+        let targets = proxy.targets.lock().unwrap();
+        assert!(!targets.is_empty() && targets.iter().all(|seen| *seen == target), "{targets:?}");
     }
 }
 
@@ -167,6 +180,23 @@ fn through_a_proxy_that_wants_a_password() {
     submit(&uploader, 0..10, 10);
     wait_until("a refusal", || uploader.stats().retries(RetryReason::Connect) > 0);
     assert!(proxy.refused.load(Ordering::SeqCst) > 0);
+}
+
+/// TLS within TLS, and HTTP/2 within that where it is wanted.
+#[test]
+fn through_a_proxy_that_is_spoken_to_in_tls() {
+    let authority = Authority::new();
+    let (platform, proxy) = (Platform::start(&authority), Proxy::start_secured(&authority));
+    let mut settings_https = https(&authority, &platform);
+    settings_https.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
+    deliver(&settings_https);
+    let modern = Http2Platform::start(&authority);
+    settings_https.url = modern.url();
+    settings_https.http = HttpVersions::Any;
+    deliver(&settings_https);
+    assert!(modern.versions.lock().unwrap().iter().all(|(version, _)| *version == hyper::Version::HTTP_2));
+    let targets = proxy.targets.lock().unwrap();
+    assert!([platform.address, modern.address].iter().all(|address| targets.contains(&address.to_string())));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use super::answer_body::{End, Said};
+use super::client::RequestError;
 use crate::outcome::{Answer, Outcome, RetryReason};
 use crate::settings::AnswerRule;
 
@@ -131,7 +132,7 @@ pub(super) fn parse_retry_after(value: &[u8], now: SystemTime) -> Option<Duratio
 }
 
 /// Why a request got no answer.
-pub(super) fn failure(error: &reqwest::Error) -> RetryReason {
+pub(super) fn failure(error: &RequestError) -> RetryReason {
     let mut source = error.source();
     while let Some(error) = source {
         if is_tls(error) {
@@ -139,12 +140,10 @@ pub(super) fn failure(error: &reqwest::Error) -> RetryReason {
         }
         source = error.source();
     }
-    if error.is_timeout() {
-        RetryReason::Timeout
-    } else if error.is_connect() {
-        RetryReason::Connect
-    } else {
-        RetryReason::Broken
+    match error {
+        RequestError::Timeout(_) | RequestError::ConnectTimeout(_) | RequestError::Silent(_) => RetryReason::Timeout,
+        RequestError::Connect(_) => RetryReason::Connect,
+        RequestError::Broken(_) => RetryReason::Broken,
     }
 }
 
@@ -154,14 +153,8 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     error.is::<rustls::Error>() || inside.is_some_and(|inside| is_tls(inside))
 }
 
-/// An error in one line with all its causes, without addresses: the request's may hold a password, and a library's
-/// documentation is no help to an operator.
-pub(super) fn describe(error: reqwest::Error) -> String {
-    describe_cause(&error.without_url())
-}
-
-/// The same for any error.
-pub(super) fn describe_cause(error: &(dyn Error + 'static)) -> String {
+/// An error in one line with all its causes, without addresses: a library's documentation is no help to an operator.
+pub(super) fn describe(error: &(dyn Error + 'static)) -> String {
     let mut text = without_addresses(&error.to_string());
     let mut source = error.source();
     while let Some(error) = source {
@@ -264,7 +257,7 @@ mod tests {
     fn an_error_quotes_no_addresses_and_says_all_else() {
         let cut = "peer closed connection without sending TLS close_notify";
         let cause = std::io::Error::other(format!("{cut}: https://docs.rs/rustls/manual/index.html#unexpected-eof"));
-        assert_eq!(describe_cause(&cause), cut);
+        assert_eq!(describe(&cause), cut);
         assert_eq!(without_addresses("see (https://x.test/a) or\nhttp://y.test: no route"), "see or no route");
         assert_eq!(
             without_addresses("connection to [::1]:443 refused (os error 111)"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::answer::describe_cause;
+use super::answer::describe;
 use super::certificate::{Identity, Lifetime, Validity, authorities};
 use super::https::{HttpsTransport, unix_now};
 use super::proxy::proxy_for;
@@ -109,7 +109,7 @@ impl Trial {
     }
 
     async fn reach(&mut self, settings: &HttpsSettings, envelope: &Envelope) {
-        if let Ok(url) = reqwest::Url::parse(&settings.url) {
+        if let Ok(url) = url::Url::parse(&settings.url) {
             match proxy_for(&settings.proxy, &url) {
                 Err(fault) => {
                     self.note("way to the platform", Err(fault));
@@ -156,7 +156,7 @@ impl Trial {
         self.note(format!("empty batch to {}", settings.url), result);
     }
 
-    async fn connect(&mut self, settings: &HttpsSettings, url: &reqwest::Url) {
+    async fn connect(&mut self, settings: &HttpsSettings, url: &url::Url) {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().unwrap_or(443);
         let timeout = settings.connect_timeout;
@@ -183,15 +183,13 @@ impl Trial {
             return;
         }
         let name = settings.tls.server_name.clone().unwrap_or(host);
-        let result = match (tls::configure(&settings.tls, settings.http, None), ServerName::try_from(name.clone())) {
+        let result = match (tls::configure(&settings.tls, settings.http), ServerName::try_from(name.clone())) {
             (Ok(configured), Ok(server_name)) => {
                 let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(configured.config));
                 within(timeout, connector.connect(server_name, stream))
                     .await
                     .map(|stream| describe_session(stream.get_ref().1))
-                    .map_err(|error| {
-                        format!("{}; check both sides' certificates and the clocks", describe_cause(&error))
-                    })
+                    .map_err(|error| format!("{}; check both sides' certificates and the clocks", describe(&error)))
             }
             (Err(error), _) => Err(error.to_string()),
             (_, Err(_)) => Err("is not a name".to_owned()),

@@ -10,26 +10,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Uri};
+use rustls::pki_types::ServerName;
+use url::Url;
 
 use super::answer::{Body, Doubt, bytes_to_read, classify, describe, failure};
 use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
+use super::client::{Client, Reply, RequestError, Way};
 use super::oauth::OAuth;
-use super::pieces::Pieces;
 use super::proxy::proxy_for;
 use super::{Apply, Transport, TransportError, tls};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::SealedBatch;
 use crate::seldom::Seldom;
-use crate::settings::{AnswerRule, Destination, HttpVersions, HttpsSettings, TlsSettings};
+use crate::settings::{AnswerRule, Destination, HttpsSettings, TlsSettings};
 use crate::stats::{Stats, add};
 
 /// How often there are warnings of a certificate's end.
 const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(6 * 3600);
-
-/// A connection on which the peer acknowledges nothing for so long is given up.
-const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Posts batches to the platform.
 pub struct HttpsTransport {
@@ -102,7 +102,7 @@ impl HttpsTransport {
                 }
             },
         };
-        let mut request = link.platform.client.load().post(link.platform.url.clone());
+        let mut request = Request::post(link.platform.uri.clone());
         if let Ok(content_type) = HeaderValue::from_str(content_type) {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -112,32 +112,18 @@ impl HttpsTransport {
         if let Some(token) = &token {
             request = request.header(AUTHORIZATION, token.header.clone());
         }
-        // HTTP/2 has no use for it: an answer has its own stream, and a body that can be sent again helps at a connection's end.
-        let body = match link.platform.settings.http {
-            HttpVersions::Http1 => Pieces::body(body),
-            HttpVersions::Any => body.into(),
+        let Ok(request) = request.body(Full::new(body)) else {
+            return (Outcome::retry(RetryReason::Local), None); // All its parts have been looked at before.
         };
-        let mut response = match request.body(body).send().await {
-            Ok(response) => response,
-            Err(error) => return (self.failed(&link, error), None),
+        let client = link.platform.client.load_full();
+        let mut answer = Vec::new();
+        let Reply { status, headers, is_cut, failure } = match client.send(request, &mut answer, bytes_to_read).await {
+            Ok(reply) => reply,
+            Err(error) => return (self.failed(&link, &error), None),
         };
-        let status = response.status().as_u16();
-        let (most, mut answer, mut is_cut) = (bytes_to_read(status), Vec::new(), false);
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = most.saturating_sub(answer.len());
-                    answer.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                    if room < chunk.len() {
-                        is_cut = true;
-                        break;
-                    }
-                }
-                Ok(None) => break,
-                // Whether the platform took it is not known; any other status says enough by itself.
-                Err(error) if (200..300).contains(&status) => return (self.failed(&link, error), None),
-                Err(_) => break,
-            }
+        // Whether the platform took it is not known; any other status says enough by itself.
+        if let Some(error) = failure.filter(|_| (200..300).contains(&status)) {
+            return (self.failed(&link, &error), None);
         }
         if let Some(token) = &token {
             if status == 401
@@ -149,7 +135,7 @@ impl HttpsTransport {
                 answer = b"(the answer repeated the token and is not kept)".to_vec();
             }
         }
-        let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+        let retry_after = headers.get(RETRY_AFTER).map(HeaderValue::as_bytes);
         let body = Body { read: &answer, is_cut };
         let (outcome, doubt) = classify(status, retry_after, body, link.answer, SystemTime::now());
         if let Some(doubt) = &doubt
@@ -166,8 +152,8 @@ impl HttpsTransport {
         (outcome, doubt)
     }
 
-    fn failed(&self, link: &Link, error: reqwest::Error) -> Outcome {
-        let reason = failure(&error);
+    fn failed(&self, link: &Link, error: &RequestError) -> Outcome {
+        let reason = failure(error);
         self.explain(link, &describe(error));
         Outcome::retry(reason)
     }
@@ -261,8 +247,9 @@ impl Link {
         if let Some(wanted) = &settings.oauth {
             // A secret that cannot be read now would not stop the sensor, but the operator wants to know at once.
             wanted.client_secret.read()?;
-            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), settings)?;
-            oauth = Some(OAuth::new(wanted.clone(), peer.url.clone(), Arc::clone(&peer.client)));
+            let own = HttpsSettings { timeout: wanted.timeout, ..settings.clone() };
+            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), &own)?;
+            oauth = Some(OAuth::new(wanted.clone(), peer.uri.clone(), peer.host.clone(), Arc::clone(&peer.client)));
             token_endpoint = Some(peer);
         }
         Ok(Self { platform, token_endpoint, oauth, answer: settings.answer })
@@ -299,11 +286,11 @@ impl Link {
 struct Peer {
     name: &'static str,
     host: String,
-    /// What is asked for; its host is the server name where that is set and no proxy has to resolve it.
-    url: Url,
+    /// What is asked for; its host is the server name where that is set.
+    uri: Uri,
     tls: TlsSettings,
     settings: HttpsSettings,
-    client: Arc<ArcSwap<reqwest::Client>>,
+    client: Arc<ArcSwap<Client>>,
     seen: Mutex<Fingerprint>,
     /// Of the client certificate in use.
     validity: ArcSwapOption<Validity>,
@@ -321,7 +308,7 @@ impl Peer {
         Ok(Self {
             name,
             host,
-            url: built.url,
+            uri: built.uri,
             tls,
             settings: HttpsSettings { url: url.into(), ..settings.clone() },
             client: Arc::new(ArcSwap::from_pointee(built.client)),
@@ -394,87 +381,40 @@ impl Peer {
 }
 
 struct Built {
-    client: reqwest::Client,
-    url: Url,
+    client: Client,
+    uri: Uri,
     validity: Option<Validity>,
 }
 
 fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built, TransportError> {
-    let proxy = proxy_for(&settings.proxy, url).map_err(|fault| TransportError::Settings(vec![fault]))?;
-    let mut url = url.clone();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(&settings.user_agent)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(settings.connect_timeout)
-        .timeout(settings.timeout)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .tcp_keepalive(Duration::from_secs(60))
-        // A connection that a firewall has forgotten must not be used for ever: with HTTP/2 all requests share one.
-        .tcp_user_timeout(DEAD_AFTER)
-        .http2_keep_alive_interval(DEAD_AFTER / 2)
-        .http2_keep_alive_timeout(DEAD_AFTER / 2)
-        .tcp_nodelay(true);
-    let mut checked_name = None;
-    if let Some(server_name) = tls.server_name.as_deref() {
-        let is_address = server_name.parse::<std::net::IpAddr>().is_ok();
-        if proxy.is_none() && !is_address {
-            // Asked for in SNI and Host, checked in the certificate; only the way there is the address's own.
-            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            url.set_host(Some(server_name))
-                .map_err(|_| TransportError::Settings(vec!["tls.server_name: is not a host name".to_owned()]))?;
-            builder = builder.dns_resolver(Arc::new(ResolveInstead { host }));
-        } else {
-            // A proxy must get the address's own name, and an address is connected to as it is.
-            checked_name = Some(server_name);
-        }
+    let unusable = |what: &str| TransportError::Settings(vec![what.to_owned()]);
+    let proxy = proxy_for(&settings.proxy, url).map_err(|fault| unusable(&fault))?;
+    let target: Uri = url.as_str().parse().map_err(|_| unusable("url: is not an address"))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let mut asked = url.clone();
+    if let Some(name) = tls.server_name.as_deref().filter(|name| name.parse::<std::net::IpAddr>().is_err()) {
+        // Asked for in SNI and Host, checked in the certificate; only the way there is the address's own.
+        asked.set_host(Some(name)).map_err(|_| unusable("tls.server_name: is not a host name"))?;
     }
-    if let Some(proxy) = proxy {
-        let mut through =
-            reqwest::Proxy::all(proxy.uri().to_string()).map_err(|error| TransportError::Client(describe(error)))?;
-        if let Some(auth) = proxy.basic_auth() {
-            let mut auth = auth.clone();
-            auth.set_sensitive(true);
-            through = through.custom_http_auth(auth);
-        }
-        builder = builder.proxy(through);
-    }
-    let mut validity = None;
+    let uri = asked.as_str().parse().map_err(|_| unusable("tls.server_name: is not a host name"))?;
+    let (mut validity, mut secured) = (None, None);
     if url.scheme() == "https" {
-        let configured = tls::configure(tls, settings.http, checked_name)?;
+        let name = ServerName::try_from(tls.server_name.as_deref().unwrap_or(host).to_owned())
+            .map_err(|_| unusable("the platform's name is neither a host name nor an address"))?;
+        let configured = tls::configure(tls, settings.http)?;
         validity = configured.validity;
-        builder = builder.tls_backend_preconfigured(configured.config);
-    } else {
-        // Loopback only. reqwest wants a TLS configuration all the same; this one trusts nobody.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Rustls)?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        builder = builder.tls_backend_preconfigured(config);
+        secured = Some((configured.config, name));
     }
-    if settings.http == HttpVersions::Http1 {
-        builder = builder.http1_only();
-    }
-    let client = builder.build().map_err(|error| TransportError::Client(describe(error)))?;
-    Ok(Built { client, url, validity })
-}
-
-/// Looks up the address's own host, whatever name is asked for.
-struct ResolveInstead {
-    host: String,
-}
-
-impl reqwest::dns::Resolve for ResolveInstead {
-    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let host = self.host.clone();
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
+    let way = Way {
+        target,
+        proxy,
+        tls: secured,
+        user_agent: settings.user_agent.clone(),
+        connect_timeout: settings.connect_timeout,
+        timeout: settings.timeout,
+    };
+    let client = Client::new(way).map_err(|error| TransportError::Client(describe(&*error)))?;
+    Ok(Built { client, uri, validity })
 }
 
 pub(super) fn unix_now() -> i64 {

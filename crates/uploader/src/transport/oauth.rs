@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Uri};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::answer::{describe, failure, parse_retry_after};
+use super::client::{Client, Reply, RequestError};
 use crate::secret::Secret;
 use crate::settings::OAuthSettings;
 use crate::stats::{Stats, add};
@@ -61,8 +64,9 @@ pub(super) struct TokenError {
 
 pub(super) struct OAuth {
     settings: OAuthSettings,
-    url: reqwest::Url,
-    client: Arc<ArcSwap<reqwest::Client>>,
+    uri: Uri,
+    host: String,
+    client: Arc<ArcSwap<Client>>,
     current: ArcSwapOption<Token>,
     /// Held by the one that asks.
     asking: tokio::sync::Mutex<Asking>,
@@ -77,11 +81,12 @@ struct Asking {
 }
 
 impl OAuth {
-    pub(super) fn new(settings: OAuthSettings, url: reqwest::Url, client: Arc<ArcSwap<reqwest::Client>>) -> Self {
+    pub(super) fn new(settings: OAuthSettings, uri: Uri, host: String, client: Arc<ArcSwap<Client>>) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1u8);
         Self {
             settings,
-            url,
+            uri,
+            host,
             client,
             current: ArcSwapOption::empty(),
             asking: tokio::sync::Mutex::new(Asking {
@@ -168,21 +173,22 @@ impl OAuth {
             .map_err(|error| plain(error.to_string()))?;
         let asked = Instant::now();
         let client = self.client.load_full();
-        let request = client
-            .post(self.url.clone())
+        let request = Request::post(self.uri.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(reqwest::header::ACCEPT, "application/json")
-            .timeout(self.settings.timeout)
-            .body(Bytes::from_owner(self.form(&secret)));
+            .header(ACCEPT, "application/json")
+            .body(Full::new(Bytes::from_owner(self.form(&secret))))
+            .map_err(|_| plain("the token endpoint's address cannot be asked".into()))?;
         drop(secret);
-        let broken = |error: reqwest::Error| {
-            let (host, advice) = (self.url.host_str().unwrap_or_default(), failure(&error).advice());
-            plain(format!("the token endpoint at {host} cannot be asked: {}; {advice}", describe(error)))
+        let broken = |error: RequestError| {
+            let (host, advice) = (&self.host, failure(&error).advice());
+            plain(format!("the token endpoint at {host} cannot be asked: {}; {advice}", describe(&error)))
         };
-        let mut response = request.send().await.map_err(broken)?;
-        let status = response.status().as_u16();
+        // Room for all of it at once: a buffer that grows would leave copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
+        let reply = client.send(request, &mut body, |_| MAX_ANSWER_BYTES).await;
+        let Reply { status, headers, is_cut, failure } = reply.map_err(broken)?;
         if status != 200 {
-            let after = response.headers().get(reqwest::header::RETRY_AFTER);
+            let after = headers.get(RETRY_AFTER);
             let after = after.and_then(|value| parse_retry_after(value.as_bytes(), std::time::SystemTime::now()));
             let advice = match status {
                 400 | 401 | 403 => "; check the client id, its secret and its rights",
@@ -191,14 +197,10 @@ impl OAuth {
             };
             return Err((format!("the token endpoint answered {status}{advice}"), after));
         }
-        // Room for all of it at once: a buffer that grows would leave copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(plain(format!("the token endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
+        if is_cut {
+            return Err(plain(format!("the token endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")));
         }
+        failure.map_or(Ok(()), |error| Err(broken(error)))?;
         parse_token(&body, asked).map_err(|what| plain(what.to_owned()))
     }
 

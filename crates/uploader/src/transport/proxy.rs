@@ -1,7 +1,7 @@
 //! Whether a proxy stands between us and a peer: asked once for each peer, when its client is built.
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use reqwest::Url;
+use url::Url;
 
 use crate::settings::ProxySettings;
 
@@ -32,10 +32,6 @@ pub(super) fn proxy_for(settings: &ProxySettings, url: &Url) -> Result<Option<In
     }
     check_address(&address).map_err(|fault| format!("{place}: {fault}"))?;
     match through(&address) {
-        // The HTTP client would take the brackets for a part of the name that the certificate is checked against.
-        Some(_) if url.host_str().is_some_and(|host| host.starts_with('[')) => Err(format!(
-            "{place}: an IPv6 address cannot be connected to through a proxy; give {url} a host name, or except it (NO_PROXY)"
-        )),
         Some(proxy) => Ok(Some(proxy)),
         None => Err(format!("{place}: must be an address as http://host:port")),
     }
@@ -88,7 +84,7 @@ mod tests {
         };
         // What stays within the machine is never shown to one, as it is not encrypted.
         assert_eq!(proxy("http://127.0.0.1:8080/x", ""), Ok(false));
-        assert!(proxy("https://[fd00::1]:9443/x", "").unwrap_err().contains("https://[fd00::1]:9443/x a host name"));
+        assert_eq!(proxy("https://[fd00::1]:9443/x", ""), Ok(true));
         assert_eq!(proxy("https://[fd00::1]:9443/x", "fd00::/8"), Ok(false));
         assert_eq!(proxy("https://192.0.2.1/x", ""), Ok(true));
     }

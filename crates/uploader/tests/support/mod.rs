@@ -515,20 +515,42 @@ pub struct Proxy {
     pub port: u16,
     pub targets: Arc<Mutex<Vec<String>>>,
     pub refused: Arc<AtomicUsize>,
+    is_secured: bool,
     _runtime: tokio::runtime::Runtime,
 }
 
+trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Io for T {}
+
 impl Proxy {
     pub fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// One that is spoken to in TLS.
+    pub fn start_secured(authority: &Authority) -> Self {
+        let identity = authority.files("proxy", &["127.0.0.1"], 365);
+        let config = server_config(authority, &identity, &[&rustls::version::TLS13]);
+        Self::start_in(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start_in(acceptor: Option<TlsAcceptor>) -> Self {
+        let is_secured = acceptor.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(ANY_PORT)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (targets, refused) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let (seen, not_let_in) = (Arc::clone(&targets), Arc::clone(&refused));
         runtime.spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
+            while let Ok((stream, _)) = listener.accept().await {
                 let (seen, not_let_in) = (Arc::clone(&seen), Arc::clone(&not_let_in));
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
+                    let mut stream: Box<dyn Io> = match acceptor {
+                        Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+                        None => Box::new(stream),
+                    };
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") {
                         head.push(stream.read_u8().await?);
@@ -547,10 +569,10 @@ impl Proxy {
                 });
             }
         });
-        Self { port, targets, refused, _runtime: runtime }
+        Self { port, targets, refused, is_secured, _runtime: runtime }
     }
 
     pub fn url(&self) -> String {
-        format!("http://me:pass%20word@127.0.0.1:{}", self.port)
+        format!("{}://me:pass%20word@127.0.0.1:{}", if self.is_secured { "https" } else { "http" }, self.port)
     }
 }

@@ -24,7 +24,8 @@ section! {
         pub certificate: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.pem"),
         /// The certificate's private key (PEM: PKCS#8, SEC1 or PKCS#1), readable by the sensor's user only.
         pub key: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.key"),
-        /// The name that the server's certificate has to be for. Default: the host of the URL.
+        /// The name that is asked for, also through a proxy, and that the server's certificate has to be for. Default: the host of
+        /// the URL.
         pub server_name: Option<String> = server_name().optional("edge.example.com"),
         /// The oldest version of TLS that is spoken.
         pub min_version: TlsVersion = choice().or(TlsVersion::Tls12),

@@ -100,8 +100,8 @@ section! {
         pub connect_timeout: Duration = time(millis(100)..=seconds(300)).or(seconds(10)),
         /// How long a request may take in all, until the answer is complete.
         pub timeout: Duration = time(seconds(1)..=hours(1)).or(seconds(60)),
-        /// The proxy to connect through (CONNECT); what is behind it is named, or has an IPv4 address. "none": none, whatever the
-        /// environment says. Default: what its HTTPS_PROXY and NO_PROXY say.
+        /// The proxy to connect through (CONNECT). "none": none, whatever the environment says. Default: what its HTTPS_PROXY and
+        /// NO_PROXY say.
         pub proxy: Option<String> = proxy().optional("http://proxy.example.com:3128"),
         /// Memory for batches that wait, where there is no [upload.spool]; when it is full, the oldest are dropped and
         /// counted.
