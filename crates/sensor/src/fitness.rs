@@ -111,7 +111,7 @@ impl Sizes {
                 return vec![misfit("memory", found, advice, &["memory", "workers"])];
             }
         };
-        let body = |key: &str, what, given: ByteSize, most: usize| {
+        let body = |key: &str, given: ByteSize, most: usize| {
             let most = most as u64;
             // In whole units, so that what the message allows can be typed.
             let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
@@ -119,7 +119,7 @@ impl Sizes {
                 misfit(
                     key,
                     format!(
-                        "{what} {given} does not fit in memory {}, of which bodies get at most {}",
+                        "{given} does not fit in memory {}, of which bodies get at most {}",
                         self.memory,
                         ByteSize(most)
                     ),
@@ -128,8 +128,8 @@ impl Sizes {
                 )
             })
         };
-        let decoded = |given| body("bodies.decoded_limit", "the limit of decoded bodies", given, shares.decoded);
-        let kept = body("bodies.limit", "the body limit", self.body, shares.messages);
+        let decoded = |given| body("bodies.decoded_limit", given, shares.decoded);
+        let kept = body("bodies.limit", self.body, shares.messages);
         kept.into_iter().chain(self.decoded.and_then(decoded)).collect()
     }
 }
@@ -278,7 +278,7 @@ max_headers = 0
         for purpose in [Purpose::Anywhere, Purpose::Here, Purpose::Replay { sizes: true }, Purpose::Run] {
             let (lines, said) = judged(&format!("\nmemory = '1KiB'\n{capture}"), purpose);
             assert_eq!(lines, [2], "{said}");
-            assert!(said.contains("memory: memory 1KiB is too little") && said.contains("give at least"), "{said}");
+            assert!(said.contains("memory: 1KiB is too little") && said.contains("give at least"), "{said}");
             assert_eq!(judged(capture, purpose).1, "");
         }
         // For how many it is depends on the machine, unless it is said.
