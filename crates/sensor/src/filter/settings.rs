@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::built_in::BuiltIn;
+use super::text_index;
 
 /// Everything that an operator can choose about filters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,6 +118,14 @@ impl Pattern {
         match self {
             Self::Glob(text) | Self::Regex(text) => text,
         }
+    }
+
+    /// Whether it is one. What only shows when rules are made ready: whether it fits what it is asked of, and is not too large.
+    ///
+    /// # Errors
+    /// With what is wrong, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        text_index::check(self)
     }
 }
 
