@@ -51,22 +51,18 @@ pub fn misfits(config: &Config, purpose: Purpose<'_>) -> Vec<Misfit> {
     filters(config, purpose, &mut found);
     found.extend(policy::rules(config).err().into_iter().flat_map(|error| error.misfits()));
     mask(&config.mask, !matches!(purpose, Purpose::Anywhere), &mut found);
-    let is_live = match purpose {
-        Purpose::Run | Purpose::Reload(_) => true,
-        Purpose::Here => !config.capture.is_empty(),
-        Purpose::Anywhere | Purpose::Replay { .. } => false,
-    };
-    if is_live {
+    // Both are for live sensors only, but whoever writes them down means this machine.
+    if matches!(purpose, Purpose::Here | Purpose::Run | Purpose::Reload(_)) {
         cpus(&config.cpus, &mut found);
         identity(config, purpose, &mut found);
-        if config.capture.is_empty() {
-            found.push(Misfit {
-                key: "capture".to_owned(),
-                found: None,
-                advice: "name something to capture from: a [[capture]] with interface = \"eth1\", or with listen and encapsulation; 'sensor interfaces' lists what there is".to_owned(),
-                by: &["capture"],
-            });
-        }
+    }
+    if matches!(purpose, Purpose::Run | Purpose::Reload(_)) && config.capture.is_empty() {
+        found.push(Misfit {
+            key: "capture".to_owned(),
+            found: None,
+            advice: "name something to capture from: a [[capture]] with interface = \"eth1\", or with listen and encapsulation; 'sensor interfaces' lists what there is".to_owned(),
+            by: &["capture"],
+        });
     }
     found
 }
@@ -299,6 +295,7 @@ max_headers = 0
             assert!(!lines.is_empty() && !said.contains("sensor interfaces"), "{said}");
         }
         assert_eq!(judged("sensor = 'x'", Purpose::Here).1, "", "it may be for replays");
+        assert_eq!(judged("[cpus]\ncapture = [1023]", Purpose::Here).0, [2]);
     }
 
     #[test]
