@@ -96,7 +96,7 @@ fn rules(with_headers: bool) -> Settings {
             2 => conditions.host = glob(format!("*.team-{n}.example")),
             3 | 4 => conditions.path = glob(format!("/internal/{n}/*")),
             5 => conditions.path = glob(format!("*.ext{n}")),
-            6 => conditions.client = vec![format!("198.51.{n}.0/24")],
+            6 => conditions.client = vec![normalize::parse_network(&format!("198.51.{n}.0/24")).unwrap()],
             7 => {
                 conditions.path = vec![Pattern::Regex(format!("^/v[0-9]+/part{n}/[a-z]+$"))];
                 conditions.method = glob("POST".to_owned());

@@ -51,22 +51,18 @@ pub fn misfits(config: &Config, purpose: Purpose<'_>) -> Vec<Misfit> {
     filters(config, purpose, &mut found);
     found.extend(policy::rules(config).err().into_iter().flat_map(|error| error.misfits()));
     mask(&config.mask, !matches!(purpose, Purpose::Anywhere), &mut found);
-    let is_live = match purpose {
-        Purpose::Run | Purpose::Reload(_) => true,
-        Purpose::Here => !config.capture.is_empty(),
-        Purpose::Anywhere | Purpose::Replay { .. } => false,
-    };
-    if is_live {
+    // Both are for live sensors only, but whoever writes them down means this machine.
+    if matches!(purpose, Purpose::Here | Purpose::Run | Purpose::Reload(_)) {
         cpus(&config.cpus, &mut found);
         identity(config, purpose, &mut found);
-        if config.capture.is_empty() {
-            found.push(Misfit {
-                key: "capture".to_owned(),
-                found: None,
-                advice: "name something to capture from: a [[capture]] with interface = \"eth1\", or with listen and encapsulation; 'sensor interfaces' lists what there is".to_owned(),
-                by: &["capture"],
-            });
-        }
+    }
+    if matches!(purpose, Purpose::Run | Purpose::Reload(_)) && config.capture.is_empty() {
+        found.push(Misfit {
+            key: "capture".to_owned(),
+            found: None,
+            advice: "name something to capture from: a [[capture]] with interface = \"eth1\", or with listen and encapsulation; 'sensor interfaces' lists what there is".to_owned(),
+            by: &["capture"],
+        });
     }
     found
 }
@@ -111,7 +107,7 @@ impl Sizes {
                 return vec![misfit("memory", found, advice, &["memory", "workers"])];
             }
         };
-        let body = |key: &str, what, given: ByteSize, most: usize| {
+        let body = |key: &str, given: ByteSize, most: usize| {
             let most = most as u64;
             // In whole units, so that what the message allows can be typed.
             let most = if most >= 1 << 20 { most >> 20 << 20 } else { most >> 10 << 10 };
@@ -119,7 +115,7 @@ impl Sizes {
                 misfit(
                     key,
                     format!(
-                        "{what} {given} does not fit in memory {}, of which bodies get at most {}",
+                        "{given} does not fit in memory {}, of which bodies get at most {}",
                         self.memory,
                         ByteSize(most)
                     ),
@@ -128,8 +124,8 @@ impl Sizes {
                 )
             })
         };
-        let decoded = |given| body("bodies.decoded_limit", "the limit of decoded bodies", given, shares.decoded);
-        let kept = body("bodies.limit", "the body limit", self.body, shares.messages);
+        let decoded = |given| body("bodies.decoded_limit", given, shares.decoded);
+        let kept = body("bodies.limit", self.body, shares.messages);
         kept.into_iter().chain(self.decoded.and_then(decoded)).collect()
     }
 }
@@ -278,7 +274,7 @@ max_headers = 0
         for purpose in [Purpose::Anywhere, Purpose::Here, Purpose::Replay { sizes: true }, Purpose::Run] {
             let (lines, said) = judged(&format!("\nmemory = '1KiB'\n{capture}"), purpose);
             assert_eq!(lines, [2], "{said}");
-            assert!(said.contains("memory: memory 1KiB is too little") && said.contains("give at least"), "{said}");
+            assert!(said.contains("memory: 1KiB is too little") && said.contains("give at least"), "{said}");
             assert_eq!(judged(capture, purpose).1, "");
         }
         // For how many it is depends on the machine, unless it is said.
@@ -299,6 +295,7 @@ max_headers = 0
             assert!(!lines.is_empty() && !said.contains("sensor interfaces"), "{said}");
         }
         assert_eq!(judged("sensor = 'x'", Purpose::Here).1, "", "it may be for replays");
+        assert_eq!(judged("[cpus]\ncapture = [1023]", Purpose::Here).0, [2]);
     }
 
     #[test]

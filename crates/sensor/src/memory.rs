@@ -67,17 +67,14 @@ impl TooLittle {
     pub fn found_and_advice(&self) -> (String, String) {
         let Self { given, workers, least } = *self;
         let (given, least) = (ByteSize(given), ByteSize(least));
-        (
-            format!("memory {given} is too little for {workers} worker(s)"),
-            format!("give at least {least}, or fewer workers"),
-        )
+        (format!("{given} is too little for {workers} worker(s)"), format!("give at least {least}, or fewer workers"))
     }
 }
 
 impl fmt::Display for TooLittle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (found, advice) = self.found_and_advice();
-        write!(f, "{found}: {advice}")
+        write!(f, "memory {found}: {advice}")
     }
 }
 

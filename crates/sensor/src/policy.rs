@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use ipnet::IpNet;
-
 use crate::config::{
-    AddressSource, Config, Filters, HeaderTest, Misfit, Network, Normalize, NumberRange, Pattern, Rule, RuleKind,
-    RuleSet, Sample,
+    AddressSource, Config, Filters, HeaderTest, Misfit, Normalize, NumberRange, Pattern, Rule, RuleKind, RuleSet,
+    Sample,
 };
 use crate::filter::{self, BuiltIn, Conditions, HeaderCondition, Kind, Problem, RuleSettings, Rules, Sampling};
 use crate::normalize::{self, ClientSource, Normalizer};
@@ -54,7 +52,7 @@ impl std::error::Error for FilterError {}
 pub fn normalizer(normalize: &Normalize) -> Normalizer {
     let Normalize { trusted_proxies, client_address, proxy_protocol, template, names } = normalize;
     Normalizer::new(normalize::Settings {
-        trusted_proxies: trusted_proxies.iter().filter_map(network).collect(),
+        trusted_proxies: trusted_proxies.clone(),
         client_sources: client_address.iter().filter_map(|source| client_source(*source)).collect(),
         proxy_protocol: *proxy_protocol,
         believes_proxy_protocol: client_address.contains(&AddressSource::ProxyProtocol),
@@ -94,9 +92,9 @@ fn rule_settings(rule: &Rule) -> RuleSettings {
             status: numbers(&rule.status),
             // Here a `*` stands for anything, and what is no letter of a media type was refused.
             content_type: rule.content_type.iter().map(|text| media_type(text)).collect(),
-            client: networks(&rule.client),
-            peer: networks(&rule.peer),
-            server: networks(&rule.server),
+            client: rule.client.clone(),
+            peer: rule.peer.clone(),
+            server: rule.server.clone(),
             port: numbers(&rule.port),
             vni: numbers(&rule.vni),
             vlan: numbers(&rule.vlan),
@@ -161,14 +159,6 @@ fn numbers(ranges: &[NumberRange]) -> Vec<String> {
         (first, last) => format!("{first}-{last}"),
     };
     ranges.iter().map(text).collect()
-}
-
-fn networks(networks: &[Network]) -> Vec<String> {
-    networks.iter().map(Network::to_string).collect()
-}
-
-fn network(network: &Network) -> Option<IpNet> {
-    IpNet::new(network.address, network.prefix).ok()
 }
 
 const fn kind(kind: RuleKind) -> Kind {
@@ -250,9 +240,9 @@ mod tests {
                 method: vec![glob("GET"), glob("M\\*")],
                 status: vec!["404".to_owned(), "500-503".to_owned()],
                 content_type: vec![glob("image/*"), glob("*+json")],
-                client: vec!["10.0.0.0/8".to_owned()],
-                peer: vec!["192.0.2.7/32".to_owned()],
-                server: vec!["2001:db8::/32".to_owned()],
+                client: vec!["10.0.0.0/8".parse().unwrap()],
+                peer: vec!["192.0.2.7/32".parse().unwrap()],
+                server: vec!["2001:db8::/32".parse().unwrap()],
                 port: vec!["8000-8999".to_owned()],
                 vni: vec!["4711".to_owned()],
                 vlan: vec!["100".to_owned()],

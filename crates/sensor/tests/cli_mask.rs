@@ -128,7 +128,11 @@ fn a_key_file_that_is_none_is_refused() {
         let run = replay(&folder, &capture, &format!("[mask]\nkey_file = '{file}'"), &[]);
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.stdout.is_empty());
-        assert!(run.stderr.contains(found) && run.stderr.contains("sensor.toml, line 2: mask.key_file"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains(found) && run.stderr.contains("sensor.toml, line 2: mask.key_file"),
+            "{}",
+            run.stderr
+        );
     }
 }
 

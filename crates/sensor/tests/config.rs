@@ -203,7 +203,7 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!((config.memory.0, config.workers), (2 << 30, Some(0)));
     assert_eq!(config.bodies.types, ["application/json", "+xml"]);
     assert_eq!(config.decap.alias_pairs(), [(1001, 1001), (1002, 1001), (2001, 2001)]);
-    let host = Network { address: "2001:db8::1".parse().unwrap(), prefix: 128 };
+    let host = "2001:db8::1/128".parse::<Network>().unwrap();
     assert_eq!(config.normalize.trusted_proxies[1], host);
     assert_eq!(
         (config.normalize.names.vni[&4711].as_str(), config.normalize.names.vlan[&100].as_str()),

@@ -328,10 +328,10 @@ fn limits_that_do_not_fit_together_are_found_by_every_command() {
         [config, check, replay]
     };
     for (text, part) in [
-        ("memory = '1KiB'", "memory 1KiB is too little for 1 worker(s): give at least"),
-        ("memory = '64MiB'\nworkers = 9", "memory 64MiB is too little for 9 worker(s): give at least"),
-        ("[bodies]\nlimit = '64GiB'", "the body limit 64GiB does not fit in memory 1GiB"),
-        ("[bodies]\ndecoded_limit = '1GiB'", "the limit of decoded bodies 1GiB does not fit in memory 1GiB"),
+        ("memory = '1KiB'", "line 1: memory: 1KiB is too little for 1 worker(s); give at least"),
+        ("memory = '64MiB'\nworkers = 9", "line 1: memory: 64MiB is too little for 9 worker(s); give at least"),
+        ("[bodies]\nlimit = '64GiB'", "line 2: bodies.limit: 64GiB does not fit in memory 1GiB"),
+        ("[bodies]\ndecoded_limit = '1GiB'", "line 2: bodies.decoded_limit: 1GiB does not fit in memory 1GiB"),
     ] {
         fs::write(&file, text).unwrap();
         for mut command in commands() {

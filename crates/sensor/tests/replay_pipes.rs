@@ -178,6 +178,9 @@ fn peak(child: &Child) -> u64 {
     peak.map_or(0, |kib: u64| kib << 10)
 }
 
+/// More of them than buffers can be on their way.
+const RECORDS: u16 = 16;
+
 /// A reader that stands still while records are as large as they can be.
 fn stays_within(memory: u64, capture: &Path, workers: &str) {
     let mut replay = sensor();
@@ -185,7 +188,7 @@ fn stays_within(memory: u64, capture: &Path, workers: &str) {
     let mut child = replay.arg("--memory").arg(memory.to_string()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let (mut most, start) = (0, Instant::now());
-    while start.elapsed() < Duration::from_secs(6) {
+    while start.elapsed() < Duration::from_secs(4) {
         most = most.max(peak(&child));
         thread::sleep(Duration::from_millis(20));
     }
@@ -196,7 +199,7 @@ fn stays_within(memory: u64, capture: &Path, workers: &str) {
         most = most.max(peak(&child));
     }
     let run = ends_within(child, Duration::from_secs(5));
-    assert_eq!((run.code, got), (Some(0), 24), "{}", run.stderr);
+    assert_eq!((run.code, got), (Some(0), usize::from(RECORDS)), "{}", run.stderr);
     // There is nothing else: what connections and messages get is not theirs to take.
     assert!(most > 0 && most <= memory / 2, "{} of {} MiB with {workers} workers", most >> 20, memory >> 20);
 }
@@ -204,8 +207,8 @@ fn stays_within(memory: u64, capture: &Path, workers: &str) {
 #[test]
 fn large_records_that_nobody_reads_stay_within_the_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let capture = large_bodies(folder.path().join("a.pcap"), 24, 4 << 20);
-    for workers in ["1", "2", "4"] {
+    let capture = large_bodies(folder.path().join("a.pcap"), RECORDS, 4 << 20);
+    for workers in ["1", "4"] {
         stays_within(256 << 20, &capture, workers);
     }
 }

@@ -364,7 +364,7 @@ Exit status:
       or, with --upload, not every record was accepted
   2   wrong usage, configuration or file name
   70  the ledger does not add up: a defect of the program
-  130 stopped by Ctrl-C; what was complete has been written";
+  130 stopped by Ctrl-C; what was complete has been written, as far as its reader took it within seconds";
 
 fn name(text: &str) -> Result<String, String> {
     check_name(text).map(|()| text.to_owned())

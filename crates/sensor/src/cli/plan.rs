@@ -70,7 +70,7 @@ pub enum UsageError {
     #[error(transparent)]
     Rules(#[from] FilterError),
     /// Sizes that do not fit together.
-    #[error("{}: {}", .0.found.as_deref().unwrap_or_default(), .0.advice)]
+    #[error("{} {}: {}", .0.key, .0.found.as_deref().unwrap_or_default(), .0.advice)]
     Sizes(Misfit),
     /// The filter.
     #[error("{0}\nhint: {hint}", hint = .0.hint())]

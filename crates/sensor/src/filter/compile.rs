@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use ipnet::IpNet;
+
 use super::header_index::HeaderIndexBuilder;
 use super::rules::Rules;
 use super::sampling::{Minutes, Sampler};
@@ -10,7 +12,6 @@ use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings
 use super::spans::{Addresses, Spans};
 use super::text_index::TextIndexBuilder;
 use super::verdict::{Attribute, RuleIndex, Stage};
-use crate::normalize::parse_network;
 
 impl Rules {
     /// Makes rules ready.
@@ -113,9 +114,9 @@ struct Compiler<'a> {
     name: String,
     problems: Vec<Problem>,
     asking: [Bits; Attribute::ALL.len()],
-    peers: Vec<(ipnet::IpNet, usize)>,
-    servers: Vec<(ipnet::IpNet, usize)>,
-    clients: Vec<(ipnet::IpNet, usize)>,
+    peers: Vec<(IpNet, usize)>,
+    servers: Vec<(IpNet, usize)>,
+    clients: Vec<(IpNet, usize)>,
     ports: Vec<(u16, u16, usize)>,
     vnis: Vec<(u32, u32, usize)>,
     vlans: Vec<(u16, u16, usize)>,
@@ -226,9 +227,9 @@ impl<'a> Compiler<'a> {
             |compiler| &mut compiler.content_types,
             check_media_type,
         );
-        self.networks(Attribute::Client, client, bit, |compiler| &mut compiler.clients);
-        self.networks(Attribute::Peer, peer, bit, |compiler| &mut compiler.peers);
-        self.networks(Attribute::Server, server, bit, |compiler| &mut compiler.servers);
+        self.clients.extend(client.iter().map(|network| (*network, bit)));
+        self.peers.extend(peer.iter().map(|network| (*network, bit)));
+        self.servers.extend(server.iter().map(|network| (*network, bit)));
         let none = BTreeMap::<u32, String>::new();
         let settings = self.settings;
         let vlan_names = settings.vlan_names.iter().map(|(vlan, name)| (u32::from(*vlan), name.clone())).collect();
@@ -274,21 +275,6 @@ impl<'a> Compiler<'a> {
             let checked = if let Pattern::Glob(text) = pattern { check(text) } else { Ok(()) };
             if let Err(message) = checked.and_then(|()| index(self).add(pattern, bit)) {
                 self.problem(attribute.name(), pattern.text(), message);
-            }
-        }
-    }
-
-    fn networks(
-        &mut self,
-        attribute: Attribute,
-        texts: &[String],
-        bit: usize,
-        networks: impl Fn(&mut Self) -> &mut Vec<(ipnet::IpNet, usize)>,
-    ) {
-        for text in texts {
-            match parse_network(text) {
-                Ok(network) => networks(self).push((network, bit)),
-                Err(message) => self.problem(attribute.name(), text, message),
             }
         }
     }

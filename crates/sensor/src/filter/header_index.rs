@@ -170,7 +170,7 @@ mod tests {
             ("host:", HeaderTest::Present, "is no name"),
             ("a b", HeaderTest::Present, "is no name"),
             ("a", HeaderTest::Value(Vec::new()), "no value"),
-            ("a", HeaderTest::Value(vec![Pattern::Regex("[".to_owned())]), "is no regex"),
+            ("a", HeaderTest::Value(vec![Pattern::Regex("[".to_owned())]), "is no regular expression"),
         ] {
             let error = builder.add(&HeaderCondition { name: name.to_owned(), test }, 0).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -3,7 +3,10 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::built_in::BuiltIn;
+use super::text_index;
 
 /// Everything that an operator can choose about filters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,12 +82,12 @@ pub struct Conditions {
     pub status: Vec<String>,
     /// The media type of the response, in lower case and without parameters.
     pub content_type: Vec<Pattern>,
-    /// The client's address, as normalization found it: networks or addresses.
-    pub client: Vec<String>,
-    /// The address at the connection's client end, which may be a proxy's: networks or addresses.
-    pub peer: Vec<String>,
-    /// The address at the connection's server end: networks or addresses.
-    pub server: Vec<String>,
+    /// The client's address, as normalization found it.
+    pub client: Vec<IpNet>,
+    /// The address at the connection's client end, which may be a proxy's.
+    pub peer: Vec<IpNet>,
+    /// The address at the connection's server end.
+    pub server: Vec<IpNet>,
     /// The server's port: `443`, `8000-8999`.
     pub port: Vec<String>,
     /// A virtual network id of any tunnel around the connection: a number, a range, or a name.
@@ -115,6 +118,14 @@ impl Pattern {
         match self {
             Self::Glob(text) | Self::Regex(text) => text,
         }
+    }
+
+    /// Whether it is one. What only shows when rules are made ready: whether it fits what it is asked of, and is not too large.
+    ///
+    /// # Errors
+    /// With what is wrong, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        text_index::check(self)
     }
 }
 

@@ -80,13 +80,7 @@ impl TextIndexBuilder {
     }
 
     fn add_expression(&mut self, text: &str, rule: usize) -> Result<(), String> {
-        let syntax = syntax::Config::new()
-            .unicode(false)
-            .utf8(false)
-            .dot_matches_new_line(true)
-            .case_insensitive(self.ignores_case)
-            .nest_limit(100);
-        let parsed = syntax::parse_with(text, &syntax).map_err(|error| format!("`{text}` is no regex: {error}"))?;
+        let parsed = parse(text, self.ignores_case)?;
         // What cannot be simulated within the limit cannot be used at all; better said now than when the index is built.
         simulation(&parsed)
             .map_err(|error| format!("`{text}` cannot be compiled: {error}; ask for less repetition"))?;
@@ -163,6 +157,30 @@ impl TextIndex {
             self.add_expressions(two);
         }
     }
+}
+
+/// Whether a pattern is one, whatever it is asked of, and however much there is of it with others.
+pub(super) fn check(pattern: &Pattern) -> Result<(), String> {
+    match pattern {
+        Pattern::Glob(glob) => glob::read(glob, false).map(drop),
+        Pattern::Regex(expression) => parse(expression, false).map(drop),
+    }
+}
+
+fn parse(expression: &str, ignores_case: bool) -> Result<Hir, String> {
+    let syntax = syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .case_insensitive(ignores_case)
+        .nest_limit(100);
+    syntax::parse_with(expression, &syntax).map_err(|error| {
+        // The error draws the expression over several lines; its last says what is wrong.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim();
+        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+        format!("`{expression}` is no regular expression: {reason}; look-around and back references are not known")
+    })
 }
 
 fn simulation(expression: &Hir) -> Result<meta::Regex, Box<meta::BuildError>> {
@@ -331,10 +349,10 @@ mod tests {
     fn slips_are_told() {
         let mut builder = TextIndexBuilder::new(false);
         for (pattern, part) in [
-            (Pattern::Regex("(".to_owned()), "is no regex"),
+            (Pattern::Regex("(".to_owned()), "is no regular expression"),
             (Pattern::Regex("a{1000}{1000}{1000}".to_owned()), "cannot be compiled"),
-            (Pattern::Regex("\\pL".to_owned()), "is no regex"),
-            (Pattern::Regex("(".repeat(200) + &")".repeat(200)), "is no regex"),
+            (Pattern::Regex("\\pL".to_owned()), "is no regular expression"),
+            (Pattern::Regex("(".repeat(200) + &")".repeat(200)), "is no regular expression"),
             (Pattern::Regex("a".repeat(5000)), "the most is 4096"),
             (Pattern::Glob("{".to_owned()), "does not close"),
         ] {

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use client::{ClientAddress, ClientSource, Origin, Scheme, WonBy};
 pub use host::{Authority, HostSource, host};
 pub(crate) use networks::{Bounds, bounds};
-pub use networks::{Networks, parse_network};
+pub use networks::{NETWORK_FORM, Networks, parse_network};
 pub use path::normalize_path;
 pub use proxy::{Preface, ProxyHeader, ProxyVersion, Tlvs, read_preface};
 pub use template::{MAX_TEMPLATE, PLACEHOLDERS, endpoint_template};

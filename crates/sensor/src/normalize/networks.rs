@@ -66,21 +66,25 @@ pub(crate) fn bounds(network: IpNet) -> Bounds {
     }
 }
 
-/// A network as operators write it: `10.0.0.0/8`, `2001:db8::/32`, or an address, which is a network of one.
+/// How a network is written, in words.
+pub const NETWORK_FORM: &str = "a network or address, as in \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.7\"";
+
+/// A network as operators write it: [`NETWORK_FORM`]. An address is a network of one.
 ///
 /// # Errors
-/// What is wrong with it and what is allowed. Bits behind the prefix are refused, since one of the two is a slip.
+/// What is allowed. Bits behind the prefix are refused, since one of the two is a slip.
 pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip));
-    }
-    let network: IpNet = text.parse().map_err(|_| {
-        format!("`{text}` is no network: write an address and a prefix length, as in `10.0.0.0/8` or `2001:db8::/32`")
-    })?;
-    if network.trunc() == network {
-        Ok(network)
-    } else {
-        Err(format!("`{text}` has bits set behind its prefix: write `{}`, or the address alone", network.trunc()))
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let address: IpAddr = address.parse().map_err(|_| format!("allowed: {NETWORK_FORM}"))?;
+    let alone = IpNet::from(address);
+    let Some(prefix) = prefix else { return Ok(alone) };
+    // Digits only: a sign would be a second way to write the same.
+    let is_number = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
+    let network = prefix.parse().ok().filter(|_| is_number).and_then(|prefix| IpNet::new(address, prefix).ok());
+    match network {
+        Some(network) if network.trunc() == network => Ok(network),
+        Some(network) => Err(format!("the address has bits beyond the prefix; did you mean \"{}\"?", network.trunc())),
+        None => Err(format!("allowed behind the slash: a prefix length, 0 to {}", alone.max_prefix_len())),
     }
 }
 
@@ -132,13 +136,26 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_told() {
-        assert_eq!(
-            parse_network("10.0.0.1/8").unwrap_err(),
-            "`10.0.0.1/8` has bits set behind its prefix: write `10.0.0.0/8`, or the address alone"
-        );
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "host", "10.0.0.0/-1", "2001:db8::/129"] {
-            assert!(parse_network(text).unwrap_err().contains("is no network"), "{text}");
+    fn networks_are_written_as_they_are_read() {
+        for text in ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.7/32", "::/0", "2001:db8::/32", "::1/128"] {
+            assert_eq!(parse_network(text).unwrap().to_string(), text);
+        }
+        assert_eq!(parse_network("192.0.2.7").unwrap().to_string(), "192.0.2.7/32");
+        for (text, advice) in [
+            ("10.1.2.3/8", "\"10.0.0.0/8\""),
+            ("2001:db8::1/32", "\"2001:db8::/32\""),
+            ("10.0.0.0/33", "0 to 32"),
+            ("::/129", "0 to 128"),
+            ("10.0.0.0/+8", "0 to 32"),
+            ("10.0.0.0/-1", "0 to 32"),
+            ("10.0.0.0/", "0 to 32"),
+            ("10.0.0.0/8/8", "0 to 32"),
+            ("10.0.0", "10.0.0.0/8"),
+            ("host", "10.0.0.0/8"),
+            ("", "10.0.0.0/8"),
+        ] {
+            let fault = parse_network(text).unwrap_err();
+            assert!(fault.contains(advice), "{fault}");
         }
     }
 

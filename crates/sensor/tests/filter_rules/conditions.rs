@@ -1,9 +1,11 @@
 //! Each condition by example, and the built-in sets.
 
+use sensor::config::Network;
 use sensor::filter::{
     BuiltIn, Conditions, Counts, Decision, Early, FlowVerdict, HeaderCondition, HeaderTest, Kind, Pattern,
     RuleSettings, Rules, Sampling, Settings, Sighting, Verdict,
 };
+use sensor::normalize::parse_network;
 
 use crate::naive;
 use crate::transaction::{Transaction, compile};
@@ -14,6 +16,10 @@ fn globs(texts: &[&str]) -> Vec<Pattern> {
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn networks(texts: &[&str]) -> Vec<Network> {
+    texts.iter().map(|text| parse_network(text).unwrap()).collect()
 }
 
 fn exclude(conditions: Conditions) -> RuleSettings {
@@ -41,13 +47,16 @@ fn each_condition_by_example() {
             Conditions { content_type: globs(&["text/*"]), ..none() },
         ),
         (
-            Conditions { client: texts(&["192.0.2.0/24"]), ..none() },
-            Conditions { client: texts(&["10.0.0.1"]), ..none() },
+            Conditions { client: networks(&["192.0.2.0/24"]), ..none() },
+            Conditions { client: networks(&["10.0.0.1"]), ..none() },
         ),
-        (Conditions { peer: texts(&["10.0.0.1"]), ..none() }, Conditions { peer: texts(&["192.0.2.0/24"]), ..none() }),
         (
-            Conditions { server: texts(&["10.9.0.0/16"]), ..none() },
-            Conditions { server: texts(&["10.8.0.0/16"]), ..none() },
+            Conditions { peer: networks(&["10.0.0.1"]), ..none() },
+            Conditions { peer: networks(&["192.0.2.0/24"]), ..none() },
+        ),
+        (
+            Conditions { server: networks(&["10.9.0.0/16"]), ..none() },
+            Conditions { server: networks(&["10.8.0.0/16"]), ..none() },
         ),
         (
             Conditions { port: texts(&["8000-8080"]), ..none() },
@@ -94,13 +103,13 @@ fn what_is_not_there_matches_nothing() {
         assert_eq!(rules.verdict(&transaction.facts()), Verdict::In(None));
     }
     // A response that nobody asked for comes from the connection's peer, as far as anyone knows.
-    let rules = compile(vec![exclude(Conditions { client: texts(&["10.0.0.1"]), ..Conditions::default() })]);
+    let rules = compile(vec![exclude(Conditions { client: networks(&["10.0.0.1"]), ..Conditions::default() })]);
     assert!(matches!(rules.verdict(&transaction.facts()), Verdict::Out(_)));
 }
 
 #[test]
 fn a_flow_is_out_by_its_addresses_alone() {
-    let rules = compile(vec![exclude(Conditions { client: texts(&["192.0.2.1"]), ..Conditions::default() })]);
+    let rules = compile(vec![exclude(Conditions { client: networks(&["192.0.2.1"]), ..Conditions::default() })]);
     let mut transaction = Transaction::new();
     assert_eq!(rules.flow(&transaction.flow()), FlowVerdict::Undecided, "a request may say who the client is");
     transaction.is_client_known = true;

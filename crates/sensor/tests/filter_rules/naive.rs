@@ -77,8 +77,8 @@ fn conditions(conditions: &Conditions, transaction: &Transaction, stage: Stage) 
             all.push(is_known.then(holds));
         }
     };
-    let in_network = |networks: &[String], ip: std::net::IpAddr| {
-        networks.iter().any(|text| sensor::normalize::parse_network(text).unwrap().contains(&ip))
+    let in_network = |networks: &[sensor::config::Network], ip: std::net::IpAddr| {
+        networks.iter().any(|network| network.contains(&ip))
     };
     let in_range = |texts: &[String], number: u32| {
         texts.iter().any(|text| match text.split_once('-') {

@@ -4,10 +4,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use sensor::config::Network;
 use sensor::filter::{
     Attribute, Cause, Conditions, Counts, Decision, Early, FlowVerdict, HeaderCondition, HeaderTest, Judgement, Kind,
     Pattern, RuleSettings, Sighting, Stage, Verdict,
 };
+use sensor::normalize::parse_network;
 
 use crate::naive;
 use crate::transaction::{Request, Response, Transaction, compile};
@@ -30,6 +32,10 @@ fn texts(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(texts).prop_map(str::to_owned)
 }
 
+fn networks(texts: &'static [&'static str]) -> impl Strategy<Value = Network> {
+    select(texts).prop_map(|text| parse_network(text).unwrap())
+}
+
 fn header_conditions() -> impl Strategy<Value = HeaderCondition> {
     let test = prop_oneof![
         Just(HeaderTest::Present),
@@ -42,12 +48,12 @@ fn header_conditions() -> impl Strategy<Value = HeaderCondition> {
 fn conditions() -> impl Strategy<Value = Conditions> {
     let addresses: &[&str] = &["10.0.0.0/8", "10.0.0.1", "192.0.2.0/24", "::/0"];
     let flow = (
-        some(texts(addresses)),
-        some(texts(addresses)),
+        some(networks(addresses)),
+        some(networks(addresses)),
         some(texts(&["80", "8000-8999"])),
         some(texts(&["1", "1-5"])),
         some(texts(&["7", "1-9"])),
-        some(texts(addresses)),
+        some(networks(addresses)),
     );
     let request = (
         some(prop_oneof![globs(&["a.example", "*.example", "A*", "?.test"]), Just(Pattern::Regex("test".to_owned()))]),
