@@ -1230,6 +1230,20 @@ fn a_shifted_chain_behind_a_loss_is_seen_where_it_breaks() {
 }
 
 #[test]
+fn a_response_that_knows_of_more_than_its_request_shows_a_client_that_does_not_wait() {
+    // Two are under way from the first moment on. The second request and the response to it are lost; whatever follows looks
+    // like a client that waits, one off, but the first response was sent when more than the first request had come.
+    let mut talk = Talk::default().client(get("/1")).lost(CLIENT, get("/2")).server(numbered(1));
+    talk = talk.client(get("/3")).lost(SERVER, numbered(2));
+    for number in 4..20 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
+    }
+    let outcome = talk.server(numbered(19)).end(CLIENT).end(SERVER).run();
+    assert_no_wrong_pair(&outcome);
+    assert_eq!(outcome.lines().first().map(String::as_str), Some("GET /1 -> 211"));
+}
+
+#[test]
 fn a_client_that_waits_keeps_its_pairs_however_soon_the_capture_ends() {
     for behind in 1..12 {
         let mut talk =

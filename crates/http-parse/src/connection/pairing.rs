@@ -124,7 +124,7 @@ pub(super) struct Order {
     /// The last response that is done with, whatever it answers: what [`extent`] says of it; 0: there was none.
     pub(super) last_response: (u64, u64),
     /// The furthest point of what is done with that a client which waits comes by.
-    pub(super) last_point: Option<Point>,
+    pub(super) last_point: Point,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
