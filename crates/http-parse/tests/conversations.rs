@@ -368,6 +368,25 @@ fn a_line_of_blanks_ends_a_head_that_has_no_other_end() {
 }
 
 #[test]
+fn empty_lines_before_the_first_response_are_nothing_that_was_lost() {
+    let requests = get("/1") + &get("/2") + &get("/3");
+    let pairs = ["GET /1 -> 211", "GET /2 -> 212", "GET /3 -> 213"];
+    let responses = || (1..4).map(numbered).collect::<String>();
+    for lines in ["\r\n", "\n", "\r\n\r\n \r\n"] {
+        let whole = Talk::default().client(&requests).server(lines.to_owned() + &responses());
+        let apart = Talk::default().client(&requests).server(lines).server(responses());
+        for talk in [whole, apart] {
+            assert_eq!(talk.run().lines(), pairs, "{lines:?}");
+        }
+    }
+    // What was lost together with the SYN may have held responses.
+    let mut talk = Talk::default().client(&requests);
+    talk.next[1] += 60;
+    let outcome = talk.server(responses()).run();
+    assert_eq!(outcome.stats.paired, 0, "{:?}", outcome.lines());
+}
+
+#[test]
 fn bodies_cut_by_the_end_are_flagged() {
     let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").run();
     assert_eq!(outcome.lines(), ["GET /a -> 200"]);

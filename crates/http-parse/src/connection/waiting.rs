@@ -47,6 +47,11 @@ impl Point {
         *(if is_client { &mut self.client } else { &mut self.server }) = offset;
     }
 
+    /// Whether the server's stream is further than `offset` here, as far as is known.
+    pub(super) const fn is_server_behind(self, offset: u64) -> bool {
+        self.server > offset
+    }
+
     const fn is_known(self) -> bool {
         self.client != u64::MAX && self.server != u64::MAX
     }
