@@ -20,6 +20,7 @@ use crate::{Position, Side, Want};
 use pairing::{Order, Queue};
 use side::{State, Stream};
 use turns::Turns;
+use waiting::Point;
 
 /// Steps in a row that may take no byte. Each changes the state for one that will, and none needs more than three of them;
 /// beyond this the bytes are passed over, so that no mistake in a state and no setting makes a call go on for ever.
@@ -65,7 +66,7 @@ impl Connection {
                 pipelined: false,
                 last_response_end: 0,
                 last_response: (0, 0),
-                last_point: None,
+                last_point: Point::UNKNOWN,
                 last_request_acked: None,
                 turns: Turns::default(),
                 answered: false,
@@ -94,8 +95,8 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> Want {
         cx.stats.stream_bytes += bytes.len() as u64;
+        self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
-        stream.seen = true;
         stream.next = position.offset;
         stream.at = position.at;
         stream.acked_before = stream.acked;
@@ -106,6 +107,17 @@ impl Connection {
         }
         self.note_progress(side, cx, sink);
         self.want(side)
+    }
+
+    /// Takes note that a side is at `offset`.
+    fn note_seen(&mut self, side: Side, offset: u64) {
+        let stream = self.stream_mut(side);
+        if !std::mem::replace(&mut stream.seen, true)
+            && let Some(initiator) = self.initiator
+        {
+            // The first byte of its stream.
+            self.order.last_point.begin(side == initiator, offset);
+        }
     }
 
     /// Reads bytes of a side.
@@ -169,8 +181,8 @@ impl Connection {
         if self.shunted.is_some() {
             return Want::Nothing;
         }
+        self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
-        stream.seen = true;
         stream.gapped = true;
         stream.next = position.offset;
         self.lose(side, position, len, cx, sink);
@@ -193,8 +205,8 @@ impl Connection {
             self.count_other(protocol, len, cx);
             return Want::Nothing;
         }
+        self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
-        stream.seen = true;
         stream.next = position.offset;
         stream.at = position.at;
         let used = self.pass_body(side, position, len, cx, sink);

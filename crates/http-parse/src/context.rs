@@ -3,7 +3,7 @@
 use crate::message::{Message, MessageKind};
 use crate::settings::Settings;
 use crate::stats::Stats;
-use crate::{Position, message::HeaderSpan};
+use crate::{Position, Side, message::HeaderSpan};
 
 /// Idle messages kept for reuse.
 const POOLED_MESSAGES: usize = 512;
@@ -34,6 +34,9 @@ pub struct Context {
     small_bodies: Vec<Vec<u8>>,
     large_bodies: Vec<Vec<u8>>,
     memory: usize,
+    /// While bytes are read anew of which a head came to no end: whose they are, and up to where a head that starts is known
+    /// to come to none.
+    pub(crate) endless: Option<(Side, u64)>,
 }
 
 impl Context {
@@ -47,6 +50,7 @@ impl Context {
             small_bodies: Vec::new(),
             large_bodies: Vec::new(),
             memory: 0,
+            endless: None,
         }
     }
 
@@ -67,6 +71,11 @@ impl Context {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.memory
+    }
+
+    /// Whether a head of `side` that starts at `offset` is known to come to no end.
+    pub(crate) fn is_endless(&self, side: Side, offset: u64) -> bool {
+        self.endless.is_some_and(|(known, until)| known == side && offset < until)
     }
 
     /// Whether memory for captured bodies is used up.

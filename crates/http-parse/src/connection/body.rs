@@ -14,9 +14,6 @@ use crate::protocol::Protocol;
 use crate::stats::Unparsable;
 use crate::{Position, Side};
 
-/// Heads of a side's end that are ended at a line of blanks, one behind the other.
-const MAX_BLANK_ENDS: usize = 16;
-
 impl Connection {
     /// Reads on in a body; returns how many bytes were dealt with.
     pub(super) fn read_body(
@@ -397,10 +394,8 @@ impl Connection {
 
     /// Nothing more comes of a side.
     pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        // What stands behind such a line may be the like again; who sends more of it gets it not read.
-        let mut tries = 0..MAX_BLANK_ENDS;
-        while self.stream(side).state == State::Head && tries.next().is_some() && self.end_at_blank_line(side, cx, sink)
-        {
+        if self.stream(side).state == State::Head {
+            self.end_at_blank_line(side, true, cx, sink);
         }
         match self.stream(side).state {
             State::Boundary | State::Search => {

@@ -35,7 +35,9 @@ impl Connection {
         let window = bytes.get(..bytes.len().min(cx.settings().max_head)).unwrap_or_default();
         // The usual case: the whole head lies in one segment, is regular, and is copied once.
         let regular = read_regular_head(kind, window, &mut message, cx.settings().max_headers);
-        let end = regular.or_else(|| find_head_end(window, &mut scanned));
+        let end = regular
+            .or_else(|| if cx.is_endless(side, position.offset) { find_blank_line(window) } else { None })
+            .or_else(|| find_head_end(window, &mut scanned));
         let used = end.unwrap_or(window.len());
         if !cx.make_head_room(&mut message, used) {
             cx.give_back(message);
@@ -168,7 +170,7 @@ impl Connection {
         let before = message.head.len();
         let room = bytes.len().min(limit.saturating_sub(before));
         if room == 0 {
-            if self.end_at_blank_line(side, cx, sink) {
+            if self.end_at_blank_line(side, false, cx, sink) {
                 return 0;
             }
             self.mark_loss(side, position.offset);
@@ -198,7 +200,16 @@ impl Connection {
 
     /// Where a head comes to no end, a line of nothing but blanks in it was meant to be that; what is behind it is read
     /// anew. Some receivers take such a line for the empty one (by RFC 9112, section 5.2, it continues the line before).
-    pub(super) fn end_at_blank_line(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) -> bool {
+    ///
+    /// No empty line is in what is read anew, either: heads that start in the first half of it end at such a line without
+    /// being gathered, or reading many of them would be reading the same bytes for each. So will all, if `ended`.
+    pub(super) fn end_at_blank_line(
+        &mut self,
+        side: Side,
+        ended: bool,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> bool {
         let stream = self.stream_mut(side);
         let Some(message) = stream.message.as_deref_mut() else { return false };
         let Some(end) = find_blank_line(&message.head) else { return false };
@@ -209,7 +220,10 @@ impl Connection {
         let position = Position { at: stream.at, offset, acked: (stream.acked > 0).then_some(stream.acked) };
         stream.next = offset;
         self.read_head(side, cx, sink);
+        let until = if ended { u64::MAX } else { offset.saturating_add((rest.len() / 2) as u64) };
+        let before = cx.endless.replace((side, until));
         self.take(side, position, &rest, cx, sink);
+        cx.endless = before;
         true
     }
 
@@ -479,6 +493,51 @@ fn matches_type(wanted: &[u8], media_type: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::Exchange;
+    use crate::head::work;
+    use crate::protocol::ClientHello;
+    use crate::settings::Settings;
+
+    struct Nothing;
+
+    impl ExchangeSink for Nothing {
+        fn exchange(&mut self, _: &Exchange<'_>) {}
+
+        fn recognized(&mut self, _: Protocol, _: Option<&ClientHello>) {}
+    }
+
+    /// Bytes looked at for ends of heads, by length of what comes in pieces.
+    fn work_per_byte(pattern: &str, piece: usize, max_head: usize) -> usize {
+        let mut cx = Context::new(Settings { max_head, ..Settings::default() });
+        let mut connection = Connection::new(Some(Side::Left));
+        let bytes = pattern.repeat((6 * max_head).div_ceil(pattern.len()));
+        work::take();
+        let mut offset = 1;
+        for piece in bytes.as_bytes().chunks(piece) {
+            connection.data(Side::Left, Position { at: 1, offset, acked: Some(1) }, piece, &mut cx, &mut Nothing);
+            offset += piece.len() as u64;
+        }
+        assert!(cx.stats().is_balanced(), "{:?}", cx.stats());
+        connection.close(1, 0, &mut cx, &mut Nothing);
+        work::take() / bytes.len()
+    }
+
+    #[test]
+    fn heads_that_end_in_nothing_but_blank_lines_are_read_a_few_times_each() {
+        for pattern in [
+            "GET / HTTP/1.1\r\n \r\n",
+            "GET / HTTP/1.1\n\t\n",
+            "GET / HTTP/1.1\r\nA: b\r\n \r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\n \r\nabc",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n \r\n1\r\nx\r\n0\r\n \r\n",
+            "GET / HTTP/1.1\r\n \r\n \r\n \r\n",
+        ] {
+            for (piece, max_head) in [(1448, 16384), (1 << 20, 16384), (7, 4096)] {
+                let work = work_per_byte(pattern, piece, max_head);
+                assert!(work <= 6, "{pattern:?} in pieces of {piece}: {work} times");
+            }
+        }
+    }
 
     #[test]
     fn media_types_match_whole_by_family_or_by_suffix() {

@@ -4,6 +4,7 @@ use memchr::memchr;
 
 use super::Connection;
 use super::side::State;
+use super::waiting::Point;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::head::{StartLine, looks_like_start};
@@ -300,6 +301,7 @@ impl Connection {
         self.order.linked = false;
         self.client = client.map(Side::opposite);
         self.roles_agree = self.initiator == self.client;
+        self.order.last_point = Point::UNKNOWN;
     }
 
     /// Takes note that a message of `kind` starts on `side`.
@@ -311,6 +313,9 @@ impl Connection {
         } else {
             self.client = Some(client_by(side, kind));
             self.roles_agree = self.initiator == self.client;
+            if !self.roles_agree {
+                self.order.last_point = Point::UNKNOWN;
+            }
         }
     }
 

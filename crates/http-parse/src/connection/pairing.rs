@@ -124,7 +124,7 @@ pub(super) struct Order {
     /// The last response that is done with, whatever it answers: what [`extent`] says of it; 0: there was none.
     pub(super) last_response: (u64, u64),
     /// The furthest point of what is done with that a client which waits comes by.
-    pub(super) last_point: Option<Point>,
+    pub(super) last_point: Point,
     /// The `acked` of the last request.
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
@@ -193,7 +193,7 @@ impl Order {
             (Some(_), None) => false,
             (None, _) => !requests.complete.is_empty() || requests.reading.is_some(),
         };
-        if self.linked && !response.after_loss && !is_behind_lost_start(response, requests) {
+        if self.linked && !response.after_loss && !self.is_behind_lost_start(response, requests) {
             match requests.get(0) {
                 Some(request) if !(request.after_loss || request.after_hidden) => {
                     // What it acknowledges may be that of a late copy, what it is acknowledged by not.
@@ -271,6 +271,14 @@ impl Order {
             (true, false) if candidates == 1 => Decision::Pair(index),
             (true, _) => Decision::Unsure(index + 1),
         }
+    }
+
+    /// Whether bytes were lost between what the connection's first request acknowledges and the response: a stream whose first
+    /// bytes were lost with its SYN begins with what came behind them. Empty lines that were seen there are no loss.
+    fn is_behind_lost_start(&self, response: &Message, requests: &Requests<'_>) -> bool {
+        let first = requests.get(0).filter(|request| request.index == 1);
+        let heard = first.and_then(|request| request.start.acked);
+        heard.is_some_and(|heard| heard < response.answer_start && self.last_point.is_server_behind(heard))
     }
 
     /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
@@ -437,11 +445,4 @@ pub(super) fn extent(response: &Message) -> Option<(u64, u64)> {
 /// the client did not wait for it.
 pub(super) fn crosses((acked, end): (u64, u64), request: &Message) -> bool {
     acked <= request.start.offset && request.start.acked.is_some_and(|heard| heard < end)
-}
-
-/// Whether bytes stand between what the connection's first request acknowledges and the response: a stream whose first
-/// bytes were lost with its SYN begins with what came behind them.
-fn is_behind_lost_start(response: &Message, requests: &Requests<'_>) -> bool {
-    let first = requests.get(0).filter(|request| request.index == 1);
-    first.and_then(|request| request.start.acked).is_some_and(|acked| acked < response.answer_start)
 }

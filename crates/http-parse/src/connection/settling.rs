@@ -160,6 +160,9 @@ impl Connection {
     /// Carries a decision out. `response` is not in the queue.
     fn apply(&mut self, decision: Decision, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
         self.order.answered |= decision != Decision::Wait;
+        if matches!(decision, Decision::Orphan | Decision::Unknown | Decision::Unsure(_)) && self.has_lost() {
+            self.note_waiting(response);
+        }
         match decision {
             Decision::Wait => {}
             Decision::Pair(index) => {
@@ -195,6 +198,14 @@ impl Connection {
                 response.flags.insert(Flag::UncertainPairing);
             }
         }
+    }
+
+    /// Takes note of a response that is not paired, and of whether a client that waits could have been given it.
+    #[cold]
+    fn note_waiting(&mut self, response: &Message) {
+        let Some(client) = self.client else { return };
+        let (requests, responses) = self.seen_by(client);
+        self.order.pipelined |= !self.order.may_wait(response, &requests, &responses);
     }
 
     /// The oldest unanswered request, complete or not.
@@ -484,7 +495,7 @@ impl Connection {
         match (&request, &response) {
             (Some(request), Some(response)) => {
                 if let (true, Some(acked)) = (response.complete, response.start.acked) {
-                    self.order.last_point = Some(Point::behind(acked.max(request.end), response.end));
+                    self.order.last_point = Point::behind(acked.max(request.end), response.end);
                 }
                 cx.stats.paired += 1;
                 cx.stats.pending_messages -= 2;

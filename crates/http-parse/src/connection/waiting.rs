@@ -24,7 +24,7 @@ pub(super) enum Next {
 }
 
 /// A point of the staircase: how far both streams are, and whose turn it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Point {
     client: u64,
     server: u64,
@@ -39,6 +39,23 @@ struct Two {
 }
 
 impl Point {
+    /// Where nothing is known of either stream.
+    pub(super) const UNKNOWN: Self = Self { client: u64::MAX, server: u64::MAX, next: Next::Client };
+
+    /// The connection begins with this byte of a side.
+    pub(super) const fn begin(&mut self, is_client: bool, offset: u64) {
+        *(if is_client { &mut self.client } else { &mut self.server }) = offset;
+    }
+
+    /// Whether the server's stream is further than `offset` here, as far as is known.
+    pub(super) const fn is_server_behind(self, offset: u64) -> bool {
+        self.server > offset
+    }
+
+    const fn is_known(self) -> bool {
+        self.client != u64::MAX && self.server != u64::MAX
+    }
+
     /// Behind a response that is known whole, to a request that was received whole.
     pub(super) const fn behind(acked: u64, end: u64) -> Self {
         Self { client: acked, server: end, next: Next::Client }
@@ -98,7 +115,7 @@ impl Order {
 
     /// Whether `response`, the first of `requests` and the messages behind them can be of a client that waits.
     pub(super) fn may_wait(&self, response: &Message, requests: &Requests<'_>, responses: &Responses<'_>) -> bool {
-        let mut points = [Point::default(); 4 * MOST + 1];
+        let mut points = [Point::UNKNOWN; 4 * MOST + 1];
         let mut len = 0;
         let mut add = |point: Option<Point>| {
             if let (Some(point), Some(free)) = (point, points.get_mut(len)) {
@@ -106,7 +123,7 @@ impl Order {
                 len += 1;
             }
         };
-        add(self.last_point);
+        add(self.last_point.is_known().then_some(self.last_point));
         requests.iter().take(MOST).flat_map(of_request).for_each(&mut add);
         for response in std::iter::once(response).chain(responses.iter()).take(MOST) {
             let Some(acked) = response.start.acked else { continue };
@@ -139,12 +156,13 @@ impl Order {
         });
         let [answer_start, answer_end] = answer.unwrap_or([None; 2]);
         for point in [start, end, answer_start, answer_end].into_iter().flatten() {
-            let Some(last) = self.last_point else {
-                self.last_point = Some(point);
-                continue;
-            };
-            self.pipelined |= !point.is_with(last, two);
-            self.last_point = Some(last.max(point));
+            let last = self.last_point;
+            if last.is_known() {
+                self.pipelined |= !point.is_with(last, two);
+                self.last_point = last.max(point);
+            } else {
+                self.last_point = point;
+            }
         }
     }
 }

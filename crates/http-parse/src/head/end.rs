@@ -27,6 +27,8 @@ const fn is_blank(byte: u8) -> bool {
 /// `scanned` starts at 0 and says on return where to go on once more bytes are there: no byte before it is looked at
 /// again, so a head that arrives byte by byte costs linear work.
 pub(crate) fn find_head_end(buf: &[u8], scanned: &mut usize) -> Option<usize> {
+    #[cfg(test)]
+    work::add(buf.len().saturating_sub(*scanned));
     // An empty line before the start line ends nothing.
     let mut at = (*scanned).max(leading(buf));
     while let Some(window) = buf.get(at..).and_then(<[u8]>::first_chunk) {
@@ -82,6 +84,8 @@ pub(crate) fn find_blank_line(head: &[u8]) -> Option<usize> {
     let mut feeds = memchr::memchr_iter(b'\n', head).filter(|feed| *feed >= leading(head));
     let mut start = feeds.next()? + 1;
     for feed in feeds {
+        #[cfg(test)]
+        work::add(feed + 1 - start);
         let line = head.get(start..feed)?;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         start = feed + 1;
@@ -90,4 +94,23 @@ pub(crate) fn find_blank_line(head: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+/// Bytes that were looked at for the end of a head: tests hold hostile input to a few times its length.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(bytes: usize) {
+        LOOKED_AT.set(LOOKED_AT.get() + bytes);
+    }
+
+    /// The bytes so far, on this thread.
+    pub(crate) fn take() -> usize {
+        LOOKED_AT.take()
+    }
 }

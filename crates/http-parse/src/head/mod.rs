@@ -15,6 +15,8 @@ use std::mem::MaybeUninit;
 use crate::flags::{Flag, Flags};
 use crate::message::{FramingFields, HeaderSpan, Message, MessageKind, Span, Version};
 
+#[cfg(test)]
+pub(crate) use end::work;
 pub(crate) use end::{find_blank_line, find_head_end};
 pub(crate) use start::{StartLine, looks_like_start};
 

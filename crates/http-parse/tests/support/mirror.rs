@@ -13,7 +13,11 @@ pub fn captured<'a>(sent: impl IntoIterator<Item = (&'a Op, bool)>, closes: bool
     for (op, lost) in sent {
         let Op::Data(side, position, bytes) = op else { continue };
         next[side.index()] = position.offset + bytes.len() as u64;
-        ops.push(if lost { Op::Gap(*side, Position { acked: None, ..*position }, bytes.len() as u64) } else { op.clone() });
+        ops.push(if lost {
+            Op::Gap(*side, Position { acked: None, ..*position }, bytes.len() as u64)
+        } else {
+            op.clone()
+        });
     }
     for side in [CLIENT, SERVER] {
         if closes {
