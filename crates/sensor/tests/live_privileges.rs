@@ -751,3 +751,54 @@ fn idle_clients_of_the_status_port_do_not_end_the_capture() {
     }
     confined.stop();
 }
+
+/// A log that nobody takes, as of a journal whose disk stands still, is not to stop the capture.
+#[test]
+fn a_log_that_stands_still_does_not_stop_the_capture() {
+    let Some(mut confined) = Confined::new("log") else { return };
+    let config = "output = '/dev/null'\n[[capture]]\ninterface = 'two'\nring = '4MiB'\n";
+    fs::create_dir_all(confined.path("etc")).unwrap();
+    fs::write(confined.path("etc/sensor.toml"), config).unwrap();
+    let (mut log, into) = std::io::pipe().unwrap();
+    let mut filling = into.try_clone().unwrap();
+    let sensor = Command::new("ip")
+        .args(["netns", "exec", &confined.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        .arg(confined.path("etc/sensor.toml"))
+        .stdout(Stdio::null())
+        .stderr(into)
+        .spawn();
+    confined.sensor = Some(sensor.unwrap());
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("\"capturing\"") {
+        let mut part = [0; 4_096];
+        let len = std::io::Read::read(&mut log, &mut part).unwrap();
+        said.extend_from_slice(&part[..len]);
+    }
+    // From here on there is no room in it; this end must not wait for any either.
+    let full = std::thread::spawn(move || {
+        let _ = std::io::Write::write_all(&mut filling, &[b'.'; 1 << 20]);
+    });
+    sleep(Duration::from_millis(300));
+    confined.within("ip link set two down");
+    sleep(Duration::from_millis(1_000));
+    confined.within("ip link set two up");
+    sleep(Duration::from_millis(2_500));
+    // Far more than the ring has room for.
+    for _ in 0..4 {
+        confined.send("one", 15_000);
+    }
+    // Somebody takes the log again, and the status is told again.
+    let reader = std::thread::spawn(move || {
+        let mut rest = String::new();
+        let _ = std::io::Read::read_to_string(&mut log, &mut rest);
+        rest
+    });
+    confined.wait_for_frames("two", 60_000);
+    let metrics = confined.ask("/metrics");
+    assert!(metrics.contains("sensor_source_kernel_drops_total{source=\"two\"} 0"), "{metrics}");
+    confined.signal("-TERM");
+    confined.sensor.take().unwrap().wait().unwrap();
+    full.join().unwrap();
+    let rest = reader.join().unwrap();
+    assert!(rest.contains("two is gone: it is down") && rest.contains("\"capturing\",\"source\":\"two\""), "{rest}");
+}

@@ -131,8 +131,13 @@ impl Topology {
 
     /// A VXLAN device of the server's kernel, toward the sensor's address.
     fn tunnel(&self) {
+        self.tunnel_by("type vxlan id 4711 remote 10.78.0.2 dstport 4789 dev out");
+    }
+
+    /// The same of any kind.
+    fn tunnel_by(&self, device: &str) {
         let s = self.namespace("s");
-        self.within(&s, "ip link add vx type vxlan id 4711 remote 10.78.0.2 dstport 4789 dev out");
+        self.within(&s, &format!("ip link add vx {device}"));
         self.within(&s, "ip link set vx up");
         self.mirror_ready();
         self.mirror("ingress", "vx");
@@ -515,6 +520,47 @@ fn a_breakout_tap_of_two_interfaces() {
     topology.mirror("ingress", "out");
     topology.mirror("egress", "out2");
     topology.check("m", "[[capture]]\ninterface = 'mir'\n[[capture]]\ninterface = 'mir2'\n", Some("mir2"));
+}
+
+/// The outer packets are IPv6.
+#[test]
+fn a_vxlan_mirror_over_ipv6() {
+    for (name, section) in [("x6i", "interface = 'mir'"), ("x6l", "listen = '[::]:4789'\nencapsulation = 'vxlan'")] {
+        let Some(topology) = Topology::new(name) else { return };
+        for (part, device, address) in [("s", "out", "fd78::1/64"), ("m", "mir", "fd78::2/64")] {
+            let namespace = topology.namespace(part);
+            topology.within(&namespace, "sysctl -qw net.ipv6.conf.all.disable_ipv6=0");
+            topology.within(&namespace, &format!("sysctl -qw net.ipv6.conf.{device}.disable_ipv6=0"));
+            topology.within(&namespace, &format!("ip addr add {address} dev {device} nodad"));
+        }
+        topology.tunnel_by("type vxlan id 4711 remote fd78::2 dstport 4789 dev out");
+        let Checked { ledger, .. } = topology.check("m", &format!("[[capture]]\n{section}\n"), None);
+        assert!(ledger["tunnels"]["vxlan"].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
+    }
+}
+
+/// As behind a gateway load balancer: Geneve around the VXLAN of the mirror.
+#[test]
+fn geneve_around_vxlan_onto_an_interface_and_to_a_socket() {
+    for (name, section) in [("gni", "interface = 'mir'"), ("gnl", "listen = '0.0.0.0:6081'\nencapsulation = 'geneve'")]
+    {
+        let Some(topology) = Topology::new(name) else { return };
+        let _mirror = Mirror::start(&topology, |frame| {
+            let vxlan = [&[8, 0, 0, 0, 0, 0x12, 0x67, 0], frame].concat();
+            let builder = etherparse::PacketBuilder::ipv4([10, 99, 0, 1], [10, 99, 0, 2], 64).udp(40_000, 4_789);
+            let mut inner = Vec::new();
+            builder.write(&mut inner, &vxlan).unwrap();
+            let geneve = [&[0, 0, 0x08, 0, 0, 0, 7, 0], &inner[..]].concat();
+            let mut outer = Vec::new();
+            let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 8], SENSOR);
+            builder.ipv4(FROM, TO, 64).udp(40_001, 6_081).write(&mut outer, &geneve).unwrap();
+            outer
+        });
+        let Checked { ledger, .. } = topology.check("m", &format!("[[capture]]\n{section}\n"), Some("mir"));
+        for tunnel in ["geneve", "vxlan"] {
+            assert!(ledger["tunnels"][tunnel].as_u64().unwrap() >= 4 * REQUESTS as u64, "{ledger}");
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::interface::{Interface, InterfaceError, InterfaceOptions};
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::{Listener, ListenerError, ListenerOptions, Share};
+use super::news::Teller;
 use super::own::{OwnTraffic, WithoutOwn};
 use super::pattern::{Absence, Pattern};
 use super::repetition::Repetition;
@@ -323,6 +324,7 @@ pub(super) struct Capture<S> {
     last_told: Instant,
     faults: Faults,
     opener: Opener,
+    news: Teller,
     /// How often it was lost lately.
     losses: Repetition,
     /// Whether its coming and going is told now.
@@ -335,6 +337,7 @@ impl<S: LiveSegments> Capture<S> {
         opener: Opener,
         own: Option<Arc<OwnTraffic>>,
         status: Arc<CaptureStatus>,
+        news: Teller,
         stop: Arc<AtomicBool>,
         segments: S,
     ) -> Self {
@@ -350,6 +353,7 @@ impl<S: LiveSegments> Capture<S> {
             last_told: Instant::now(),
             faults: Faults::default(),
             opener,
+            news,
             losses: Repetition::default(),
             is_told: true,
         }
@@ -427,7 +431,7 @@ impl<S: LiveSegments> Capture<S> {
         let Some(name) = ring.renamed() else { return };
         match &self.plan.pattern {
             Some(pattern) if pattern.matches(&name) => {
-                tracing::info!(source = self.name, "its interface is called {name} from now on");
+                self.news.inform(&self.name, format!("its interface is called {name} from now on"));
                 pattern.rename(ring.name(), &name);
                 ring.rename(&name);
                 self.call(Some(&name));
@@ -448,7 +452,7 @@ impl<S: LiveSegments> Capture<S> {
             _ => "trying again every second".to_owned(),
         };
         if self.is_told {
-            tracing::warn!(source = self.name, "{lost}; {what_next}");
+            self.news.warn(&self.name, format!("{lost}; {what_next}"));
         }
         if self.plan.pattern.is_some() {
             self.name = self.plan.name_with(None);
@@ -458,7 +462,8 @@ impl<S: LiveSegments> Capture<S> {
     /// Says how often it came and went unsaid, when that has been long enough.
     fn sum_up(&mut self, now: &str) {
         if let Some(times) = self.losses.left_out(Instant::now()) {
-            tracing::warn!(source = self.name, times, "it was lost and found again more often than is said; {now}");
+            let words = format!("it was lost and found again {times} times more than was said; {now}");
+            self.news.warn(&self.name, words);
             self.is_told = true;
         }
     }
@@ -529,7 +534,7 @@ impl<S: LiveSegments> Capture<S> {
                     SourceKind::Listener(_) => None,
                 }));
                 if self.is_told {
-                    tracing::info!(source = self.name, "capturing");
+                    self.news.inform(&self.name, "capturing");
                 }
                 return;
             }
@@ -555,7 +560,7 @@ impl<S: LiveSegments> Capture<S> {
         };
         // Once for each reason: it may stay so for days.
         if *complaint != words && self.is_told {
-            tracing::warn!(source = self.name, "{words}; {after}");
+            self.news.warn(&self.name, format!("{words}; {after}"));
             *complaint = words;
         }
     }

@@ -519,7 +519,11 @@ impl LiveSource for Interface {
         if self.leaving.is_some() {
             return self.take_last(patience, take);
         }
-        self.hand_on(take).map_err(|error| self.lost(words(&error)))
+        self.hand_on(take).or_else(|error| {
+            // It may be one that came just now, with frames in the ring yet.
+            self.leave(&words(&error));
+            Ok(0)
+        })
     }
 
     fn counts(&mut self) -> SourceCounts {

@@ -12,6 +12,7 @@ mod links;
 mod list;
 mod listener;
 mod merge;
+mod news;
 mod offload;
 mod own;
 mod pattern;

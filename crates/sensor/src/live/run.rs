@@ -13,6 +13,7 @@ use super::capture::{Capture, CaptureReport, CaptureStatus, Source, SourceError,
 use super::hold::{HeldPorts, HeldProtocols, Keeping};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
+use super::news::News;
 use super::own::OwnTraffic;
 use super::pinning::{Pinning, pin};
 use super::renewal::Renewal;
@@ -106,6 +107,7 @@ pub struct Running<O> {
     lanes: Vec<Arc<Told<LaneReport>>>,
     queue: Queue,
     sealing: Sealing<O>,
+    news: News,
     _held: (Keeping, Option<HeldProtocols>),
 }
 
@@ -153,6 +155,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
             self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
+        let (teller, news) = News::new();
         let held = (held.ports.keep()?, held.protocols);
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop, most_waiting(&settings, workers))?;
         let captures: Vec<_> =
@@ -164,7 +167,8 @@ impl<O: Outlet + Send + 'static> Run<O> {
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, source) = opened.remove(0);
-            let capture = Capture::new(plan, opener, own, Arc::clone(&captures[0]), Arc::clone(&stop), lane(0));
+            let status = Arc::clone(&captures[0]);
+            let capture = Capture::new(plan, opener, own, status, teller, Arc::clone(&stop), lane(0));
             let cpu = pinning.of_both();
             let run = move || {
                 pin(cpu);
@@ -194,7 +198,8 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let status = Arc::clone(&captures[number]);
                 let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
                 let feed = Feed::new(first.another(number), horizon);
-                let capture = Capture::new(plan, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
+                let capture =
+                    Capture::new(plan, opener.clone(), own.clone(), status, teller.clone(), Arc::clone(&stop), feed);
                 let cpu = pinning.of_capture(number);
                 let run = move || {
                     pin(cpu);
@@ -204,14 +209,16 @@ impl<O: Outlet + Send + 'static> Run<O> {
             }
             Threads::Many { captures: capture_threads, workers: worker_threads }
         };
-        Ok(Running { stop, threads, captures, lanes, queue, sealing, _held: held })
+        Ok(Running { stop, threads, captures, lanes, queue, sealing, news, _held: held })
     }
 }
 
 impl<O: Outlet + Send + 'static> Running<O> {
-    /// What was counted so far.
+    /// What was counted so far. To be asked for several times a second: it is also when the log is told what capture threads
+    /// have to say.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        self.news.say();
         let captures = self.captures.iter().map(|status| SourceStatus {
             name: status.name().to_owned(),
             interface: status.interface(),
@@ -242,7 +249,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
     /// When a thread failed.
     pub fn stop(self) -> Result<(Snapshot, O), WorkerFailed> {
         self.stop.store(true, Ordering::Relaxed);
-        let Self { threads, captures, queue, sealing, .. } = self;
+        let Self { threads, captures, queue, sealing, news, .. } = self;
         let (reports, lanes, refused) = match threads {
             Threads::One(thread) => {
                 let (lane, report) = thread.join().map_err(|_| WorkerFailed)?;
@@ -260,6 +267,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
                 (reports, lanes.map_err(|_| WorkerFailed)?, refused)
             }
         };
+        news.say();
         let records_refused = queue.refused();
         // The last sender goes: that is how the sealing thread learns that there is no more.
         drop(queue);
