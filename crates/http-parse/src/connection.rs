@@ -5,6 +5,7 @@ mod body;
 mod chunked;
 mod counting;
 mod heads;
+mod held;
 mod hunt;
 mod pairing;
 mod settling;
@@ -17,6 +18,7 @@ use crate::exchange::ExchangeSink;
 use crate::message::MessageKind;
 use crate::protocol::{ClientHello, Protocol};
 use crate::{Position, Side, Want};
+use held::Held;
 use pairing::{Order, Queue};
 use side::{State, Stream};
 use turns::Turns;
@@ -47,8 +49,8 @@ pub struct Connection {
     shunted: Option<Protocol>,
     /// Weak signs of TLS so far.
     tls_signs: u8,
-    /// Requests so far.
-    index: u32,
+    /// Bytes of the server that wait for a request to say what they are.
+    held: Option<Box<Held>>,
 }
 
 impl Connection {
@@ -69,6 +71,7 @@ impl Connection {
                 last_point: Point::UNKNOWN,
                 last_request_acked: None,
                 turns: Turns::default(),
+                index: 0,
                 answered: false,
                 roomy: false,
                 shortest: u32::MAX,
@@ -80,7 +83,7 @@ impl Connection {
             fallback: None,
             shunted: None,
             tls_signs: 0,
-            index: 0,
+            held: None,
         }
     }
 
@@ -181,6 +184,7 @@ impl Connection {
         if self.shunted.is_some() {
             return Want::Nothing;
         }
+        self.let_go(side, cx, sink);
         self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
         stream.gapped = true;
@@ -205,6 +209,7 @@ impl Connection {
             self.count_other(protocol, len, cx);
             return Want::Nothing;
         }
+        self.let_go(side, cx, sink);
         self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
         stream.next = position.offset;

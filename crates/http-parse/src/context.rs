@@ -37,6 +37,8 @@ pub struct Context {
     /// While bytes are read anew of which a head came to no end: whose they are, and up to where a head that starts is known
     /// to come to none.
     pub(crate) endless: Option<(Side, u64)>,
+    /// While bytes are read that were held back in vain: they are not held back again.
+    pub(crate) releases: bool,
 }
 
 impl Context {
@@ -51,6 +53,7 @@ impl Context {
             large_bodies: Vec::new(),
             memory: 0,
             endless: None,
+            releases: false,
         }
     }
 

@@ -387,6 +387,45 @@ fn empty_lines_before_the_first_response_are_nothing_that_was_lost() {
 }
 
 #[test]
+fn what_stands_behind_a_head_is_what_its_late_request_says() {
+    // A client that is known to pipeline; then the mirror puts responses before their requests, by one packet or by several.
+    let inner = numbered(9);
+    let begun = || Talk::default().client(get("/1") + &get("/2")).server(numbered(1) + &numbered(2));
+    let head = |number: usize| format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n", 210 + number, inner.len());
+    let requests = |method: &str| format!("{method} /3 HTTP/1.1\r\nHost: h\r\n\r\n") + &get("/4");
+    let got = ["GET /3 -> 213", "GET /4 -> 214"];
+    let asked = ["HEAD /3 -> 213", "GET /4 -> 219"];
+    for (requests, responses, lines) in [
+        (requests("GET"), vec![head(3) + &inner + &numbered(4)], got),
+        (requests("GET"), vec![head(3), inner.clone() + &numbered(4)], got),
+        (requests("GET"), vec![head(3) + &inner[..30], inner[30..].to_owned(), numbered(4)], got),
+        (requests("GET"), vec![head(3) + &inner[..3], inner[3..].to_owned() + &numbered(4)], got),
+        (requests("HEAD"), vec![head(3) + &inner], asked),
+        (requests("HEAD"), vec![head(3), inner.clone()], asked),
+        (requests("HEAD"), vec![head(3) + &inner[..5], inner[5..].to_owned()], asked),
+    ] {
+        let mut talk = begun();
+        let (answered, acked) = (talk.next[1], talk.next[0] + requests.len() as u64);
+        talk.next[0] = acked;
+        for response in &responses {
+            talk = talk.server(response);
+        }
+        let late = Position { at: talk.at + 10, offset: acked - requests.len() as u64, acked: Some(answered) };
+        talk.ops.push(Op::Data(CLIENT, late, requests.into_bytes()));
+        let outcome = talk.run();
+        assert_eq!(outcome.lines()[2..], lines, "{responses:?}");
+        assert_eq!(outcome.records[2].response.as_ref().unwrap().bytes > 0, lines == got);
+        // And if the request never comes, nothing is stuck or lost count of.
+        talk.ops.pop();
+        for side in [CLIENT, SERVER] {
+            talk.clone().end(side).run();
+        }
+        talk.clone().lost(SERVER, "x").run();
+        talk.lost(CLIENT, "x").run();
+    }
+}
+
+#[test]
 fn bodies_cut_by_the_end_are_flagged() {
     let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").run();
     assert_eq!(outcome.lines(), ["GET /a -> 200"]);

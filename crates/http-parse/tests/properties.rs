@@ -11,7 +11,7 @@ use support::{CLIENT, Op, Outcome, Record, Recorder, STARTS, reference, run, run
 
 fn dialogue(seed: u64) -> (Dialogue, Dice) {
     let mut dice = Dice(seed);
-    let style = Style { exchanges: 1 + dice.roll(8) as usize, pipelined: 30, may_close: true };
+    let style = Style { exchanges: 1 + dice.roll(8) as usize, pipelined: 30, may_close: true, recorded: 20 };
     (Dialogue::new(&mut dice, style), dice)
 }
 
@@ -186,7 +186,7 @@ fn losses(pipelined: u64, per_mille: u64, mid_stream: bool, largest: u64, swap: 
     let mut total = Tally::default();
     for seed in 0..150 {
         let mut dice = Dice(seed * 7919 + per_mille);
-        let style = Style { exchanges: 40, pipelined, may_close: false };
+        let style = Style { exchanges: 40, pipelined, may_close: false, recorded: 0 };
         let dialogue = Dialogue::new(&mut dice, style);
         let mut ops = dialogue.segments(&mut dice, largest);
         if swap {

@@ -26,6 +26,19 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         if self.stream(side).doubtful {
+            let at = self.stream(side).at;
+            if (self.held.is_some() || self.is_next_message(side, position, bytes))
+                && self.may_hold(side, bytes.len(), cx)
+            {
+                self.hold_back(side, position, bytes, cx);
+                return bytes.len();
+            }
+            if self.held.is_some() {
+                // Too much waits: it is read, and then these bytes are.
+                self.let_go(side, cx, sink);
+                self.stream_mut(side).at = at;
+                return 0;
+            }
             if self.is_next_message(side, position, bytes) {
                 // There is no body after all: what would be its first bytes is the next message.
                 if let Some(request) = self.stream_mut(side).reading_mut() {
@@ -394,6 +407,7 @@ impl Connection {
 
     /// Nothing more comes of a side.
     pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        self.let_go(side, cx, sink);
         if self.stream(side).state == State::Head {
             self.end_at_blank_line(side, true, cx, sink);
         }
@@ -451,7 +465,7 @@ impl Connection {
     }
 
     /// Whether a request of `client` may have been lost that the next response answers.
-    fn may_hide_request(&self, client: Side) -> bool {
+    pub(super) fn may_hide_request(&self, client: Side) -> bool {
         self.stream(client).lossy || self.front_request().is_some_and(|request| request.after_loss)
     }
 }

@@ -273,8 +273,8 @@ impl Connection {
     pub(super) fn note_request(&mut self, message: &mut Message, cx: &mut Context) {
         cx.stats.messages += 1;
         cx.stats.pending_messages += 1;
-        self.index = self.index.saturating_add(1);
-        message.index = self.index;
+        self.order.index = self.order.index.saturating_add(1);
+        message.index = self.order.index;
         if let (Some(acked), Some(last)) = (message.start.acked, self.order.last_request_acked)
             && acked < last
         {

@@ -129,6 +129,8 @@ pub(super) struct Order {
     pub(super) last_request_acked: Option<u64>,
     /// Whether the client works in turns.
     pub(super) turns: Turns,
+    /// Requests so far.
+    pub(super) index: u32,
     /// Whether a response was decided already.
     pub(super) answered: bool,
     /// A hole may have held more requests than a client that waits had sent, and nothing has shown yet that it did not.

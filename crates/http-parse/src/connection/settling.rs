@@ -297,10 +297,15 @@ impl Connection {
                 let decision = self.decide(&response, force);
                 self.apply(decision, &mut response, cx, sink);
                 let state = response.match_state;
+                let held = if state.has_request() { self.take_held(cx) } else { None };
                 self.stream_mut(server).hold(response);
                 if state.has_request() {
                     // This may complete it, and settle again.
                     self.reframe(server, cx, sink);
+                }
+                if let Some(held) = held {
+                    self.stream_mut(server).doubtful = false;
+                    self.release(server, &held, cx, sink);
                 }
             }
             break;

@@ -31,6 +31,8 @@ pub struct Style {
     pub pipelined: u64,
     /// Whether the last response may end with the connection.
     pub may_close: bool,
+    /// Percent of the bodies of known length that are a message themselves, as logs and debuggers carry them.
+    pub recorded: u64,
 }
 
 /// A conversation: writes in causal order, and the methods and targets of its requests in order.
@@ -55,7 +57,7 @@ impl Dialogue {
             let first = number;
             let mut requests = Vec::new();
             for _ in 0..burst {
-                let (bytes, method, target) = request(dice, number);
+                let (bytes, method, target) = request(dice, number, style);
                 let start = sent[0] + requests.len() as u64;
                 requests.extend_from_slice(&bytes);
                 let end = start + bytes.len() as u64;
@@ -77,7 +79,7 @@ impl Dialogue {
             for index in first..number {
                 let last = style.may_close && index + 1 == style.exchanges;
                 let (method, target) = (&dialogue.methods[index], &dialogue.targets[index]);
-                let bytes = response(dice, method, target, last);
+                let bytes = response(dice, (method, target), last, style);
                 dialogue.spans[index][1] = (sent[1], sent[1] + bytes.len() as u64);
                 sent[1] += bytes.len() as u64;
                 dialogue.writes.push((SERVER, bytes));
@@ -176,7 +178,7 @@ pub fn side_of(op: &Op) -> Side {
     }
 }
 
-fn request(dice: &mut Dice, number: usize) -> (Vec<u8>, String, String) {
+fn request(dice: &mut Dice, number: usize, style: Style) -> (Vec<u8>, String, String) {
     let method = ["GET", "GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH"][dice.roll(8) as usize];
     let target = format!("/{number}/{}", "t".repeat(dice.roll(30) as usize));
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: example\r\n");
@@ -184,14 +186,14 @@ fn request(dice: &mut Dice, number: usize) -> (Vec<u8>, String, String) {
         head += &format!("X-Fill: {}\r\n", "f".repeat(dice.roll(40) as usize));
     }
     let bytes = match method {
-        "POST" | "PUT" | "PATCH" if dice.chance(50) => with_length(dice, head),
+        "POST" | "PUT" | "PATCH" if dice.chance(50) => with_length(dice, head, style),
         "POST" | "PUT" | "PATCH" => with_chunks(dice, head),
         _ => (head + "\r\n").into_bytes(),
     };
     (bytes, method.to_owned(), target)
 }
 
-fn response(dice: &mut Dice, method: &str, target: &str, last: bool) -> Vec<u8> {
+fn response(dice: &mut Dice, (method, target): (&str, &str), last: bool, style: Style) -> Vec<u8> {
     let mut bytes = Vec::new();
     if dice.chance(10) {
         bytes.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
@@ -209,15 +211,20 @@ fn response(dice: &mut Dice, method: &str, target: &str, last: bool) -> Vec<u8> 
     } else if last && dice.chance(50) {
         bytes.extend_from_slice(format!("{head}\r\nuntil the end").as_bytes());
     } else if dice.chance(50) {
-        bytes.extend(with_length(dice, head));
+        bytes.extend(with_length(dice, head, style));
     } else {
         bytes.extend(with_chunks(dice, head));
     }
     bytes
 }
 
-fn with_length(dice: &mut Dice, head: String) -> Vec<u8> {
-    let body = "b".repeat(dice.roll(200) as usize);
+fn with_length(dice: &mut Dice, head: String, style: Style) -> Vec<u8> {
+    let body = if style.recorded > 0 && dice.chance(style.recorded) {
+        let start = if head.starts_with("HTTP/") { "HTTP/1.1 200 OK" } else { "GET /other HTTP/1.1" };
+        format!("{start}\r\nX-Target: /other\r\nContent-Length: 3\r\n\r\nabc")
+    } else {
+        "b".repeat(dice.roll(200) as usize)
+    };
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
