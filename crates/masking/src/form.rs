@@ -7,7 +7,9 @@ use crate::names::Meaning;
 use crate::policy::KindId;
 
 /// Of longer names the end is looked up.
-const MAX_NAME: usize = 256;
+const MAX_NAME: usize = 4096;
+/// How often a name is decoded: clients encode names that are encoded.
+const MAX_DECODED: usize = 3;
 
 /// Where the pairs stand.
 #[derive(Clone, Copy)]
@@ -65,14 +67,22 @@ pub(crate) fn has_spaced_names(text: &[u8]) -> bool {
 
 /// What the name of a field says of its value.
 pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut View) -> (Option<KindId>, bool) {
+    let names = &engine.policy.fields;
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
-    let name = if layer.has_escapes(name) {
+    let mut meaning = None;
+    if layer.has_escapes(name) {
         layer.decode(name, |i| i as u32, scratch);
-        &scratch.text
-    } else {
-        name
-    };
-    match engine.policy.fields.meaning(name) {
+        meaning = names.meaning_of_path(&scratch.text);
+        let mut decoded = 1;
+        while meaning.is_none() && decoded < MAX_DECODED && Layer::Any.has_escapes(&scratch.text) {
+            let text = std::mem::take(&mut scratch.text);
+            Layer::Any.decode(&text, |i| i as u32, scratch);
+            meaning = names.meaning_of_path(&scratch.text);
+            decoded += 1;
+        }
+    }
+    // What is no escape of those that it may have is part of it.
+    match meaning.or_else(|| names.meaning_of_path(name)) {
         Some(Meaning::Secret(kind)) => (Some(kind), false),
         Some(Meaning::Ssn) => (None, true),
         Some(Meaning::Harmless) | None => (None, false),

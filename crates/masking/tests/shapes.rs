@@ -1,0 +1,333 @@
+//! Credentials in the shapes that programs and their mistakes give to heads, targets, forms and parts: by default none leaves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::*;
+use masking::{MaskedBody, Side};
+
+const SECRET: &str = "hunter2secret";
+
+fn body(content_type: &str, text: &str) -> String {
+    let mut masker = credentials();
+    match masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), false) {
+        MaskedBody::Kept => text.to_owned(),
+        MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+        MaskedBody::Dropped => String::new(),
+    }
+}
+
+fn header(name: &[u8], value: &str) -> String {
+    let mut masker = credentials();
+    // Twice, as what was kept once is remembered.
+    let _ = masker.header(Side::Request, name, value.as_bytes());
+    String::from_utf8_lossy(masker.header(Side::Request, name, value.as_bytes()).or(value.as_bytes())).into_owned()
+}
+
+fn target(text: &str) -> String {
+    String::from_utf8_lossy(credentials().target(text.as_bytes()).or(text.as_bytes())).into_owned()
+}
+
+fn hidden(what: &str, out: &str) {
+    assert!(out.contains("tok_") && !out.contains(SECRET), "{what}\n{out}");
+}
+
+const NAMED: &str = "Content-Disposition: form-data; name=\"password\"";
+
+fn part(head: &str, content: &str) -> String {
+    format!("--BB\r\n{head}\r\n\r\n{content}\r\n--BB--\r\n")
+}
+
+#[test]
+fn parts_are_found_whatever_their_boundary_is_said_to_be() {
+    let plain = part(NAMED, SECRET);
+    for content_type in [
+        "multipart/form-data; boundary=BB",
+        "multipart/form-data ; boundary = \"BB\"",
+        "",
+        "text/plain",
+        "application/octet-stream",
+        "application/json",
+        "multipart/form-data",
+        "multipart/form-data; boundary=XX",
+        "multipart/form-data; boundary=bb",
+        "multipart/form-data; boundary=BB, multipart/form-data",
+        "multipart/form-data; boundary=XX; boundary=BB",
+    ] {
+        for text in [&plain, &format!("\r\n{plain}")] {
+            let out = body(content_type, text);
+            hidden(content_type, &out);
+            assert!(out.ends_with("\r\n--BB--\r\n") && out.contains(NAMED), "{out}");
+        }
+    }
+    hidden("preamble", &body("multipart/form-data", &format!("a preamble\r\n{plain}")));
+    for text in [
+        plain.replace("\r\n", "\n"),
+        plain.replace("\r\n", "\r"),
+        plain.replace("\"\r\n\r\n", "\"\r\n\n"),
+        plain.replace("\"\r\n\r\n", "\"\r\n \r\n"),
+        plain.replace("\"\r\n\r\n", "\"\r\n"),
+    ] {
+        hidden("line breaks", &body("multipart/form-data; boundary=BB", &text));
+    }
+}
+
+#[test]
+fn heads_of_parts_name_what_is_behind_them() {
+    let out = |head: &str, content: &str| {
+        let out = body("multipart/form-data; boundary=BB", &part(head, content));
+        hidden(head, &out);
+        out
+    };
+    for head in [
+        "Content-Disposition: form-data; name=password",
+        "Content-Disposition: form-data; name*=UTF-8''pass%77ord",
+        "Content-Disposition: form-data; name*0=\"pass\"; name*1=\"word\"",
+        "Content-Disposition: form-data;\r\n name=\"password\"",
+        "content-disposition : form-data; NAME=\"user%5Bpassword%5D\"",
+        "Content-Disposition: form-data; name=\"u[password][first]\"; filename=\"a\"",
+        "Content-Disposition: form-data; name=\"x\"; name=\"password\"",
+        "X-Other: a\r\nContent-Disposition: form-data; name=\"password\"\r\nContent-Type: application/json",
+    ] {
+        out(head, SECRET);
+    }
+    for head in [
+        "Authorization: Bearer hunter2secret",
+        "Cookie: a=\"b\"; foo=hunter2secret",
+        "X-Auth-Key: a, \"hunter2secret\"",
+        "Authorization: Digest username=\"x\",\r\n response=\"hunter2secret\"",
+    ] {
+        out(&format!("Content-Type: text/plain\r\n{head}"), "x");
+        for content_type in ["application/http", "text/plain"] {
+            let message = format!("HTTP/1.1 200 OK\r\nX-A: b\r\n{head}\r\n\r\nbody");
+            out(&format!("Content-Type: {content_type}"), &message);
+            hidden(head, &body("message/http", &format!("GET /x HTTP/1.1\r\n{head}\r\n\r\n")));
+            hidden(head, &body("", &message));
+        }
+    }
+    out(
+        "Content-Type: application/http",
+        "POST /x HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\nuser%5Bpassword%5D=hunter2secret",
+    );
+    out("Content-Type: application/http", "HTTP/1.1 200 OK\r\n\r\n{\"credentials\":{\"k\":\"hunter2secret\"}}");
+}
+
+#[test]
+fn parts_within_parts_are_found_at_any_depth() {
+    for depth in [1, 2, 3, 4, 5, 30, 200] {
+        let mut text = format!("--L0\r\n{NAMED}\r\n\r\n{SECRET}\r\n--L0--");
+        for level in 1..depth {
+            text = format!(
+                "--L{level}\r\nContent-Type: multipart/mixed; boundary=L{}\r\n\r\n{text}\r\n--L{level}\r\nX-A: b\r\n\r\nkept\r\n--L{level}--",
+                level - 1
+            );
+        }
+        let out = body(&format!("multipart/mixed; boundary=L{}", depth - 1), &text);
+        hidden("nested", &out);
+        assert_eq!(out.matches("kept").count(), depth - 1, "{out}");
+    }
+}
+
+#[test]
+fn packed_parts_are_looked_through() {
+    use base64::Engine as _;
+    for text in [
+        "{\"password\":\"hunter2secret\"}",
+        "{\"credentials\":{\"k\":\"hunter2secret\"}}",
+        "<a><password>hunter2secret</password></a>",
+        "{\"name\":\"password\",\"value\":\"hunter2secret\"}",
+        "user[password][0]=hunter2secret",
+    ] {
+        let packed = base64::engine::general_purpose::STANDARD.encode(text);
+        let broken = format!("{}!\r\n{}", &packed[..20], &packed[20..]);
+        for (encoding, packed) in [("base64", &packed), ("BASE64 ; x", &packed), ("base64", &broken)] {
+            let head = format!("Content-Disposition: form-data; name=\"d\"\r\nContent-Transfer-Encoding: {encoding}");
+            let out = body("multipart/form-data; boundary=BB", &part(&head, packed));
+            assert!(out.contains("tok_") && !out.contains(&packed[packed.len() - 16..]), "{out}");
+        }
+    }
+    for content in
+        ["p=61ssword=3Dhunter2secret", "{\"pass=\r\nword\":\"hunter2secret\"}", "password: abc=\r\nhunter2secret"]
+    {
+        let head = "Content-Transfer-Encoding: quoted-printable";
+        hidden(content, &body("multipart/form-data; boundary=BB", &part(head, content)));
+    }
+}
+
+#[test]
+fn names_in_brackets_and_oddly_started_pairs() {
+    for name in [
+        "user[plainPassword][first]",
+        "u%5BplainPassword%5D%5Bfirst%5D",
+        "credentials[k]",
+        "user[pin]",
+        "loginForm:pin",
+        "loginForm.pin",
+        "loginForm%3Apin",
+        "user%255Bpassword%255D",
+        "user%255Bpin%255D",
+        "a=1&amp;sid",
+        "a=1&amp;jwt",
+        ";pin",
+        "foo?otp",
+        "?otp",
+        "otp%00",
+        "otp%20",
+        "/cb?jwt",
+        "filter[password][$ne]",
+    ] {
+        let pair = format!("{name}={SECRET}");
+        hidden(name, &body("application/x-www-form-urlencoded", &pair));
+        hidden(name, &body("application/x-www-form-urlencoded", &format!("x=1&{pair}&y=2")));
+        hidden(name, &target(&format!("/x?{pair}")));
+        hidden(name, &target(&format!("/x?a=1&{pair}&b=2")));
+        hidden(name, &target(&format!("/x#{pair}")));
+        hidden(name, &target(&format!("/x#/r?{pair}")));
+        hidden(name, &header(b"Location", &format!("https://h/#{pair}")));
+    }
+    for kept in ["/x?user[id]=1", "/x?shop:spin=2", "/x?sort[code]=desc", "/x?filter[shipping][0]=a"] {
+        assert_eq!(target(kept), kept);
+    }
+}
+
+#[test]
+fn user_information_is_found_anywhere_in_a_url() {
+    let long = format!("https://bob:{}{SECRET}@h/x", "e".repeat(3000));
+    for url in [
+        "https://bob:hunter2secret@h/x",
+        "git+https://bob:hunter2secret@h/x",
+        "//bob:hunter2secret@h/x",
+        "/proxy/http://bob:hunter2secret@h/x",
+        "/proxy/http:/bob:hunter2secret@h/x",
+        "/proxy//bob:hunter2secret@h/x",
+        "https://h/proxy/https://bob:hunter2secret@h/x",
+        "https://a@h/proxy/https://bob:hunter2secret@h/x?u=https://bob:hunter2secret@h",
+        "https:\\\\bob:hunter2secret@h/x",
+        "https://bob:o'hunter2secret@h/",
+        "https://hunter2secret@h/",
+        "bob:hunter2secret@h:443",
+        &long,
+    ] {
+        hidden(url, &target(url));
+        hidden(url, &header(b"Referer", url));
+        hidden(url, &header(b"Location", url));
+    }
+    hidden("refresh", &header(b"Refresh", "0; url=https://bob:hunter2secret@h/x"));
+    for name in ["X-Any", "Link", "Access-Control-Allow-Origin", "Via", "Content-Security-Policy"] {
+        hidden(name, &header(name.as_bytes(), "<https://bob:hunter2secret@h/x>"));
+    }
+    for kept in [
+        "/npm/@angular/core@18.1.0/index.js",
+        "/npm//@angular/core",
+        "/users/jane@example.org/a:b@c",
+        "https://h/logo@2x.png",
+        "mailto:jane@example.org",
+        "/a//react@18/x",
+    ] {
+        assert_eq!(target(kept), kept);
+        assert_eq!(header(b"Location", kept), kept);
+    }
+}
+
+#[test]
+fn cookies_are_found_among_attributes() {
+    for value in [
+        "a=1; Path=/, remember=hunter2secret; Path=/",
+        "a=\"1\"; Version=\"1\", b=\"hunter2secret\"; Version=\"1\"",
+        "a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT, b=hunter2secret; Path=/",
+        "a=1; hunter2secret",
+        "a=1;\r\n b=hunter2secret",
+        "a=1; Path=/\r\n b=hunter2secret",
+        "a=1; Path=/\r\n\tSet-Cookie: b=hunter2secret",
+        "hunter2secret; Path=/",
+        "; a=hunter2secret",
+        "a=\"x;hunter2secret\"; Path=/",
+        "a=1; Secure=hunter2secret",
+        "a=1; HttpOnly; Secure, b=hunter2secret; x",
+    ] {
+        for name in ["Set-Cookie", "Set-Cookie2", "X-Set-Cookie"] {
+            hidden(value, &header(name.as_bytes(), value));
+        }
+    }
+    let kept = "; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Max-Age=5; Domain=h; Path=/; Secure; HttpOnly; SameSite=Lax; Partitioned";
+    let out = header(b"Set-Cookie", &format!("sid={SECRET}{kept}"));
+    assert!(out.starts_with("sid=tok_") && out.ends_with(kept), "{out}");
+}
+
+#[test]
+fn headers_of_credentials_by_whatever_name() {
+    for name in ["Api-Authorization", "X-User-Authorization", "ServiceAuthorization", "X-Envoy-Original-Authorization"]
+    {
+        let out = header(name.as_bytes(), "Bearer hunter2secret");
+        assert!(out.starts_with("Bearer tok_"), "{name} {out}");
+    }
+    for name in [
+        "X-Authentication",
+        "X-Proxy-Auth",
+        "X-Basic-Auth",
+        "X-OAuth",
+        "X-Pass",
+        "X-Pin",
+        "X-Bearer",
+        "X-Api-Keys",
+        "X-Cookie",
+        "X-Forwarded-Cookie",
+        "Cookies",
+        "X-Session-Cookie",
+        "X-Set-Cookie",
+        "X-Ovh-Consumer",
+        "CF_Authorization",
+    ] {
+        hidden(name, &header(name.as_bytes(), SECRET));
+        hidden(name, &header(name.as_bytes(), "a=hunter2secret"));
+    }
+    for name in [
+        &b"Authorization\0"[..],
+        b"Authorization\x0b",
+        b"Authorization\xa0",
+        b" Authorization\t",
+        b"\xef\xbb\xbfCookie",
+    ] {
+        hidden("odd name", &header(name, "a=hunter2secret"));
+    }
+    for (name, value) in [
+        ("WWW-Authenticate", "Negotiate hunter2secret=="),
+        ("Proxy-Authenticate", "Basic realm=\"x\", NTLM hunter2secret"),
+        ("Sec-WebSocket-Protocol", "base64url.bearer.authorization.k8s.io.hunter2secret, chat"),
+        ("Sec-WebSocket-Protocol", "realtime, openai-insecure-api-key.hunter2secret"),
+        ("Sec-WebSocket-Protocol", "graphql-ws, Bearer, hunter2secret"),
+        ("Sec-WebSocket-Protocol", "access_token, hunter2secret"),
+        ("Sec-WebSocket-Protocol", "auth-hunter2secret"),
+        ("Sec-WebSocket-Protocol", "eyJhunter2secret"),
+    ] {
+        hidden(value, &header(name.as_bytes(), value));
+    }
+    for (name, value) in [
+        ("WWW-Authenticate", "Digest realm=\"x\", nonce=\"y\", Basic realm=\"z\""),
+        ("WWW-Authenticate", "Negotiate"),
+        ("WWW-Authenticate", "Bearer error=\"invalid_request\""),
+        ("Sec-WebSocket-Protocol", "graphql-transport-ws, v12.stomp, mqtt, soap"),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Allow-Origin", "https://a.example"),
+    ] {
+        assert_eq!(header(name.as_bytes(), value), value);
+    }
+}
+
+#[test]
+fn fields_hidden_behind_a_line_break_are_found() {
+    for line in ["Authorization: Bearer hunter2secret", "Cookie: a=1; b=hunter2secret", "x-api-key : hunter2secret"] {
+        for fold in ["\r\n ", "\r\n\t", "\r", "\n ", "\r\n x: y\r\n "] {
+            for name in
+                ["Accept", "User-Agent", "X-Any", "Referer", "Host", "Set-Cookie", "Content-Length", "WWW-Authenticate"]
+            {
+                let value = format!("a{fold}{line}");
+                let out = header(name.as_bytes(), &value);
+                hidden(&format!("{name}: {value:?}"), &out);
+            }
+        }
+    }
+    hidden("no colon", &header(b"", "Cookie a=hunter2secret"));
+    hidden("no name", &header(b"", "no field password=hunter2secret"));
+    assert_eq!(header(b"Accept", "*/*\r\n text/html"), "*/*\r\n text/html");
+}
