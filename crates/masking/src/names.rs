@@ -21,7 +21,7 @@ pub(crate) struct Names {
     /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
     /// be the end of a name.
     tails: Box<[u32; 1 << 16]>,
-    /// Whether a name has other bytes than those of ASCII.
+    /// Whether a name ends with a character beyond ASCII whose escape ends with three letters, as names may that are none.
     pub(crate) has_foreign: bool,
 }
 
@@ -70,7 +70,11 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        self.has_foreign |= !normal.is_ascii();
+        // `\u0451` is told from the end of other names by its digits.
+        let last = text.chars().rev().find(|last| !last.is_ascii());
+        self.has_foreign |= last.is_some_and(|last| {
+            last.encode_utf16(&mut [0; 2]).iter().any(|unit| (0..3).all(|digit| unit >> (4 * digit) & 15 > 9))
+        });
         self.allow(tail);
         if is_ending && len < 3 {
             return false;
@@ -398,6 +402,10 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*passwd",
     "*passphrase",
     "*passcode",
+    "passkey",
+    "psk",
+    "*wifi_psk",
+    "*pre_shared_key",
     "*pass_word",
     "*pass",
     "*pwd",
@@ -433,8 +441,22 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "mot_de_passe",
     "motdepasse",
     "senha",
+    "contraseña",
+    "clave",
+    "wachtwoord",
+    "hasło",
+    "haslo",
+    "lösenord",
+    "salasana",
+    "*пароль",
+    "*Пароль",
+    "*密码",
+    "*密碼",
+    "*パスワード",
+    "*비밀번호",
     "*secret",
     "*secret_key",
+    "*secret_key_base",
     "*secret_access_key",
     "*secret_token",
     "*secret_string",
@@ -461,6 +483,8 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*access_key",
     "*access_key_id",
     "*private_key",
+    "privkey",
+    "*priv_key",
     "*private_key_pem",
     "*private_key_value",
     "*signing_key",
@@ -471,6 +495,8 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*license_key",
     "*account_key",
     "*auth_key",
+    "app_key",
+    "application_key",
     "*subscription_key",
     "*consumer_key",
     "*ssh_key",
@@ -478,6 +504,8 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "authorization",
     "proxy_authorization",
     "auth",
+    "basic_auth",
+    "auth_header",
     "authentication",
     "cookie",
     "cookies",
@@ -521,14 +549,23 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*two_factor_code",
     "*verification_code",
     "*recovery_code",
+    "*recovery_codes",
+    "*recovery_phrase",
     "*backup_code",
+    "*backup_codes",
     "*security_code",
     "*security_answer",
+    "*security_answers",
     "*secret_answer",
     "pin",
+    "pin_number",
+    "user_pin",
     "*pin_code",
     "*card_pin",
     "cvv",
+    "cvn",
+    "*cvv_number",
+    "*card_code",
     "cvc",
     "csc",
     "*card_cvv",
@@ -633,6 +670,11 @@ mod tests {
             "accessTokenValue",
             "privateKeyPem",
             "auth_code",
+            "recoveryCodes",
+            "pinNumber",
+            "contraseña",
+            "новый_пароль",
+            "登录密码",
             "X-User-Authorization",
         ] {
             assert!(names.meaning(name.as_bytes()).is_some(), "{name}");

@@ -178,6 +178,8 @@ struct Head<'a> {
     encoding: &'a [u8],
     /// The name of the field whose value is behind it; and what that says.
     name: &'a [u8],
+    /// There is a secret in the field that has it.
+    is_hidden: bool,
     forced: Option<KindId>,
     may_be_ssn: bool,
 }
@@ -193,7 +195,8 @@ impl<'a> Head<'a> {
         ends: &dyn Fn(&[u8]) -> bool,
     ) -> Self {
         let media = MediaType::default();
-        let mut head = Self { end: start, media, encoding: b"", name: b"", forced: None, may_be_ssn: false };
+        let mut head =
+            Self { end: start, media, encoding: b"", name: b"", is_hidden: false, forced: None, may_be_ssn: false };
         while head.end < end {
             let at = head.end;
             let (mut field_end, mut next) = line(text, at, end);
@@ -221,7 +224,8 @@ impl<'a> Head<'a> {
             if !header::mask_within(engine, name, text, (from, field_end), location) {
                 let value =
                     Value { at_cut: is_cut, surveyed: true, ..Value::new(at, field_end, Layer::Plain, location) };
-                engine.value(text, &value, &|_| {});
+                let found = engine.value(text, &value, &|_| {});
+                head.is_hidden |= found && name.eq_ignore_ascii_case(b"content-disposition");
             }
             head.learn(engine, name, text[from..field_end].trim_ascii());
         }
@@ -294,7 +298,7 @@ fn content(
         _ => part_end,
     };
     let content = &text[start..end];
-    let shown = |field: &mut String| push_name(field, head.name, false);
+    let shown = |field: &mut String| push_name(field, head.name, head.is_hidden);
     let whole = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
     if head.forced.is_some() || head.may_be_ssn {
         engine.value(text, &Value { forced: head.forced, may_be_ssn: head.may_be_ssn, ..whole }, &shown);

@@ -331,3 +331,83 @@ fn fields_hidden_behind_a_line_break_are_found() {
     hidden("no name", &header(b"", "no field password=hunter2secret"));
     assert_eq!(header(b"Accept", "*/*\r\n text/html"), "*/*\r\n text/html");
 }
+
+/// Names of credentials in other languages, and families of names; and what only looks like them.
+#[test]
+fn fields_of_credentials_by_whatever_name() {
+    for name in [
+        "tokens",
+        "passwords",
+        "secrets",
+        "apiKeys",
+        "smtp_pass",
+        "loginPass",
+        "passwordNew",
+        "password_old",
+        "password_verify",
+        "pwdConfirm",
+        "tokenValue",
+        "accessTokenValue",
+        "privateKeyPem",
+        "sessid",
+        "auth_code",
+        "oauth_signature",
+        "recoveryCodes",
+        "passkey",
+        "cvvNumber",
+        "secret_key_base",
+        "contraseña",
+        "пароль",
+        "Пароль",
+        "登录密码",
+        "パスワード",
+        "비밀번호",
+        "hasło",
+    ] {
+        let escaped: String = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let half: String = name
+            .encode_utf16()
+            .map(|unit| if unit < 128 { char::from(unit as u8).to_string() } else { format!("\\u{unit:04X}") })
+            .collect();
+        for name in [name, &escaped, &half] {
+            hidden(name, &body("application/json", &format!("{{\"a\":1,\"{name}\":\"{SECRET}\"}}")));
+            hidden(name, &body("text/plain", &format!("{{\"a\":1,\"{name}\":\"{SECRET}\"}}")));
+        }
+        let percent: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for name in [name, &percent] {
+            hidden(name, &target(&format!("/x?a=1&{name}={SECRET}")));
+            hidden(name, &body("application/x-www-form-urlencoded", &format!("a=1&{name}={SECRET}")));
+        }
+        hidden(name, &body("multipart/form-data; boundary=BB", &part(&NAMED.replace("password", name), SECRET)));
+    }
+    for kept in [
+        "{\"max_tokens\":512,\"total_tokens\":\"17\",\"tokens\":3,\"password_updated_at\":\"2026-11-21\"}",
+        "{\"author\":\"a\",\"passenger\":\"b\",\"tokenizer\":\"c\",\"keyword\":\"d\",\"code\":\"e\",\"key\":\"f\",\"compass\":\"g\",\"bypass\":\"h\"}",
+        "{\"stop_tokens\":[\"x\"],\"boarding_pass\":\"A1\",\"\\u0430\":1,\"\\uabcd\":2}",
+    ] {
+        assert_eq!(body("application/json", kept), kept);
+    }
+    for (name, value) in [("x-ratelimit-remaining-tokens", "149984"), ("x-ratelimit-reset-tokens", "6m0s")] {
+        assert_eq!(header(name.as_bytes(), value), value);
+    }
+}
+
+/// The list of findings names fields, not what is in them, even where that is what a part is called.
+#[test]
+fn names_that_hold_secrets_are_not_told() {
+    let mut masker = credentials();
+    masker.begin();
+    let text = part(
+        &format!("Content-Disposition: form-data; name=\"a password={SECRET} token\"\r\nContent-Type: text/plain"),
+        "pin=hunter2secret",
+    );
+    let MaskedBody::Replaced(_) =
+        masker.body(Side::Request, Some(b"multipart/form-data; boundary=BB"), text.as_bytes(), false)
+    else {
+        panic!()
+    };
+    assert!(masker.findings().count() >= 2);
+    for finding in masker.findings() {
+        assert!(!finding.field.contains(SECRET), "{finding:?}");
+    }
+}
