@@ -26,6 +26,7 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
     let Place { location, prefix, at_cut, surveyed } = place;
     let layer = Layer::Percent { plus: true };
     let mut scratch = View::default();
+    let mut is_grant = None;
     let mut at = start;
     while at < end {
         let pair_end = memchr::memchr(b'&', &text[at..end]).map_or(end, |len| at + len);
@@ -34,6 +35,11 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
         let (forced, may_be_ssn) = match !surveyed || engine.names_matter() || name.contains(&b'+') {
             true => named(engine, name, layer, &mut scratch),
             false => (None, false),
+        };
+        // A code names everything, but for one that is handed out for a token.
+        let forced = match name {
+            b"code" if *is_grant.get_or_insert_with(|| has_grant(&text[start..end])) => engine.policy.credentials,
+            _ => forced,
         };
         let cut = |to: usize| at_cut && to == end;
         let mut part = Value::new(at, name_end, layer, location);
@@ -56,6 +62,12 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
         }
         at = pair_end + 1;
     }
+}
+
+/// Whether a query or form may be one that carries a code from the server that authorizes to one that asks it for a token.
+pub(crate) fn has_grant(text: &[u8]) -> bool {
+    let has = |name: &[u8]| memchr::memmem::find(text, name).is_some();
+    has(b"code=") && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
 }
 
 /// Whether the name of a pair has a blank written as a plus, which a survey does not see as one.

@@ -5,6 +5,7 @@ use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
+use crate::packed;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -15,6 +16,8 @@ pub(crate) enum Class {
     Skipped,
     /// Looked through.
     Text,
+    /// Looked through; nine digits are a social security number.
+    Ssn,
     /// A URL.
     Url,
     /// A host, before which nothing may stand; but clients have put user and password there.
@@ -196,6 +199,7 @@ impl Class {
             }
             Some(kind) if is_credential && lower.ends_with(b"authorization") => Self::Scheme(kind),
             Some(kind) => Self::Secret(kind),
+            None if policy.headers.meaning(name) == Some(Meaning::Ssn) => Self::Ssn,
             None if is(URLS) => Self::Url,
             None if is(AUTHORITIES) => Self::Authority,
             None if is(&["www-authenticate", "proxy-authenticate"]) => {
@@ -216,7 +220,7 @@ impl Class {
 
 /// A header's name without what no name has at its ends.
 fn written(name: &[u8]) -> &[u8] {
-    let is = |byte: &u8| byte.is_ascii_graphic();
+    let is = |byte: &u8| byte.is_ascii_alphanumeric();
     let start = name.iter().position(is).unwrap_or(name.len());
     &name[start..name.iter().rposition(is).map_or(start, |last| last + 1)]
 }
@@ -242,7 +246,7 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
         return;
     }
     engine.start();
-    if class == Class::Text && engine.is_quiet(text) {
+    if class == Class::Text && !has_scheme(text) && engine.is_quiet(text) {
         return;
     }
     within(engine, class, name, text, (0, text.len()), location);
@@ -303,7 +307,16 @@ fn within(
     match class {
         Class::Skipped => {}
         Class::Text | Class::Url => {
-            engine.value(text, &whole, &named);
+            let kind = engine.policy.credentials.filter(|_| has_scheme(&text[start..end]));
+            match kind {
+                Some(kind) => within(engine, Class::Scheme(kind), name, text, (start, end), location),
+                None => {
+                    engine.value(text, &whole, &named);
+                }
+            }
+        }
+        Class::Ssn => {
+            engine.value(text, &Value { may_be_ssn: true, ..whole }, &named);
         }
         Class::Authority => {
             let host = target::userinfo(engine, &text[..end], start, location, &named).unwrap_or(start);
@@ -345,6 +358,21 @@ fn within(
             items(engine, text, whole, kind, &named, |text, before, item| token_of(&policy, text, before, item));
         }
     }
+}
+
+/// Whether a value is a credential behind its scheme, in whatever header: `Bearer` and a word, or `Basic` and user and password.
+fn has_scheme(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    if !matches!(text.first(), Some(b'B' | b'b')) {
+        return false;
+    }
+    let Some((word, token)) = text.iter().position(u8::is_ascii_whitespace).map(|at| text.split_at(at)) else {
+        return false;
+    };
+    let token = token.trim_ascii_start();
+    let is_one = token.len() > 3 && !token.iter().any(u8::is_ascii_whitespace);
+    let is_basic = || packed::unpack(b"base64", token).is_some_and(|user| user.contains(&b':'));
+    is_one && (word.eq_ignore_ascii_case(b"bearer") || word.eq_ignore_ascii_case(b"basic") && is_basic())
 }
 
 /// Masks those of the items between commas that `secret` finds, given the one before, and looks through all others.

@@ -259,6 +259,7 @@ impl Policy {
         if detectors[Detector::UsSsn as usize].is_some() {
             for name in SSN_FIELDS {
                 fields.add(name, Meaning::Ssn);
+                headers.add(name, Meaning::Ssn);
             }
         }
 

@@ -58,9 +58,13 @@ fn user(text: &[u8], start: usize, end: usize) -> Option<usize> {
 pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut: bool) {
     engine.start();
     let hides = engine.policy.has_text && engine.policy.whole_patterns > 0;
-    // User information need not be behind a scheme.
-    if engine.survey(text, at_cut) && !hides && memchr::memchr2(b'+', b'@', text).is_none() {
-        return;
+    // User information need not be behind a scheme, and what is handed out as a code is none elsewhere.
+    if engine.survey(text, at_cut) && !hides {
+        let Some(at) = memchr::memchr3(b'+', b'@', b'?', text) else { return };
+        let rest = &text[at..];
+        if rest[0] == b'?' && memchr::memchr2(b'+', b'@', rest).is_none() && !form::has_grant(rest) {
+            return;
+        }
     }
     let named = |name: &'static str| {
         move |field: &mut String| {

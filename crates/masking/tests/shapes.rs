@@ -185,7 +185,29 @@ fn names_in_brackets_and_oddly_started_pairs() {
         hidden(name, &target(&format!("/x#/r?{pair}")));
         hidden(name, &header(b"Location", &format!("https://h/#{pair}")));
     }
-    for kept in ["/x?user[id]=1", "/x?shop:spin=2", "/x?sort[code]=desc", "/x?filter[shipping][0]=a"] {
+    for query in ["code=hunter2secret&state=1", "session_state=1&code=hunter2secret", "iss=h&code=hunter2secret"] {
+        hidden(query, &target(&format!("/cb?{query}")));
+        hidden(query, &header(b"Location", &format!("https://h/cb?{query}#_")));
+    }
+    hidden(
+        "grant",
+        &body("application/x-www-form-urlencoded", "grant_type=authorization_code&code=hunter2secret&client_secret=x"),
+    );
+    for text in
+        ["user=bob&api+key=hunter2secret", "user=bob&password=hun,hunter2secret", "password=hun'#hunter2secret&x=1"]
+    {
+        for content_type in ["", "text/plain", "application/octet-stream"] {
+            hidden(text, &body(content_type, text));
+        }
+    }
+    for kept in [
+        "/x?code=404",
+        "/x?code=a&page=2",
+        "/x?user[id]=1",
+        "/x?shop:spin=2",
+        "/x?sort[code]=desc",
+        "/x?filter[shipping][0]=a",
+    ] {
         assert_eq!(target(kept), kept);
     }
 }
@@ -302,7 +324,13 @@ fn headers_of_credentials_by_whatever_name() {
     ] {
         hidden(value, &header(name.as_bytes(), value));
     }
+    assert!(header(b"X-Custom", "Bearer hunter2secret").starts_with("Bearer tok_"));
+    assert!(header(b"X-Custom", "basic Ym9iOmh1bnRlcjI=").starts_with("basic tok_"));
+    hidden("a sign behind the name", &header(b"X-Auth-Token#", SECRET));
     for (name, value) in [
+        ("X-Plan", "Basic subscription"),
+        ("X-Animal", "Bear"),
+        ("X-Note", "Bearer of bad news"),
         ("WWW-Authenticate", "Digest realm=\"x\", nonce=\"y\", Basic realm=\"z\""),
         ("WWW-Authenticate", "Negotiate"),
         ("WWW-Authenticate", "Bearer error=\"invalid_request\""),
