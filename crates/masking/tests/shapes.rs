@@ -4,7 +4,9 @@
 mod common;
 
 use common::*;
-use masking::{MaskedBody, Side};
+use masking::{Action, MaskedBody, Masker, Settings, Side};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 const SECRET: &str = "hunter2secret";
 
@@ -437,5 +439,257 @@ fn names_that_hold_secrets_are_not_told() {
     assert!(masker.findings().count() >= 2);
     for finding in masker.findings() {
         assert!(!finding.field.contains(SECRET), "{finding:?}");
+    }
+}
+
+/// A masker with the default policy and own names of fields, or with all detectors as well.
+fn any_masker(rng: &mut StdRng) -> Masker {
+    match coin(rng, 0.7) {
+        true => masker(&Settings { detectors: Vec::new(), patterns: Vec::new(), ..all(Action::Hash) }),
+        false => masker(&all([Action::Hash, Action::Redact, Action::Fpe][below(rng, 3)])),
+    }
+}
+
+fn pick<'a>(rng: &mut StdRng, choices: &[&'a str]) -> &'a str {
+    choices[below(rng, choices.len())]
+}
+
+/// Fails if a secret is in what leaves, as it is or percent-encoded: nothing here writes it otherwise.
+fn no_leak(secrets: &[String], input: &[u8], out: &[u8], seed: u64) {
+    let mut decoded = Vec::new();
+    let mut rest = out;
+    while let Some((byte, behind)) = rest.split_first() {
+        let code = behind.get(..2).filter(|_| *byte == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        decoded.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &behind[2..] } else { behind };
+    }
+    for secret in secrets {
+        let is_in = |text: &[u8]| memchr::memmem::find(text, secret.as_bytes()).is_some();
+        assert!(
+            !is_in(out) && !is_in(&decoded),
+            "seed {seed}: {secret:?} leaves\n--- in\n{}\n--- out\n{}",
+            String::from_utf8_lossy(input),
+            String::from_utf8_lossy(out)
+        );
+    }
+}
+
+fn masked_body(masker: &mut Masker, content_type: &str, text: &str, cut: bool) -> Vec<u8> {
+    masker.begin();
+    match masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), cut) {
+        MaskedBody::Kept => text.as_bytes().to_vec(),
+        MaskedBody::Replaced(out) => out.to_vec(),
+        MaskedBody::Dropped => Vec::new(),
+    }
+}
+
+/// A name within others, as frameworks and mistakes write it.
+fn within_names(rng: &mut StdRng, name: &str) -> String {
+    let mut text = match below(rng, 9) {
+        0 => format!("user[{name}]"),
+        1 => format!("a[b][{name}][first]"),
+        2 => format!("{name}[{}]", below(rng, 9)),
+        3 => format!("loginForm:{name}"),
+        4 => format!("form.{name}"),
+        5 => format!("amp;{name}"),
+        6 => format!("{}{name}", pick(rng, &[";", "?", "??", "/cb?", "!/r?"])),
+        _ => name.to_owned(),
+    };
+    for _ in 0..below(rng, 3) {
+        let is_encoded = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"-_.?;".contains(byte) || *byte == b'%';
+        text = text
+            .bytes()
+            .map(|byte| if is_encoded(&byte) { format!("%{byte:02X}") } else { char::from(byte).to_string() })
+            .collect();
+    }
+    text
+}
+
+#[test]
+fn pairs_by_any_spelling_of_their_names() {
+    for seed in 0..1000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut masker = any_masker(&mut rng);
+        let mut secrets = Vec::new();
+        let mut pairs = Vec::new();
+        for i in 0..1 + below(&mut rng, 3) {
+            pairs.push(format!("q{i}={}", pick(&mut rng, &["", "1", "a%20b", "x.y"])));
+            let (name, secret) = named_secret(&mut rng);
+            pairs.push(format!("{}={}", within_names(&mut rng, &name), percent(&mut rng, &secret)));
+            secrets.push(secret);
+        }
+        let form = pairs.join("&");
+        let content_type = pick(&mut rng, &["application/x-www-form-urlencoded", "", "text/plain"]);
+        let out = masked_body(&mut masker, content_type, &form, false);
+        no_leak(&secrets, form.as_bytes(), &out, seed);
+        for target in [format!("/a?{form}"), format!("/a#{form}"), format!("https://h/#/route?{form}")] {
+            let out = masker.target(target.as_bytes()).or(target.as_bytes()).to_vec();
+            no_leak(&secrets, target.as_bytes(), &out, seed);
+            let out = masker.header(Side::Response, b"Location", target.as_bytes()).or(target.as_bytes()).to_vec();
+            no_leak(&secrets, target.as_bytes(), &out, seed);
+        }
+    }
+}
+
+/// A part, and parts within it; `nl` is how lines end.
+fn random_part(rng: &mut StdRng, nl: &str, depth: usize, secrets: &mut Vec<String>) -> String {
+    let (name, secret) = named_secret(rng);
+    if depth > 0 && coin(rng, 0.4) {
+        let boundary = format!("in-{depth}{}", word(rng).len());
+        let inner = random_parts(rng, nl, &boundary, depth - 1, secrets);
+        return format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"{nl}{nl}{inner}");
+    }
+    let disposition = match below(rng, 7) {
+        0 => format!("form-data; name={name}"),
+        1 => format!("form-data;{nl} name=\"{name}\""),
+        2 => format!("form-data;{nl}\tfilename=\"a.txt\"; Name=\"u[{name}][0]\""),
+        3 => format!("form-data; name*=utf-8''{name}"),
+        4 => format!("form-data; name=\"u%5B{name}%5D\""),
+        5 => format!("form-data; name=\"x\"; name=\"{name}\""),
+        _ => format!("form-data; name=\"{name}\""),
+    };
+    let colon = pick(rng, &[":", ": ", " : "]);
+    let field = pick(rng, &["Content-Disposition", "content-disposition", "CONTENT-DISPOSITION"]);
+    let mut fields = vec![format!("{field}{colon}{disposition}")];
+    for _ in 0..below(rng, 3) {
+        let other =
+            pick(rng, &["Content-Type: text/plain", "Content-Type: application/json", "Content-ID: <a>", "X-A: b"]);
+        fields.insert(below(rng, fields.len() + 1), other.to_owned());
+    }
+    secrets.push(secret.clone());
+    let blank = pick(rng, &["", "", "", " ", "\t"]);
+    match below(rng, 4) {
+        // A field that is itself a secret; a whole message.
+        0 => format!("Content-Type: text/plain{nl}X-Api-Key{colon}\"a\", {secret}{nl}{nl}x"),
+        1 => format!("Content-Type: application/http{nl}{nl}GET / HTTP/1.1{nl}Cookie: a=\"b\"; c={secret}{nl}{nl}"),
+        2 => {
+            use base64::Engine as _;
+            let text = format!("{{\"{name}\":[\"{secret}\"]}}");
+            let packed = base64::engine::general_purpose::STANDARD.encode(&text);
+            secrets.push(packed.clone());
+            format!("Content-Transfer-Encoding: base64{nl}{nl}{packed}")
+        }
+        _ => format!("{}{nl}{blank}{nl}{secret}", fields.join(nl)),
+    }
+}
+
+fn random_parts(rng: &mut StdRng, nl: &str, boundary: &str, depth: usize, secrets: &mut Vec<String>) -> String {
+    let mut text = String::new();
+    for _ in 0..1 + below(rng, 3) {
+        text += &format!("--{boundary}{nl}{}{nl}", random_part(rng, nl, depth, secrets));
+    }
+    text + &format!("--{boundary}--{nl}")
+}
+
+#[test]
+fn parts_by_any_spelling_of_their_heads() {
+    for seed in 0..1000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut masker = any_masker(&mut rng);
+        let mut secrets = Vec::new();
+        let nl = pick(&mut rng, &["\r\n", "\r\n", "\n", "\r"]);
+        let boundary = pick(&mut rng, &["b", "----WebKitFormBoundary7MA4YWxk", "a b", "=_x'y"]);
+        let depth = below(&mut rng, 4);
+        let parts = random_parts(&mut rng, nl, boundary, depth, &mut secrets);
+        // Without a declaration the first part has to look like one.
+        let looks = parts.split(nl).nth(1).is_some_and(|line| line.to_ascii_lowercase().starts_with("content-"));
+        let (content_type, text) = match below(&mut rng, if looks { 5 } else { 2 }) {
+            0 => (format!("multipart/form-data; boundary=\"{boundary}\""), format!("a preamble{nl}{parts}")),
+            1 => (format!("multipart/form-data; x=y ; boundary=\"{boundary}\""), parts),
+            2 => ("multipart/form-data".into(), format!("a preamble{nl}{parts}")),
+            3 => ("multipart/form-data; boundary=OTHER".into(), parts),
+            _ => (pick(&mut rng, &["", "text/plain", "application/octet-stream"]).into(), format!("{nl}{parts}")),
+        };
+        // Parts that nothing announces but a boundary that is not declared are text.
+        let is_declared = content_type.contains(boundary);
+        let cut = coin(&mut rng, 0.2);
+        let out = masked_body(&mut masker, &content_type, &text, cut);
+        if is_declared || looks && depth == 0 {
+            no_leak(&secrets, text.as_bytes(), &out, seed);
+        }
+    }
+}
+
+#[test]
+fn user_information_in_any_url() {
+    for seed in 0..1000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut masker = any_masker(&mut rng);
+        let (_, secret) = named_secret(&mut rng);
+        let secret = secret.replace('#', ".") + &"e".repeat(below(&mut rng, 3) * 700);
+        let front = pick(
+            &mut rng,
+            &["", "https://h.example/proxy/", "/proxy/", "/a/b/", "0; url=", "https://me@h.example:80/x/", "/a//b/"],
+        );
+        let sign = if front.is_empty() {
+            pick(&mut rng, &["https://", "//", "git+ssh://", "HTTP:\\\\", ""])
+        } else {
+            "http://"
+        };
+        let sign = if front.ends_with('/') && coin(&mut rng, 0.3) { "http:/" } else { sign };
+        let behind = pick(&mut rng, &["", "/", "/p?q=1", ":443", ":8080/x#y", "?x=@", "/a@b"]);
+        let url = format!("{front}{sign}bob:{secret}@h.example{behind}");
+        let secrets = [secret];
+        let out = masker.target(url.as_bytes()).or(url.as_bytes()).to_vec();
+        no_leak(&secrets, url.as_bytes(), &out, seed);
+        assert!(out.ends_with(format!("@h.example{behind}").as_bytes()) || out != url.as_bytes(), "{url}");
+        for name in ["Referer", "Location", "Refresh", "X-Original-URL"] {
+            let out = masker.header(Side::Request, name.as_bytes(), url.as_bytes()).or(url.as_bytes()).to_vec();
+            no_leak(&secrets, url.as_bytes(), &out, seed);
+        }
+    }
+}
+
+#[test]
+fn cookies_in_any_order() {
+    for seed in 0..1000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut masker = any_masker(&mut rng);
+        let mut secrets = Vec::new();
+        let mut value = String::new();
+        for i in 0..1 + below(&mut rng, 6) {
+            let joint = match i {
+                0 => "",
+                _ => pick(&mut rng, &[";", "; ", ";\r\n ", "; ; "]),
+            };
+            value += joint;
+            if i == 0 || coin(&mut rng, 0.4) {
+                let (_, secret) = named_secret(&mut rng);
+                value += &match below(&mut rng, 5) {
+                    0 => secret.clone(),
+                    1 => format!("c{i}=\"{secret}\""),
+                    2 if i > 0 => format!("Path=/, c{i}={secret}"),
+                    3 if i > 0 => format!("Expires=Wed, 21 Oct 2026 07:28:00 GMT,c{i} ={secret}"),
+                    _ => format!("c{i}={secret}"),
+                };
+                secrets.push(secret);
+            } else {
+                value += pick(
+                    &mut rng,
+                    &[
+                        "Path=/a",
+                        "HttpOnly",
+                        "Secure",
+                        "Expires=Wed, 21 Oct 2026 07:28:00 GMT",
+                        "Max-Age=5",
+                        "SameSite=None",
+                    ],
+                );
+            }
+        }
+        for name in ["Set-Cookie", "Set-Cookie2", "Cookie", "X-Forwarded-Cookie"] {
+            let out = masker.header(Side::Response, name.as_bytes(), value.as_bytes()).or(value.as_bytes()).to_vec();
+            no_leak(&secrets, value.as_bytes(), &out, seed);
+        }
+        // Folded into a header that is otherwise never read.
+        let (_, secret) = named_secret(&mut rng);
+        let field =
+            pick(&mut rng, &["Authorization: Bearer ", "cookie : a=b; c=", "X-API-KEY:", "Proxy-Authorization: "]);
+        let value = format!("a{}{field}{secret}", pick(&mut rng, &["\r\n ", "\r\n\t", "\r", "\n ", "\r\n x\r\n "]));
+        for name in ["Accept", "User-Agent", "Location", "X-Any", "Set-Cookie"] {
+            let out = masker.header(Side::Response, name.as_bytes(), value.as_bytes()).or(value.as_bytes()).to_vec();
+            no_leak(std::slice::from_ref(&secret), value.as_bytes(), &out, seed);
+        }
     }
 }
