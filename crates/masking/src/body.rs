@@ -1,22 +1,19 @@
 //! Bodies: which reader takes which part of them.
 
-use base64::Engine as _;
-
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
-use crate::form::{self, push_name};
-use crate::layer::{Layer, View};
-use crate::media::{Kind, MediaType, parameter};
-use crate::{json, wide, xml};
-
-/// Multipart bodies within parts of multipart bodies.
-const MAX_NESTED: usize = 3;
+use crate::form;
+use crate::layer::Layer;
+use crate::media::{Kind, MediaType};
+use crate::{json, parts, wide, xml};
 
 /// The readers' memory, kept from body to body.
 #[derive(Default)]
 pub(crate) struct Readers {
     json: json::Reader,
     xml: xml::Reader,
+    /// Multipart bodies and messages within each other that are open.
+    pub(crate) nested: usize,
 }
 
 /// Masks all of `text`, which is in a superset of ASCII. The edits are in the engine.
@@ -41,7 +38,8 @@ pub(crate) fn mask(
                 memchr::memchr(b'+', text).is_some() && (engine.policy.has_text || form::has_spaced_names(text))
             }
             Kind::Xml => xml::has_names(&engine.policy, text),
-            Kind::Multipart { .. } => true,
+            // The name of a part is in its head, and so is that of a header.
+            Kind::Multipart { .. } | Kind::Message => true,
             Kind::Json => (!look.is_quiet || look.may_hold) && json::has_names(&engine.policy, &mut readers.json, text),
             Kind::Text => false,
         };
@@ -49,11 +47,11 @@ pub(crate) fn mask(
             return;
         }
     }
-    part(engine, readers, text, (0, text.len()), media, location, at_cut, 0);
+    read(engine, readers, text, (0, text.len()), media, location, at_cut);
 }
 
-#[expect(clippy::too_many_arguments, reason = "a recursion of bounded depth, not an interface")]
-fn part(
+/// Hands `text[start..end]` to the reader of its kind. A survey of all of the text has to have been made.
+pub(crate) fn read(
     engine: &mut Engine,
     readers: &mut Readers,
     text: &[u8],
@@ -61,12 +59,11 @@ fn part(
     media: &MediaType<'_>,
     location: Location,
     at_cut: bool,
-    nested: usize,
 ) {
     let body = &text[start..end];
     match media.kind(body) {
-        Kind::Multipart { boundary } if nested < MAX_NESTED => {
-            multipart(engine, readers, text, (start, end), boundary, location, at_cut, nested);
+        Kind::Multipart { boundary } => {
+            parts::mask(engine, readers, text, (start, end), boundary, location, at_cut);
         }
         _ if memchr::memchr(0, body).is_some() => wide::mask(engine, text, (start, end), location, at_cut),
         Kind::Json => {
@@ -78,126 +75,10 @@ fn part(
             let place = form::Place { location, prefix: b"", at_cut, surveyed: true };
             form::mask(engine, text, (start, end), place);
         }
-        Kind::Text | Kind::Multipart { .. } => {
+        Kind::Message => parts::message(engine, readers, text, (start, end), location, at_cut),
+        Kind::Text => {
             let value = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
             engine.value(text, &value, &|_| {});
-        }
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "a recursion of bounded depth, not an interface")]
-fn multipart(
-    engine: &mut Engine,
-    readers: &mut Readers,
-    text: &[u8],
-    (start, end): (usize, usize),
-    boundary: &[u8],
-    location: Location,
-    at_cut: bool,
-    nested: usize,
-) {
-    let finder = memchr::memmem::Finder::new(boundary);
-    // A delimiter is the boundary behind two dashes at the start of a line.
-    let delimiter = |mut from: usize| {
-        while let Some(at) = text.get(from..end).and_then(|rest| finder.find(rest)).map(|at| from + at) {
-            let line = at.saturating_sub(2);
-            if at >= start + 2 && &text[line..at] == b"--" && (line == start || text[line - 1] == b'\n') {
-                return Some((line, at + boundary.len()));
-            }
-            from = at + 1;
-        }
-        None
-    };
-    let mut at = start;
-    let mut is_first = true;
-    loop {
-        let next = delimiter(at);
-        let part_end = next.map_or(end, |(line, _)| line);
-        let cut = at_cut && next.is_none();
-        if is_first {
-            let value = Value { at_cut: cut, surveyed: true, ..Value::new(at, part_end, Layer::Plain, location) };
-            engine.value(text, &value, &|_| {});
-        } else {
-            one(engine, readers, text, (at, part_end), location, cut, nested);
-        }
-        is_first = false;
-        let Some((_, behind)) = next else { return };
-        at = behind;
-    }
-}
-
-/// One part: its headers, and its body by its own content type.
-fn one(
-    engine: &mut Engine,
-    readers: &mut Readers,
-    text: &[u8],
-    (start, end): (usize, usize),
-    location: Location,
-    at_cut: bool,
-    nested: usize,
-) {
-    let part_text = &text[start..end];
-    let blank = [&b"\r\n\r\n"[..], b"\n\n"]
-        .into_iter()
-        .filter_map(|blank| memchr::memmem::find(part_text, blank).map(|at| at + blank.len()));
-    let head_end = start + blank.min().unwrap_or(part_text.len());
-    let head = &text[start..head_end];
-    let value = Value {
-        at_cut: at_cut && head_end == end,
-        surveyed: true,
-        ..Value::new(start, head_end, Layer::Plain, location)
-    };
-    engine.value(text, &value, &|_| {});
-    let header = |name: &[u8]| {
-        head.split(|byte| *byte == b'\n').find_map(|line| {
-            let (line, colon) = (line.trim_ascii(), memchr::memchr(b':', line.trim_ascii())?);
-            line[..colon].eq_ignore_ascii_case(name).then(|| line[colon + 1..].trim_ascii())
-        })
-    };
-    let name = header(b"content-disposition")
-        .and_then(|value| parameter(&value[memchr::memchr(b';', value).map_or(value.len(), |at| at + 1)..], b"name"));
-    let media = MediaType::parse(header(b"content-type").unwrap_or_default());
-    // The line break in front of the delimiter belongs to it.
-    let body_end = match &text[head_end..end] {
-        _ if at_cut => end,
-        [.., b'\r', b'\n'] => end - 2,
-        [.., b'\n'] => end - 1,
-        _ => end,
-    };
-    let name = name.unwrap_or_default();
-    let (forced, may_be_ssn) = form::named(engine, name, Layer::Plain, &mut View::default());
-    let shown = |field: &mut String| push_name(field, name, false);
-    let whole = Value { at_cut, surveyed: true, ..Value::new(head_end, body_end, Layer::Plain, location) };
-    let content = &text[head_end..body_end];
-    if forced.is_some() || may_be_ssn {
-        engine.value(text, &Value { forced, may_be_ssn, ..whole }, &shown);
-    } else if header(b"content-transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"base64")) {
-        base64_part(engine, text, whole, content, &shown);
-    } else if media.kind(content) == Kind::Text && memchr::memchr(0, content).is_none() {
-        engine.value(text, &whole, &shown);
-    } else {
-        part(engine, readers, text, (head_end, body_end), &media, location, at_cut, nested + 1);
-    }
-}
-
-/// A part in base64 is redacted whole if anything is in it.
-fn base64_part(engine: &mut Engine, text: &[u8], whole: Value, content: &[u8], field: &dyn Fn(&mut String)) {
-    let lenient = base64::engine::GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        base64::engine::GeneralPurposeConfig::new()
-            .with_decode_allow_trailing_bits(true)
-            .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
-    );
-    let mut packed: Vec<u8> = content.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    packed.truncate(packed.len() / 4 * 4);
-    match lenient.decode(&packed) {
-        Ok(decoded) => {
-            if let Some(kind) = engine.first_kind(&decoded, whole.at_cut) {
-                engine.value(text, &Value { forced: Some(kind), ..whole }, field);
-            }
-        }
-        Err(_) => {
-            engine.value(text, &whole, field);
         }
     }
 }

@@ -211,6 +211,22 @@ impl Engine {
         first
     }
 
+    /// The same as `mask` tells, which is given this engine for it: what it found is forgotten but for its kind.
+    pub(crate) fn probe(&mut self, mask: impl FnOnce(&mut Self)) -> Option<KindId> {
+        let (edits, arena) = (std::mem::take(&mut self.edits), std::mem::take(&mut self.arena));
+        let (notes, seen_next, drop) = (std::mem::take(&mut self.notes), self.seen_next, self.drop);
+        let before = self.findings.mark();
+        self.start();
+        mask(self);
+        // Where the list is full, nothing tells which it was.
+        let kind = (self.has_edits() || self.drop)
+            .then(|| self.findings.kind_since(before).map(KindId).or(self.policy.credentials).unwrap_or(KindId(0)));
+        self.findings.rewind(before);
+        (self.edits, self.arena) = (edits, arena);
+        (self.notes, self.seen_next, self.drop) = (notes, seen_next, drop);
+        kind
+    }
+
     /// Whether the survey saw something in the range. Ranges come in order.
     #[inline]
     fn was_seen(&mut self, start: usize, end: usize) -> bool {
@@ -299,16 +315,17 @@ impl Engine {
     fn whole(&mut self, text: &[u8], value: &Value, kind: KindId, field: &dyn Fn(&mut String)) -> bool {
         let raw = &text[value.start..value.end];
         let hit = Hit { partial: value.at_cut, ..Hit::new(0, raw.len(), kind) };
+        let is_secret = |engine: &Self, seen: &[u8]| pairs::is_secret(seen) && !engine.policy.spares(kind, seen);
         if value.layer.has_escapes(raw) {
             let mut views = std::mem::take(&mut self.views);
             value.layer.decode(raw, |i| (value.start + i) as u32, &mut views[0]);
             let seen = &views[0].text;
             let found =
-                pairs::is_secret(seen) && self.edit(value, (value.start, value.end), seen, value.layer, &hit, field);
+                is_secret(self, seen) && self.edit(value, (value.start, value.end), seen, value.layer, &hit, field);
             self.views = views;
             found
         } else {
-            pairs::is_secret(raw) && self.edit(value, (value.start, value.end), raw, value.layer, &hit, field)
+            is_secret(self, raw) && self.edit(value, (value.start, value.end), raw, value.layer, &hit, field)
         }
     }
 

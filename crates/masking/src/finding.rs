@@ -160,8 +160,16 @@ impl FindingList {
         (self.entries.len(), self.found)
     }
 
+    /// The kind of the first finding behind a mark, if that was listed.
+    pub(crate) fn kind_since(&self, (entries, _): (usize, u64)) -> Option<u16> {
+        self.entries.get(entries).map(|entry| entry.kind)
+    }
+
     /// Forgets what came after a mark.
     pub(crate) fn rewind(&mut self, (entries, found): (usize, u64)) {
+        if let Some(first) = self.entries.get(entries) {
+            self.fields.truncate(first.field.0 as usize);
+        }
         self.entries.truncate(entries);
         self.found = found;
     }

@@ -7,7 +7,9 @@ use crate::names::Meaning;
 use crate::policy::KindId;
 
 /// Of longer names the end is looked up.
-const MAX_NAME: usize = 256;
+const MAX_NAME: usize = 4096;
+/// How often a name is decoded: clients encode names that are encoded.
+const MAX_DECODED: usize = 3;
 
 /// Where the pairs stand.
 #[derive(Clone, Copy)]
@@ -24,6 +26,7 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
     let Place { location, prefix, at_cut, surveyed } = place;
     let layer = Layer::Percent { plus: true };
     let mut scratch = View::default();
+    let mut is_grant = None;
     let mut at = start;
     while at < end {
         let pair_end = memchr::memchr(b'&', &text[at..end]).map_or(end, |len| at + len);
@@ -32,6 +35,11 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
         let (forced, may_be_ssn) = match !surveyed || engine.names_matter() || name.contains(&b'+') {
             true => named(engine, name, layer, &mut scratch),
             false => (None, false),
+        };
+        // A code names everything, but for one that is handed out for a token.
+        let forced = match name {
+            b"code" if *is_grant.get_or_insert_with(|| has_grant(&text[start..end])) => engine.policy.credentials,
+            _ => forced,
         };
         let cut = |to: usize| at_cut && to == end;
         let mut part = Value::new(at, name_end, layer, location);
@@ -56,6 +64,12 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
     }
 }
 
+/// Whether a query or form may be one that carries a code from the server that authorizes to one that asks it for a token.
+pub(crate) fn has_grant(text: &[u8]) -> bool {
+    let has = |name: &[u8]| memchr::memmem::find(text, name).is_some();
+    has(b"code=") && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
+}
+
 /// Whether the name of a pair has a blank written as a plus, which a survey does not see as one.
 pub(crate) fn has_spaced_names(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'&').any(|pair| {
@@ -65,14 +79,22 @@ pub(crate) fn has_spaced_names(text: &[u8]) -> bool {
 
 /// What the name of a field says of its value.
 pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut View) -> (Option<KindId>, bool) {
+    let names = &engine.policy.fields;
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
-    let name = if layer.has_escapes(name) {
+    let mut meaning = None;
+    if layer.has_escapes(name) {
         layer.decode(name, |i| i as u32, scratch);
-        &scratch.text
-    } else {
-        name
-    };
-    match engine.policy.fields.meaning(name) {
+        meaning = names.meaning_of_path(&scratch.text);
+        let mut decoded = 1;
+        while meaning.is_none() && decoded < MAX_DECODED && Layer::Any.has_escapes(&scratch.text) {
+            let text = std::mem::take(&mut scratch.text);
+            Layer::Any.decode(&text, |i| i as u32, scratch);
+            meaning = names.meaning_of_path(&scratch.text);
+            decoded += 1;
+        }
+    }
+    // What is no escape of those that it may have is part of it.
+    match meaning.or_else(|| names.meaning_of_path(name)) {
         Some(Meaning::Secret(kind)) => (Some(kind), false),
         Some(Meaning::Ssn) => (None, true),
         Some(Meaning::Harmless) | None => (None, false),

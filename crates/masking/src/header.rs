@@ -5,6 +5,7 @@ use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
+use crate::packed;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -15,6 +16,8 @@ pub(crate) enum Class {
     Skipped,
     /// Looked through.
     Text,
+    /// Looked through; nine digits are a social security number.
+    Ssn,
     /// A URL.
     Url,
     /// A host, before which nothing may stand; but clients have put user and password there.
@@ -27,6 +30,10 @@ pub(crate) enum Class {
     Cookies(Option<KindId>),
     /// `name=value`, then attributes.
     SetCookie(Option<KindId>),
+    /// What a server wants to be shown; of some schemes with a token of its own.
+    Challenge(KindId),
+    /// Names of subprotocols, among which browsers have to put tokens, as they can send no header of their own.
+    Protocols(KindId),
 }
 
 /// Headers that hold URLs.
@@ -63,21 +70,18 @@ const PLAIN: &[&str] = &[
     "access-control-allow-credentials",
     "access-control-allow-headers",
     "access-control-allow-methods",
-    "access-control-allow-origin",
     "access-control-expose-headers",
     "access-control-max-age",
     "access-control-request-headers",
     "access-control-request-method",
     "age",
     "allow",
-    "alt-svc",
     "cache-control",
     "connection",
     "content-encoding",
     "content-language",
     "content-length",
     "content-range",
-    "content-security-policy",
     "content-type",
     "date",
     "dnt",
@@ -112,8 +116,6 @@ const PLAIN: &[&str] = &[
     "upgrade-insecure-requests",
     "user-agent",
     "vary",
-    "via",
-    "www-authenticate",
     "x-content-type-options",
     "x-forwarded-for",
     "x-forwarded-port",
@@ -164,93 +166,318 @@ const SCHEMES: &[&str] = &[
     "vapid",
 ];
 
+/// Attributes of cookies that have a value; and those that have none.
+const ATTRIBUTES: &[&str] =
+    &["expires", "max-age", "domain", "path", "samesite", "priority", "version", "comment", "commenturl", "port"];
+const FLAGS: &[&str] = &["secure", "httponly", "partitioned", "sameparty", "discard"];
+
+/// Schemes whose challenges come with a token.
+const CHALLENGES: &[&str] = &["negotiate", "ntlm", "kerberos"];
+
+/// Longer names of subprotocols are no names.
+const MAX_PROTOCOL: usize = 48;
+
+fn is_one_of(name: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
 impl Class {
     pub(crate) fn of(policy: &Policy, name: &[u8]) -> Self {
-        let is = |known: &[&str]| known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        let kind = match policy.headers.meaning(name) {
-            Some(Meaning::Secret(kind)) => Some(kind),
-            _ => None,
-        };
-        let is_credential = kind.is_some() && kind == policy.credentials;
+        let name = written(name);
+        let is = |known: &[&str]| is_one_of(name, known);
+        let kind = secret(policy, name);
+        let is_credential = kind.is_some_and(|kind| policy.is_credential(kind));
+        let lower = name.to_ascii_lowercase();
+        let stem = lower.trim_ascii_end();
+        let stem = stem.strip_suffix(b"2").or(stem.strip_suffix(b"s")).unwrap_or(stem);
         match kind {
-            _ if is(&["cookie", "cookie2", "x-original-cookie"]) && (kind.is_none() || is_credential) => {
-                Self::Cookies(kind)
+            _ if stem.ends_with(b"cookie") && (kind.is_none() || is_credential) => {
+                match stem.ends_with(b"set-cookie") {
+                    true => Self::SetCookie(kind),
+                    false => Self::Cookies(kind),
+                }
             }
-            _ if is(&["set-cookie", "set-cookie2"]) && (kind.is_none() || is_credential) => Self::SetCookie(kind),
-            Some(kind) if is_credential && name.to_ascii_lowercase().ends_with(b"authorization") => Self::Scheme(kind),
+            Some(kind) if is_credential && lower.ends_with(b"authorization") => Self::Scheme(kind),
             Some(kind) => Self::Secret(kind),
+            None if policy.headers.meaning(name) == Some(Meaning::Ssn) => Self::Ssn,
             None if is(URLS) => Self::Url,
             None if is(AUTHORITIES) => Self::Authority,
+            None if is(&["www-authenticate", "proxy-authenticate"]) => {
+                policy.credentials.map_or(Self::Text, Self::Challenge)
+            }
+            None if is(&["sec-websocket-protocol"]) => policy.credentials.map_or(Self::Text, Self::Protocols),
             None if !policy.has_text && is(PLAIN) => Self::Skipped,
             None if policy.is_off() => Self::Skipped,
             None => Self::Text,
         }
+    }
+
+    /// Whether all of a value is looked at as one, whatever its lines look like.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Secret(_) | Self::Scheme(_) | Self::Cookies(_))
+    }
+}
+
+/// A header's name without what no name has at its ends.
+fn written(name: &[u8]) -> &[u8] {
+    let is = |byte: &u8| byte.is_ascii_alphanumeric();
+    let start = name.iter().position(is).unwrap_or(name.len());
+    &name[start..name.iter().rposition(is).map_or(start, |last| last + 1)]
+}
+
+/// What the name of a header says of its value, if that is a secret.
+fn secret(policy: &Policy, name: &[u8]) -> Option<KindId> {
+    match policy.headers.meaning(name) {
+        Some(Meaning::Secret(kind)) => Some(kind),
+        _ => None,
     }
 }
 
 /// Masks a header's value; the edits are in the engine.
 pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], text: &[u8]) {
     let location = Location::header(side);
-    let named = |field: &mut String| push_name(field, name, false);
-    match class {
-        Class::Skipped => engine.start(),
-        Class::Text => {
-            engine.start();
-            if engine.is_quiet(text) {
-                return;
-            }
-            engine.value(text, &Value::new(0, text.len(), Layer::Plain, location), &named);
+    if (name.is_empty() || memchr::memchr2(b'\r', b'\n', text).is_some()) && !class.is_whole() {
+        lines(engine, class, name, text, location);
+        return;
+    }
+    if class == Class::Url {
+        let places = Places { userinfo: location, path: location, query: location, prefix: name };
+        target::mask(engine, text, places, false);
+        return;
+    }
+    engine.start();
+    if class == Class::Text && !has_scheme(text) && engine.is_quiet(text) {
+        return;
+    }
+    within(engine, class, name, text, (0, text.len()), location);
+}
+
+/// Masks a field of a head within a body, if its name says that it is a secret; whether it does.
+pub(crate) fn mask_within(
+    engine: &mut Engine,
+    name: &[u8],
+    text: &[u8],
+    (start, end): (usize, usize),
+    location: Location,
+) -> bool {
+    let is_secret = secret(&engine.policy, written(name)).is_some();
+    if is_secret {
+        let class = Class::of(&engine.policy, name);
+        within(engine, class, name, text, (start, end), location);
+    }
+    is_secret
+}
+
+/// Masks a value of several lines: what looks like a field of its own on one of them is one to those who read it so. The
+/// same goes for a line without a colon, which has no name.
+fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: Location) {
+    engine.start();
+    let mut at = 0;
+    let found = text.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')).find_map(|line| {
+        let is_first = at == 0;
+        at += line.len();
+        if is_first && !name.is_empty() {
+            return None;
         }
-        Class::Url => {
-            target::mask(
-                engine,
-                text,
-                Places { userinfo: location, path: location, query: location, prefix: name },
-                false,
-            );
+        let start = at - line.len();
+        let word = line.len() - line.trim_ascii_start().len();
+        let ends = |byte: &u8| *byte == b':' || is_first && byte.is_ascii_whitespace();
+        let colon = word + line[word..].iter().position(ends)?;
+        secret(&engine.policy, written(&line[word..colon])).is_some().then_some((start + word, start + colon))
+    });
+    let end = found.map_or(text.len(), |(start, _)| start);
+    let class = if matches!(class, Class::Url | Class::Authority | Class::Skipped) { Class::Text } else { class };
+    within(engine, class, name, text, (0, end), location);
+    if let Some((start, colon)) = found {
+        mask_within(engine, &text[start..colon], text, (colon + 1, text.len()), location);
+    }
+}
+
+/// Masks the value of a header that is `text[start..end]`.
+fn within(
+    engine: &mut Engine,
+    class: Class,
+    name: &[u8],
+    text: &[u8],
+    (start, end): (usize, usize),
+    location: Location,
+) {
+    let named = |field: &mut String| push_name(field, name, false);
+    let whole = Value::new(start, end, Layer::Plain, location);
+    match class {
+        Class::Skipped => {}
+        Class::Text | Class::Url => {
+            let kind = engine.policy.credentials.filter(|_| has_scheme(&text[start..end]));
+            match kind {
+                Some(kind) => within(engine, Class::Scheme(kind), name, text, (start, end), location),
+                None => {
+                    engine.value(text, &whole, &named);
+                }
+            }
+        }
+        Class::Ssn => {
+            engine.value(text, &Value { may_be_ssn: true, ..whole }, &named);
         }
         Class::Authority => {
-            engine.start();
-            let host = target::userinfo(engine, text, 0, location, &named).unwrap_or(0);
-            if engine.policy.has_text && !engine.is_quiet(text) {
-                engine.value(text, &Value::new(host, text.len(), Layer::Plain, location), &named);
+            let host = target::userinfo(engine, &text[..end], start, location, &named).unwrap_or(start);
+            if engine.policy.has_text {
+                engine.value(text, &Value { start: host, ..whole }, &named);
             }
         }
         Class::Secret(kind) => {
-            engine.start();
-            let (start, end) = trimmed(text, 0, text.len());
-            let value = Value { forced: Some(kind), ..Value::new(start, end, Layer::Plain, location) };
-            engine.value(text, &value, &named);
+            let (start, end) = trimmed(text, start, end);
+            engine.value(text, &Value { forced: Some(kind), start, end, ..whole }, &named);
         }
         Class::Scheme(kind) => {
-            engine.start();
-            let (start, end) = trimmed(text, 0, text.len());
+            let (start, end) = trimmed(text, start, end);
             let word = text[start..end].iter().position(u8::is_ascii_whitespace).map_or(end, |len| start + len);
-            let is_scheme =
-                word < end && SCHEMES.iter().any(|scheme| text[start..word].eq_ignore_ascii_case(scheme.as_bytes()));
+            let is_scheme = word < end && is_one_of(&text[start..word], SCHEMES);
             let start = if is_scheme { trimmed(text, word, end).0 } else { start };
-            let value = Value { forced: Some(kind), ..Value::new(start, end, Layer::Plain, location) };
-            engine.value(text, &value, &named);
+            engine.value(text, &Value { forced: Some(kind), start, end, ..whole }, &named);
         }
         Class::Cookies(kind) => {
-            engine.start();
-            let mut at = 0;
-            while at < text.len() {
-                let end = memchr::memchr(b';', &text[at..]).map_or(text.len(), |len| at + len);
-                cookie(engine, text, (at, end), kind, location, name);
-                at = end + 1;
+            let mut at = start;
+            while at < end {
+                let to = memchr::memchr(b';', &text[at..end]).map_or(end, |len| at + len);
+                cookie(engine, text, (at, to), kind, location, name);
+                at = to + 1;
             }
         }
-        Class::SetCookie(kind) => {
-            engine.start();
-            let end = memchr::memchr(b';', text).unwrap_or(text.len());
-            cookie(engine, text, (0, end), kind, location, name);
-            if engine.policy.has_text {
-                let value = Value::new(end, text.len(), Layer::Plain, location);
-                engine.value(text, &value, &named);
-            }
+        Class::SetCookie(kind) => set_cookie(engine, text, (start, end), kind, location, name),
+        Class::Challenge(kind) => items(engine, text, whole, kind, &named, |text, _, (from, to)| {
+            let word = text[from..to].iter().position(u8::is_ascii_whitespace).map_or(to, |len| from + len);
+            let token = trimmed(text, word, to);
+            let is_token = |token: &[u8]| {
+                !token.is_empty()
+                    && !token[..token.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1)].contains(&b'=')
+            };
+            (is_one_of(&text[from..word], CHALLENGES) && is_token(&text[token.0..token.1])).then_some(token)
+        }),
+        Class::Protocols(kind) => {
+            let policy = std::sync::Arc::clone(&engine.policy);
+            items(engine, text, whole, kind, &named, |text, before, item| token_of(&policy, text, before, item));
         }
     }
+}
+
+/// Whether a value is a credential behind its scheme, in whatever header: `Bearer` and a word, or `Basic` and user and password.
+fn has_scheme(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    if !matches!(text.first(), Some(b'B' | b'b')) {
+        return false;
+    }
+    let Some((word, token)) = text.iter().position(u8::is_ascii_whitespace).map(|at| text.split_at(at)) else {
+        return false;
+    };
+    let token = token.trim_ascii_start();
+    let is_one = token.len() > 3 && !token.iter().any(u8::is_ascii_whitespace);
+    let is_basic = || packed::unpack(b"base64", token).is_some_and(|user| user.contains(&b':'));
+    is_one && (word.eq_ignore_ascii_case(b"bearer") || word.eq_ignore_ascii_case(b"basic") && is_basic())
+}
+
+/// Masks those of the items between commas that `secret` finds, given the one before, and looks through all others.
+fn items(
+    engine: &mut Engine,
+    text: &[u8],
+    whole: Value,
+    kind: KindId,
+    named: &dyn Fn(&mut String),
+    secret: impl Fn(&[u8], &[u8], (usize, usize)) -> Option<(usize, usize)>,
+) {
+    let Value { start, end, .. } = whole;
+    let (mut at, mut text_from, mut before) = (start, start, (start, start));
+    while at < end {
+        let to = memchr::memchr(b',', &text[at..end]).map_or(end, |len| at + len);
+        let item = trimmed(text, at, to);
+        if let Some((from, to)) = secret(text, &text[before.0..before.1], item) {
+            engine.value(text, &Value { start: text_from, end: from, ..whole }, named);
+            engine.value(text, &Value { forced: Some(kind), start: from, end: to, ..whole }, named);
+            text_from = to;
+        }
+        before = item;
+        at = to + 1;
+    }
+    engine.value(text, &Value { start: text_from, end, ..whole }, named);
+}
+
+/// The token in the name of a subprotocol: behind one that is a word for such, behind such a word in it, or by its length.
+fn token_of(policy: &Policy, text: &[u8], before: &[u8], (from, to): (usize, usize)) -> Option<(usize, usize)> {
+    let announces =
+        |word: &[u8]| is_one_of(word, SCHEMES) || secret(policy, word).is_some() || word.eq_ignore_ascii_case(b"auth");
+    let item = &text[from..to];
+    if announces(before) || item.starts_with(b"eyJ") {
+        return Some((from, to));
+    }
+    let mut at = 0;
+    let mut token = None;
+    for word in item.split_inclusive(|byte| matches!(byte, b'.' | b':' | b'=' | b'|' | b'-')).take(MAX_PROTOCOL) {
+        at += word.len();
+        // `bearer.`, `openai-insecure-api-key.`
+        let (name, sign) = item[..at].split_at(at - 1);
+        let start = name.iter().rposition(|byte| matches!(byte, b'.' | b':' | b'=' | b'|')).map_or(0, |at| at + 1);
+        if at < item.len() && !sign.is_empty() && announces(&name[start..]) {
+            token = Some(at);
+        }
+    }
+    if let Some(at) = token {
+        let rest = &item[at..];
+        return Some((from + at + if rest.starts_with(b"k8s.io.") { 7 } else { 0 }, to));
+    }
+    (item.len() > MAX_PROTOCOL).then_some((from, to))
+}
+
+/// A cookie and its attributes. What is no attribute is another cookie: so are they joined by proxies, and by servers that
+/// leave out what separates them.
+fn set_cookie(
+    engine: &mut Engine,
+    text: &[u8],
+    (start, end): (usize, usize),
+    kind: Option<KindId>,
+    location: Location,
+    name: &[u8],
+) {
+    let named = |field: &mut String| push_name(field, name, false);
+    let mut at = memchr::memchr(b';', &text[start..end]).map_or(end, |len| start + len);
+    cookie(engine, text, (start, at), kind, location, name);
+    let mut text_from = at;
+    while at < end {
+        let from = at + 1;
+        at = memchr::memchr(b';', &text[from..end]).map_or(end, |len| from + len);
+        if let Some(another) = cookie_among_attributes(&text[from..at]) {
+            let another = from + another;
+            if engine.policy.has_text {
+                engine.value(text, &Value::new(text_from, another, Layer::Plain, location), &named);
+            }
+            cookie(engine, text, (another, at), kind, location, name);
+            text_from = at;
+        }
+    }
+    if engine.policy.has_text {
+        engine.value(text, &Value::new(text_from, end, Layer::Plain, location), &named);
+    }
+}
+
+/// Where in what should be an attribute another cookie starts.
+fn cookie_among_attributes(text: &[u8]) -> Option<usize> {
+    let equals = memchr::memchr(b'=', text);
+    let word = text[..equals.unwrap_or(text.len())].trim_ascii();
+    if word.is_empty() && equals.is_none() {
+        return None;
+    }
+    let is_flag = is_one_of(word, FLAGS);
+    if is_flag && equals.is_none() || is_one_of(word, ATTRIBUTES) {
+        // `Path=/, id=…`, or a line that was folded. A date has a comma, too, but no name behind it.
+        let is_name = |byte: &&u8| byte.is_ascii_graphic() && !matches!(**byte, b',' | b'=' | b'"');
+        return memchr::memchr3_iter(b',', b'\r', b'\n', text).map(|at| at + 1).find(|at| {
+            let rest = text[*at..].trim_ascii_start();
+            let len = rest.iter().take_while(is_name).count();
+            match text[*at - 1] {
+                b',' => len > 0 && rest[len..].trim_ascii_start().starts_with(b"="),
+                _ => !rest.is_empty(),
+            }
+        });
+    }
+    Some(0)
 }
 
 /// One cookie: the name stays, unless it is itself a secret; the value is one by default.
@@ -273,8 +500,8 @@ fn cookie(
     if let [b'"', .., b'"'] = &text[from..to] {
         (from, to) = (from + 1, to - 1);
     }
-    let own =
-        form::named(engine, name, layer, &mut View::default()).0.filter(|own| Some(*own) != engine.policy.credentials);
+    let own = form::named(engine, name, layer, &mut View::default()).0;
+    let own = own.filter(|own| !engine.policy.is_credential(*own));
     let value = Value { forced: own.or(kind), ..Value::new(from, to, layer, location) };
     engine.value(text, &value, &|field| {
         push_name(field, header, false);

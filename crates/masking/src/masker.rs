@@ -65,7 +65,7 @@ pub struct Masker {
 /// What the name of a header says of its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderKind {
-    /// Nothing of it is ever masked.
+    /// Nothing of it is masked, unless it is of several lines ([`Masker::plain_header`]).
     Plain,
     /// It is looked through.
     Text,
@@ -168,7 +168,9 @@ impl Masker {
         };
         let kind = match class {
             Class::Skipped => HeaderKind::Plain,
-            Class::Text | Class::Url | Class::Authority => HeaderKind::Text,
+            Class::Text | Class::Ssn | Class::Url | Class::Authority | Class::Challenge(_) | Class::Protocols(_) => {
+                HeaderKind::Text
+            }
             Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
         };
         (kind, HeaderPlace(place))
@@ -181,7 +183,10 @@ impl Masker {
             header::mask(engine, Class::of(&engine.policy, name), side, name, value);
             return self.masked(value);
         };
-        if slot.class == Class::Skipped || !slot.clean.is_empty() && slot.clean == value {
+        if slot.class == Class::Skipped {
+            return self.plain_header(side, name, value);
+        }
+        if !slot.clean.is_empty() && slot.clean == value {
             return Masked::Kept;
         }
         header::mask(engine, slot.class, side, name, value);
@@ -189,6 +194,16 @@ impl Masker {
             slot.clean.clear();
             slot.clean.extend_from_slice(value);
         }
+        self.masked(value)
+    }
+
+    /// Masks the value of a header that is [`HeaderKind::Plain`]. There is something to do only if it is of several lines, one of
+    /// which may be a field of its own to others than those who folded it: whoever knows that it is not need not ask.
+    pub fn plain_header(&mut self, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
+        if self.engine.policy.is_off() || memchr::memchr2(b'\r', b'\n', value).is_none() {
+            return Masked::Kept;
+        }
+        header::mask(&mut self.engine, Class::Text, side, name, value);
         self.masked(value)
     }
 

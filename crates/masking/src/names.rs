@@ -21,7 +21,7 @@ pub(crate) struct Names {
     /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
     /// be the end of a name.
     tails: Box<[u32; 1 << 16]>,
-    /// Whether a name has other bytes than those of ASCII.
+    /// Whether a name ends with a character beyond ASCII whose escape ends with three letters, as names may that are none.
     pub(crate) has_foreign: bool,
 }
 
@@ -70,7 +70,11 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        self.has_foreign |= !normal.is_ascii();
+        // `\u0451` is told from the end of other names by its digits.
+        let last = text.chars().rev().find(|last| !last.is_ascii());
+        self.has_foreign |= last.is_some_and(|last| {
+            last.encode_utf16(&mut [0; 2]).iter().any(|unit| (0..3).all(|digit| unit >> (4 * digit) & 15 > 9))
+        });
         self.allow(tail);
         if is_ending && len < 3 {
             return false;
@@ -87,6 +91,22 @@ impl Names {
     #[inline]
     pub(crate) fn meaning(&self, name: &[u8]) -> Option<Meaning> {
         if self.may_end(name) { self.look_up(name) } else { None }
+    }
+
+    /// The same of a name as forms and queries write it: `user[pin]`, `credentials[key]`, `form:pin`, `form.pin`; and of one in
+    /// front of which something went wrong: `amp;pin`, `?pin`. Between brackets any word counts, as a container's name does;
+    /// elsewhere the last.
+    pub(crate) fn meaning_of_path(&self, name: &[u8]) -> Option<Meaning> {
+        let is_sign = |byte: &u8| matches!(byte, 0..=b'#' | b'$' | b'&'..=b',' | b'.' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{'..=0x7f);
+        self.meaning(name).or_else(|| {
+            let is_path = name.iter().any(is_sign);
+            let mut words = name.split(|byte| matches!(byte, b'[' | b']')).filter(|_| is_path);
+            words.find_map(|word| {
+                let end = word.iter().rposition(|byte| !is_sign(byte))? + 1;
+                let start = word[..end].iter().rposition(is_sign).map_or(0, |at| at + 1);
+                self.meaning(&word[start..end]).filter(|meaning| *meaning != Meaning::Harmless)
+            })
+        })
     }
 
     /// Whether a name of the set can end as `text` does: the quick test.
@@ -258,16 +278,17 @@ fn normal(byte: u8) -> Option<u8> {
 
 /// Headers whose whole value is a credential, besides those that every field name makes one.
 pub(crate) const CREDENTIAL_HEADERS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
+    "*authorization",
+    "*authentication",
     "authentication-info",
     "proxy-authentication-info",
-    "x-authorization",
-    "x-original-authorization",
-    "x-forwarded-authorization",
-    "x-serverless-authorization",
-    "x-amzn-remapped-authorization",
     "x-ms-authorization-auxiliary",
+    "*basic-auth",
+    "*proxy-auth",
+    "*http-auth",
+    "*api-auth",
+    "*user-auth",
+    "x-oauth",
     "x-auth",
     "x-auth-key",
     "x-auth-secret",
@@ -364,9 +385,15 @@ pub(crate) const CREDENTIAL_HEADERS: &[&str] = &[
     "x-hmac",
     "x-hmac-signature",
     "x-wsse",
-    "x-original-cookie",
-    "set-cookie2",
-    "cookie2",
+    "*cookie",
+    "*cookies",
+    "x-bearer",
+    "x-pass",
+    "x-pin",
+    "x-key",
+    "x-access-code",
+    "x-ovh-consumer",
+    "x-ovh-signature",
 ];
 
 /// Field names (of query, form, JSON, XML, multipart and cookies) whose value is a credential. `*` means: ends so.
@@ -375,10 +402,12 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*passwd",
     "*passphrase",
     "*passcode",
+    "passkey",
+    "psk",
+    "*wifi_psk",
+    "*pre_shared_key",
     "*pass_word",
-    "pass",
-    "*_userpass",
-    "*dbpass",
+    "*pass",
     "*pwd",
     "pw",
     "pword",
@@ -390,14 +419,44 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*password_digest",
     "*password_salt",
     "*password_plain",
+    "*password_new",
+    "*password_old",
+    "*password_current",
+    "*password_verify",
+    "*password_value",
+    "*password_text",
+    "*passwd_new",
+    "*passwd_old",
+    "*pwd_new",
+    "*pwd_old",
+    "*pwd_confirm",
+    "*pwd_confirmation",
+    "*pwd_repeat",
+    "*pwd_again",
+    "*pwd_verify",
+    "*pwd_hash",
     "*passwort",
     "kennwort",
     "contrasena",
     "mot_de_passe",
     "motdepasse",
     "senha",
+    "contraseña",
+    "clave",
+    "wachtwoord",
+    "hasło",
+    "haslo",
+    "lösenord",
+    "salasana",
+    "*пароль",
+    "*Пароль",
+    "*密码",
+    "*密碼",
+    "*パスワード",
+    "*비밀번호",
     "*secret",
     "*secret_key",
+    "*secret_key_base",
     "*secret_access_key",
     "*secret_token",
     "*secret_string",
@@ -406,6 +465,8 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*secret_value",
     "*token",
     "*token_secret",
+    "*token_value",
+    "*token_string",
     "*access_token",
     "*refresh_token",
     "*id_token",
@@ -422,6 +483,10 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*access_key",
     "*access_key_id",
     "*private_key",
+    "privkey",
+    "*priv_key",
+    "*private_key_pem",
+    "*private_key_value",
     "*signing_key",
     "*encryption_key",
     "*session_key",
@@ -430,6 +495,8 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*license_key",
     "*account_key",
     "*auth_key",
+    "app_key",
+    "application_key",
     "*subscription_key",
     "*consumer_key",
     "*ssh_key",
@@ -437,14 +504,18 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "authorization",
     "proxy_authorization",
     "auth",
+    "basic_auth",
+    "auth_header",
     "authentication",
     "cookie",
+    "cookies",
     "set-cookie",
     "*credential",
     "*credentials",
     "creds",
     "session",
     "*session_id",
+    "*sessid",
     "sid",
     "phpsessid",
     "jsessionid",
@@ -455,7 +526,11 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "saml_response",
     "saml_request",
     "saml_assertion",
+    "*auth_code",
+    "*authorization_code",
     "code_verifier",
+    "oauth_verifier",
+    "oauth_signature",
     "device_code",
     "signature",
     "sig",
@@ -474,14 +549,23 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*two_factor_code",
     "*verification_code",
     "*recovery_code",
+    "*recovery_codes",
+    "*recovery_phrase",
     "*backup_code",
+    "*backup_codes",
     "*security_code",
     "*security_answer",
+    "*security_answers",
     "*secret_answer",
     "pin",
+    "pin_number",
+    "user_pin",
     "*pin_code",
     "*card_pin",
     "cvv",
+    "cvn",
+    "*cvv_number",
+    "*card_code",
     "cvc",
     "csc",
     "*card_cvv",
@@ -492,6 +576,35 @@ pub(crate) const CREDENTIAL_FIELDS: &[&str] = &[
     "*cvc2",
     "seed_phrase",
     "*mnemonic",
+];
+
+/// Field names of several credentials; a number there counts them or limits how many there may be.
+pub(crate) const PLURAL_FIELDS: &[&str] =
+    &["*tokens", "*passwords", "*passwds", "*secrets", "*api_keys", "*access_keys", "*secret_keys", "*private_keys"];
+
+/// Field names that end like some of those above and are none.
+pub(crate) const HARMLESS_FIELDS: &[&str] = &[
+    "*compass",
+    "*bypass",
+    "*trespass",
+    "*overpass",
+    "*underpass",
+    "*encompass",
+    "*surpass",
+    "*boarding_pass",
+    "*season_pass",
+    "*day_pass",
+    "*ski_pass",
+    "*low_pass",
+    "*high_pass",
+    "*band_pass",
+    "*all_pass",
+    "*first_pass",
+    "*second_pass",
+    "*single_pass",
+    "*stop_tokens",
+    "*special_tokens",
+    "*added_tokens",
 ];
 
 /// Field names whose value of nine digits is a US social security number.
@@ -514,6 +627,9 @@ mod tests {
 
     fn credentials() -> Names {
         let mut names = Names::new();
+        for name in HARMLESS_FIELDS {
+            names.add(name, Meaning::Harmless);
+        }
         for name in CREDENTIAL_FIELDS.iter().chain(CREDENTIAL_HEADERS) {
             assert!(names.add(name, Meaning::Secret(KindId(0))), "{name}");
         }
@@ -546,11 +662,55 @@ mod tests {
             "pw",
             "PW",
             "AspSessionId",
+            "smtp_pass",
+            "loginPass",
+            "passwordNew",
+            "password_old",
+            "pwdConfirm",
+            "accessTokenValue",
+            "privateKeyPem",
+            "auth_code",
+            "recoveryCodes",
+            "pinNumber",
+            "contraseña",
+            "новый_пароль",
+            "登录密码",
+            "X-User-Authorization",
         ] {
             assert!(names.meaning(name.as_bytes()).is_some(), "{name}");
         }
         let long = format!("{}password", "x".repeat(1000));
         assert!(names.meaning(long.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn names_within_names_are_found() {
+        let names = credentials();
+        for name in [
+            "user[pin]",
+            "user[plainPassword][first]",
+            "credentials[key]",
+            "filter[password][$ne]",
+            "a.b[0][otp]",
+            "loginForm:pin",
+            "loginForm.pin",
+            "ctl00$pin",
+            "amp;sid",
+            "/cb?jwt",
+            "?otp",
+            ";pin",
+            "otp\0",
+            " pin",
+            "pin ",
+            "pin[",
+        ] {
+            assert!(names.meaning_of_path(name.as_bytes()).is_some(), "{name:?}");
+        }
+        for name in
+            ["", "[]", "user[id]", "a[b", "shop:spin", "pin.x", "user[shipping]", "sid/x", "code", "a;b", "[[[[]]"]
+        {
+            assert!(names.meaning_of_path(name.as_bytes()).is_none(), "{name:?}");
+        }
     }
 
     #[test]
@@ -572,6 +732,11 @@ mod tests {
             "key",
             "signatures",
             "tokens_used",
+            "tokenizer",
+            "keyword",
+            "code",
+            "password_updated_at",
+            "passwordPolicy",
             "author",
             "accept",
             "user-agent",
@@ -581,7 +746,24 @@ mod tests {
             "-2",
             "etag",
         ] {
-            assert!(names.meaning(name.as_bytes()).is_none(), "{name}");
+            assert!(names.meaning(name.as_bytes()).is_none_or(|meaning| meaning == Meaning::Harmless), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_ends_alike_is_harmless() {
+        let mut names = Names::new();
+        for name in HARMLESS_FIELDS {
+            assert!(names.add(name, Meaning::Harmless), "{name}");
+        }
+        for name in CREDENTIAL_FIELDS.iter().chain(PLURAL_FIELDS) {
+            assert!(names.add(name, Meaning::Secret(KindId(0))), "{name}");
+        }
+        for name in ["compass", "Bypass", "boardingPass", "low-pass", "stop_tokens"] {
+            assert_eq!(names.meaning(name.as_bytes()), Some(Meaning::Harmless), "{name}");
+        }
+        for name in ["pass", "tokens", "access_tokens", "apiKeys", "smtp_pass"] {
+            assert_eq!(names.meaning(name.as_bytes()), Some(Meaning::Secret(KindId(0))), "{name}");
         }
     }
 

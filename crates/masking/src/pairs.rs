@@ -12,7 +12,7 @@ const MAX_BLANKS: usize = 16;
 /// Quotes and backslashes allowed around the separator.
 const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
-const MAX_USERINFO: usize = 512;
+const MAX_USERINFO: usize = 16 << 10;
 /// Bytes of the longest escape.
 const MAX_ESCAPED: usize = 12;
 /// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
@@ -69,7 +69,7 @@ pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
     let rest = &text[at + 1..];
     let Some(first) = slash(rest) else { return false };
     let Some(second) = slash(&rest[first..]) else { return false };
-    let ends = |byte: &u8| matches!(byte, b'@' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b' ');
+    let ends = |byte: &u8| matches!(byte, b'@' | b'/' | b'?' | b'#' | b'"' | b'<' | b'>' | b' ');
     rest[first + second..].iter().take(MAX_ESCAPED * MAX_USERINFO).find(|byte| ends(byte)) == Some(&b'@')
 }
 
@@ -111,7 +111,9 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         return Some(Pair { start: at + 3, end: *done, meaning });
     }
     let name_end = name_end(text, *done, at);
-    if !names.may_end(&text[*done..name_end]) {
+    // `user[pin][0]`: the last word alone says nothing.
+    let is_path = name_end > *done && text[name_end - 1] == b']';
+    if !is_path && !names.may_end(&text[*done..name_end]) {
         return None;
     }
     let is_name = |byte: &u8| {
@@ -121,7 +123,7 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
     let start = run(&is_name);
-    let mut meaning = names.meaning(&text[start..name_end]);
+    let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && start > *done && text[start - 1] == b' ' {
         // Of several words: `verification code: 1234`.
         meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
@@ -200,10 +202,14 @@ pub(crate) fn is_secret(value: &[u8]) -> bool {
 /// How long the user information is that a URL's authority starts with.
 pub(crate) fn userinfo_len(authority: &[u8]) -> Option<usize> {
     let window = authority.get(..MAX_USERINFO).unwrap_or(authority);
-    let ends = |byte: &u8| {
-        matches!(byte, b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b'\\') || byte.is_ascii_whitespace()
+    let is_letter = |at: usize| window.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let ends = |(at, byte): (usize, &u8)| match byte {
+        // Within a word it is part of it; elsewhere it encloses the URL.
+        b'\'' => at == 0 || !is_letter(at - 1) || !is_letter(at + 1),
+        b'/' | b'?' | b'#' | b'"' | b'<' | b'>' | b'\\' => true,
+        byte => byte.is_ascii_whitespace(),
     };
-    let end = window.iter().position(ends).unwrap_or(window.len());
+    let end = window.iter().enumerate().position(ends).unwrap_or(window.len());
     memchr::memrchr(b'@', &window[..end]).filter(|len| *len > 0)
 }
 
@@ -231,6 +237,11 @@ mod tests {
         assert_eq!(found("https://h/?token=abc&x=1#f"), ["abc"]);
         assert_eq!(found("Authorization: Bearer xyz\r\nA: b"), ["Bearer xyz"]);
         assert_eq!(found("postgres://me:hunter2@db/x"), ["me:hunter2"]);
+        assert_eq!(found("https://me:o'hunter2@h/"), ["me:o'hunter2"]);
+        assert_eq!(found("['https://h','me@x']"), [""; 0]);
+        let long = format!("https://x:{}@h", "e".repeat(5000));
+        assert_eq!(found(&long), [&long[8..5010]]);
+        assert_eq!(found("a[pin]=1&b[password][0]=2&c.pin=3"), ["1", "2", "3"]);
         assert_eq!(found("password => 'x y'"), ["x y"]);
         assert_eq!(found("password='unclosed"), ["unclosed"]);
     }

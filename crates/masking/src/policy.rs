@@ -7,7 +7,7 @@ use crate::detect::{Detector, Literals};
 use crate::fpe_cipher::Fpe;
 use crate::json_path::JsonPath;
 use crate::member::HOLDING_ENDS;
-use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, Meaning, Names, SSN_FIELDS};
+use crate::names::{CREDENTIAL_FIELDS, CREDENTIAL_HEADERS, HARMLESS_FIELDS, Meaning, Names, PLURAL_FIELDS, SSN_FIELDS};
 use crate::pattern::CompiledPattern;
 use crate::token::TokenKey;
 
@@ -15,6 +15,8 @@ use crate::token::TokenKey;
 const MIN_KEY_BYTES: usize = 16;
 /// The longest name of a rule, in bytes.
 const MAX_RULE_NAME: usize = 512;
+/// Longer numbers count nothing.
+const MAX_COUNT: usize = 12;
 /// The most own rules of one sort.
 const MAX_RULES: usize = 256;
 
@@ -149,6 +151,8 @@ pub struct Policy {
     /// Whether anything is looked for in the text of values.
     pub(crate) has_text: bool,
     pub(crate) credentials: Option<KindId>,
+    /// Credentials of which a name promises several.
+    plural: Option<KindId>,
     pub(crate) token_key: TokenKey,
     pub(crate) fpe: Fpe,
 }
@@ -221,10 +225,20 @@ impl Policy {
                 );
             }
         }
-        let mut credentials = None;
+        let (mut credentials, mut plural) = (None, None);
         if settings.credentials {
+            for name in HARMLESS_FIELDS {
+                fields.add(name, Meaning::Harmless);
+                headers.add(name, Meaning::Harmless);
+            }
             let id = kind("CREDENTIAL", settings.credentials_action);
             credentials = Some(id);
+            let several = kind("CREDENTIAL", settings.credentials_action);
+            plural = Some(several);
+            for name in PLURAL_FIELDS {
+                fields.add(name, Meaning::Secret(several));
+                headers.add(name, Meaning::Secret(several));
+            }
             for name in CREDENTIAL_FIELDS {
                 fields.add(name, Meaning::Secret(id));
                 headers.add(name, Meaning::Secret(id));
@@ -245,6 +259,7 @@ impl Policy {
         if detectors[Detector::UsSsn as usize].is_some() {
             for name in SSN_FIELDS {
                 fields.add(name, Meaning::Ssn);
+                headers.add(name, Meaning::Ssn);
             }
         }
 
@@ -283,6 +298,7 @@ impl Policy {
             has_fields,
             whole_patterns: patterns.iter().filter(|pattern| pattern.is_whole).count(),
             credentials,
+            plural,
             literals: Literals::new(&detectors),
             kinds,
             detectors,
@@ -304,6 +320,23 @@ impl Policy {
     #[inline]
     pub(crate) fn detector(&self, detector: Detector) -> Option<KindId> {
         self.detectors[detector as usize]
+    }
+
+    /// Whether secrets of this kind are what is masked by itself, by their names.
+    pub(crate) fn is_credential(&self, kind: KindId) -> bool {
+        Some(kind) == self.credentials || Some(kind) == self.plural
+    }
+
+    /// Whether a value whose name says that it is a secret is none all the same: `max_tokens` is a number, and so is the time
+    /// after which there are new ones (`6m0s`).
+    #[inline]
+    pub(crate) fn spares(&self, kind: KindId, value: &[u8]) -> bool {
+        let is_count = |value: &[u8]| {
+            value.len() <= MAX_COUNT
+                && value.first().is_some_and(u8::is_ascii_digit)
+                && value.iter().all(|byte| byte.is_ascii_digit() || b".smhd".contains(byte))
+        };
+        Some(kind) == self.plural && is_count(value.trim_ascii())
     }
 
     pub(crate) fn action(&self, kind: KindId) -> Action {

@@ -31,12 +31,40 @@ pub(crate) fn userinfo(
     Some(end)
 }
 
+/// Schemes that are followed by an address, not by user and password.
+const ADDRESSES: &[&str] = &["mailto", "sip", "sips", "xmpp", "acct", "tel", "sms", "im"];
+
+/// Where the user information starts that a segment has in front of a host. URLs stand within paths (`/proxy/https://…`), and
+/// not all of them are written in full.
+fn user(text: &[u8], start: usize, end: usize) -> Option<usize> {
+    memchr::memchr(b'@', &text[start..end])?;
+    // `https:\\user:password@host`
+    if let Some(at) = memchr::memmem::rfind(&text[start..end], b"\\\\") {
+        return Some(start + at + 2);
+    }
+    let slashes = text[..start].iter().rev().take(2).take_while(|byte| **byte == b'/').count();
+    let before = text[..start - slashes].last();
+    if slashes == 2 && before.is_none_or(|byte| *byte == b':') {
+        return Some(start);
+    }
+    // `user:password@host`, as in CONNECT; `http:/user:password@host`, where slashes were joined; `/x//user:password@host`.
+    let user = &text[start..start + userinfo_len(&text[start..end])?];
+    let colon = memchr::memchr(b':', user)?;
+    let is_alone = start == 0 && !ADDRESSES.iter().any(|scheme| user[..colon].eq_ignore_ascii_case(scheme.as_bytes()));
+    (is_alone || slashes == 2 || slashes == 1 && before == Some(&b':')).then_some(start)
+}
+
 /// Masks a URL; the edits are in the engine.
 pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut: bool) {
     engine.start();
     let hides = engine.policy.has_text && engine.policy.whole_patterns > 0;
-    if engine.survey(text, at_cut) && !hides && memchr::memchr(b'+', text).is_none() {
-        return;
+    // User information need not be behind a scheme, and what is handed out as a code is none elsewhere.
+    if engine.survey(text, at_cut) && !hides {
+        let Some(at) = memchr::memchr3(b'+', b'@', b'?', text) else { return };
+        let rest = &text[at..];
+        if rest[0] == b'?' && memchr::memchr2(b'+', b'@', rest).is_none() && !form::has_grant(rest) {
+            return;
+        }
     }
     let named = |name: &'static str| {
         move |field: &mut String| {
@@ -47,23 +75,19 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
             field.push_str(name);
         }
     };
+    let query = memchr::memchr2(b'?', b'#', text).unwrap_or(text.len());
     let mut at = 0;
-    if let Some(scheme) =
-        memchr::memmem::find(text, b"://").filter(|at| text[..*at].iter().all(u8::is_ascii_alphanumeric))
-    {
-        let authority = scheme + 3;
-        if let Some(end) = userinfo(engine, text, authority, places.userinfo, &named("userinfo")) {
-            at = end;
-        }
-    }
-    let query = memchr::memchr2(b'?', b'#', &text[at..]).map_or(text.len(), |len| at + len);
     while at < query {
         let end = memchr::memchr(b'/', &text[at..query]).map_or(query, |len| at + len);
-        let value = Value {
+        let mut value = Value {
             at_cut: at_cut && end == text.len(),
             surveyed: true,
             ..Value::new(at, end, Layer::Percent { plus: false }, places.path)
         };
+        if let Some(user) = user(text, at, end) {
+            engine.value(text, &Value { end: user, at_cut: false, ..value }, &named("path"));
+            value.start = userinfo(engine, &text[..end], user, places.userinfo, &named("userinfo")).unwrap_or(user);
+        }
         engine.value(text, &value, &named("path"));
         at = end + 1;
     }

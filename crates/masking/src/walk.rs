@@ -116,7 +116,7 @@ impl Walk<'_> {
         }
         let value = &self.text[found.start..found.end];
         let kind = match found.meaning {
-            Meaning::Secret(kind) => pairs::is_secret(value).then_some(kind),
+            Meaning::Secret(kind) => (pairs::is_secret(value) && !self.policy.spares(kind, value)).then_some(kind),
             Meaning::Ssn if is_ssn(value.trim_ascii()) => self.policy.detector(Detector::UsSsn),
             Meaning::Ssn | Meaning::Harmless => None,
         };

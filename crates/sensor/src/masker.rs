@@ -195,6 +195,8 @@ pub struct RecordMasker {
     masker: Masker,
     repeated: Repeated,
     form: FindingForm,
+    /// Whether header fields of this record are on several lines.
+    folds: bool,
     /// The findings of this record, as they are written, each with a comma behind it.
     told: Vec<u8>,
     /// How many those are.
@@ -237,6 +239,7 @@ impl RecordMasker {
             masker,
             repeated: Repeated::default(),
             form: FindingForm::default(),
+            folds: false,
             told: Vec::new(),
             listed: 0,
             repeated_found: 0,
@@ -280,6 +283,12 @@ impl RecordMasker {
     #[inline(never)]
     fn text_header(&mut self, place: HeaderPlace, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
         masked(self.masker.header_at(place, side(kind), name, value))
+    }
+
+    /// A header that holds no secret, but perhaps on a line of its own.
+    #[cold]
+    fn folded_header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+        masked(self.masker.plain_header(side(kind), name, value))
     }
 
     /// A header that is a secret: as it was masked the last time.
@@ -337,6 +346,11 @@ impl Masking for RecordMasker {
         self.left_out = [None; 2];
     }
 
+    #[inline(always)]
+    fn folds(&mut self, folds: bool) {
+        self.folds = folds;
+    }
+
     #[inline]
     fn target(&mut self, target: &[u8]) -> Masked<'_> {
         masked(self.masker.target(target))
@@ -345,6 +359,7 @@ impl Masking for RecordMasker {
     #[inline(always)]
     fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
         match self.masker.header_kind(name) {
+            (HeaderKind::Plain, _) if self.folds => self.folded_header(kind, name, value),
             (HeaderKind::Plain, _) => Masked::Kept,
             (HeaderKind::Text, place) => self.text_header(place, kind, name, value),
             (HeaderKind::Secret, place) => self.secret_header(place, kind, name, value),
@@ -377,17 +392,19 @@ impl Masking for RecordMasker {
     }
 
     fn raw_start_line(&mut self, kind: MessageKind, line: &[u8]) -> Masked<'_> {
-        // Each word as a target, which one of them is or was meant to be; then all of it as text, as a secret may have
-        // blanks in it.
+        // What is between the first word and the last as a target, blanks or not: they were meant to be part of it. Then all of
+        // it as text.
         self.line.clear();
-        let is_request = kind == MessageKind::Request;
-        for (number, word) in line.split(|byte| *byte == b' ').enumerate() {
-            if number > 0 {
-                self.line.push(b' ');
-            }
-            let word = if is_request { self.masker.target(word).or(word) } else { word };
-            self.line.extend_from_slice(word);
-        }
+        let first = memchr::memchr(b' ', line).map_or(0, |at| at + 1);
+        let last =
+            memchr::memrchr(b' ', line).filter(|at| line.get(at + 1..).is_some_and(|word| word.starts_with(b"HTTP/")));
+        let last = last.unwrap_or(line.len()).max(first);
+        let (first, last) = if kind == MessageKind::Request { (first, last) } else { (0, 0) };
+        let (front, rest) = line.split_at_checked(first).unwrap_or_default();
+        let (target, behind) = rest.split_at_checked(last - first).unwrap_or_default();
+        self.line.extend_from_slice(front);
+        self.line.extend_from_slice(self.masker.target(target).or(target));
+        self.line.extend_from_slice(behind);
         let has_changed = self.line != line;
         match self.masker.text(Location::Other, "start_line", &self.line) {
             masking::Masked::Replaced(line) => Masked::Replaced(line),

@@ -150,7 +150,7 @@ fn capture(
     let ask = message(
         &format!("POST /v1/orders?access_token={one}&card={card} HTTP/1.1"),
         &format!(
-            "Authorization: Bearer {two}\r\nCookie: session={three}; b={four}\r\nX-Api-Key: {one}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            "Authorization: Bearer {two}\r\nAccept: */*\r\n X-Api-Key: {two}\r\nCookie: session={three}; b={four}\r\nX-Api-Key: {one}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         ),
         form.as_bytes(),
         coding,
@@ -164,8 +164,8 @@ fn capture(
         &encoded(&json, charset),
         coding,
     );
-    // The start line is recorded raw, too, where it is not UTF-8.
-    let mut odd = format!("GET http://user:{two}@h.example/p?password={one}&a=").into_bytes();
+    // The start line is recorded raw, too, where it is not UTF-8; a blank in it ends no secret.
+    let mut odd = format!("GET http://user:{two}@h.example/p?password=a {one}&a=").into_bytes();
     odd.extend_from_slice(b"\xff HTTP/1.1\r\nHost: api.example\r\n\r\n");
     for (request, response) in [(ask, answer), (odd, b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())] {
         request.chunks(chunk).for_each(|part| conversation.client_says(part));

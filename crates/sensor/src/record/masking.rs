@@ -113,6 +113,10 @@ pub trait Masking {
     /// A new record begins: what was found is forgotten. `form` is how its findings will be listed.
     fn begin(&mut self, form: FindingForm);
 
+    /// Whether header fields of the record are on several lines. If none is, those that hold no secret need no look.
+    #[inline(always)]
+    fn folds(&mut self, _: bool) {}
+
     /// The target of a request.
     fn target(&mut self, target: &[u8]) -> Masked<'_>;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http_parse::{Exchange, Flags};
+use http_parse::{Exchange, Flag, Flags};
 
 use super::body::Bodies;
 use super::connection::ConnectionMeta;
@@ -183,6 +183,7 @@ impl<M: Masking> RecordWriter<M> {
             Form::Native(_) => FindingForm::Native,
             Form::Edge(_) => FindingForm::Edge,
         });
+        self.tools.masking.folds(exchange.flags.contains(Flag::ObsFold) || exchange.flags.contains(Flag::BareCr));
         let outcome = Outcome::of(exchange);
         let composed = match &self.form {
             Form::Native(native) => Some(native.compose(&mut self.tools, meta, exchange, admission, out)),
