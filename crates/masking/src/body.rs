@@ -34,21 +34,38 @@ pub(crate) fn mask(
     let is_clean = look.is_quiet || engine.survey_in_full(text, at_cut);
     // Of a secret that a cut goes through, a name is in front; or detectors have to be asked.
     let is_cut = at_cut && engine.policy.has_text;
-    if is_clean && !is_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
-        let may_hide = match media.kind(text) {
-            // A form's `+` is a space, an element's name is no `name=value`.
+    let kind = media.kind(text);
+    // What a survey does not see: members that name what others hold.
+    let has_neighbours = engine.has_neighbours(text);
+    if is_clean
+        && !has_neighbours
+        && !is_cut
+        && !has_zeros
+        && engine.policy.whole_patterns == 0
+        && engine.policy.paths.is_empty()
+    {
+        let may_hide = match kind {
+            // A form's `+` is a space.
             Kind::Form => {
                 memchr::memchr(b'+', text).is_some() && (engine.policy.has_text || form::has_spaced_names(text))
             }
-            Kind::Xml => xml::has_names(&engine.policy, text),
             Kind::Multipart { .. } => true,
-            Kind::Json => (!look.is_quiet || look.may_hold) && json::has_names(&engine.policy, &mut readers.json, text),
-            Kind::Text => false,
+            Kind::Xml | Kind::Json | Kind::Text => false,
         };
         if !may_hide {
             return;
         }
     }
+    if has_neighbours {
+        if look.is_quiet {
+            engine.survey_in_full(text, at_cut);
+        }
+        // Elsewhere than in JSON any value may have such members in it.
+        if kind != Kind::Json || has_zeros {
+            engine.see_all(text.len());
+        }
+    }
+    readers.json.has_neighbours = has_neighbours;
     part(engine, readers, text, (0, text.len()), media, location, at_cut, 0);
 }
 
