@@ -5,6 +5,7 @@ use crate::finding::Location;
 use crate::form;
 use crate::layer::Layer;
 use crate::media::{Kind, MediaType};
+use crate::policy::KindId;
 use crate::{json, parts, wide, xml};
 
 /// The readers' memory, kept from body to body.
@@ -31,23 +32,55 @@ pub(crate) fn mask(
     let is_clean = look.is_quiet || engine.survey_in_full(text, at_cut);
     // Of a secret that a cut goes through, a name is in front; or detectors have to be asked.
     let is_cut = at_cut && engine.policy.has_text;
-    if is_clean && !is_cut && !has_zeros && engine.policy.whole_patterns == 0 && engine.policy.paths.is_empty() {
-        let may_hide = match media.kind(text) {
-            // A form's `+` is a space, an element's name is no `name=value`.
+    let kind = media.kind(text);
+    // What a survey does not see: members that name what others hold.
+    let has_neighbours = engine.has_neighbours(text);
+    if is_clean
+        && !has_neighbours
+        && !is_cut
+        && !has_zeros
+        && engine.policy.whole_patterns == 0
+        && engine.policy.paths.is_empty()
+    {
+        let may_hide = match kind {
+            // A form's `+` is a space.
             Kind::Form => {
                 memchr::memchr(b'+', text).is_some() && (engine.policy.has_text || form::has_spaced_names(text))
             }
-            Kind::Xml => xml::has_names(&engine.policy, text),
             // The name of a part is in its head, and so is that of a header.
             Kind::Multipart { .. } | Kind::Message => true,
-            Kind::Json => (!look.is_quiet || look.may_hold) && json::has_names(&engine.policy, &mut readers.json, text),
-            Kind::Text => false,
+            Kind::Xml | Kind::Json | Kind::Text => false,
         };
         if !may_hide {
             return;
         }
     }
+    if has_neighbours {
+        if look.is_quiet {
+            engine.survey_in_full(text, at_cut);
+        }
+        // Elsewhere than in JSON any value may have such members in it.
+        if kind != Kind::Json || has_zeros {
+            engine.see_all(text.len());
+        }
+    }
+    readers.json.has_neighbours = has_neighbours;
     read(engine, readers, text, (0, text.len()), media, location, at_cut);
+}
+
+/// What kind of secret comes first in a text that is packed in another, which this is called in the midst of.
+pub(crate) fn probe(
+    engine: &mut Engine,
+    readers: &mut Readers,
+    text: &[u8],
+    media: &MediaType<'_>,
+    location: Location,
+    at_cut: bool,
+) -> Option<KindId> {
+    let has_neighbours = readers.json.has_neighbours;
+    let kind = engine.probe(|engine| mask(engine, readers, text, media, location, at_cut));
+    readers.json.has_neighbours = has_neighbours;
+    kind
 }
 
 /// Hands `text[start..end]` to the reader of its kind. A survey of all of the text has to have been made.

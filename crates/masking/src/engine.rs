@@ -12,11 +12,11 @@ use crate::action::Action;
 use crate::detect::{self, Detector, Hit};
 use crate::finding::{FindingList, Location};
 use crate::layer::{Layer, View};
-use crate::pairs;
 use crate::policy::{KindId, Policy};
 use crate::quiet::{self, Look};
 use crate::token::TokenCache;
 use crate::walk::{Notes, walk};
+use crate::{markup, member, objects, pairs};
 
 /// What replaces a redacted value. Of letters only, so that it can stand in every syntax.
 pub(crate) const REDACTED: &[u8] = b"REDACTED";
@@ -131,6 +131,11 @@ impl Engine {
         self.drop = false;
     }
 
+    /// How many parts of the text are replaced so far.
+    pub(crate) fn edits(&self) -> usize {
+        self.edits.len()
+    }
+
     pub(crate) fn has_edits(&self) -> bool {
         !self.edits.is_empty()
     }
@@ -156,7 +161,37 @@ impl Engine {
     /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
     #[inline]
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
-        self.look(text).is_quiet || self.survey_in_full(text, at_cut)
+        if self.is_quiet(text) {
+            return true;
+        }
+        let is_clean = self.survey_in_full(text, at_cut);
+        if self.has_neighbours(text) {
+            self.see_all(text.len());
+            return false;
+        }
+        is_clean
+    }
+
+    /// Whether a member of JSON in the text, which was looked over, names what another holds.
+    pub(crate) fn has_neighbours(&mut self, text: &[u8]) -> bool {
+        self.may_hold() && member::has_names(&self.policy, text, &mut self.views[0])
+    }
+
+    /// Whether a member of JSON may hold what another names, as far as a survey can tell.
+    pub(crate) fn may_hold(&self) -> bool {
+        self.notes.may_hold || self.notes.has_escapes
+    }
+
+    /// Whether the survey saw tags that may say what others hold.
+    pub(crate) fn has_tags(&self) -> bool {
+        self.notes.has_tags || self.is_thorough
+    }
+
+    /// No part of a text of so many bytes is passed over.
+    pub(crate) fn see_all(&mut self, len: usize) {
+        self.notes.seen.clear();
+        self.notes.seen.push((0, len));
+        self.seen_next = 0;
     }
 
     /// The quick look, which is a survey if it finds the text quiet.
@@ -168,8 +203,8 @@ impl Engine {
         let Self { policy, views: [view, next, ..], .. } = self;
         let look = quiet::look(policy, text, view, next);
         if look.is_quiet {
-            self.notes.seen.clear();
-            (self.notes.has_names, self.notes.has_escapes) = (false, false);
+            self.notes.clear();
+            self.notes.may_hold = look.may_hold;
             self.seen_next = 0;
         }
         look
@@ -180,8 +215,8 @@ impl Engine {
         let mut hits = std::mem::take(&mut self.hits);
         let mut notes = std::mem::take(&mut self.notes);
         hits.clear();
-        notes.seen.clear();
-        (notes.has_names, notes.has_escapes) = (false, false);
+        notes.clear();
+        notes.is_thorough = self.is_thorough;
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
         notes.seen.sort_unstable();
@@ -245,7 +280,7 @@ impl Engine {
 
     /// Whether a text by itself holds nothing, as a quick look tells.
     pub(crate) fn is_quiet(&mut self, text: &[u8]) -> bool {
-        self.look(text).is_quiet
+        self.look(text).is_quiet && !self.has_neighbours(text)
     }
 
     /// Looks through one value; true if anything in it is replaced. `field` appends the value's name to a finding.
@@ -437,6 +472,10 @@ impl Engine {
         let policy = &*self.policy;
         let is_survey = notes.is_some();
         walk(policy, text, notes, hits);
+        if !is_survey && policy.has_names() {
+            objects::find(policy, text, hits);
+            markup::find(policy, text, hits);
+        }
         if at_cut {
             for hit in hits.iter_mut() {
                 hit.partial |= hit.end == text.len();

@@ -9,7 +9,7 @@ use crate::form::{named, push_name};
 use crate::json_path::Level;
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
-use crate::policy::{KindId, Policy};
+use crate::policy::KindId;
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -23,6 +23,8 @@ pub(crate) struct Reader {
     keys: Vec<u8>,
     /// Objects with a member that names another.
     objects: Objects,
+    /// Whether there are any in the whole text.
+    pub(crate) has_neighbours: bool,
 }
 
 /// An object or array that is open.
@@ -77,18 +79,18 @@ pub(crate) fn mask(
     at_cut: bool,
 ) {
     reader.levels.clear();
-    reader.objects.find(&engine.policy, text, (start, end), &mut reader.scratch);
+    reader.objects.clear();
+    if reader.has_neighbours {
+        reader.objects.find(&engine.policy, text, (start, end), &mut reader.scratch);
+    }
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
-}
-
-/// Whether a member of some object may name what another holds: what a survey does not see.
-pub(crate) fn has_names(policy: &Policy, reader: &mut Reader, text: &[u8]) -> bool {
-    member::has_names(policy, text, &mut reader.scratch)
 }
 
 impl Lexer<'_> {
     fn run(&mut self, mut at: usize) {
         let mut next = Next::Value { or_key: false };
+        // The latest string, if nothing of it was replaced: it may turn out to be a name.
+        let mut latest = None;
         loop {
             at +=
                 self.text[at..self.end].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
@@ -110,7 +112,9 @@ impl Lexer<'_> {
                         next = Next::Colon;
                         continue;
                     }
+                    let edits = self.engine.edits();
                     self.scalar(content, content_end, Layer::Json, !is_closed);
+                    latest = (self.engine.edits() == edits).then_some((start, at));
                     next = Next::Separator;
                     continue;
                 }
@@ -156,8 +160,20 @@ impl Lexer<'_> {
                 }
                 _ => {}
             }
-            // Not JSON, from here on.
-            self.rest(start);
+            // Not JSON, from here on; of a member that was begun, from its key on.
+            let key = self.reader.levels.last().filter(|level| {
+                // `"""…"""` begins with what is a value of JSON, too.
+                let is_begun = next == Next::Colon
+                    || next == Next::Value { or_key: false }
+                    || next == Next::Separator
+                        && self.text[start..].starts_with(b"\"")
+                        && self.text[..start].ends_with(b"\"\"");
+                is_begun && !level.is_array && !level.key_is_hidden && self.beyond == 0 && level.key.0 > 0
+            });
+            let is_name =
+                |end: usize| matches!(self.text[start], b':' | b'=') && self.text[end..start].trim_ascii().is_empty();
+            let name = latest.filter(|(_, end)| next == Next::Separator && is_name(*end)).map(|(name, _)| name);
+            self.rest(key.map(|level| level.key.0 - 1).or(name).unwrap_or(start));
             return;
         }
     }
@@ -299,8 +315,12 @@ impl Lexer<'_> {
 
     fn rest(&mut self, start: usize) {
         let levels = &self.reader.levels;
-        let value =
-            Value { at_cut: self.at_cut, surveyed: true, ..Value::new(start, self.end, Layer::Plain, self.location) };
+        let value = Value {
+            at_cut: self.at_cut,
+            // Neighbours are looked for where a value is looked at.
+            surveyed: !self.reader.has_neighbours,
+            ..Value::new(start, self.end, Layer::Plain, self.location)
+        };
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
 }
@@ -350,10 +370,9 @@ fn push_path(field: &mut String, levels: &[Nesting], text: &[u8]) {
 mod tests {
     use std::sync::Arc;
 
-    use super::*;
     use crate::finding::Side;
     use crate::masker::{MaskedBody, Masker};
-    use crate::policy::Settings;
+    use crate::policy::{Policy, Settings};
 
     fn masked(text: &str, at_cut: bool) -> String {
         let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();

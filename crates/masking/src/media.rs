@@ -78,13 +78,14 @@ impl<'a> MediaType<'a> {
 /// Bytes that a form is told by.
 const MAX_LOOK: usize = 256;
 
-/// Whether a body starts as a form does that is called something else: a name, `=`, and no byte that a form escapes.
+/// Whether a body starts as a form does that is called something else: a name, `=`, another pair, and no byte that a form
+/// escapes.
 fn looks_like_form(body: &[u8]) -> bool {
     let start = body.get(..MAX_LOOK).unwrap_or(body).trim_ascii_end();
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~*%+[]$:".contains(byte);
     let name = start.iter().position(|byte| !is_name(byte)).unwrap_or(start.len());
     let is_form = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'{' | b'}');
-    name > 0 && start.get(name) == Some(&b'=') && start.iter().all(is_form)
+    name > 0 && start.get(name) == Some(&b'=') && start.contains(&b'&') && start.iter().all(is_form)
 }
 
 /// The value of a parameter behind a content type, without its quotes.
@@ -130,10 +131,10 @@ mod tests {
         assert_eq!(kind("application/x-www-form-urlencoded", "a=b"), Kind::Form);
         assert_eq!(kind("application/x-www-form-urlencoded", " {\"a\":1}"), Kind::Json);
         assert_eq!(kind("", "<a/>"), Kind::Xml);
-        for form in ["a=b&c=d", "user[a]=it's&b=%20\r\n", "a+b="] {
+        for form in ["a=b&c=d", "user[a]=it's&b=%20\r\n", "a+b=&c"] {
             assert_eq!(kind("text/plain", form), Kind::Form);
         }
-        for text in ["a=b c=d", "a", "=", "=a", "a=\"b\"", "a: b=c", "a=1\nb=2"] {
+        for text in ["a=b c=d", "a", "=", "=a", "a=\"b\"", "a: b=c", "a=1\nb=2&c", "a=b,c=d"] {
             assert_eq!(kind("text/plain", text), Kind::Text);
         }
         assert_eq!(kind("text/plain", "a"), Kind::Text);

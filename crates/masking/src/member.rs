@@ -113,7 +113,7 @@ pub(crate) struct Named {
 
 impl Named {
     /// What a value of JSON says as a name: that of a field, or of a header.
-    fn by(policy: &Policy, name: &[u8], scratch: &mut View) -> Self {
+    pub(crate) fn by(policy: &Policy, name: &[u8], scratch: &mut View) -> Self {
         if name.len() > MAX_NAME {
             return Self::default();
         }
@@ -130,7 +130,7 @@ impl Named {
         }
     }
 
-    fn is_some(self) -> bool {
+    pub(crate) fn is_some(self) -> bool {
         self.kind.is_some() || self.may_be_ssn
     }
 }
@@ -152,13 +152,35 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8], scratch: &mut View) -> boo
                 return false;
             }
         }
-        let Some(value) = text[at + 1..].trim_ascii_start().strip_prefix(b"\"") else { return false };
+        let value = text[at + 1..].trim_ascii_start();
+        if value.first() == Some(&b'\\') {
+            return names_in_string(policy, text, at);
+        }
+        let Some(value) = value.strip_prefix(b"\"") else { return false };
         let Some(len) = string_len(value, MAX_NAME) else { return false };
         let value = &value[..len];
         (policy.fields.may_end(value) || policy.headers.may_end(value) || value.contains(&b'\\'))
             && key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| json_role(key, scratch) == Some(Role::Names))
             && Named::by(policy, value, scratch).is_some()
     })
+}
+
+/// Whether the member whose colon is at `at` names another, in JSON that stands in a string: its quotes have backslashes in
+/// front, and what says more than letters would (an escape within) is taken for a name.
+fn names_in_string(policy: &Policy, text: &[u8], at: usize) -> bool {
+    let is_between = |byte: &&u8| matches!(**byte, b'\\' | b'"') || byte.is_ascii_whitespace();
+    let is_inside = |byte: &&u8| !matches!(**byte, b'\\' | b'"');
+    let skipped = text[..at].iter().rev().take(MAX_WORD).take_while(is_between).count();
+    let front = &text[..at - skipped];
+    let len = front.iter().rev().take(MAX_WORD + 1).take_while(is_inside).count();
+    if role(&front[front.len() - len..]) != Some(Role::Names) {
+        return false;
+    }
+    let behind = &text[at + 1..];
+    let skipped = behind.iter().take(MAX_WORD).take_while(is_between).count();
+    let value = &behind[skipped..];
+    let value = &value[..value.iter().take(MAX_NAME).take_while(is_inside).count()];
+    policy.fields.meaning(value).or_else(|| policy.headers.meaning(value)).is_some()
 }
 
 /// How long the string is whose content starts `text`, if a quote ends it within so many bytes.
@@ -199,17 +221,19 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Looks for them in `text[start..end]`. In time and memory linear in it, whatever order the members have, for all
-    /// is told only when an object ends: of one that the text is cut in, what is known by then.
-    pub(crate) fn find(&mut self, policy: &Policy, text: &[u8], (start, end): (usize, usize), scratch: &mut View) {
+    /// There are none.
+    pub(crate) fn clear(&mut self) {
         self.found.clear();
         self.found.shrink_to(MAX_KEPT);
         self.levels.clear();
         self.next = 0;
+    }
+
+    /// Looks for them in `text[start..end]`. In time and memory linear in it, whatever order the members have, for all
+    /// is told only when an object ends: of one that the text is cut in, what is known by then.
+    pub(crate) fn find(&mut self, policy: &Policy, text: &[u8], (start, end): (usize, usize), scratch: &mut View) {
+        self.clear();
         let text = &text[..end];
-        if !has_names(policy, &text[start..], scratch) {
-            return;
-        }
         let mut beyond = 0_usize;
         let mut at = start;
         while let Some(byte) = text.get(at) {

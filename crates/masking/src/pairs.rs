@@ -21,9 +21,11 @@ pub(crate) const MAX_REACH: usize = MAX_ESCAPED * (MAX_BLANKS + MAX_QUOTES + MAX
 /// A value whose name says what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pair {
-    /// The value; empty if it is an object or array, or nothing.
+    /// The value; empty if it is nothing.
     pub(crate) start: usize,
     pub(crate) end: usize,
+    /// It is an object or array, of which only the start is told.
+    pub(crate) is_container: bool,
     pub(crate) meaning: Meaning,
 }
 
@@ -108,7 +110,7 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         let len = userinfo_len(&text[at + 3..])?;
         let meaning = Meaning::Secret(credentials?);
         *done = at + 3 + len;
-        return Some(Pair { start: at + 3, end: *done, meaning });
+        return Some(Pair { start: at + 3, end: *done, is_container: false, meaning });
     }
     let name_end = name_end(text, *done, at);
     // `user[pin][0]`: the last word alone says nothing.
@@ -133,7 +135,7 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     if is_secret(&text[start..end]) {
         *done = end;
     }
-    Some(Pair { start, end, meaning })
+    Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
 }
 
 /// Where the name ends whose separator is at `at`.
@@ -162,20 +164,91 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
     };
     // `:=`, `=>`, `==`.
     skip(2, |byte| matches!(byte, b'=' | b'>' | b':'));
-    let blanks = skip(MAX_BLANKS, |byte| byte.is_ascii_whitespace());
+    let blanks = skip(MAX_BLANKS, |byte| byte.is_ascii_whitespace() || matches!(byte, 0xc2 | 0xa0));
     let escapes = skip(MAX_QUOTES, |byte| byte == b'\\');
+    start += comment_len(&text[start..]);
     let rest = &text[start..];
+    if let Some(inner) = rest.strip_prefix(b"\"\"\"") {
+        let len = memchr::memmem::find(inner, b"\"\"\"").unwrap_or(inner.len());
+        return (start + 3, start + 3 + len);
+    }
     match rest.first() {
         Some(quote @ (b'"' | b'\'' | b'`')) => (start + 1, start + 1 + quoted_len(&rest[1..], *quote, escapes > 0)),
-        // Brackets hold values of their own.
-        Some(b'{' | b'[') => (start, start),
+        // Brackets hold values of their own, unless they are part of one (`{SSHA}…`).
+        Some(open @ (b'{' | b'[')) if !is_prefix(rest, *open) => (start, start),
         _ => {
-            let header_like = text[at] == b':' && blanks > 0;
-            let ends = |byte: u8| {
-                matches!(byte, b'\r' | b'\n' | b'"' | b'<' | b'>' | b',' | b'}' | b']' | 0)
-                    || !header_like && matches!(byte, b' ' | b'\t' | b'&' | b';' | b'\'' | b')' | b'\\' | b'#')
-            };
-            (start, start + rest.iter().position(|byte| ends(*byte)).unwrap_or(rest.len()))
+            let len = bare_len(rest, text[at] == b':' && blanks > 0);
+            match rest.get(len) {
+                // `u"…"`, `String("…")`.
+                Some(quote @ (b'"' | b'\'')) if len == 1 || rest[..len].ends_with(b"(") => {
+                    (start, start + len + 1 + quoted_len(&rest[len + 1..], *quote, escapes > 0))
+                }
+                _ => (start, start + len),
+            }
+        }
+    }
+}
+
+/// How long the comments and blanks are that a value may be behind.
+fn comment_len(text: &[u8]) -> usize {
+    let window = text.get(..MAX_USERINFO).unwrap_or(text);
+    let end = match window {
+        [b'/', b'*', ..] => memchr::memmem::find(window, b"*/").map(|len| len + 2),
+        [b'/', b'/', b' ' | b'\t', ..] => memchr::memchr(b'\n', window),
+        _ => None,
+    };
+    end.map_or(0, |end| end + window[end..].len() - window[end..].trim_ascii_start().len())
+}
+
+/// Whether brackets around a word are the beginning of a value: `{noop}secret`.
+fn is_prefix(text: &[u8], open: u8) -> bool {
+    let close = if open == b'{' { b'}' } else { b']' };
+    let is_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-');
+    let len = text[1..].iter().take(MAX_NAME).take_while(is_word).count();
+    let behind =
+        text.get(len + 2).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'/' | b'+'));
+    text.get(len + 1) == Some(&close) && behind
+}
+
+/// How long a value is that is not in quotes. That of a header reaches to the end of its line; any other to a blank, or to a
+/// sign that separates if what is behind it looks like that.
+pub(crate) fn bare_len(text: &[u8], is_header: bool) -> usize {
+    let mut at = 0;
+    let mut is_quoted = false;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'\r' | b'\n' | b'<' | b'>' | 0 => break,
+            // `Digest username="x", response="…"`.
+            b'"' if is_header && at > 0 && text[at - 1] == b'=' => {
+                let rest = &text[at + 1..];
+                let window = rest.get(..MAX_USERINFO).unwrap_or(rest);
+                match memchr::memchr3(b'"', b'\r', b'\n', window) {
+                    Some(len) if rest[len] == b'"' => (at, is_quoted) = (at + len + 1, true),
+                    _ => break,
+                }
+            }
+            b'"' => break,
+            b',' | b'}' | b']' if is_header && !is_quoted && separates(&text[at + 1..]) => break,
+            _ if is_header => {}
+            b' ' | b'\t' | b'&' | b'\\' => break,
+            b',' | b';' | b')' | b'}' | b']' | b'\'' if separates(&text[at + 1..]) => break,
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Whether what is behind a sign lets it end a value: nothing, a blank, a quote, another sign, or another pair.
+fn separates(behind: &[u8]) -> bool {
+    let is_name =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.' | b'[' | b']' | b'$');
+    let name = behind.iter().take(MAX_NAME).take_while(is_name).count();
+    match behind.get(name) {
+        None => name == 0,
+        Some(b'=' | b':') => true,
+        Some(byte) => {
+            name == 0 && !matches!(byte, b'%' | b'/' | b'+' | b'!' | b'#' | b'*' | b'?' | b'~' | b'^' | b'(' | 0x80..)
         }
     }
 }

@@ -308,7 +308,7 @@ fn content(
     if let Some(unpacked) = packed::unpack(head.encoding, content) {
         let kind = match readers.nested > MAX_NESTED {
             true => engine.first_kind(&unpacked, at_cut),
-            false => engine.probe(|engine| body::mask(engine, readers, &unpacked, &head.media, location, at_cut)),
+            false => body::probe(engine, readers, &unpacked, &head.media, location, at_cut),
         };
         if kind.is_some() {
             engine.value(text, &Value { forced: kind, ..whole }, &shown);

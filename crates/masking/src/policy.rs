@@ -317,6 +317,11 @@ impl Policy {
         !self.has_fields && !self.has_text && self.paths.is_empty()
     }
 
+    /// Whether names of fields say anything.
+    pub(crate) fn has_names(&self) -> bool {
+        self.has_fields || self.detector(Detector::UsSsn).is_some()
+    }
+
     #[inline]
     pub(crate) fn detector(&self, detector: Detector) -> Option<KindId> {
         self.detectors[detector as usize]

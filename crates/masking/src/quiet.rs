@@ -13,10 +13,9 @@
 use wide::u8x16;
 
 use crate::layer::{Layer, View};
-use crate::member;
 use crate::names::Names;
-use crate::pairs;
 use crate::policy::Policy;
+use crate::{markup, member, pairs};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
@@ -27,6 +26,11 @@ const WINDOW: usize = FRONT + BLOCK + 4;
 /// at in full.
 const MAX_DECODED: usize = 32;
 const DECODED_EVERY: usize = 512;
+
+/// Bytes of the longest entity but for its first.
+const MAX_ENTITY: usize = 12;
+/// Longer names of elements are looked at in full.
+const MAX_TAG: usize = 64;
 
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,15 +156,29 @@ impl Quick<'_> {
     fn slowly(&mut self, at: usize) -> bool {
         match self.text[at] {
             b':' | b'=' => self.separator(at),
+            b'<' => !markup::may_name(self.policy, self.text, at),
+            b'\\' if matches!(self.text.get(at + 1), Some(b'"' | b'n' | b't' | b'r' | b'b' | b'f' | b'/' | b'\'')) => {
+                self.escaped = at + 2;
+                true
+            }
+            // Of a query.
+            b'&' if !self.text[at + 1..].iter().take(MAX_ENTITY).any(|byte| *byte == b';') => true,
             _ => match Layer::Any.escape(&self.text[at..]) {
                 Some((taken, bytes, len)) => {
-                    let slash = self.text[at..].starts_with(b"\\/");
                     self.escaped = at + taken;
-                    slash || is_harmless(self.policy, &bytes[..len])
+                    is_harmless(self.policy, &bytes[..len]) && !(bytes[0] == b'<' && self.may_be_tag(at + taken))
                 }
                 None => true,
             },
         }
+    }
+
+    /// Whether what is behind a `<` that is written as an escape may be a tag that says something.
+    fn may_be_tag(&self, from: usize) -> bool {
+        let rest = &self.text[from..];
+        let len = rest.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let is_closed = matches!(rest.get(len), Some(b'/' | b'&' | b'\\' | b'%' | b'>'));
+        len > 0 && !(is_closed && !self.policy.fields.may_end(&rest[..len]) && member::role(&rest[..len]).is_none())
     }
 
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
@@ -206,9 +224,10 @@ impl Quick<'_> {
 /// Whether what an escape stands for is no part of a name, no separator, and no sign that another escape is made of.
 fn is_harmless(policy: &Policy, decoded: &[u8]) -> bool {
     match decoded {
+        // A quote may be that of a member which names another.
         [byte] if byte.is_ascii() => matches!(
             byte,
-            b'"' | b'\''
+            b'\''
                 | b'`'
                 | b'\n'
                 | b'\r'
@@ -233,7 +252,7 @@ fn is_harmless(policy: &Policy, decoded: &[u8]) -> bool {
 }
 
 fn is_stop(byte: u8) -> bool {
-    matches!(byte, b':' | b'=' | b'\\' | b'%' | b'&')
+    matches!(byte, b':' | b'=' | b'\\' | b'%' | b'&' | b'<')
 }
 
 /// A bit for each byte of the window's block that is a separator; and for each that may start an escape. `least` keeps the
@@ -248,7 +267,7 @@ fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
         *least = least.min(bytes);
         separators |= u64::from((is(bytes, b':') | is(bytes, b'=')).to_bitmask()) << (16 * i);
         // `%` and `&` are two of four that differ in two bits.
-        any |= is(bytes, b'\\') | is(bytes & u8x16::splat(!3), b'%' & !3);
+        any |= is(bytes, b'\\') | is(bytes & u8x16::splat(!3), b'%' & !3) | is(bytes, b'<');
     }
     if any.to_bitmask() == 0 {
         return (separators, 0);
@@ -256,7 +275,7 @@ fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
     let mut signs = 0;
     for (i, lane) in block.iter().enumerate() {
         let bytes = u8x16::from(*lane);
-        let found = is(bytes, b'\\') | is(bytes, b'%') | is(bytes, b'&');
+        let found = is(bytes, b'\\') | is(bytes, b'%') | is(bytes, b'&') | is(bytes, b'<');
         signs |= u64::from(found.to_bitmask()) << (16 * i);
     }
     (separators, signs)

@@ -1,12 +1,12 @@
-//! One walk over a text for everything that starts from a single byte: digits, `:`, `=`, `@`, and the signs of escapes.
+//! One walk over a text for everything that starts from a single byte: digits, `:`, `=`, `@`, `<`, and the signs of escapes.
 
 use wide::u8x16;
 
 use crate::detect::{Detector, Hit, email, ipv6, is_ssn, number};
 use crate::layer::Layer;
 use crate::names::Meaning;
-use crate::pairs;
 use crate::policy::Policy;
+use crate::{markup, member, objects, pairs};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
@@ -21,7 +21,9 @@ fn stops_in(block: &[u8; BLOCK]) -> (u64, u64) {
         let is = |byte| bytes.simd_eq(u8x16::splat(byte));
         let numbers = bytes - u8x16::splat(b'0');
         let is_digit = numbers.min(u8x16::splat(9)).simd_eq(numbers);
-        let is_other = is(b':') | is(b'=') | is(b'@') | is(b'\\') | is(b'%') | is(b'&');
+        // `<` and `=` differ in their last bit.
+        let is_tag_or_equals = (bytes & u8x16::splat(!1)).simd_eq(u8x16::splat(b'<'));
+        let is_other = is(b':') | is_tag_or_equals | is(b'@') | is(b'\\') | is(b'%') | is(b'&');
         digits |= u64::from(is_digit.to_bitmask()) << (16 * i);
         others |= u64::from(is_other.to_bitmask()) << (16 * i);
     }
@@ -33,10 +35,24 @@ fn stops_in(block: &[u8; BLOCK]) -> (u64, u64) {
 pub(crate) struct Notes {
     /// There are names of fields that make a secret of their value.
     pub(crate) has_names: bool,
-    /// There are escapes.
+    /// There are escapes that may hide something.
     pub(crate) has_escapes: bool,
+    /// There are members of JSON that may hold what others name.
+    pub(crate) may_hold: bool,
+    /// There are tags that may say what others hold.
+    pub(crate) has_tags: bool,
+    /// Every escape counts as one that may hide something.
+    pub(crate) is_thorough: bool,
     /// Where something was seen: a hit, or an escape.
     pub(crate) seen: Vec<(usize, usize)>,
+}
+
+impl Notes {
+    /// Nothing is known of a text.
+    pub(crate) fn clear(&mut self) {
+        self.seen.clear();
+        (self.has_names, self.has_escapes, self.may_hold, self.has_tags) = (false, false, false, false);
+    }
 }
 
 /// Walks over `text` and appends what is found.
@@ -88,11 +104,8 @@ impl Walk<'_> {
     fn stop(&mut self, at: usize) {
         match self.text[at] {
             sign @ (b':' | b'=') => {
-                let names = &self.policy.fields;
-                if !pairs::is_dismissed(names, self.text, at)
-                    && let Some(found) = pairs::at(names, self.policy.credentials, self.text, at, &mut self.pair_done)
-                {
-                    self.pair(found);
+                if !pairs::is_dismissed(&self.policy.fields, self.text, at) {
+                    self.separator(at);
                 }
                 if sign == b':'
                     && let Some(kind) = self.policy.detector(Detector::Ipv6)
@@ -105,14 +118,39 @@ impl Walk<'_> {
                     email::at(self.text, at, &mut self.email_done, kind, self.hits);
                 }
             }
+            b'<' => self.tag(at),
             _ => self.sign(at),
         }
     }
 
-    fn pair(&mut self, found: pairs::Pair) {
+    /// A separator that what is in front of it does not dismiss.
+    fn separator(&mut self, at: usize) {
+        let Policy { fields, credentials, .. } = self.policy;
+        if let Some(notes) = &mut self.notes
+            && self.text[at] == b':'
+            && member::may_hold(self.text, at)
+        {
+            notes.may_hold = true;
+            // In a string of JSON, where the reader of the whole does not look for neighbours.
+            if self.text[..at].trim_ascii_end().ends_with(b"\\\"") {
+                notes.seen.push((at, at + 1));
+            }
+        }
+        if let Some(found) = pairs::at(fields, *credentials, self.text, at, &mut self.pair_done) {
+            self.pair(at, found);
+        }
+    }
+
+    fn pair(&mut self, at: usize, found: pairs::Pair) {
         if let Some(notes) = &mut self.notes {
             notes.has_names = true;
-            notes.seen.push((found.start, found.end));
+            notes.seen.push((at, found.end.max(at + 1)));
+        }
+        if found.is_container {
+            if let Meaning::Secret(kind) = found.meaning {
+                self.pair_done = objects::container(self.text, found.start, kind, self.hits);
+            }
+            return;
         }
         let value = &self.text[found.start..found.end];
         let kind = match found.meaning {
@@ -121,6 +159,16 @@ impl Walk<'_> {
             Meaning::Ssn | Meaning::Harmless => None,
         };
         self.hits.extend(kind.map(|kind| Hit::new(found.start, found.end, kind)));
+    }
+
+    /// A tag. What it says of others is told where a value is looked at, not where a text is surveyed.
+    fn tag(&mut self, at: usize) {
+        if let Some(notes) = &mut self.notes
+            && markup::may_name(self.policy, self.text, at)
+        {
+            notes.has_tags = true;
+            notes.seen.push((at, at + 1));
+        }
     }
 
     /// The sign that escapes start with.

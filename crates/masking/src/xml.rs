@@ -4,8 +4,9 @@ use crate::engine::{Engine, Value};
 use crate::finding::{Location, MAX_FIELD_BYTES};
 use crate::form::{named, push_name};
 use crate::layer::{Layer, View};
-use crate::member::{MAX_NAME, Role, role};
-use crate::policy::{KindId, Policy};
+use crate::markup;
+use crate::policy::KindId;
+use crate::region::Region;
 
 /// Elements whose names are kept.
 const MAX_DEPTH: usize = 128;
@@ -17,12 +18,14 @@ const MAX_UNCLOSED: usize = 16;
 pub(crate) struct Reader {
     open: Vec<Element>,
     scratch: View,
+    /// Parts of the text that are secrets, in order, and how far values have come in them.
+    regions: Vec<Region>,
+    next_region: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Element {
     name: (usize, usize),
-    forced: Option<KindId>,
     may_be_ssn: bool,
 }
 
@@ -47,48 +50,12 @@ pub(crate) fn mask(
     at_cut: bool,
 ) {
     reader.open.clear();
+    reader.next_region = 0;
+    reader.regions = match engine.has_tags() {
+        true => markup::regions(&engine.policy, text, (start, end)),
+        false => Vec::new(),
+    };
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
-}
-
-/// Whether elements of `text` are named as secrets are, or have attributes that name one: what a survey does not see.
-pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(tag) = memchr::memchr(b'<', &text[at..]).map(|len| at + len + 1) {
-        at = tag;
-        let len = name_len(&text[tag..]);
-        if policy.fields.meaning(local(&text[tag..tag + len])).is_some() {
-            return true;
-        }
-        if text.get(tag + len) == Some(&b'>') {
-            continue;
-        }
-        // A tag within a tag, or none that ends: for the reader to tell.
-        let Some(end) = memchr::memchr2(b'>', b'<', &text[tag + len..]).map(|end| tag + len + end) else { return true };
-        if text[end] == b'<' {
-            return true;
-        }
-        for equals in memchr::memchr_iter(b'=', &text[tag..end]).map(|equals| tag + equals) {
-            let name = text[tag.max(equals.saturating_sub(MAX_NAME))..equals].trim_ascii_end();
-            let start = name
-                .iter()
-                .rposition(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''))
-                .map_or(0, |at| at + 1);
-            if role(local(&name[start..])) == Some(Role::Names) {
-                let value = text[equals + 1..].trim_ascii_start();
-                let (quote, value) = match value.first() {
-                    Some(quote @ (b'"' | b'\'')) => (Some(*quote), &value[1..]),
-                    _ => (None, value),
-                };
-                let ends =
-                    |byte: &u8| quote.map_or(byte.is_ascii_whitespace() || *byte == b'>', |quote| *byte == quote);
-                let len = value.iter().take(MAX_NAME).position(ends).unwrap_or(value.len().min(MAX_NAME));
-                if policy.fields.meaning(&value[..len]).is_some() {
-                    return true;
-                }
-            }
-        }
-    }
-    false
 }
 
 impl Lexer<'_> {
@@ -137,7 +104,8 @@ impl Lexer<'_> {
         // Blanks at a cut may belong to what goes on behind it.
         let at_cut = self.at_cut && is_last;
         let (start, end) = (start + blanks, if at_cut { end } else { start + content.trim_ascii_end().len() });
-        let (forced, may_be_ssn) = self.reader.open.last().map_or((None, false), |top| (top.forced, top.may_be_ssn));
+        let forced = self.forced(start);
+        let may_be_ssn = self.reader.open.last().is_some_and(|top| top.may_be_ssn);
         let value =
             Value { forced, may_be_ssn, at_cut, surveyed: true, ..Value::new(start, end, layer, self.location) };
         let open = &self.reader.open;
@@ -153,6 +121,7 @@ impl Lexer<'_> {
             self.content(from, end, layer, found.is_none());
         } else {
             let value = Value {
+                forced: self.forced(from),
                 at_cut: self.at_cut && found.is_none(),
                 surveyed: true,
                 ..Value::new(from, end, layer, self.location)
@@ -190,30 +159,14 @@ impl Lexer<'_> {
         let name = (from, from + name_len(&self.text[from..self.end]));
         self.markup(name.0, name.1);
         let above = self.reader.open.last().copied();
-        let (rule, is_ssn) = self.named(name);
-        let mut element = Element {
-            name,
-            forced: above.and_then(|above| above.forced).or(rule),
-            may_be_ssn: is_ssn || above.is_some_and(|above| above.may_be_ssn),
-        };
-        // `<input name="password" value="…">`, `<entry key="password">…</entry>`.
-        let mut by_attribute = None;
-        let has_attributes = self.text[..self.end].get(name.1).is_some_and(u8::is_ascii_whitespace);
-        let first_pass = if has_attributes { name.1 } else { self.end };
-        self.attributes(first_pass, |lexer, attribute, value| {
-            let key = local(&lexer.text[attribute.0..attribute.1]);
-            if role(key) == Some(Role::Names) {
-                by_attribute = by_attribute.or(lexer.named(value).0);
-            }
-        });
-        let forced = element.forced;
+        let (_, is_ssn) = self.named(name);
+        let element = Element { name, may_be_ssn: is_ssn || above.is_some_and(|above| above.may_be_ssn) };
         let end = self.attributes(name.1, |lexer, attribute, value| {
-            let key = local(&lexer.text[attribute.0..attribute.1]);
             // A name is no secret for being one.
             let (own_rule, is_ssn) = if attribute == value { (None, false) } else { lexer.named(attribute) };
-            let holds_value = attribute != value && role(key) == Some(Role::Holds);
+            let by_others = if attribute == value { None } else { lexer.forced(value.0) };
             let value = Value {
-                forced: own_rule.or(if holds_value { by_attribute.or(forced) } else { None }),
+                forced: own_rule.or(by_others),
                 may_be_ssn: is_ssn,
                 at_cut: lexer.at_cut && value.1 == lexer.end,
                 surveyed: true,
@@ -224,7 +177,6 @@ impl Lexer<'_> {
                 .engine
                 .value(lexer.text, &value, &|field| push_path(field, open, lexer.text, Some((name, attribute))));
         });
-        element.forced = element.forced.or(by_attribute);
         let is_empty = end >= 2 && self.text[end - 1] == b'>' && self.text[end - 2] == b'/';
         if !is_empty {
             if self.reader.open.len() < MAX_DEPTH {
@@ -234,6 +186,15 @@ impl Lexer<'_> {
             }
         }
         end
+    }
+
+    /// What tags around or in front of a value that starts at `at` say of it. To be asked in order.
+    fn forced(&mut self, at: usize) -> Option<KindId> {
+        let Reader { regions, next_region, .. } = &mut *self.reader;
+        while regions.get(*next_region).is_some_and(|region| region.end <= at) {
+            *next_region += 1;
+        }
+        regions.get(*next_region).filter(|region| region.start <= at).map(|region| region.kind)
     }
 
     /// Names, and what stands where nothing should.

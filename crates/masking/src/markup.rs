@@ -1,0 +1,327 @@
+//! Markup in any text: elements and attributes that say what others hold (`<password>…</password>`,
+//! `<name>password</name><value>…</value>`, `<entry key="password">…</entry>`), wherever they stand.
+//!
+//! One walk over the tags with a stack of those that are open. It finds regions; what in them is a value is told at the end,
+//! once for each byte, whatever is nested in what.
+
+use crate::detect::Hit;
+use crate::layer::{Layer, View};
+use crate::member::{MAX_NAME, Role, role};
+use crate::names::Meaning;
+use crate::pairs::is_secret;
+use crate::policy::{KindId, Policy};
+use crate::region::{Held, Region, merge};
+
+/// Elements that are known to be open. Of more, the outermost are forgotten.
+const MAX_OPEN: usize = 128;
+/// How many open elements a closing tag may pass over to find its own (HTML leaves many open).
+const MAX_UNCLOSED: usize = 16;
+/// The longest value of an attribute in quotes.
+const MAX_QUOTED: usize = 16 << 10;
+/// Backslashes in front of a quote, where markup stands in a string.
+const MAX_BACKSLASHES: usize = 8;
+
+/// Whether the tag whose `<` is at `at` may say that something is a secret: the quick look.
+pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
+    let rest = &text[at + 1..];
+    if !rest.first().is_some_and(is_name_start) {
+        return false;
+    }
+    let len = name_len(rest);
+    let name = local(&rest[..len]);
+    if secret(policy, name).is_some() {
+        return true;
+    }
+    let has_attributes = rest.get(len).is_some_and(u8::is_ascii_whitespace);
+    let end = match has_attributes {
+        true => memchr::memchr2(b'<', b'>', &rest[len..]).map_or(rest.len(), |end| len + end),
+        false => len,
+    };
+    if rest.get(end) == Some(&b'>') && role(name) == Some(Role::Names) {
+        let content = rest[end + 1..].get(..MAX_NAME).unwrap_or(&rest[end + 1..]);
+        let content = &content[..memchr::memchr(b'<', content).unwrap_or(content.len())];
+        if names(policy, content).is_some() {
+            return true;
+        }
+    }
+    let mut found = false;
+    if has_attributes {
+        attributes(text, (at + 1 + len, at + 1 + end), |name, value| {
+            found |= role(local(&text[name.0..name.1])) == Some(Role::Names)
+                && names(policy, &text[value.0..value.1]).is_some();
+        });
+    }
+    found
+}
+
+/// Whether any tag of `text` may say so.
+pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
+    memchr::memchr_iter(b'<', text).any(|at| may_name(policy, text, at))
+}
+
+/// Finds what tags say is a secret.
+pub(crate) fn find(policy: &Policy, text: &[u8], hits: &mut Vec<Hit>) {
+    if !has_names(policy, text) {
+        return;
+    }
+    for region in regions(policy, text, (0, text.len())) {
+        values(text, region, hits);
+    }
+}
+
+/// An element that is open.
+struct Open {
+    name: (usize, usize),
+    content: usize,
+    /// It says that its content is a secret.
+    own: Option<KindId>,
+    /// What one of its elements says of those that hold values.
+    named: Option<KindId>,
+    is_name: bool,
+    holds: bool,
+    /// The latest of its elements to end was a key.
+    is_behind_key: bool,
+    mark: usize,
+}
+
+/// Parts of `text[start..end]` that tags say are secrets, in order.
+pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize)) -> Vec<Region> {
+    let text = &text[..end];
+    let mut tree = Tree { policy, text, open: Vec::new(), held: Held::default(), regions: Vec::new() };
+    let mut at = start;
+    while let Some(tag) = memchr::memchr(b'<', &text[at..]).map(|len| at + len) {
+        let rest = &text[tag + 1..];
+        at = match rest {
+            [b'/', name, ..] if is_name_start(name) => tree.close(tag),
+            [b'!', b'-', b'-', ..] => skip(text, tag + 4, b"-->"),
+            [b'!', b'[', ..] => skip(text, tag + 3, b"]]>"),
+            [name, ..] if is_name_start(name) => tree.open(tag),
+            _ => tag + 1,
+        };
+    }
+    while !tree.open.is_empty() {
+        tree.end(end);
+    }
+    merge(&mut tree.regions);
+    tree.regions
+}
+
+struct Tree<'a> {
+    policy: &'a Policy,
+    text: &'a [u8],
+    open: Vec<Open>,
+    held: Held,
+    regions: Vec<Region>,
+}
+
+impl Tree<'_> {
+    /// An opening tag; where it ends.
+    fn open(&mut self, tag: usize) -> usize {
+        let Self { policy, text, .. } = *self;
+        let name = (tag + 1, tag + 1 + name_len(&text[tag + 1..]));
+        let local_name = local(&text[name.0..name.1]);
+        let mut by_attribute = None;
+        let end = attributes(text, (name.1, text.len()), |key, value| {
+            if role(local(&text[key.0..key.1])) == Some(Role::Names) {
+                by_attribute = by_attribute.or_else(|| names(policy, &text[value.0..value.1]));
+            }
+        });
+        let own = secret(policy, local_name).or(by_attribute);
+        if let Some(kind) = own {
+            let regions = &mut self.regions;
+            attributes(text, (name.1, end), |key, value| {
+                if role(local(&text[key.0..key.1])) == Some(Role::Holds) && value.0 < value.1 {
+                    regions.push(Region { start: value.0, end: value.1, kind });
+                }
+            });
+        }
+        if text[..end].ends_with(b"/>") {
+            return end;
+        }
+        if self.open.len() == MAX_OPEN {
+            // What it may still hold is not known: with it goes all that it says is a secret.
+            let outer = self.open.remove(0);
+            if let Some(kind) = outer.own {
+                self.regions.push(Region { start: outer.content, end: text.len(), kind });
+            }
+        }
+        self.open.push(Open {
+            name,
+            content: end,
+            own,
+            named: None,
+            is_name: role(local_name) == Some(Role::Names),
+            holds: role(local_name) == Some(Role::Holds),
+            is_behind_key: false,
+            mark: self.held.mark(),
+        });
+        end
+    }
+
+    /// A closing tag; where it ends.
+    fn close(&mut self, tag: usize) -> usize {
+        let text = self.text;
+        let name_end = tag + 2 + name_len(&text[tag + 2..]);
+        let name = &text[tag + 2..name_end];
+        let own = self
+            .open
+            .iter()
+            .rev()
+            .take(MAX_UNCLOSED)
+            .position(|open| text[open.name.0..open.name.1].eq_ignore_ascii_case(name));
+        for _ in 0..own.map_or(0, |own| own + 1) {
+            self.end(tag);
+        }
+        memchr::memchr(b'>', &text[name_end..]).map_or(text.len(), |len| name_end + len + 1)
+    }
+
+    /// The innermost element ends at `at`.
+    fn end(&mut self, at: usize) {
+        let Some(element) = self.open.pop() else { return };
+        let content = (element.content.min(at), at);
+        self.held.close(element.mark, element.named, &mut self.regions);
+        if let Some(kind) = element.own {
+            self.regions.push(Region { start: content.0, end: content.1, kind });
+        }
+        let Some(parent) = self.open.last_mut() else { return };
+        // In property lists any element behind a key is its value.
+        if element.holds || parent.is_behind_key {
+            self.held.push(content.0, content.1);
+        }
+        parent.is_behind_key = local(&self.text[element.name.0..element.name.1]).eq_ignore_ascii_case(b"key");
+        if element.is_name {
+            parent.named = parent.named.or_else(|| names(self.policy, &self.text[content.0..content.1]));
+        }
+    }
+}
+
+/// The values in a region: character data, comments and the like, attributes.
+fn values(text: &[u8], region: Region, hits: &mut Vec<Hit>) {
+    let text = &text[..region.end];
+    let mut add = |start: usize, end: usize| {
+        let part = &text[start..end];
+        let start = start + part.len() - part.trim_ascii_start().len();
+        if is_secret(part) {
+            hits.push(Hit::new(start, start + part.trim_ascii().len(), region.kind));
+        }
+    };
+    let mut at = region.start;
+    while at < text.len() {
+        let tag = memchr::memchr(b'<', &text[at..]).map_or(text.len(), |len| at + len);
+        add(at, tag);
+        let Some(rest) = text.get(tag + 1..) else { break };
+        at = match rest {
+            [b'!', b'-', b'-', ..] => within(text, tag + 4, b"-->", &mut add),
+            [b'!', b'[', b'C', b'D', b'A', b'T', b'A', b'[', ..] => within(text, tag + 9, b"]]>", &mut add),
+            [b'?', ..] => within(text, tag + 2, b"?>", &mut add),
+            [b'/', ..] => memchr::memchr(b'>', rest).map_or(text.len(), |len| tag + len + 2),
+            [name, ..] if is_name_start(name) => {
+                attributes(text, (tag + 1 + name_len(rest), text.len()), |_, value| add(value.0, value.1))
+            }
+            _ => {
+                add(tag, tag + 1);
+                tag + 1
+            }
+        };
+    }
+}
+
+fn within(text: &[u8], from: usize, terminator: &[u8], add: &mut impl FnMut(usize, usize)) -> usize {
+    let from = from.min(text.len());
+    let end = memchr::memmem::find(&text[from..], terminator).map_or(text.len(), |len| from + len);
+    add(from, end);
+    (end + terminator.len()).min(text.len())
+}
+
+fn skip(text: &[u8], from: usize, terminator: &[u8]) -> usize {
+    within(text, from, terminator, &mut |_, _| {})
+}
+
+/// What the name of an element says of its content.
+fn secret(policy: &Policy, name: &[u8]) -> Option<KindId> {
+    match policy.fields.meaning(name) {
+        Some(Meaning::Secret(kind)) => Some(kind),
+        _ => None,
+    }
+}
+
+/// What a value says as a name: that of a field, or of a header.
+fn names(policy: &Policy, value: &[u8]) -> Option<KindId> {
+    let value = value.trim_ascii();
+    if value.len() > MAX_NAME || value.contains(&b'<') {
+        return None;
+    }
+    let mut view = View::default();
+    let value = if Layer::Any.has_escapes(value) {
+        Layer::Any.decode(value, |i| i as u32, &mut view);
+        &view.text
+    } else {
+        value
+    };
+    match policy.fields.meaning(value).or_else(|| policy.headers.meaning(value)) {
+        Some(Meaning::Secret(kind)) => Some(kind),
+        _ => None,
+    }
+}
+
+/// Calls `found` with the name and the value of each attribute that has one; where the tag ends. Quotes may be escaped as in
+/// strings.
+fn attributes(
+    text: &[u8],
+    (start, end): (usize, usize),
+    mut found: impl FnMut((usize, usize), (usize, usize)),
+) -> usize {
+    let text = &text[..end];
+    let mut at = start;
+    let mut name = start;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'>' => return at + 1,
+            b'<' => return at,
+            b'=' => {
+                let key = (name, name + text[name..at].trim_ascii_end().len());
+                let mut from = at + 1 + text[at + 1..].len() - text[at + 1..].trim_ascii_start().len();
+                let escapes = text[from..].iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+                from += escapes;
+                let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'>';
+                (from, at) = match text.get(from) {
+                    Some(quote @ (b'"' | b'\'')) => {
+                        let rest = &text[from + 1..];
+                        let window = rest.get(..MAX_QUOTED).unwrap_or(rest);
+                        // A quote that nothing closes hides nothing.
+                        let len = memchr::memchr(*quote, window);
+                        (from + 1, from + 1 + len.unwrap_or_else(|| rest.iter().position(ends).unwrap_or(rest.len())))
+                    }
+                    _ => (from, from + text[from..].iter().position(ends).unwrap_or(text.len() - from)),
+                };
+                let slashes = text[from..at].iter().rev().take(escapes).take_while(|byte| **byte == b'\\').count();
+                found(key, (from, at - slashes));
+                if matches!(text.get(at), Some(b'"' | b'\'')) {
+                    at += 1;
+                }
+                name = at;
+            }
+            byte => {
+                if byte.is_ascii_whitespace() && text.get(at + 1).is_some_and(|next| !matches!(next, b'=' | b' ')) {
+                    name = at + 1;
+                }
+                at += 1;
+            }
+        }
+    }
+    text.len()
+}
+
+fn is_name_start(byte: &u8) -> bool {
+    byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || *byte >= 0x80
+}
+
+fn name_len(text: &[u8]) -> usize {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'<');
+    text.iter().position(ends).unwrap_or(text.len())
+}
+
+/// A name without its namespace's prefix.
+fn local(name: &[u8]) -> &[u8] {
+    &name[memchr::memrchr(b':', name).map_or(0, |at| at + 1)..]
+}

@@ -1,0 +1,190 @@
+//! JSON in any text: objects in which one member names what another holds, and containers that are secrets, wherever they
+//! stand: in a string, behind a comment, in a line of a log.
+//!
+//! Nothing is validated. A walk over strings and brackets finds regions; what in them is a value is told at the end, once for
+//! each byte.
+
+use crate::detect::Hit;
+use crate::json::next_quote;
+use crate::layer::View;
+use crate::member::{self, Named, Role, json_role};
+use crate::pairs::is_secret;
+use crate::policy::{KindId, Policy};
+use crate::region::{Held, Region, merge};
+
+/// Objects that are known to be open. Of more, the outermost are forgotten.
+const MAX_OPEN: usize = 128;
+
+/// Finds the values that a neighbour names.
+pub(crate) fn find(policy: &Policy, text: &[u8], hits: &mut Vec<Hit>) {
+    if memchr::memchr(b'{', text).is_none() {
+        return;
+    }
+    let mut scratch = View::default();
+    if !member::has_names(policy, text, &mut scratch) {
+        return;
+    }
+    for region in regions(policy, text, &mut scratch) {
+        container(&text[..region.end], region.start, region.kind, hits);
+    }
+}
+
+/// An object or array that is open.
+#[derive(Default)]
+struct Open {
+    start: usize,
+    mark: usize,
+    named: Named,
+    role: Option<Role>,
+}
+
+fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
+    let (mut open, mut held, mut regions) = (Vec::<Open>::new(), Held::default(), Vec::new());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                let from = at + 1;
+                let end = match string_end(text, from) {
+                    Ok(end) => end,
+                    Err(resume) => {
+                        at = resume;
+                        continue;
+                    }
+                };
+                // The quote of a string that all of it stood in: `"{"name":…}"`.
+                if from < end && text[from..end].iter().all(|byte| matches!(byte, b'{' | b'[')) {
+                    at = from;
+                    continue;
+                }
+                at = end + 1;
+                let Some(level) = open.last_mut() else { continue };
+                if text[at..].trim_ascii_start().first() == Some(&b':') {
+                    level.role = json_role(&text[from..end], scratch);
+                    continue;
+                }
+                match level.role {
+                    Some(Role::Names) if !level.named.is_some() => {
+                        level.named = Named::by(policy, &text[from..end], scratch);
+                    }
+                    Some(Role::Holds) => held.push(from - 1, at),
+                    _ => {}
+                }
+            }
+            b'{' | b'[' => {
+                if open.len() == MAX_OPEN {
+                    open.remove(0);
+                }
+                open.push(Open { start: at, mark: held.mark(), ..Open::default() });
+                at += 1;
+            }
+            b'}' | b']' => {
+                at += 1;
+                if let Some(level) = open.pop() {
+                    held.close(level.mark, level.named.kind, &mut regions);
+                    if open.last().is_some_and(|outer| outer.role == Some(Role::Holds)) {
+                        held.push(level.start, at);
+                    }
+                }
+            }
+            b',' => {
+                if let Some(level) = open.last_mut() {
+                    level.role = None;
+                }
+                at += 1;
+            }
+            byte if is_word(byte) => {
+                let from = at;
+                at += text[at..].iter().take_while(|byte| is_word(byte)).count();
+                if open.last().is_some_and(|level| level.role == Some(Role::Holds)) {
+                    held.push(from, at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    // What the text is cut in: what is known by then.
+    while let Some(level) = open.pop() {
+        held.close(level.mark, level.named.kind, &mut regions);
+        if open.last().is_some_and(|outer| outer.role == Some(Role::Holds)) {
+            held.push(level.start, text.len());
+        }
+    }
+    merge(&mut regions);
+    regions
+}
+
+/// Tells every string, number and word of the value that starts at `at`, but for keys, as secrets of this kind; where it
+/// ends. What stops being JSON ends it.
+pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec<Hit>) -> usize {
+    let mut depth = 0_usize;
+    while let Some(byte) = text.get(at) {
+        let is_key = |end: usize| text[end..].trim_ascii_start().first() == Some(&b':');
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+                continue;
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                at += 1;
+            }
+            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => {
+                at += 1;
+                continue;
+            }
+            quote @ (b'"' | b'\'') => {
+                let from = at + 1;
+                let end = quoted_end(text, from, *quote);
+                at = (end + 1).min(text.len());
+                if !is_key(at) && is_secret(&text[from..end]) {
+                    hits.push(Hit::new(from, end, kind));
+                }
+            }
+            byte if is_word(byte) => {
+                let from = at;
+                at += text[at..].iter().take_while(|byte| is_word(byte)).count();
+                if !is_key(at) && is_secret(&text[from..at]) {
+                    hits.push(Hit::new(from, at, kind));
+                }
+            }
+            _ => return at,
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+fn is_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.' | b'$') || *byte >= 0x80
+}
+
+/// Where a string ends whose content starts at `from`. None of JSON goes over the end of a line: of what does, that end, from
+/// which on strings may start again.
+fn string_end(text: &[u8], from: usize) -> Result<usize, usize> {
+    let mut at = from;
+    loop {
+        let len = text.get(at..).and_then(next_quote).ok_or(text.len())?;
+        if let Some(line) = memchr::memchr(b'\n', &text[at..at + len]) {
+            return Err(at + line);
+        }
+        if text[at + len] == b'"' {
+            return Ok(at + len);
+        }
+        at += len + 2;
+    }
+}
+
+/// Where a quoted text ends, at the latest with the whole.
+fn quoted_end(text: &[u8], mut from: usize, quote: u8) -> usize {
+    while let Some(len) = text.get(from..).and_then(|rest| memchr::memchr2(quote, b'\\', rest)) {
+        if text[from + len] == quote {
+            return from + len;
+        }
+        from += len + 2;
+    }
+    text.len()
+}

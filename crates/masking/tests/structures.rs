@@ -1,0 +1,262 @@
+//! Secrets that the structure around them tells: containers of a secret's name, members and elements that name their
+//! neighbours, wherever they stand: in a body, a string, a parameter, a header, a line of a log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test fails by panicking, and bounded time is measured"
+)]
+
+use std::sync::Arc;
+
+use masking::{MaskedBody, Masker, Policy, Settings, Side};
+
+const SECRET: &str = "hunter22";
+
+fn masker() -> Masker {
+    Masker::new(Arc::new(Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap()))
+}
+
+/// What becomes of a value: of the target (`url`), a header (`h:NAME`), or a body of this type.
+fn masked(kind: &str, text: &str) -> String {
+    let mut masker = masker();
+    let out = match (kind, kind.strip_prefix("h:")) {
+        ("url", _) => masker.target(text.as_bytes()).or(text.as_bytes()).to_vec(),
+        (_, Some(name)) => masker.header(Side::Request, name.as_bytes(), text.as_bytes()).or(text.as_bytes()).to_vec(),
+        _ => match masker.body(Side::Request, Some(kind.as_bytes()), text.as_bytes(), false) {
+            MaskedBody::Kept => text.as_bytes().to_vec(),
+            MaskedBody::Replaced(out) => out.to_vec(),
+            MaskedBody::Dropped => Vec::new(),
+        },
+    };
+    String::from_utf8(out).unwrap()
+}
+
+fn hides(kind: &str, text: &str) {
+    let out = masked(kind, text);
+    assert!(!out.contains(SECRET), "{kind}: {text}\n{out}");
+    assert!(out.contains("tok_"), "{kind}: {text}\n{out}");
+}
+
+/// JSON as it stands in a string of JSON, so many times.
+fn in_string(json: &str, times: usize) -> String {
+    (0..times).fold(json.to_owned(), |text, _| serde_json::to_string(&text).unwrap())
+}
+
+const OBJECTS: &[&str] = &[
+    r#"{"password":"hunter22"}"#,
+    r#"{"name":"password","value":"hunter22"}"#,
+    r#"{"value":"hunter22","name":"password"}"#,
+    r#"{"password":["hunter22","b"]}"#,
+    r#"{"password":{"v":"hunter22"},"n":1}"#,
+    r#"{"credentials":{"user":{"k":"hunter22"}}}"#,
+    r#"[{"key":"api_key","value":{"a":["x","hunter22"]}}]"#,
+];
+
+const ELEMENTS: &[&str] = &[
+    "<password>hunter22</password>",
+    "<p:Password Type=\"x\">hunter22</p:Password>",
+    "<r><name>password</name><value>hunter22</value></r>",
+    "<entry><key>password</key><value>hunter22</value></entry>",
+    "<entry><value>hunter22</value><key>password</key></entry>",
+    "<item><key xsi:type=\"xsd:string\">password</key><value xsi:type=\"xsd:string\">hunter22</value></item>",
+    "<member><name>password</name><value><string>hunter22</string></value></member>",
+    "<dict><key>user</key><string>bob</string><key>password</key><string>hunter22</string></dict>",
+    "<entry key=\"password\">hunter22</entry>",
+    "<property name=\"password\" value=\"hunter22\"/>",
+    "<property value=\"hunter22\" name=\"password\"/>",
+    "<credentials><user id=\"hunter22\"/></credentials>",
+    "<credentials><!-- hunter22 --><u>x</u></credentials>",
+];
+
+#[test]
+fn json_is_read_wherever_it_stands() {
+    for json in OBJECTS {
+        hides("application/json", json);
+        for times in 1..=3 {
+            hides("application/json", &format!("{{\"payload\":{}}}", in_string(json, times)));
+            hides("application/json", &format!("{{\"a\\u00e9\\n\":\"\\\"\",\"payload\":{}}}", in_string(json, times)));
+        }
+        for (front, behind) in [
+            ("data: ", "\n\n"),
+            ("cb(", ");"),
+            (")]}',\n", ""),
+            ("/**/ cb(", ")"),
+            ("12:30 INFO got ", " from me"),
+            ("5\" disk\n", ""),
+        ] {
+            for kind in ["text/plain", "application/json", "text/event-stream", "application/javascript"] {
+                // A string of JSON begins there.
+                if kind != "application/json" || !front.starts_with('5') {
+                    hides(kind, &format!("{front}{json}{behind}"));
+                }
+            }
+        }
+        let percent: String = json.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        hides("application/x-www-form-urlencoded", &format!("a=1&data={percent}"));
+        hides("url", &format!("/v1/a?data={percent}&b=2"));
+        hides("url", &format!("/v1/a?data={}", percent.replace('%', "%25")));
+        hides("h:X-Data", json);
+        hides("h:X-Data", &format!("a; {json}"));
+        hides("text/xml", &format!("<a><![CDATA[{json}]]></a>"));
+        hides("text/html", &format!("<script>var x = {json};</script>"));
+        hides("text/xml", &format!("<a>{}</a>", json.replace('"', "&quot;")));
+        hides(
+            "multipart/form-data; boundary=b",
+            &format!("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n{json}\r\n--b--\r\n"),
+        );
+        hides("application/octet-stream", &format!("\0\x01\x02{json}\0"));
+    }
+}
+
+#[test]
+fn markup_is_read_wherever_it_stands() {
+    for xml in ELEMENTS {
+        hides("application/xml", xml);
+        hides(
+            "application/soap+xml",
+            &format!("<?xml version=\"1.0\"?>\n<e:Envelope xmlns:e=\"u\"><e:Body>{xml}</e:Body></e:Envelope>"),
+        );
+        hides("application/json", &format!("{{\"payload\":{}}}", serde_json::to_string(xml).unwrap()));
+        let as_go_does = xml.replace('<', "\\u003c").replace('>', "\\u003e").replace('"', "\\\"");
+        hides("application/json", &format!("{{\"payload\":\"{as_go_does}\"}}"));
+        hides("text/plain", &format!("got {xml} from me"));
+        hides("text/xml", &format!("<a><![CDATA[{xml}]]></a>"));
+        let escaped = xml.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+        hides("text/xml", &format!("<a>{escaped}</a>"));
+        let percent: String = xml.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        hides("application/x-www-form-urlencoded", &format!("a=1&data={percent}"));
+        hides("url", &format!("/v1/a?data={percent}&b=2"));
+        hides("h:X-Data", xml);
+        for depth in [10, 127, 128, 129, 1000] {
+            hides("application/xml", &format!("{}{xml}{}", "<a>".repeat(depth), "</a>".repeat(depth)));
+            hides("application/xml", &format!("{}{xml}", "<a>".repeat(depth)));
+        }
+    }
+}
+
+/// A value that is none of JSON is still that of its key: what is read as text from there on begins with the key.
+#[test]
+fn values_that_are_no_json_are_those_of_their_keys() {
+    for value in [
+        "hunter22",
+        "'hunter22'",
+        "/*c*/\"hunter22\"",
+        " // x\n \"hunter22\"",
+        ":\"hunter22\"",
+        "nothunter22",
+        "0xhunter22",
+        "+49hunter22",
+        "\u{a0}\"hunter22\"",
+        "\u{c}\"hunter22\"",
+        "`hunter22`",
+        "u\"hunter22\"",
+        "b\"hunter22\"",
+        "String(\"hunter22\")",
+        "\"\"\"hunter22\"\"\"",
+        "a,hunter22",
+        "a#hunter22",
+    ] {
+        for text in [
+            format!("{{\"password\":{value}}}"),
+            format!("{{\"a\":[{{\"b\":1,\"password\": {value},\"c\":2}}]}}"),
+            format!("{{\"a\":x,\"password\":{value}}}"),
+        ] {
+            hides("application/json", &text);
+            hides("text/plain", &text);
+        }
+    }
+    hides("application/json", "{\"a\":\"password\":\"hunter22\"}");
+    hides("application/json", "{\"password\"=\"hunter22\"}");
+    for text in [
+        "password=a,hunter22",
+        "password=a;hunter22",
+        "password=a)hunter22",
+        "password=a'hunter22",
+        "password=a#hunter22",
+        "password=[hunter22]",
+        "password={noop}hunter22",
+        "password={SSHA}/hunter22",
+        "Cookie: a=\"b\"; foo=hunter22",
+        "Authorization: Digest username=\"x\", response=\"hunter22\"",
+        "password:\"\"\"hunter22\"\"\"",
+    ] {
+        hides("text/plain", text);
+        hides("application/json", text);
+    }
+    assert!(masked("text/plain", "password=a,user=bob").ends_with(",user=bob"));
+    assert!(masked("text/plain", "f(password=a, user=bob); x").ends_with(", user=bob); x"));
+    assert!(masked("text/plain", "(password=a) x").ends_with(") x"));
+}
+
+/// What only looks alike stays as it is.
+#[test]
+fn others_stay() {
+    for (kind, text) in [
+        ("application/json", r#"{"payload":"{\"name\":\"page\",\"value\":\"7a\"}"}"#),
+        ("application/json", r#"{"payload":"{\"name\":\"password\",\"rank\":\"7a\"}"}"#),
+        ("application/json", r#"{"payload":"<b>password</b><i>7a</i>"}"#),
+        ("application/json", r#"{"payload":"{\"password\":null,\"token\":{}}"}"#),
+        ("application/xml", "<r><name>page</name><value>7a</value></r>"),
+        ("application/xml", "<r><name>password</name></r><r><value>7a</value></r>"),
+        ("application/xml", "<r><name>password</name><inner><value>7a</value></inner></r>"),
+        ("application/xml", "<property name=\"page\" value=\"7a\"/>"),
+        ("application/xml", "<password></password><password/><pin>null</pin>"),
+        ("text/html", "<p title=\"a < b\">x</p><br><input name=\"page\" value=\"7\">"),
+        ("text/plain", "a <b and c> {name: [1, 2]} \"x"),
+    ] {
+        assert_eq!(masked(kind, text), text);
+    }
+}
+
+/// The structure around a secret stays as it was.
+#[test]
+fn the_shape_stays() {
+    let out =
+        masked("application/json", r#"{"payload":"{\"credentials\":{\"k\":\"hunter22\",\"n\":[1,null]}}","x":1}"#);
+    let outer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let inner = outer["payload"].as_str().unwrap();
+    assert!(inner.starts_with("{\"credentials\":{\"k\":\"tok_") && inner.ends_with(",null]}}"), "{inner}");
+    let out =
+        masked("application/xml", "<r a=\"1\"><name>password</name><value>\n <string>hunter22</string></value></r>");
+    assert!(out.starts_with("<r a=\"1\"><name>password</name><value>\n <string>tok_"), "{out}");
+    assert!(out.ends_with("</string></value></r>"), "{out}");
+}
+
+/// Time is linear in the text, whatever is opened and not closed.
+#[test]
+fn hostile_structures_take_linear_time() {
+    let pieces = [
+        "{\"name\":\"password\",\"value\":[",
+        "<password>",
+        "<a name=\"password\" value='",
+        "\"\\\"",
+        "<name>password<value>",
+        "password:{'",
+        "{\"v\":",
+        "<![CDATA[",
+        "<a b=\"",
+        "\\\"name\\\":\\\"password\\\",\\\"value\\\":",
+        "\"\\\"\n",
+        "password=[",
+        "</a>",
+        "&lt;password&gt;",
+        "<!--",
+        "[",
+        "{\"password\":{",
+    ];
+    for first in pieces {
+        for second in pieces {
+            let text = format!(
+                "{{\"name\":\"password\",\"value\":1}}<password>x</password>{}",
+                format!("{first}{second}").repeat(20_000 / (first.len() + second.len()))
+            );
+            for kind in ["application/json", "text/xml", "text/plain"] {
+                let start = std::time::Instant::now();
+                masked(kind, &text);
+                assert!(start.elapsed().as_secs() < 10, "{first} {second} {kind}");
+            }
+        }
+    }
+}
