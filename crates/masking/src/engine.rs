@@ -22,6 +22,9 @@ use crate::walk::{Notes, walk};
 pub(crate) const REDACTED: &[u8] = b"REDACTED";
 /// How many texts within texts are decoded (percent-encoded JSON in a string of JSON is two).
 const MAX_NESTING: usize = 3;
+/// The level at which a plus in a query or form is not a blank, but itself, as clients write that do not escape it.
+const PLUS_LEVEL: usize = MAX_NESTING + 2;
+
 /// One value within a text.
 pub(crate) struct Value {
     pub(crate) start: usize,
@@ -90,7 +93,7 @@ pub(crate) struct Engine {
     hits: Vec<Hit>,
     places: Vec<Place>,
     plain: Vec<u8>,
-    views: [View; MAX_NESTING + 1],
+    views: [View; PLUS_LEVEL],
     /// What a survey saw; and how far values have come in it.
     notes: Notes,
     seen_next: usize,
@@ -184,6 +187,9 @@ impl Engine {
         (notes.has_names, notes.has_escapes) = (false, false);
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
+        // Half an escape hides the end of what is in front of it.
+        let half = if at_cut { Layer::Any.half_escape(text) } else { 0 };
+        notes.seen.extend((half > 0).then_some((text.len() - half, text.len())));
         notes.seen.sort_unstable();
         // Merged, so that their ends are in order, too.
         notes.seen.dedup_by(|next, kept| {
@@ -259,7 +265,7 @@ impl Engine {
         let mut level = 0;
         let is_decoded = value.layer.has_escapes(raw);
         if is_decoded {
-            value.layer.decode(raw, |i| (value.start + i) as u32, &mut views[0]);
+            decode(value.layer, value.at_cut, raw, |i| (value.start + i) as u32, &mut views[0]);
             level = 1;
         }
         loop {
@@ -279,16 +285,40 @@ impl Engine {
                 };
                 places.push(Place { start, end, level, hit: *hit });
             }
-            if level > MAX_NESTING || !Layer::Any.has_escapes(seen) {
+            let has_escapes = Layer::Any.has_escapes(seen) || value.at_cut && Layer::Any.half_escape(seen) > 0;
+            if level > MAX_NESTING || !has_escapes {
                 break;
             }
             let (before, after) = views.split_at_mut(level);
             let Some(next) = after.first_mut() else { break };
             match before.last() {
-                None => Layer::Any.decode(raw, |i| (value.start + i) as u32, next),
-                Some(view) => Layer::Any.decode(&view.text, |i| view.origin[i], next),
+                None => decode(Layer::Any, value.at_cut, raw, |i| (value.start + i) as u32, next),
+                Some(view) => decode(Layer::Any, value.at_cut, &view.text, |i| view.origin[i], next),
             }
             level += 1;
+        }
+        if value.layer == (Layer::Percent { plus: true }) && self.policy.has_text && raw.contains(&b'+') {
+            let (view, layer) = (&mut views[PLUS_LEVEL - 1], Layer::Percent { plus: false });
+            decode(layer, value.at_cut, raw, |i| (value.start + i) as u32, view);
+            // In an address it is one wherever it stands, in a number only in front.
+            if !view.text.contains(&b'@') {
+                for at in memchr::memchr_iter(b'+', raw) {
+                    let at = view.origin.partition_point(|origin| (*origin as usize) < value.start + at);
+                    if let Some([front, plus, behind]) =
+                        at.checked_sub(1).and_then(|from| view.text.get_mut(from..from + 3))
+                        && front.is_ascii_digit()
+                        && behind.is_ascii_digit()
+                    {
+                        *plus = b' ';
+                    }
+                }
+            }
+            hits.clear();
+            self.scan(&view.text, value.at_cut, None, &mut hits);
+            places.extend(hits.iter().map(|hit| {
+                let (start, end) = view.source(hit.start, hit.end);
+                Place { start, end, level: PLUS_LEVEL, hit: *hit }
+            }));
         }
         let found = self.replace(text, value, is_decoded, &views, &mut places, field);
         (self.views, self.hits, self.places) = (views, hits, places);
@@ -337,7 +367,7 @@ impl Engine {
                 place = (value.start, value.end);
             }
             let layer = match first.level {
-                0 => value.layer,
+                0 | PLUS_LEVEL => value.layer,
                 1 if is_decoded => value.layer,
                 _ => Layer::Any,
             };
@@ -441,6 +471,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Decodes a text, which a cut may end.
+fn decode(layer: Layer, at_cut: bool, text: &[u8], origin: impl Fn(usize) -> u32, view: &mut View) {
+    if at_cut { layer.decode_cut(text, origin, view) } else { layer.decode(text, origin, view) }
 }
 
 /// Letters and digits become `*` but for the last `keep`, or half of them if that is fewer. Other printable ASCII stays.
