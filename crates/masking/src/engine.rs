@@ -25,6 +25,9 @@ const MAX_NESTING: usize = 3;
 /// The level at which a plus in a query or form is not a blank, but itself, as clients write that do not escape it.
 const PLUS_LEVEL: usize = MAX_NESTING + 2;
 
+/// No shorter name of letters alone holds a secret, in bytes.
+const LONG_NAME: usize = 12;
+
 /// One value within a text.
 pub(crate) struct Value {
     pub(crate) start: usize,
@@ -438,10 +441,62 @@ impl Engine {
             self.findings.found += 1;
             if self.findings.has_room() {
                 let within = (place.0 - value.start, place.1 - value.start);
-                self.findings.push(hit.kind.0, value.location, action, within, field);
+                let mut findings = std::mem::take(&mut self.findings);
+                findings.push(hit.kind.0, value.location, action, within, |out| {
+                    let from = out.len();
+                    field(out);
+                    self.hide(out, from);
+                });
+                self.findings = findings;
             }
         }
         true
+    }
+
+    /// Takes secrets out of the name of a field, which starts at `from`: each becomes a star.
+    fn hide(&mut self, names: &mut String, from: usize) {
+        let Some(name) = names.get(from..) else { return };
+        // Most are words, in which nothing is but what announces itself by length or to an own expression.
+        let is_sign =
+            |byte: u8| byte.is_ascii_digit() || matches!(byte, b'@' | b':' | b'=' | b'%' | b'\\' | b'&' | b' ');
+        let is_long = self.policy.has_text && name.len() >= LONG_NAME || !self.policy.patterns.is_empty();
+        if !is_long && !name.bytes().any(is_sign) {
+            return;
+        }
+        let mut hits = Vec::new();
+        self.scan(name.as_bytes(), false, None, &mut hits);
+        let mut view = View::default();
+        let mut inner = Layer::Any.has_escapes(name.as_bytes()).then(|| name.as_bytes().to_vec());
+        for _ in 0..=MAX_NESTING {
+            let Some(text) = inner.filter(|text| Layer::Any.has_escapes(text)) else { break };
+            Layer::Any.decode(&text, |i| i as u32, &mut view);
+            let count = hits.len();
+            self.scan(&view.text, false, None, &mut hits);
+            if hits.len() > count {
+                // Not where it is written: all of it.
+                names.truncate(from);
+                names.push('*');
+                return;
+            }
+            inner = Some(std::mem::take(&mut view.text));
+        }
+        if hits.is_empty() {
+            return;
+        }
+        hits.sort_unstable_by_key(|hit| hit.start);
+        let mut hidden = String::new();
+        let mut at = 0;
+        for hit in &hits {
+            // Of a character of several bytes nothing is left.
+            hidden.push_str(name.get(at..hit.start).unwrap_or_default());
+            if hit.start >= at {
+                hidden.push('*');
+            }
+            at = at.max(hit.end);
+        }
+        hidden.push_str(name.get(at..).unwrap_or_default());
+        names.truncate(from);
+        names.push_str(&hidden);
     }
 
     /// Everything that is looked for in a text, appended to `hits` in no particular order. A survey, which takes notes,

@@ -13,11 +13,15 @@ use crate::policy::KindId;
 enum Shape {
     /// `eyJ`: two to five parts of base64url.
     Jwt,
+    /// The same of a header in lines or with blanks, with no fewer than three parts.
+    SpacedJwt,
     /// Exactly so many upper-case letters and digits; secret keys may stand near.
     AwsId(usize),
     /// At least so many letters, digits, `_` and `-`.
     Word(usize),
-    /// The same, with `.`, `/`, `+`, `=`, `:` too.
+    /// The same, with letters of both cases and digits among them.
+    Mixed(usize),
+    /// As [`Shape::Word`], with `.`, `/`, `+`, `=`, `:` too.
     Wide(usize),
     /// At least so many hexadecimal digits.
     Hex(usize),
@@ -27,6 +31,11 @@ enum Shape {
 
 const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::Jwt, "eyJ", Shape::Jwt),
+    // Where a blank or a line's end is behind the brace.
+    (Detector::Jwt, "eyAi", Shape::SpacedJwt),
+    (Detector::Jwt, "ewog", Shape::SpacedJwt),
+    (Detector::Jwt, "ewoi", Shape::SpacedJwt),
+    (Detector::Jwt, "ew0K", Shape::SpacedJwt),
     (Detector::PrivateKey, "-----BEGIN", Shape::Pem),
     (Detector::AwsKey, "AKIA", Shape::AwsId(16)),
     (Detector::AwsKey, "ASIA", Shape::AwsId(16)),
@@ -44,6 +53,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::ApiKey, "glpat-", Shape::Word(20)),
     (Detector::ApiKey, "glptt-", Shape::Word(20)),
     (Detector::ApiKey, "gldt-", Shape::Word(20)),
+    (Detector::ApiKey, "glcbt-", Shape::Word(20)),
     // Slack.
     (Detector::ApiKey, "xoxb-", Shape::Word(10)),
     (Detector::ApiKey, "xoxp-", Shape::Word(10)),
@@ -69,6 +79,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::ApiKey, "sk-ant-", Shape::Word(20)),
     (Detector::ApiKey, "sk-proj-", Shape::Word(20)),
     (Detector::ApiKey, "sk-svcacct-", Shape::Word(20)),
+    (Detector::ApiKey, "sk-", Shape::Mixed(40)),
     (Detector::ApiKey, "hf_", Shape::Word(30)),
     // Registries and hosts.
     (Detector::ApiKey, "npm_", Shape::Word(36)),
@@ -145,7 +156,8 @@ impl Literals {
         let mut done = 0;
         let mut check = |pattern: usize, start: usize| {
             let Some((kind, len, shape)) = self.rules.get(pattern) else { return };
-            if start < done || !starts_word(text, start) {
+            // The dashes that a block starts with are a border by themselves.
+            if start < done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
                 return;
             }
             if let Some(end) = shape.end(text, start, start + len, at_cut) {
@@ -176,13 +188,20 @@ impl Shape {
         let cut = |end: usize| at_cut && end == text.len();
         let at_least = |end: usize, len: usize| (end - from >= len || cut(end)).then_some(end);
         match self {
-            Self::Jwt => jwt_end(text, start, at_cut),
+            Self::Jwt => jwt_end(text, start, 2, at_cut),
+            Self::SpacedJwt => jwt_end(text, start, 3, at_cut),
             Self::AwsId(len) => {
                 let end = run(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
                 let exact = end - from == len && !text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric());
                 (exact || end - from < len && cut(end)).then_some(end)
             }
             Self::Word(len) => at_least(run(is_word), len),
+            Self::Mixed(len) => {
+                let end = run(is_word);
+                let has = |is: fn(&u8) -> bool| text[from..end].iter().any(is);
+                let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+                at_least(end, len).filter(|end| mixed || cut(*end))
+            }
             Self::Wide(len) => {
                 at_least(run(|byte| is_word(byte) || matches!(byte, b'.' | b'/' | b'+' | b'=' | b':')), len)
             }
@@ -196,7 +215,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-fn jwt_end(text: &[u8], start: usize, at_cut: bool) -> Option<usize> {
+fn jwt_end(text: &[u8], start: usize, fewest: usize, at_cut: bool) -> Option<usize> {
     let part = |from: usize| text[from..].iter().take_while(|byte| is_word(**byte)).count();
     let head = part(start);
     let mut end = start + head;
@@ -211,7 +230,7 @@ fn jwt_end(text: &[u8], start: usize, at_cut: bool) -> Option<usize> {
         end += 1 + len;
     }
     let cut = at_cut && end == text.len();
-    (cut || head >= 10 && parts >= 2).then_some(end)
+    (cut || head >= 10 && parts >= fewest).then_some(end)
 }
 
 fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
