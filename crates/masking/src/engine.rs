@@ -189,6 +189,8 @@ impl Engine {
         notes.seen.clear();
         (notes.has_names, notes.has_escapes) = (false, false);
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
+        notes.beside.clear();
+        notes.beside.extend(hits.iter().filter(|hit| hit.beside));
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
         // Half an escape hides the end of what is in front of it.
         let half = if at_cut { Layer::Any.half_escape(text) } else { 0 };
@@ -265,6 +267,10 @@ impl Engine {
         let mut hits = std::mem::take(&mut self.hits);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
+        if value.surveyed {
+            let within = self.notes.beside.iter().filter(|hit| value.start <= hit.start && hit.end <= value.end);
+            places.extend(within.map(|hit| Place { start: hit.start, end: hit.end, level: 0, hit: *hit }));
+        }
         let mut level = 0;
         let is_decoded = value.layer.has_escapes(raw);
         if is_decoded {
@@ -492,7 +498,10 @@ impl Engine {
             if hit.start >= at {
                 hidden.push('*');
             }
-            at = at.max(hit.end);
+            // What joins names may be part of what is found, so that more of it is behind: an address has one sign.
+            let is_joined = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'_' | b'-');
+            let behind = name.as_bytes().get(hit.end..).unwrap_or_default();
+            at = at.max(hit.end + behind.iter().take_while(|byte| is_joined(byte)).count());
         }
         hidden.push_str(name.get(at..).unwrap_or_default());
         names.truncate(from);

@@ -552,6 +552,19 @@ fn shapes_of_the_wild() {
         ("4111-1111-1111-1111-12", "4111-1111-1111-1111"),
         ("4111 1111 1111 1111 1225", "4111 1111 1111 1111"),
         ("DE89\u{a0}3704\u{a0}0044\u{a0}0532\u{a0}0130\u{a0}00", "3704"),
+        ("IBANDE89370400440532013000", "DE89370400440532013000"),
+        ("+49\u{a0}89\u{a0}1234567", "1234567"),
+        ("+49\u{2009}89 1234567", "1234567"),
+        ("{\"ssn\":\"536.22.1234\"}", "536.22.1234"),
+        ("{\"ssn\":\"536\u{2013}22\u{2013}1234\"}", "536"),
+        (
+            "{\"id\":\"AKIAIOSFODNN7EXAMPLE\",\"s\":\"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\"}",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        ),
+        (
+            "{\"s\":\"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\",\"id\":\"AKIAIOSFODNN7EXAMPLE\"}",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        ),
         // Keys.
         (&format!("x-----BEGIN RSA PRIVATE KEY-----\n{pem}\n-----END RSA PRIVATE KEY-----"), pem),
         (
@@ -574,7 +587,10 @@ fn shapes_of_the_wild() {
         for (text, secret) in &texts {
             let mut rng = StdRng::seed_from_u64(1);
             let secrets = [(*secret).to_owned()];
-            let json = format!("{{\"v\":[{}]}}", serde_json::to_string(text).unwrap());
+            let json = match text.starts_with('{') {
+                true => (*text).to_owned(),
+                false => format!("{{\"v\":[{}]}}", serde_json::to_string(text).unwrap()),
+            };
             let xml = format!("<a>{}</a>", xml(&mut rng, text));
             let form = format!("v={}", percent(&mut rng, text));
             for (content_type, text) in [

@@ -101,7 +101,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
 
 /// No secret of these is shorter.
 const SHORTEST: usize = 12;
-/// How far behind an access key id its secret key is looked for.
+/// How far from an access key id its secret key is looked for.
 const AWS_NEAR: usize = 256;
 /// Characters of an AWS secret key.
 const AWS_SECRET: usize = 40;
@@ -164,7 +164,9 @@ impl Literals {
                 done = end;
                 hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, *kind) });
                 if let Shape::AwsId(_) = shape {
-                    secrets_near(text, end, *kind, hits);
+                    // One that comes first may be far in front of it in words, as members are in any order.
+                    secrets_near(text, (start.saturating_sub(AWS_NEAR), start), *kind, hits);
+                    secrets_near(text, (end, end + AWS_NEAR), *kind, hits);
                 }
             }
         };
@@ -247,11 +249,12 @@ fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
     Some(memchr::memmem::find(tail, b"-----").map_or(footer + tail.len().min(PEM_LABEL), |at| footer + at + 5))
 }
 
-/// Secret keys behind an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
-fn secrets_near(text: &[u8], from: usize, kind: KindId, hits: &mut Vec<Hit>) {
+/// Secret keys near an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
+fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mut Vec<Hit>) {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
-    let limit = text.len().min(from + AWS_NEAR);
-    let mut at = from;
+    let limit = text.len().min(to);
+    // Not within a run, of which the end is none by itself.
+    let mut at = from + text[from..limit].iter().take_while(|byte| from > 0 && is_part(**byte)).count();
     while at < limit {
         let len = text[at..].iter().take(AWS_SECRET + 1).take_while(|byte| is_part(**byte)).count();
         let run = &text[at..at + len];
@@ -259,7 +262,7 @@ fn secrets_near(text: &[u8], from: usize, kind: KindId, hits: &mut Vec<Hit>) {
             && run.iter().any(u8::is_ascii_lowercase)
             && run.iter().any(u8::is_ascii_digit);
         if len == AWS_SECRET && mixed {
-            hits.push(Hit::new(at, at + len, kind));
+            hits.push(Hit { beside: true, ..Hit::new(at, at + len, kind) });
         }
         at += len.max(1);
         if len > AWS_SECRET {

@@ -27,7 +27,7 @@ pub(crate) fn at(policy: &Policy, text: &[u8], (start, end): (usize, usize), don
         Some(b'+' | b'(') => true,
         // Two letters that are a country, with nothing in front.
         Some(letter) if letter.is_ascii_alphabetic() => {
-            len >= 2 && start >= 2 && has_iban([text[start - 2], letter]) && starts_word(text, start - 2)
+            len >= 2 && start >= 2 && has_iban([text[start - 2], letter]) && starts_iban(text, start - 2)
         }
         _ => false,
     };
@@ -384,6 +384,13 @@ fn has_iban([first, second]: [u8; 2]) -> bool {
     first.is_ascii_alphabetic() && IBAN_COUNTRIES[usize::from(first & 31)] & 1 << (second & 31) != 0
 }
 
+/// Whether an IBAN can start at `at`: as a word does, or behind what it is called.
+fn starts_iban(text: &[u8], at: usize) -> bool {
+    starts_word(text, at)
+        || text[..at].last_chunk().is_some_and(|front: &[u8; 4]| front.eq_ignore_ascii_case(b"IBAN"))
+            && starts_word(text, at - 4)
+}
+
 /// How long an IBAN of the country is.
 pub(super) fn iban_len(country: [u8; 2]) -> Option<usize> {
     let country = country.map(|byte| byte.to_ascii_uppercase());
@@ -398,7 +405,7 @@ fn iban_at(text: &[u8], digits: usize) -> Option<(usize, usize)> {
         return None;
     }
     let len = iban_len([text[start], text[start + 1]])?;
-    if !starts_word(text, start) {
+    if !starts_iban(text, start) {
         return None;
     }
     let mut number = [0; 34];
@@ -462,18 +469,21 @@ fn ssn_dashed(text: &[u8], start: usize) -> Option<(usize, usize)> {
     fine.then_some((start, end))
 }
 
-/// Whether a whole text is a social security number: nine digits, plain, or 3-2-4 with dashes or spaces.
+/// Whether a whole text is a social security number: nine digits, plain, or 3-2-4 with dashes, points, blanks or the like.
 pub(super) fn is_ssn(text: &[u8]) -> bool {
+    let joint = match text.get(3) {
+        Some(b'.') => b".",
+        Some(_) => separator(&text[3..]),
+        None => return false,
+    };
     let mut number = [0; 9];
-    match text.len() {
-        9 => number.copy_from_slice(text),
-        11 if matches!(text[3], b'-' | b' ') && text[6] == text[3] => {
-            number[..3].copy_from_slice(&text[..3]);
-            number[3..5].copy_from_slice(&text[4..6]);
-            number[5..].copy_from_slice(&text[7..]);
-        }
-        _ => return false,
+    let end = 5 + joint.len();
+    if text.len() != 9 + 2 * joint.len() || joint == b"  " || text.get(end..end + joint.len()) != Some(joint) {
+        return false;
     }
+    number[..3].copy_from_slice(&text[..3]);
+    number[3..5].copy_from_slice(&text[end - 2..end]);
+    number[5..].copy_from_slice(&text[end + joint.len()..]);
     number.iter().all(u8::is_ascii_digit)
         && is_ssn_area(&number[..3])
         && number[3..5] != *b"00"
@@ -502,6 +512,10 @@ fn phone_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
                 end = at + 1;
             }
             b' ' | b'-' | b'.' | b'(' | b')' | b'/' if at - end < 2 || end == start => {}
+            0xc2 | 0xe2 if at == end && !separator(&text[at..]).is_empty() => {
+                at += separator(&text[at..]).len();
+                continue;
+            }
             _ => break,
         }
         at += 1;
