@@ -191,6 +191,8 @@ impl Engine {
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
         notes.beside.clear();
         notes.beside.extend(hits.iter().filter(|hit| hit.beside));
+        notes.beside.sort_unstable_by_key(|hit| hit.start);
+        notes.beside.dedup();
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
         // Half an escape hides the end of what is in front of it.
         let half = if at_cut { Layer::Any.half_escape(text) } else { 0 };
@@ -268,7 +270,10 @@ impl Engine {
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         if value.surveyed {
-            let within = self.notes.beside.iter().filter(|hit| value.start <= hit.start && hit.end <= value.end);
+            let beside = &self.notes.beside;
+            let within = beside[beside.partition_point(|hit| hit.start < value.start)..]
+                .iter()
+                .take_while(|hit| hit.end <= value.end);
             places.extend(within.map(|hit| Place { start: hit.start, end: hit.end, level: 0, hit: *hit }));
         }
         let mut level = 0;
