@@ -110,11 +110,13 @@ pub(crate) struct Hit {
     pub(crate) partial: bool,
     /// It may be the beginning of a secret, but nothing says so: masked, but not counted as found.
     pub(crate) quiet: bool,
+    /// Only what is beside it tells what it is.
+    pub(crate) beside: bool,
 }
 
 impl Hit {
     pub(crate) fn new(start: usize, end: usize, kind: KindId) -> Self {
-        Self { start, end, kind, partial: false, quiet: false }
+        Self { start, end, kind, partial: false, quiet: false, beside: false }
     }
 }
 

@@ -22,6 +22,12 @@ use crate::{markup, member, objects, pairs};
 pub(crate) const REDACTED: &[u8] = b"REDACTED";
 /// How many texts within texts are decoded (percent-encoded JSON in a string of JSON is two).
 const MAX_NESTING: usize = 3;
+/// The level at which a plus in a query or form is not a blank, but itself, as clients write that do not escape it.
+const PLUS_LEVEL: usize = MAX_NESTING + 2;
+
+/// No shorter name of letters alone holds a secret, in bytes.
+const LONG_NAME: usize = 12;
+
 /// One value within a text.
 pub(crate) struct Value {
     pub(crate) start: usize,
@@ -90,7 +96,7 @@ pub(crate) struct Engine {
     hits: Vec<Hit>,
     places: Vec<Place>,
     plain: Vec<u8>,
-    views: [View; MAX_NESTING + 1],
+    views: [View; PLUS_LEVEL],
     /// What a survey saw; and how far values have come in it.
     notes: Notes,
     seen_next: usize,
@@ -218,7 +224,14 @@ impl Engine {
         notes.clear();
         notes.is_thorough = self.is_thorough;
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
+        notes.beside.clear();
+        notes.beside.extend(hits.iter().filter(|hit| hit.beside));
+        notes.beside.sort_unstable_by_key(|hit| hit.start);
+        notes.beside.dedup();
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
+        // Half an escape hides the end of what is in front of it.
+        let half = if at_cut { Layer::Any.half_escape(text) } else { 0 };
+        notes.seen.extend((half > 0).then_some((text.len() - half, text.len())));
         notes.seen.sort_unstable();
         // Merged, so that their ends are in order, too.
         notes.seen.dedup_by(|next, kept| {
@@ -307,10 +320,17 @@ impl Engine {
         let mut hits = std::mem::take(&mut self.hits);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
+        if value.surveyed {
+            let beside = &self.notes.beside;
+            let within = beside[beside.partition_point(|hit| hit.start < value.start)..]
+                .iter()
+                .take_while(|hit| hit.end <= value.end);
+            places.extend(within.map(|hit| Place { start: hit.start, end: hit.end, level: 0, hit: *hit }));
+        }
         let mut level = 0;
         let is_decoded = value.layer.has_escapes(raw);
         if is_decoded {
-            value.layer.decode(raw, |i| (value.start + i) as u32, &mut views[0]);
+            decode(value.layer, value.at_cut, raw, |i| (value.start + i) as u32, &mut views[0]);
             level = 1;
         }
         loop {
@@ -330,16 +350,40 @@ impl Engine {
                 };
                 places.push(Place { start, end, level, hit: *hit });
             }
-            if level > MAX_NESTING || !Layer::Any.has_escapes(seen) {
+            let has_escapes = Layer::Any.has_escapes(seen) || value.at_cut && Layer::Any.half_escape(seen) > 0;
+            if level > MAX_NESTING || !has_escapes {
                 break;
             }
             let (before, after) = views.split_at_mut(level);
             let Some(next) = after.first_mut() else { break };
             match before.last() {
-                None => Layer::Any.decode(raw, |i| (value.start + i) as u32, next),
-                Some(view) => Layer::Any.decode(&view.text, |i| view.origin[i], next),
+                None => decode(Layer::Any, value.at_cut, raw, |i| (value.start + i) as u32, next),
+                Some(view) => decode(Layer::Any, value.at_cut, &view.text, |i| view.origin[i], next),
             }
             level += 1;
+        }
+        if value.layer == (Layer::Percent { plus: true }) && self.policy.has_text && raw.contains(&b'+') {
+            let (view, layer) = (&mut views[PLUS_LEVEL - 1], Layer::Percent { plus: false });
+            decode(layer, value.at_cut, raw, |i| (value.start + i) as u32, view);
+            // In an address it is one wherever it stands, in a number only in front.
+            if !view.text.contains(&b'@') {
+                for at in memchr::memchr_iter(b'+', raw) {
+                    let at = view.origin.partition_point(|origin| (*origin as usize) < value.start + at);
+                    if let Some([front, plus, behind]) =
+                        at.checked_sub(1).and_then(|from| view.text.get_mut(from..from + 3))
+                        && front.is_ascii_digit()
+                        && behind.is_ascii_digit()
+                    {
+                        *plus = b' ';
+                    }
+                }
+            }
+            hits.clear();
+            self.scan(&view.text, value.at_cut, None, &mut hits);
+            places.extend(hits.iter().map(|hit| {
+                let (start, end) = view.source(hit.start, hit.end);
+                Place { start, end, level: PLUS_LEVEL, hit: *hit }
+            }));
         }
         let found = self.replace(text, value, is_decoded, &views, &mut places, field);
         (self.views, self.hits, self.places) = (views, hits, places);
@@ -389,7 +433,7 @@ impl Engine {
                 place = (value.start, value.end);
             }
             let layer = match first.level {
-                0 => value.layer,
+                0 | PLUS_LEVEL => value.layer,
                 1 if is_decoded => value.layer,
                 _ => Layer::Any,
             };
@@ -460,10 +504,65 @@ impl Engine {
             self.findings.found += 1;
             if self.findings.has_room() {
                 let within = (place.0 - value.start, place.1 - value.start);
-                self.findings.push(hit.kind.0, value.location, action, within, field);
+                let mut findings = std::mem::take(&mut self.findings);
+                findings.push(hit.kind.0, value.location, action, within, |out| {
+                    let from = out.len();
+                    field(out);
+                    self.hide(out, from);
+                });
+                self.findings = findings;
             }
         }
         true
+    }
+
+    /// Takes secrets out of the name of a field, which starts at `from`: each becomes a star.
+    fn hide(&mut self, names: &mut String, from: usize) {
+        let Some(name) = names.get(from..) else { return };
+        // Most are words, in which nothing is but what announces itself by length or to an own expression.
+        let is_sign =
+            |byte: u8| byte.is_ascii_digit() || matches!(byte, b'@' | b':' | b'=' | b'%' | b'\\' | b'&' | b' ');
+        let is_long = self.policy.has_text && name.len() >= LONG_NAME || !self.policy.patterns.is_empty();
+        if !is_long && !name.bytes().any(is_sign) {
+            return;
+        }
+        let mut hits = Vec::new();
+        self.scan(name.as_bytes(), false, None, &mut hits);
+        let mut view = View::default();
+        let mut inner = Layer::Any.has_escapes(name.as_bytes()).then(|| name.as_bytes().to_vec());
+        for _ in 0..=MAX_NESTING {
+            let Some(text) = inner.filter(|text| Layer::Any.has_escapes(text)) else { break };
+            Layer::Any.decode(&text, |i| i as u32, &mut view);
+            let count = hits.len();
+            self.scan(&view.text, false, None, &mut hits);
+            if hits.len() > count {
+                // Not where it is written: all of it.
+                names.truncate(from);
+                names.push('*');
+                return;
+            }
+            inner = Some(std::mem::take(&mut view.text));
+        }
+        if hits.is_empty() {
+            return;
+        }
+        hits.sort_unstable_by_key(|hit| hit.start);
+        let mut hidden = String::new();
+        let mut at = 0;
+        for hit in &hits {
+            // Of a character of several bytes nothing is left.
+            hidden.push_str(name.get(at..hit.start).unwrap_or_default());
+            if hit.start >= at {
+                hidden.push('*');
+            }
+            // What joins names may be part of what is found, so that more of it is behind: an address has one sign.
+            let is_joined = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'_' | b'-');
+            let behind = name.as_bytes().get(hit.end..).unwrap_or_default();
+            at = at.max(hit.end + behind.iter().take_while(|byte| is_joined(byte)).count());
+        }
+        hidden.push_str(name.get(at..).unwrap_or_default());
+        names.truncate(from);
+        names.push_str(&hidden);
     }
 
     /// Everything that is looked for in a text, appended to `hits` in no particular order. A survey, which takes notes,
@@ -497,6 +596,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Decodes a text, which a cut may end.
+fn decode(layer: Layer, at_cut: bool, text: &[u8], origin: impl Fn(usize) -> u32, view: &mut View) {
+    if at_cut { layer.decode_cut(text, origin, view) } else { layer.decode(text, origin, view) }
 }
 
 /// Letters and digits become `*` but for the last `keep`, or half of them if that is fewer. Other printable ASCII stays.

@@ -3,6 +3,27 @@
 //! Decoding keeps, for each byte, where it came from. So only what is replaced changes; every other byte of the original
 //! stays as it was written.
 
+/// The entities that are decoded by name; those of HTML that secrets are written with among them.
+const ENTITIES: &[(&[u8], u8)] = &[
+    (b"lt", b'<'),
+    (b"gt", b'>'),
+    (b"amp", b'&'),
+    (b"quot", b'"'),
+    (b"apos", b'\''),
+    (b"nbsp", b' '),
+    (b"commat", b'@'),
+    (b"period", b'.'),
+    (b"colon", b':'),
+    (b"hyphen", b'-'),
+    (b"dash", b'-'),
+    (b"plus", b'+'),
+    (b"equals", b'='),
+    (b"sol", b'/'),
+    (b"lowbar", b'_'),
+];
+/// Bytes of the longest beginning of an escape that is told as one: of a numeric entity with zeros in front.
+const MAX_HALF: usize = 12;
+
 /// How a text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layer {
@@ -61,6 +82,52 @@ impl Layer {
                 }
                 false
             }
+        }
+    }
+
+    /// How many of the last bytes of `text` may be the beginning of an escape whose rest a cut took away.
+    pub(crate) fn half_escape(self, text: &[u8]) -> usize {
+        let (json, percent, xml) = match self {
+            Self::Plain | Self::Wide { .. } => return 0,
+            Self::Json => (true, false, false),
+            Self::Percent { .. } => (false, true, false),
+            Self::Xml => (false, false, true),
+            Self::Any => (true, true, true),
+        };
+        let tail = &text[text.len().saturating_sub(MAX_HALF)..];
+        let behind = |sign: u8| memchr::memrchr(sign, tail).map(|at| &tail[at + 1..]);
+        let half_json = behind(b'\\').filter(|_| json).and_then(|behind| {
+            // A backslash that another one escapes begins nothing.
+            let front = &text[..text.len() - behind.len()];
+            let backslashes = front.iter().rev().take_while(|byte| **byte == b'\\').count();
+            let is_half = match behind {
+                [] => true,
+                [b'u', digits @ ..] => digits.len() < 4 && digits.iter().all(u8::is_ascii_hexdigit),
+                [b'x', digits @ ..] => digits.len() < 2 && digits.iter().all(u8::is_ascii_hexdigit),
+                _ => false,
+            };
+            (is_half && backslashes % 2 == 1).then_some(behind)
+        });
+        let half_percent = behind(b'%').filter(|behind| {
+            percent && (behind.is_empty() || behind.len() == 1 && behind.iter().all(u8::is_ascii_hexdigit))
+        });
+        let half_xml = behind(b'&').filter(|behind| {
+            xml && match behind {
+                [b'#', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
+                [b'#', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+                name => ENTITIES.iter().any(|(entity, _)| entity.starts_with(name)),
+            }
+        });
+        [half_json, half_percent, half_xml].into_iter().flatten().map(|behind| behind.len() + 1).max().unwrap_or(0)
+    }
+
+    /// Decodes `text`, which a cut ends, into `view`: half an escape at its end stands for nothing, but belongs to what is
+    /// in front of it.
+    pub(crate) fn decode_cut(self, text: &[u8], origin: impl Fn(usize) -> u32, view: &mut View) {
+        let end = origin(text.len());
+        self.decode(&text[..text.len() - self.half_escape(text)], origin, view);
+        if let Some(last) = view.origin.last_mut() {
+            *last = end;
         }
     }
 
@@ -204,22 +271,7 @@ fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
     let name_len = 1 + name.iter().position(|byte| !is_name(byte)).filter(|len| name[*len] == b';')?;
     let name = &text[1..name_len];
-    let one = |byte: u8| Some((name_len + 1, [byte, 0, 0, 0], 1));
     match name {
-        b"lt" => one(b'<'),
-        b"gt" => one(b'>'),
-        b"amp" => one(b'&'),
-        b"quot" => one(b'"'),
-        b"apos" => one(b'\''),
-        b"nbsp" => one(b' '),
-        b"commat" => one(b'@'),
-        b"period" => one(b'.'),
-        b"colon" => one(b':'),
-        b"hyphen" | b"dash" => one(b'-'),
-        b"plus" => one(b'+'),
-        b"equals" => one(b'='),
-        b"sol" => one(b'/'),
-        b"lowbar" => one(b'_'),
         [b'#', b'x' | b'X', digits @ ..] if !digits.is_empty() => {
             let code = digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(16)?.checked_add(hex(*byte)?))?;
             Some(utf8(name_len + 1, code))
@@ -229,7 +281,10 @@ fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
                 digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(10)?.checked_add(u32::from(byte - b'0')))?;
             Some(utf8(name_len + 1, code))
         }
-        _ => None,
+        name => {
+            let (_, byte) = ENTITIES.iter().find(|(known, _)| *known == name)?;
+            Some((name_len + 1, [*byte, 0, 0, 0], 1))
+        }
     }
 }
 
@@ -260,6 +315,28 @@ mod tests {
         assert_eq!(decoded(Layer::Xml, "&lt;&#49;&#x32;&amp;&nope;&&#xfffffffff;"), "<12&&nope;&&#xfffffffff;");
         assert_eq!(decoded(Layer::Any, r"%41\u0042&#67;"), "ABC");
         assert_eq!(decoded(Layer::Plain, r"%41"), "%41");
+    }
+
+    #[test]
+    fn half_an_escape_at_a_cut_is_told() {
+        let half = |layer: Layer, text: &str| &text[text.len() - layer.half_escape(text.as_bytes())..] == text;
+        for text in ["\\", "\\u", "\\u0", "\\u003", "\\x", "\\x4"] {
+            assert!(half(Layer::Json, text) && half(Layer::Any, text), "{text}");
+            let escaped = format!("\\{text}");
+            assert!(text == "\\" || Layer::Json.half_escape(escaped.as_bytes()) == 0, "{escaped}");
+        }
+        for text in ["%", "%3"] {
+            assert!(half(Layer::Percent { plus: true }, text) && half(Layer::Any, text), "{text}");
+        }
+        for text in ["&", "&a", "&comma", "&amp", "&#", "&#5", "&#x", "&#x00034"] {
+            assert!(half(Layer::Xml, text) && half(Layer::Any, text), "{text}");
+        }
+        for text in ["", "a", "\\u0034", "\\n", "\\uz", "%34", "%z", "&nope", "&amp;", "&4111", "&#52;"] {
+            assert_eq!(Layer::Any.half_escape(text.as_bytes()), 0, "{text}");
+        }
+        let mut view = View::default();
+        Layer::Json.decode_cut(br"1\u00342\u00", |i| 7 + i as u32, &mut view);
+        assert_eq!((&view.text[..], view.source(0, 3)), (&b"142"[..], (7, 19)));
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! The proof: looking for planted secrets in what would leave.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-/// The most bytes unpacked of one gzip member.
-const MAX_UNPACKED: u64 = 64 << 20;
-/// gzip within gzip.
-const MAX_NESTED: usize = 2;
+use crate::carrier::{self, Carriers};
+
 /// Shorter secrets are not looked for in base64, of which a few characters stand anywhere.
 const MIN_BASE64: usize = 5;
 
@@ -61,10 +59,10 @@ pub struct Leak {
     pub secret: usize,
     /// In which form.
     pub form: Form,
-    /// Where it starts in the bytes that were searched; within a gzip member, in its unpacked bytes.
+    /// Where it starts in the bytes that were searched; within carriers, in what the innermost of them holds.
     pub offset: usize,
-    /// Where the gzip member starts that it was found in, if it was in one (of nested ones, the outermost).
-    pub in_gzip: Option<usize>,
+    /// What the text is carried in that it was found in.
+    pub carriers: Carriers,
 }
 
 /// Looks for secrets in bytes, in all forms that text usually takes.
@@ -102,31 +100,33 @@ impl Leaks {
         Ok(Self { search, patterns })
     }
 
-    /// Every secret in `bytes`, in order of place, also within gzip members anywhere in them.
+    /// Every secret in `bytes`: as they are, and in whatever is carried in them ([`Carrier`](crate::Carrier)), several
+    /// carriers deep. What is found in a carrier as it is written is not told again of what it holds. Of hostile bytes, some
+    /// hundred megabytes of what they carry are looked at.
     pub fn find(&self, bytes: &[u8]) -> Vec<Leak> {
         let mut leaks = Vec::new();
-        self.find_within(bytes, None, 0, &mut leaks);
+        // How many of a secret were told of a group of texts, which differ in escapes only.
+        let mut told: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        carrier::each(bytes, |carried| {
+            let mut here: BTreeMap<usize, Vec<Leak>> = BTreeMap::new();
+            for found in self.search.find_overlapping_iter(carried.text) {
+                if let Some((secret, form)) = self.patterns.get(found.pattern().as_usize()).copied() {
+                    let leak = Leak { secret, form, offset: found.start(), carriers: carried.carriers };
+                    here.entry(secret).or_default().push(leak);
+                }
+            }
+            for (secret, found) in here {
+                for (form, group) in [(Form::Base64, carried.in_base64), (Form::Utf16, carried.in_utf16)] {
+                    let count = found.iter().filter(|leak| leak.form == form).count();
+                    let told = told.entry((group, secret)).or_default();
+                    *told = count.max(*told);
+                }
+                let told = told.entry((carried.group, secret)).or_default();
+                leaks.extend(found.iter().skip(*told));
+                *told = found.len().max(*told);
+            }
+        });
         leaks
-    }
-
-    fn find_within(&self, bytes: &[u8], in_gzip: Option<usize>, nested: usize, leaks: &mut Vec<Leak>) {
-        for found in self.search.find_overlapping_iter(bytes) {
-            if let Some((secret, form)) = self.patterns.get(found.pattern().as_usize()).copied() {
-                leaks.push(Leak { secret, form, offset: found.start(), in_gzip });
-            }
-        }
-        if nested == MAX_NESTED {
-            return;
-        }
-        let mut unpacked = Vec::new();
-        for member in memchr::memmem::find_iter(bytes, b"\x1f\x8b\x08") {
-            unpacked.clear();
-            // What a cut or damaged member still holds counts.
-            let _ = flate2::read::GzDecoder::new(&bytes[member..]).take(MAX_UNPACKED).read_to_end(&mut unpacked);
-            if !unpacked.is_empty() {
-                self.find_within(&unpacked, in_gzip.or(Some(member)), nested + 1, leaks);
-            }
-        }
     }
 }
 
@@ -141,11 +141,13 @@ impl fmt::Debug for Leaks {
 fn escaped(secret: &[u8]) -> Vec<(Form, Vec<u8>)> {
     let mut forms = Vec::new();
     let each = |one: &dyn Fn(u8) -> String| secret.iter().map(|byte| one(*byte)).collect::<String>().into_bytes();
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    forms.push((Form::Percent, each(&|byte| format!("%{byte:02X}"))));
-    let percent = |byte: u8| if is_unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    forms.push((Form::Percent, each(&percent)));
-    forms.push((Form::Percent, each(&|byte| if byte == b' ' { "+".into() } else { percent(byte) })));
+    // As RFC 3986 has it, with slashes, as browsers write forms, `encodeURIComponent` and `encodeURI`.
+    for kept in ["-._~", "-._~/", "*-._", "-_.!~*'()", "-_.!~*'();,/?:@&=+$#", ""] {
+        let is_kept = |byte: u8| !kept.is_empty() && byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte);
+        let percent = |byte: u8| if is_kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        forms.push((Form::Percent, each(&percent)));
+        forms.push((Form::Percent, each(&|byte| if byte == b' ' { "+".into() } else { percent(byte) })));
+    }
     forms.push((Form::Hex, each(&|byte| format!("{byte:02x}"))));
     if secret.len() >= MIN_BASE64 {
         for alignment in 0..3 {
@@ -242,17 +244,92 @@ mod tests {
             let text = [b"some text ", &text[..], b" around"].concat();
             let found = leaks.find(&text);
             assert!(
-                found.iter().any(|leak| leak.form == form && leak.secret == 1 && leak.in_gzip.is_none()),
+                found.iter().any(|leak| leak.form == form && leak.secret == 1 && leak.carriers.is_empty()),
                 "{form}: {found:?}"
             );
-            assert!(found.iter().all(|leak| leak.secret == 1 && leak.offset >= 10));
+            assert!(found.iter().all(|leak| leak.secret == 1));
+            assert!(found.iter().all(|leak| leak.carriers.is_empty()), "told twice: {found:?}");
+            assert!(found.iter().all(|leak| leak.offset >= 10), "{found:?}");
             let packed = [b"front", &gzip(&gzip(&text))[..]].concat();
             assert!(
-                leaks.find(&packed).iter().any(|leak| leak.form == form && leak.in_gzip == Some(5)),
+                leaks
+                    .find(&packed)
+                    .iter()
+                    .any(|leak| leak.form == form && leak.carriers.to_string() == " within gzip within gzip"),
                 "{form} in gzip"
             );
             let cut = &packed[..packed.len() - 4];
             assert!(leaks.find(cut).iter().any(|leak| leak.form == form), "{form} in cut gzip");
+        }
+    }
+
+    /// In whatever a body brings it, in both shapes of a record and packed as a batch is.
+    #[test]
+    fn a_secret_is_found_in_whatever_carries_it() {
+        let secret = "Zq7\"Xw9+Lk2/Vb4=Tn<6&R's p";
+        let leaks = Leaks::new(&[secret]).unwrap();
+        let json = |text: &[u8]| serde_json::to_vec(&String::from_utf8_lossy(text)).unwrap();
+        let percent = |text: &[u8], kept: &[u8]| -> Vec<u8> {
+            text.iter()
+                .flat_map(|byte| match byte {
+                    byte if byte.is_ascii_alphanumeric() || kept.contains(byte) => vec![*byte],
+                    byte => format!("%{byte:02x}").into_bytes(),
+                })
+                .collect()
+        };
+        let html =
+            |text: &[u8]| -> Vec<u8> { text.iter().flat_map(|byte| format!("&#{byte};").into_bytes()).collect() };
+        let base64 = |text: &[u8]| base64::engine::general_purpose::STANDARD.encode(text).into_bytes();
+        let lines = |text: &[u8]| base64(text).chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..]);
+        let zlib = |text: &[u8]| {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let plain = secret.as_bytes();
+        let long = format!("{}{secret}{}", "front ".repeat(12), " behind".repeat(12)).into_bytes();
+        let bodies: Vec<(&str, Vec<u8>)> = vec![
+            ("plain", plain.to_vec()),
+            ("in words", long.clone()),
+            ("base64", base64(plain)),
+            ("base64 in lines", lines(&long)),
+            ("base64 twice", base64(&base64(plain))),
+            ("JSON", json(plain)),
+            ("JSON twice", json(&json(plain))),
+            ("JSON three times", json(&json(&json(plain)))),
+            ("\\uXXXX", secret.encode_utf16().flat_map(|unit| format!("\\u{unit:04X}").into_bytes()).collect()),
+            ("percent", percent(plain, b"")),
+            ("percent but for slashes", percent(plain, b"/+")),
+            (
+                "percent as a form",
+                percent(plain, b"*-._").split(|byte| *byte == b' ').collect::<Vec<_>>().join(&b"+"[..]),
+            ),
+            ("percent twice", percent(&percent(plain, b"/"), b"/")),
+            ("percent of base64", percent(&base64(plain), b"")),
+            ("HTML", html(plain)),
+            ("HTML in JSON", json(&html(plain))),
+            (
+                "named entities",
+                secret.replace('+', "&plus;").replace('&', "&amp;").replace("amp;plus", "plus").into_bytes(),
+            ),
+            ("gzip", gzip(&long)),
+            ("JSON in gzip", gzip(&json(plain))),
+            ("zlib", zlib(&json(&long))),
+            ("UTF-16", json(plain).iter().flat_map(|byte| [*byte, 0]).collect()),
+        ];
+        for (name, body) in bodies {
+            let native = format!("{{\"content\":{}}}", String::from_utf8(json(&body)).unwrap()).into_bytes();
+            let edge = [b"{\"data\":\"", &base64(&body)[..], b"\"}"].concat();
+            for (shape, record) in [("body", &body), ("native", &native), ("edge", &edge)] {
+                if shape == "native" && std::str::from_utf8(&body).is_err() {
+                    continue;
+                }
+                for (packed, bytes) in [("", record.clone()), (" packed", gzip(&[record.as_slice(), b"\n"].concat()))] {
+                    let found = leaks.find(&bytes);
+                    assert!(!found.is_empty(), "{name} in {shape}{packed}");
+                    assert!(found.len() <= 2, "{name} in {shape}{packed}: {found:?}");
+                }
+            }
         }
     }
 

@@ -24,6 +24,7 @@
 
 mod action;
 mod body;
+mod carrier;
 mod charset;
 mod detect;
 mod engine;
@@ -55,6 +56,7 @@ mod wide;
 mod xml;
 
 pub use action::{Action, UnknownAction};
+pub use carrier::{Carrier, Carriers};
 pub use detect::{Detector, UnknownDetector};
 pub use finding::{Finding, Location, MAX_FINDINGS, Side};
 pub use leaks::{Form, Leak, Leaks};

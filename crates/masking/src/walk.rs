@@ -33,6 +33,8 @@ fn stops_in(block: &[u8; BLOCK]) -> (u64, u64) {
 /// What a survey wants to know of a text besides hits.
 #[derive(Default)]
 pub(crate) struct Notes {
+    /// Secret keys beside what names them, which may be in another value.
+    pub(crate) beside: Vec<Hit>,
     /// There are names of fields that make a secret of their value.
     pub(crate) has_names: bool,
     /// There are escapes that may hide something.

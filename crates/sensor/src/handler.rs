@@ -15,7 +15,7 @@ use crate::outlet::{CHUNK, Handoff, empty_buffer};
 use crate::preface::{Kept, Opening, Taken};
 use crate::record::{ConnectionMeta, RecordOptions, Unsealed, side};
 use crate::scribe::Scribe;
-use crate::tally::Tally;
+use crate::tally::{NameMasker, Tally};
 
 /// Takes what is found in the flows of one worker.
 pub trait Finds {
@@ -312,6 +312,8 @@ pub struct Records<O> {
     drafts_coded: bool,
     outlet: O,
     tally: Tally,
+    /// Masks what is counted by name, as the scribe does what is recorded.
+    names: Option<NameMasker>,
     is_stopped: bool,
 }
 
@@ -327,6 +329,7 @@ impl<O: Handoff> Records<O> {
             is_drafting: false,
             outlet,
             tally: Tally::default(),
+            names: mask.map(NameMasker::new),
             is_stopped: false,
         }
     }
@@ -371,6 +374,7 @@ impl<O: Handoff> Records<O> {
     /// From the next record on, `mask` is what is taken out.
     pub fn remask(&mut self, mask: Option<&MaskPolicy>) {
         self.scribe.remask(mask);
+        self.names = mask.map(NameMasker::new);
     }
 
     /// Hands on what is in the buffer.
@@ -402,7 +406,7 @@ impl<O: Handoff> Finds for Records<O> {
 
     fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
         let Some(admission) = self.gate.admit(meta, memo, exchange) else { return };
-        self.tally.exchange(exchange);
+        self.tally.exchange(exchange, self.names.as_mut());
         if self.buffer.is_empty() {
             self.is_drafting = self.outlet.takes_drafts();
         }
@@ -425,7 +429,7 @@ impl<O: Handoff> Finds for Records<O> {
     }
 
     fn client_hello(&mut self, hello: &ClientHello) {
-        self.tally.client_hello(hello);
+        self.tally.client_hello(hello, self.names.as_mut());
     }
 
     fn normalizer(&self) -> &Normalizer {

@@ -1,8 +1,41 @@
 //! What the summary counts beside the ledger: status classes, hosts, what TLS clients ask for.
 
-use http_parse::{ClientHello, Exchange, Flag, Flags};
+use http_parse::{ClientHello, Exchange, Flag, Flags, MessageKind};
 
+use crate::masker::{MaskPolicy, RecordMasker};
+use crate::record::{FindingForm, Masking as _};
 use crate::top::TopList;
+
+/// Takes secrets out of names before they are counted and shown: clients put a user and a password in front of a host.
+#[derive(Debug)]
+pub struct NameMasker {
+    masker: RecordMasker,
+    /// The name that came last, and what is counted for it: names come in runs.
+    latest: Vec<u8>,
+    masked: Vec<u8>,
+}
+
+impl NameMasker {
+    /// One that takes out what `policy` says.
+    #[must_use]
+    pub fn new(policy: &MaskPolicy) -> Self {
+        Self { masker: RecordMasker::new(policy), latest: Vec::new(), masked: Vec::new() }
+    }
+
+    /// What is to be counted for `name`, which is that of a host.
+    #[inline]
+    pub fn mask(&mut self, name: &[u8]) -> &[u8] {
+        if self.latest != name {
+            self.masker.begin(FindingForm::Native);
+            let masked = self.masker.header(MessageKind::Request, b"Host", name).or(name);
+            self.masked.clear();
+            self.masked.extend_from_slice(masked);
+            self.latest.clear();
+            self.latest.extend_from_slice(name);
+        }
+        &self.masked
+    }
+}
 
 /// Counts over exchanges, in constant memory.
 #[derive(Clone, Debug)]
@@ -32,10 +65,13 @@ impl Tally {
         }
     }
 
-    /// Counts an exchange.
-    pub fn exchange(&mut self, exchange: &Exchange<'_>) {
+    /// Counts an exchange, its host by the name that `masker` leaves of it.
+    pub fn exchange(&mut self, exchange: &Exchange<'_>, masker: Option<&mut NameMasker>) {
         if let Some(host) = exchange.request.and_then(|request| request.header("host")) {
-            self.hosts.add(host);
+            match masker {
+                Some(masker) => self.hosts.add(masker.mask(host)),
+                None => self.hosts.add(host),
+            }
         }
         if let Some(response) = exchange.response {
             let class = match response.status() {
@@ -46,13 +82,17 @@ impl Tally {
         }
     }
 
-    /// Counts a TLS connection whose first message was seen.
-    pub fn client_hello(&mut self, hello: &ClientHello) {
+    /// Counts a TLS connection whose first message was seen, by the names that `masker` leaves of those in it.
+    pub fn client_hello(&mut self, hello: &ClientHello, mut masker: Option<&mut NameMasker>) {
+        let mut count = |list: &mut TopList, name: &str| match &mut masker {
+            Some(masker) => list.add(masker.mask(name.as_bytes())),
+            None => list.add(name.as_bytes()),
+        };
         if let Some(name) = &hello.server_name {
-            self.server_names.add(name.as_bytes());
+            count(&mut self.server_names, name);
         }
         for protocol in &hello.alpn {
-            self.application_protocols.add(protocol.as_bytes());
+            count(&mut self.application_protocols, protocol);
         }
     }
 

@@ -243,6 +243,106 @@ fn verifying_sees_through_packing() {
     }
 }
 
+/// A secret that no record has without masking proves nothing: such a list passed.
+#[test]
+fn verifying_tells_a_list_that_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = capture(&folder);
+    let (code, said, _) = verify(&folder, &capture, "", &format!("{SESSION}\nnever-sent\n"));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("line 2: not in the records without masking either") && said.ends_with("none found\n"),
+        "{said}"
+    );
+    let (code, said, _) = verify(&folder, &capture, "[mask]\nenabled = false", &format!("{SESSION}\nnever-sent\n"));
+    assert_eq!(code, Some(1), "what leaves is worse: {said}");
+}
+
+/// Whatever form a body brings a secret in, it is found in records of both shapes and in the spool.
+#[test]
+fn verifying_finds_each_form_in_each_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "hun\"ter2 secret/of&them";
+    let json = serde_json::to_string(secret).unwrap();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let long = format!("{}{secret}{}", "front ".repeat(12), " behind".repeat(12));
+    let base64 = |text: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let lines = base64(long.as_bytes()).as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..]);
+    let percent = |text: &str, kept: &str| -> String {
+        let kept = |byte: u8| byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte);
+        text.bytes().map(|byte| if kept(byte) { char::from(byte).into() } else { format!("%{byte:02X}") }).collect()
+    };
+    let units: String = secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let html = secret.replace('&', "&amp;").replace('"', "&quot;");
+    let bodies: [(&str, Vec<u8>); 11] = [
+        ("plain", long.clone().into_bytes()),
+        ("base64 in lines", lines),
+        ("JSON", json.clone().into_bytes()),
+        ("\\uXXXX", format!("{{\"v\":\"{units}\"}}").into_bytes()),
+        ("JSON in JSON", serde_json::to_vec(&json).unwrap()),
+        ("percent", format!("v={}", percent(secret, "")).into_bytes()),
+        ("percent but for slashes", format!("v={}", percent(secret, "/")).into_bytes()),
+        ("percent twice", format!("v={}", percent(&percent(secret, "/"), "/")).into_bytes()),
+        ("HTML", html.into_bytes()),
+        ("gzip", gzip(json.as_bytes())),
+        ("UTF-16", json.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+    ];
+    for (name, body) in bodies {
+        let mut capture = Capture::default();
+        let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 9], 80));
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        conversation.client_says(&[head.as_bytes(), &body].concat());
+        conversation.server_says(b"HTTP/1.1 204 No Content\r\n\r\n");
+        conversation.close();
+        let capture = capture.write(folder.path().join("form.pcap"));
+        let (code, said, _) = verify(&folder, &capture, "[mask]\nenabled = false", secret);
+        assert_eq!(code, Some(1), "{name}: {said}");
+        for place in ["native record", "edge record", "spool file"] {
+            assert!(said.contains(&format!("line 1: found in {place}")), "{name}: {said}");
+        }
+        assert!(!said.contains("ter2"), "{said}");
+    }
+}
+
+/// A client that puts a password in front of a host has it in the summary and among what rules decide on: as masked as in
+/// the record.
+#[test]
+fn hosts_are_shown_as_masked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut capture = Capture::default();
+    let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 9], 80));
+    for host in ["bob:hunter2secret@h.example", "bob:hunter2secret@h.example", "jane.doe@example.org", "h.example"] {
+        conversation.client_says(format!("PAY-4111111111111111 / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        conversation.server_says(b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+    conversation.close();
+    let capture = capture.write(folder.path().join("hosts.pcap"));
+    let mask = "[mask.detectors]\nemail = 'redact'\ncredit_card = 'redact'\n";
+    let secrets = ["hunter2", "jane.doe", "411111111111"];
+    let run = replay(&folder, &capture, mask, &[]);
+    assert!(run.stderr.contains("h.example 2") || run.stderr.contains("@h.example"), "{}", run.stderr);
+    assert_eq!(secrets.iter().find(|secret| run.stderr.contains(**secret)), None, "{}", run.stderr);
+    let unmasked = replay(&folder, &capture, "[mask]\nenabled = false", &[]);
+    assert!(unmasked.stderr.contains("bob:hunter2secret@h.example 2"), "{}", unmasked.stderr);
+    let config = folder.path().join("sensor.toml");
+    fs::write(&config, mask).unwrap();
+    for format in ["table", "ndjson"] {
+        let args = ["filter", "test", capture.to_str().unwrap(), "--format", format];
+        let run = run_with(sensor().args(args).args(["--config", config.to_str().unwrap()]));
+        let said = String::from_utf8(run.stdout).unwrap();
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(said.matches("h.example").count() >= 3, "{said}");
+        assert_eq!(secrets.iter().find(|secret| said.contains(**secret)), None, "{said}");
+    }
+}
+
 #[test]
 fn verifying_refuses_what_proves_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,11 +13,15 @@ use crate::policy::KindId;
 enum Shape {
     /// `eyJ`: two to five parts of base64url.
     Jwt,
+    /// The same of a header in lines or with blanks, with no fewer than three parts.
+    SpacedJwt,
     /// Exactly so many upper-case letters and digits; secret keys may stand near.
     AwsId(usize),
     /// At least so many letters, digits, `_` and `-`.
     Word(usize),
-    /// The same, with `.`, `/`, `+`, `=`, `:` too.
+    /// The same, with letters of both cases and digits among them.
+    Mixed(usize),
+    /// As [`Shape::Word`], with `.`, `/`, `+`, `=`, `:` too.
     Wide(usize),
     /// At least so many hexadecimal digits.
     Hex(usize),
@@ -27,6 +31,11 @@ enum Shape {
 
 const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::Jwt, "eyJ", Shape::Jwt),
+    // Where a blank or a line's end is behind the brace.
+    (Detector::Jwt, "eyAi", Shape::SpacedJwt),
+    (Detector::Jwt, "ewog", Shape::SpacedJwt),
+    (Detector::Jwt, "ewoi", Shape::SpacedJwt),
+    (Detector::Jwt, "ew0K", Shape::SpacedJwt),
     (Detector::PrivateKey, "-----BEGIN", Shape::Pem),
     (Detector::AwsKey, "AKIA", Shape::AwsId(16)),
     (Detector::AwsKey, "ASIA", Shape::AwsId(16)),
@@ -44,6 +53,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::ApiKey, "glpat-", Shape::Word(20)),
     (Detector::ApiKey, "glptt-", Shape::Word(20)),
     (Detector::ApiKey, "gldt-", Shape::Word(20)),
+    (Detector::ApiKey, "glcbt-", Shape::Word(20)),
     // Slack.
     (Detector::ApiKey, "xoxb-", Shape::Word(10)),
     (Detector::ApiKey, "xoxp-", Shape::Word(10)),
@@ -69,6 +79,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
     (Detector::ApiKey, "sk-ant-", Shape::Word(20)),
     (Detector::ApiKey, "sk-proj-", Shape::Word(20)),
     (Detector::ApiKey, "sk-svcacct-", Shape::Word(20)),
+    (Detector::ApiKey, "sk-", Shape::Mixed(40)),
     (Detector::ApiKey, "hf_", Shape::Word(30)),
     // Registries and hosts.
     (Detector::ApiKey, "npm_", Shape::Word(36)),
@@ -90,7 +101,7 @@ const LITERALS: &[(Detector, &str, Shape)] = &[
 
 /// No secret of these is shorter.
 const SHORTEST: usize = 12;
-/// How far behind an access key id its secret key is looked for.
+/// How far from an access key id its secret key is looked for.
 const AWS_NEAR: usize = 256;
 /// Characters of an AWS secret key.
 const AWS_SECRET: usize = 40;
@@ -145,14 +156,17 @@ impl Literals {
         let mut done = 0;
         let mut check = |pattern: usize, start: usize| {
             let Some((kind, len, shape)) = self.rules.get(pattern) else { return };
-            if start < done || !starts_word(text, start) {
+            // The dashes that a block starts with are a border by themselves.
+            if start < done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
                 return;
             }
             if let Some(end) = shape.end(text, start, start + len, at_cut) {
                 done = end;
                 hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, *kind) });
                 if let Shape::AwsId(_) = shape {
-                    secrets_near(text, end, *kind, hits);
+                    // One that comes first may be far in front of it in words, as members are in any order.
+                    secrets_near(text, (start.saturating_sub(AWS_NEAR), start), *kind, hits);
+                    secrets_near(text, (end, end + AWS_NEAR), *kind, hits);
                 }
             }
         };
@@ -176,13 +190,20 @@ impl Shape {
         let cut = |end: usize| at_cut && end == text.len();
         let at_least = |end: usize, len: usize| (end - from >= len || cut(end)).then_some(end);
         match self {
-            Self::Jwt => jwt_end(text, start, at_cut),
+            Self::Jwt => jwt_end(text, start, 2, at_cut),
+            Self::SpacedJwt => jwt_end(text, start, 3, at_cut),
             Self::AwsId(len) => {
                 let end = run(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
                 let exact = end - from == len && !text.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric());
                 (exact || end - from < len && cut(end)).then_some(end)
             }
             Self::Word(len) => at_least(run(is_word), len),
+            Self::Mixed(len) => {
+                let end = run(is_word);
+                let has = |is: fn(&u8) -> bool| text[from..end].iter().any(is);
+                let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+                at_least(end, len).filter(|end| mixed || cut(*end))
+            }
             Self::Wide(len) => {
                 at_least(run(|byte| is_word(byte) || matches!(byte, b'.' | b'/' | b'+' | b'=' | b':')), len)
             }
@@ -196,7 +217,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-fn jwt_end(text: &[u8], start: usize, at_cut: bool) -> Option<usize> {
+fn jwt_end(text: &[u8], start: usize, fewest: usize, at_cut: bool) -> Option<usize> {
     let part = |from: usize| text[from..].iter().take_while(|byte| is_word(**byte)).count();
     let head = part(start);
     let mut end = start + head;
@@ -211,7 +232,7 @@ fn jwt_end(text: &[u8], start: usize, at_cut: bool) -> Option<usize> {
         end += 1 + len;
     }
     let cut = at_cut && end == text.len();
-    (cut || head >= 10 && parts >= 2).then_some(end)
+    (cut || head >= 10 && parts >= fewest).then_some(end)
 }
 
 fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
@@ -228,11 +249,12 @@ fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
     Some(memchr::memmem::find(tail, b"-----").map_or(footer + tail.len().min(PEM_LABEL), |at| footer + at + 5))
 }
 
-/// Secret keys behind an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
-fn secrets_near(text: &[u8], from: usize, kind: KindId, hits: &mut Vec<Hit>) {
+/// Secret keys near an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
+fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mut Vec<Hit>) {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
-    let limit = text.len().min(from + AWS_NEAR);
-    let mut at = from;
+    let limit = text.len().min(to);
+    // Not within a run, of which the end is none by itself.
+    let mut at = from + text[from..limit].iter().take_while(|byte| from > 0 && is_part(**byte)).count();
     while at < limit {
         let len = text[at..].iter().take(AWS_SECRET + 1).take_while(|byte| is_part(**byte)).count();
         let run = &text[at..at + len];
@@ -240,7 +262,7 @@ fn secrets_near(text: &[u8], from: usize, kind: KindId, hits: &mut Vec<Hit>) {
             && run.iter().any(u8::is_ascii_lowercase)
             && run.iter().any(u8::is_ascii_digit);
         if len == AWS_SECRET && mixed {
-            hits.push(Hit::new(at, at + len, kind));
+            hits.push(Hit { beside: true, ..Hit::new(at, at + len, kind) });
         }
         at += len.max(1);
         if len > AWS_SECRET {

@@ -15,16 +15,19 @@ pub(crate) fn at(policy: &Policy, text: &[u8], (start, end): (usize, usize), don
     // The short runs of dates, prices and ids, which most are, go on with nothing that is looked for: groups of four or six
     // digits, two digits and a dash, three more numbers behind points.
     let may_go_on = match text.get(end) {
-        Some(b' ') => len == 4 && is_digit(4),
-        Some(b'-') => len == 4 && is_digit(4) || len == 3 && is(3, b'-'),
-        Some(b'.') => len <= 3 && (is(2, b'.') || is(3, b'.') || is(4, b'.')),
+        Some(b' ') => len == 4 && is_digit(3) && (is_digit(4) || is(1, b' ')),
+        Some(b'-') => len == 4 && is_digit(3) && is_digit(4) || len == 3 && is(3, b'-'),
+        Some(b'.') if len <= 3 => is(2, b'.') || is(3, b'.') || is(4, b'.'),
+        Some(b'.' | b'/') => len == 4 && is_digit(3) && is_digit(4),
+        // Blanks and dashes outside of ASCII.
+        Some(0xc2 | 0xe2) => len == 4 && (is_digit(5) || is_digit(6)),
         _ => false,
     };
     let may_be_inside = match start.checked_sub(1).map(|at| text[at]) {
         Some(b'+' | b'(') => true,
         // Two letters that are a country, with nothing in front.
         Some(letter) if letter.is_ascii_alphabetic() => {
-            len >= 2 && start >= 2 && has_iban([text[start - 2], letter]) && starts_word(text, start - 2)
+            len >= 2 && start >= 2 && has_iban([text[start - 2], letter]) && starts_iban(text, start - 2)
         }
         _ => false,
     };
@@ -48,9 +51,11 @@ fn look(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut u
         if on(Detector::CreditCard).is_some_and(|kind| hit(card_plain(text, start, end), kind)) {
             return;
         }
-    } else if text.get(end + 1).is_some_and(u8::is_ascii_digit) {
+    } else if len == 4 || text.get(end + 1).is_some_and(u8::is_ascii_digit) {
         let is_found = match (len, next) {
-            (4, Some(b' ' | b'-')) => on(Detector::CreditCard).is_some_and(|kind| hit(card_grouped(text, start), kind)),
+            (4, Some(b' ' | b'-' | b'.' | b'/' | 0xc2 | 0xe2)) => {
+                on(Detector::CreditCard).is_some_and(|kind| hit(card_grouped(text, start), kind))
+            }
             (3, Some(b'-')) => on(Detector::UsSsn).is_some_and(|kind| hit(ssn_dashed(text, start), kind)),
             (1..=3, Some(b'.')) => on(Detector::Ipv4).is_some_and(|kind| hit(ipv4_at(text, start), kind)),
             _ => false,
@@ -77,21 +82,59 @@ fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
+/// A separator of groups that a text goes on with: a dash, one blank or two, or one of those outside of ASCII that programs
+/// put between digits.
+pub(super) fn separator(text: &[u8]) -> &[u8] {
+    let len = match text {
+        [b' ', b' ', ..] | [0xc2, 0xa0, ..] => 2,
+        [b' ' | b'-', ..] => 1,
+        // Figure, punctuation, thin, hair and narrow blanks; hyphens, figure and en dashes.
+        [0xe2, 0x80, 0x87..=0x8a | 0x90..=0x93 | 0xaf, ..] => 3,
+        _ => 0,
+    };
+    &text[..len]
+}
+
+/// Whether a text goes on with a point and zeros only, as whole numbers that went through floating point do.
+fn is_zero_fraction(text: &[u8]) -> bool {
+    let zeros = text.iter().skip(1).take(20).take_while(|byte| **byte == b'0').count();
+    text.first() == Some(&b'.') && zeros > 0 && ends_word(text, 1 + zeros)
+}
+
+/// Whether a text goes on as the data of a chip or a stripe do behind the number: the separator, then when the card expires,
+/// and three digits.
+fn is_track(text: &[u8]) -> bool {
+    let data = text.get(1..8).unwrap_or_default();
+    matches!(text.first(), Some(b'D' | b'd'))
+        && data.len() == 7
+        && data.iter().all(u8::is_ascii_digit)
+        && matches!(&data[2..4], [b'0', b'1'..=b'9'] | [b'1', b'0'..=b'2'])
+}
+
 /// A card in one run of digits that is no fraction.
 fn card_plain(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
-    let run = &text[start..end];
+    let (run, behind) = (&text[start..end], &text[end..]);
     let fraction_before = start >= 2 && text[start - 1] == b'.' && text[start - 2].is_ascii_digit();
-    let fraction_behind = text.get(end) == Some(&b'.') && text.get(end + 1).is_some_and(u8::is_ascii_digit);
-    let fine = run.len() <= 19
-        && starts_word(text, start)
-        && ends_word(text, end)
+    let fraction_behind = behind.first() == Some(&b'.') && behind.get(1).is_some_and(u8::is_ascii_digit);
+    // Of a stripe's first track, which a letter is in front of.
+    let on_stripe =
+        behind.first() == Some(&b'^') && start > 0 && text[start - 1] == b'B' && starts_word(text, start - 1);
+    let on_chip = is_track(behind);
+    // Zeros that fill it up; and the tag and length that a chip's data stand behind.
+    let filled = run.iter().take_while(|digit| **digit == b'0').count();
+    let skipped = if on_chip && run.len() > 19 && run.starts_with(b"571") { 4 } else { filled };
+    let number = &run[skipped..];
+    let fine = number.len() <= 19
+        && (on_stripe || starts_word(text, start))
+        && (on_chip || ends_word(text, end))
         && !fraction_before
-        && !fraction_behind
-        && is_card(run)
+        && (!fraction_behind || is_zero_fraction(behind))
+        && (skipped == 0 || number.len() >= 15 && run.len() <= 24)
+        && is_card(number)
         // Visa has given out none of thirteen digits for decades, while one in ten of all numbers of so many that begin
         // with a four would pass for one; an article number is no Maestro card.
-        && !(run.len() == 13 && (run[0] == b'4' || is_ean(run)));
-    fine.then_some((start, end))
+        && !(number.len() == 13 && (number[0] == b'4' || is_ean(number)));
+    fine.then_some((start + skipped, end))
 }
 
 /// A card in groups, of which the one at `start` is the first: four digits each, the last fewer, or 4-6-5 and 4-6-4; with
@@ -100,17 +143,21 @@ fn card_grouped(text: &[u8], start: usize) -> Option<(usize, usize)> {
     if !starts_word(text, start) {
         return None;
     }
-    let separator = text[start + 4];
-    let after_group = start >= 2 && text[start - 1] == b'-' && text[start - 2].is_ascii_digit();
-    if separator == b'-' && after_group {
+    let separator = match text[start + 4] {
+        b'.' | b'/' => &text[start + 4..start + 5],
+        _ => separator(&text[start + 4..]),
+    };
+    // What blanks separate are words; what dashes, points and slashes join is one.
+    let joins = matches!(separator, b"-" | b"." | b"/");
+    if separator.is_empty() || joins && follows_group(&text[..start], separator[0]) {
         return None;
     }
     let mut number = [0; 19];
     number[..4].copy_from_slice(&text[start..start + 4]);
     let (mut count, mut at, mut groups, mut last) = (4, start + 4, 1, 4);
     let mut found = None;
-    while text.get(at) == Some(&separator) {
-        let group = digits(text[at + 1..].get(..20).unwrap_or(&text[at + 1..]));
+    while let Some(rest) = text[at..].strip_prefix(separator) {
+        let group = digits(rest.get(..20).unwrap_or(rest));
         let fine = match groups {
             1 => group == 4 || group == 6,
             2 if last == 6 => group == 5 || group == 4,
@@ -119,17 +166,29 @@ fn card_grouped(text: &[u8], start: usize) -> Option<(usize, usize)> {
         if !fine || count + group > 19 || (groups > 2 && count == 14 || count == 15 && last == 5) {
             break;
         }
-        number[count..count + group].copy_from_slice(&text[at + 1..at + 1 + group]);
+        number[count..count + group].copy_from_slice(&rest[..group]);
         count += group;
         groups += 1;
         last = group;
-        at += 1 + group;
-        let more = separator == b'-' && text.get(at) == Some(&b'-') && text.get(at + 1).is_some_and(u8::is_ascii_digit);
+        at += separator.len() + group;
+        // A date or a check number may be joined to it, but no further group of its kind.
+        let more = joins
+            && text[at..]
+                .strip_prefix(separator)
+                .map(digits)
+                .is_some_and(|len| len > 3 || len > 0 && separator != b"-");
         if count >= 13 && ends_word(text, at) && is_card(&number[..count]) && !more {
             found = Some((start, at));
         }
     }
     found
+}
+
+/// Whether a text ends with digits and what joins them to a group: of a dash, as many as a group has.
+fn follows_group(text: &[u8], joint: u8) -> bool {
+    let Some(front) = text.strip_suffix(&[joint]) else { return false };
+    let len = front.iter().rev().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+    len > 3 || len > 0 && joint != b'-'
 }
 
 /// Whether digits are a card number: issuer, its lengths, and Luhn's check digit.
@@ -325,6 +384,13 @@ fn has_iban([first, second]: [u8; 2]) -> bool {
     first.is_ascii_alphabetic() && IBAN_COUNTRIES[usize::from(first & 31)] & 1 << (second & 31) != 0
 }
 
+/// Whether an IBAN can start at `at`: as a word does, or behind what it is called.
+fn starts_iban(text: &[u8], at: usize) -> bool {
+    starts_word(text, at)
+        || text[..at].last_chunk().is_some_and(|front: &[u8; 4]| front.eq_ignore_ascii_case(b"IBAN"))
+            && starts_word(text, at - 4)
+}
+
 /// How long an IBAN of the country is.
 pub(super) fn iban_len(country: [u8; 2]) -> Option<usize> {
     let country = country.map(|byte| byte.to_ascii_uppercase());
@@ -332,14 +398,14 @@ pub(super) fn iban_len(country: [u8; 2]) -> Option<usize> {
     Some(usize::from(IBAN_LENGTHS[at].1))
 }
 
-/// An IBAN whose check digits are at `digits`: in one piece, or with single spaces or dashes.
+/// An IBAN whose check digits are at `digits`: in one piece, or with single separators.
 fn iban_at(text: &[u8], digits: usize) -> Option<(usize, usize)> {
     let start = digits.checked_sub(2)?;
     if !has_iban([text[start], text[start + 1]]) {
         return None;
     }
     let len = iban_len([text[start], text[start + 1]])?;
-    if !starts_word(text, start) {
+    if !starts_iban(text, start) {
         return None;
     }
     let mut number = [0; 34];
@@ -349,10 +415,14 @@ fn iban_at(text: &[u8], digits: usize) -> Option<(usize, usize)> {
         if byte.is_ascii_alphanumeric() {
             number[count] = byte.to_ascii_uppercase();
             count += 1;
-        } else if !(matches!(byte, b' ' | b'-') && count >= 4 && text[at - 1].is_ascii_alphanumeric()) {
+            at += 1;
+            continue;
+        }
+        let separator = separator(&text[at..]);
+        if separator.is_empty() || separator == b"  " || count < 4 || !text[at - 1].is_ascii_alphanumeric() {
             return None;
         }
-        at += 1;
+        at += separator.len();
     }
     // Letters of one case, as they are written; text in base64 has both.
     let spelled = &text[start..at];
@@ -381,29 +451,39 @@ fn is_iban(number: &[u8]) -> bool {
 fn ssn_dashed(text: &[u8], start: usize) -> Option<(usize, usize)> {
     let end = start + 11;
     let number = text.get(start..end)?;
-    let joined = |byte: Option<&u8>| matches!(byte, Some(b'-' | b'.' | b'_' | b'/'));
+    // A dash joins it to more of a longer number, a point to another number; a path, a file's name and words do not.
+    let is_joined = |joint: Option<&u8>, other: Option<&u8>| match joint {
+        Some(b'-') => other.is_some_and(u8::is_ascii_alphanumeric),
+        Some(b'.') => other.is_some_and(u8::is_ascii_digit),
+        _ => false,
+    };
+    let before = |n: usize| start.checked_sub(n).map(|at| &text[at]);
     let fine = starts_word(text, start)
         && ends_word(text, end)
-        && !joined(start.checked_sub(1).map(|at| &text[at]))
-        && !(joined(text.get(end)) && text.get(end + 1).is_some_and(u8::is_ascii_alphanumeric))
+        && before(1) != Some(&b'-')
+        && !is_joined(before(1), before(2))
+        && !is_joined(text.get(end), text.get(end + 1))
         && number[3] == b'-'
         && number[6] == b'-'
         && is_ssn(number);
     fine.then_some((start, end))
 }
 
-/// Whether a whole text is a social security number: nine digits, plain, or 3-2-4 with dashes or spaces.
+/// Whether a whole text is a social security number: nine digits, plain, or 3-2-4 with dashes, points, blanks or the like.
 pub(super) fn is_ssn(text: &[u8]) -> bool {
+    let joint = match text.get(3) {
+        Some(b'.') => b".",
+        Some(_) => separator(&text[3..]),
+        None => return false,
+    };
     let mut number = [0; 9];
-    match text.len() {
-        9 => number.copy_from_slice(text),
-        11 if matches!(text[3], b'-' | b' ') && text[6] == text[3] => {
-            number[..3].copy_from_slice(&text[..3]);
-            number[3..5].copy_from_slice(&text[4..6]);
-            number[5..].copy_from_slice(&text[7..]);
-        }
-        _ => return false,
+    let end = 5 + joint.len();
+    if text.len() != 9 + 2 * joint.len() || joint == b"  " || text.get(end..end + joint.len()) != Some(joint) {
+        return false;
     }
+    number[..3].copy_from_slice(&text[..3]);
+    number[3..5].copy_from_slice(&text[end - 2..end]);
+    number[5..].copy_from_slice(&text[end + joint.len()..]);
     number.iter().all(u8::is_ascii_digit)
         && is_ssn_area(&number[..3])
         && number[3..5] != *b"00"
@@ -432,6 +512,10 @@ fn phone_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
                 end = at + 1;
             }
             b' ' | b'-' | b'.' | b'(' | b')' | b'/' if at - end < 2 || end == start => {}
+            0xc2 | 0xe2 if at == end && !separator(&text[at..]).is_empty() => {
+                at += separator(&text[at..]).len();
+                continue;
+            }
             _ => break,
         }
         at += 1;

@@ -34,7 +34,8 @@ fn run(text: &[u8], most: usize, is: impl Fn(u8) -> bool) -> usize {
 }
 
 fn card(text: &[u8]) -> Option<usize> {
-    let from = run(text, LONGEST, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
+    let from =
+        run(text, LONGEST, |byte| byte.is_ascii_digit() || is_part_of_separator(byte) || matches!(byte, b'.' | b'/'));
     // The first place at which so many digits could be the beginning of a card.
     (from..text.len()).find(|start| {
         let mut number = [0; 19];
@@ -48,12 +49,29 @@ fn card(text: &[u8]) -> Option<usize> {
         }
         let first = text[*start].is_ascii_digit()
             && (*start == from && starts_word(text, from) || *start > from && !text[*start - 1].is_ascii_digit());
-        first && count >= MIN_CARD && (count.max(12)..=19).any(|len| has_issuer(&number[..count], len))
+        first
+            && count >= MIN_CARD
+            && has_groups(&text[*start..])
+            && (count.max(12)..=19).any(|len| has_issuer(&number[..count], len))
     })
 }
 
+/// Of what separates groups, also the beginning of a character.
+fn is_part_of_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-' | 0xc2 | 0xa0 | 0xe2 | 0x80 | 0x87..=0x8a | 0x90..=0x93 | 0xaf)
+}
+
+/// Whether points and slashes, if there are any, stand between groups of a card: fractions, dates and paths have them, too.
+fn has_groups(text: &[u8]) -> bool {
+    let mut groups = text.split(|byte| matches!(byte, b'.' | b'/'));
+    let last = groups.next_back().unwrap_or_default();
+    let is_group = |group: &[u8]| matches!(group.len(), 4 | 6) && group.iter().all(u8::is_ascii_digit);
+    let (has_joints, fine) = groups.fold((false, true), |(_, fine), group| (true, fine && is_group(group)));
+    !has_joints || fine && last.iter().all(u8::is_ascii_digit)
+}
+
 fn iban(text: &[u8]) -> Option<usize> {
-    let from = run(text, LONGEST, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-'));
+    let from = run(text, LONGEST, |byte| byte.is_ascii_alphanumeric() || is_part_of_separator(byte));
     (from..text.len()).find(|start| {
         let rest = &text[*start..];
         let count = rest.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
@@ -136,6 +154,12 @@ mod tests {
     fn beginnings_at_the_end_are_found() {
         assert_eq!(tail(card, "no 4111 1111 1"), Some("4111 1111 1"));
         assert_eq!(tail(card, "2024 4111-1111-"), Some("4111-1111-"));
+        assert_eq!(tail(card, "at 4111.1111.1"), Some("4111.1111.1"));
+        assert_eq!(tail(card, "at 4111/1111/"), Some("4111/1111/"));
+        assert_eq!(tail(card, "at 4111\u{a0}1111\u{a0}"), Some("4111\u{a0}1111\u{a0}"));
+        assert_eq!(tail(card, "on 4.11.1111"), None);
+        assert_eq!(tail(card, "at 411.11111"), None);
+        assert_eq!(tail(iban, "to DE89\u{2009}3704\u{2009}00"), Some("DE89\u{2009}3704\u{2009}00"));
         assert_eq!(tail(card, "at 170000000000"), None);
         assert_eq!(tail(card, "x 12345"), None);
         assert_eq!(tail(iban, "to DE89 3704 00"), Some("DE89 3704 00"));

@@ -64,7 +64,7 @@ pub(crate) fn card(rng: &mut StdRng) -> String {
         14 => &[4, 6, 4],
         _ => &[],
     };
-    let separator = ["", " ", "-"][rng.random_range(0..3)];
+    let separator = ["", " ", "-", "", " ", "-", "  ", "\u{a0}", "\u{2009}", ".", "/"][rng.random_range(0..11)];
     if groups.is_empty() || separator.is_empty() {
         return number;
     }

@@ -329,9 +329,10 @@ Examples:
       sensor mask verify --config sensor.toml capture.pcap --secrets planted.txt
 
 Exit status:
-  0   none of the secrets was found
+  0   none of the secrets was found, and each of them would have been without masking
   1   some were found, and it says where; or a capture could not be read
-  2   wrong usage, configuration or list";
+  2   wrong usage, configuration or list
+  3   none was found, but some are not in the captures without masking either: nothing is proven of these";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:

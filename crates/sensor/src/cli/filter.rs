@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use decap::{Segment, Timestamp};
-use http_parse::{ClientHello, Exchange, Heads, Message};
+use http_parse::{ClientHello, Exchange, Heads, Message, MessageKind};
 use reassembly::Reassembler;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ use crate::handler::{Finds, HttpHandler};
 use crate::masker::{MaskPolicy, RecordMasker};
 use crate::normalize::Normalizer;
 use crate::pipeline::{Pipeline, Segments, Settings};
-use crate::record::{ConnectionMeta, Masking as _, Target, TransactionId};
+use crate::record::{ConnectionMeta, Masked, Masking as _, Target, TransactionId};
 use crate::replay::Failure;
 use crate::source::{self, CaptureReader, Filter, Input, ReadOptions};
 
@@ -176,12 +176,12 @@ struct Judge {
 
 /// What is listed of a transaction.
 #[derive(Debug)]
-struct Listed<'a> {
+struct Listed {
     id: TransactionId,
     at: u64,
     client: String,
     server: String,
-    method: Option<&'a [u8]>,
+    method: Option<String>,
     host: Option<String>,
     path: Option<String>,
     status: Option<u16>,
@@ -211,11 +211,10 @@ impl Judge {
         text
     }
 
-    fn list(&mut self, listed: &Listed<'_>) -> io::Result<()> {
+    fn list(&mut self, listed: &Listed) -> io::Result<()> {
         match self.format {
             ListFormat::Ndjson => {
                 let Listed { id, at, client, server, method, host, path, status, .. } = listed;
-                let method = method.map(String::from_utf8_lossy);
                 let Listed { outcome, rule, kind, stage, weight, explanation, .. } = listed;
                 let line = json!({
                     "id": id.to_string(), "time": seconds(*at), "client": client, "server": server, "method": method,
@@ -233,22 +232,21 @@ impl Judge {
                     weight => format!("{} (1 of {weight})", listed.rule.as_deref().unwrap_or(NO_RULE)),
                 };
                 let status = listed.status.map_or_else(|| NO_RULE.to_owned(), |status| status.to_string());
-                let method = listed.method.map_or_else(|| NO_RULE.into(), String::from_utf8_lossy);
+                let method = listed.method.as_deref().unwrap_or(NO_RULE);
                 let place =
                     [listed.host.as_deref().unwrap_or_default(), listed.path.as_deref().unwrap_or_default()].concat();
-                let (method, place) = (printable(&method), printable(&place));
+                let (method, place) = (printable(method), printable(&place));
                 row(&mut self.out, [listed.outcome, &rule, listed.stage, &status, &listed.client, &method, &place])
             }
         }
     }
 
-    /// A target as masking leaves it.
-    fn target(&self, request: &Message) -> Vec<u8> {
-        let target = request.target();
+    /// What is shown of a part of a request: what `mask` leaves of it.
+    fn masked(&self, part: &[u8], mask: impl for<'a> FnOnce(&'a mut RecordMasker, &'a [u8]) -> Masked<'a>) -> Vec<u8> {
         // One for each: what it has gathered is of no use here, and this is no place for speed.
         self.mask
             .as_ref()
-            .map_or_else(|| target.to_vec(), |policy| RecordMasker::new(policy).target(target).or(target).to_vec())
+            .map_or_else(|| part.to_vec(), |policy| mask(&mut RecordMasker::new(policy), part).or(part).to_vec())
     }
 }
 
@@ -276,8 +274,7 @@ impl Finds for Judge {
                 _ => None,
             };
             let client = facts.request.map_or(facts.flow.peer.ip, |request| request.client);
-            let host =
-                facts.request.and_then(|request| request.host).map(|it| String::from_utf8_lossy(it).into_owned());
+            let host = facts.request.and_then(|request| request.host).map(<[u8]>::to_vec);
             (
                 explanation.rule().map(str::to_owned),
                 kind,
@@ -298,7 +295,13 @@ impl Finds for Judge {
         if self.only.is_some_and(|only| only != name) {
             return;
         }
-        let target = exchange.request.map(|request| (request, self.target(request)));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let host = host
+            .map(|host| text(self.masked(&host, |masker, host| masker.header(MessageKind::Request, b"Host", host))));
+        let method = exchange.request.map(|request| {
+            text(self.masked(request.method(), |masker, method| masker.start_line(MessageKind::Request, method)))
+        });
+        let target = exchange.request.map(|request| (request, self.masked(request.target(), RecordMasker::target)));
         let path = target.as_ref().and_then(|(request, target)| {
             Target::new(request.method(), target).path.map(|path| String::from_utf8_lossy(path).into_owned())
         });
@@ -309,7 +312,7 @@ impl Finds for Judge {
             at: first.map_or(0, |message| message.start().at),
             client: client.to_string(),
             server: std::net::SocketAddr::new(server.ip, server.port).to_string(),
-            method: exchange.request.map(Message::method),
+            method,
             host,
             path,
             status: exchange.response.map(Message::status),

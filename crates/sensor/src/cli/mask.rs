@@ -3,7 +3,7 @@
 //!
 //! The records are looked at in both shapes, as they are handed on; then the files of a spool that cannot deliver, the log at
 //! its most talkative, the summary and the ledger. Without masking the same search is made first: a secret that is not found
-//! even then proves nothing, and is named. Secrets are told by their line in the list, never by what they are.
+//! even then proves nothing: it is named, and the exit status says so. Secrets are told by their line in the list, never by what they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write};
@@ -86,7 +86,12 @@ pub(super) fn mask(args: &MaskArgs) -> u8 {
     match verify(args) {
         Ok(report) => {
             let written = print(report.to_string().as_bytes());
-            if report.leaks.is_empty() { written } else { exit::FAILED }
+            match (report.leaks.is_empty(), report.unplanted.is_empty()) {
+                (false, _) => exit::FAILED,
+                // A list that was misspelled, or a capture of something else, is not to pass for a proof.
+                (true, false) if written == exit::OK => exit::UNPROVEN,
+                (true, _) => written,
+            }
         }
         Err(error) => {
             say(format_args!("error: {error}\n"));
@@ -280,8 +285,7 @@ impl Search {
                 let field = field(bytes, &self.leaks, leak.secret);
                 let at = field.unwrap_or_else(|| format!("byte {}", leak.offset));
                 let space = if which.is_empty() { "" } else { " " };
-                let packed = if leak.in_gzip.is_some() { ", within gzip" } else { "" };
-                places.push(format!("{what}{space}{which} at {at}, {}{packed}", leak.form));
+                places.push(format!("{what}{space}{which} at {at}, {}{}", leak.form, leak.carriers));
             }
         }
     }

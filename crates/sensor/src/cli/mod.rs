@@ -43,6 +43,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The command line, the configuration or a file's name is wrong.
     pub const USAGE: u8 = 2;
+    /// Nothing was found that is wrong, but not all was there that was to be looked for.
+    pub const UNPROVEN: u8 = 3;
     /// The ledger does not add up, or a thread failed: a defect of the program.
     pub const DEFECT: u8 = 70;
     /// Stopped by a signal.
