@@ -22,7 +22,13 @@ use crate::{markup, member, objects, pairs};
 pub(crate) const REDACTED: &[u8] = b"REDACTED";
 /// How many texts within texts are decoded (percent-encoded JSON in a string of JSON is two).
 const MAX_NESTING: usize = 3;
+/// The view of a value in which a plus is no blank.
+const PLUS_VIEW: usize = MAX_NESTING + 1;
+/// The longest escape but for its last byte.
+const MAX_HALF: usize = 11;
+
 /// One value within a text.
+#[derive(Clone, Copy)]
 pub(crate) struct Value {
     pub(crate) start: usize,
     pub(crate) end: usize,
@@ -90,7 +96,7 @@ pub(crate) struct Engine {
     hits: Vec<Hit>,
     places: Vec<Place>,
     plain: Vec<u8>,
-    views: [View; MAX_NESTING + 1],
+    views: [View; MAX_NESTING + 2],
     /// What a survey saw; and how far values have come in it.
     notes: Notes,
     seen_next: usize,
@@ -218,6 +224,9 @@ impl Engine {
         notes.clear();
         notes.is_thorough = self.is_thorough;
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
+        if at_cut && half_escape(text) > 0 {
+            notes.seen.push((text.len() - 1, text.len()));
+        }
         notes.seen.extend(hits.iter().map(|hit| (hit.start, hit.end)));
         notes.seen.sort_unstable();
         // Merged, so that their ends are in order, too.
@@ -303,6 +312,9 @@ impl Engine {
                 return false;
             }
         }
+        // Half an escape at a cut would stand between a secret and the end.
+        let half = if value.at_cut { half_escape(raw) } else { 0 };
+        let (value, raw) = (&Value { end: value.end - half, ..*value }, &raw[..raw.len() - half]);
         let mut views = std::mem::take(&mut self.views);
         let mut hits = std::mem::take(&mut self.hits);
         let mut places = std::mem::take(&mut self.places);
@@ -334,12 +346,22 @@ impl Engine {
                 break;
             }
             let (before, after) = views.split_at_mut(level);
-            let Some(next) = after.first_mut() else { break };
+            let Some(next) = after.first_mut().filter(|_| level < PLUS_VIEW) else { break };
             match before.last() {
                 None => Layer::Any.decode(raw, |i| (value.start + i) as u32, next),
                 Some(view) => Layer::Any.decode(&view.text, |i| view.origin[i], next),
             }
             level += 1;
+        }
+        if value.layer == (Layer::Percent { plus: true }) && raw.contains(&b'+') {
+            // Clients forget to escape it: of a phone number, or in an address.
+            Layer::Percent { plus: false }.decode(raw, |i| (value.start + i) as u32, &mut views[PLUS_VIEW]);
+            hits.clear();
+            self.scan(&views[PLUS_VIEW].text, value.at_cut, None, &mut hits);
+            places.extend(hits.iter().map(|hit| {
+                let (start, end) = views[PLUS_VIEW].source(hit.start, hit.end);
+                Place { start, end, level: PLUS_VIEW + 1, hit: *hit }
+            }));
         }
         let found = self.replace(text, value, is_decoded, &views, &mut places, field);
         (self.views, self.hits, self.places) = (views, hits, places);
@@ -461,6 +483,11 @@ impl Engine {
             if self.findings.has_room() {
                 let within = (place.0 - value.start, place.1 - value.start);
                 self.findings.push(hit.kind.0, value.location, action, within, field);
+                // Names of parts, elements and fields are sent, too: none is listed that a secret is in.
+                let (fields, from) = self.findings.take_fields();
+                let mut hits = Vec::new();
+                self.scan(&fields.as_bytes()[from..], false, None, &mut hits);
+                self.findings.give_fields(fields, !hits.is_empty());
             }
         }
         true
@@ -497,6 +524,23 @@ impl Engine {
             }
         }
     }
+}
+
+/// Bytes of an escape that a cut goes through, at the end of a text.
+fn half_escape(text: &[u8]) -> usize {
+    let window = &text[text.len().saturating_sub(MAX_HALF)..];
+    let Some(at) = memchr::memrchr3(b'%', b'\\', b'&', window) else { return 0 };
+    let half = &window[at..];
+    let is_half = match half {
+        // The second of two backslashes starts nothing.
+        [b'\\', rest @ ..] => {
+            let before = window[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+            before % 2 == 0 && (rest.is_empty() || matches!(rest, [b'u' | b'x', ..]))
+        }
+        [_, rest @ ..] => rest.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#'),
+        [] => false,
+    };
+    if is_half && Layer::Any.escape(half).is_none() { half.len() } else { 0 }
 }
 
 /// Letters and digits become `*` but for the last `keep`, or half of them if that is fewer. Other printable ASCII stays.

@@ -124,6 +124,22 @@ impl FindingList {
         self.found = 0;
     }
 
+    /// Takes the fields out, and says where the latest one starts: to look at it. They have to be given back.
+    pub(crate) fn take_fields(&mut self) -> (String, usize) {
+        let from = self.entries.last().map_or(0, |entry| entry.field.0 as usize);
+        (std::mem::take(&mut self.fields), from)
+    }
+
+    /// Gives the fields back; `is_hidden`: the latest one is itself a secret, and becomes a star.
+    pub(crate) fn give_fields(&mut self, mut fields: String, is_hidden: bool) {
+        if let Some(last) = self.entries.last_mut().filter(|_| is_hidden) {
+            fields.truncate(last.field.0 as usize);
+            fields.push('*');
+            last.field.1 = last.field.0 + 1;
+        }
+        self.fields = fields;
+    }
+
     /// Whether one more would be listed.
     pub(crate) fn has_room(&self) -> bool {
         self.entries.len() < MAX_FINDINGS

@@ -9,6 +9,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::RandomState;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes of a token: `tok_` and 26 characters.
 pub(crate) const TOKEN_BYTES: usize = 30;
@@ -27,14 +28,14 @@ pub(crate) struct TokenKey(Hmac<Sha256>);
 impl TokenKey {
     /// The key for one `purpose`, derived from the operator's.
     pub(crate) fn derive(key: &[u8], purpose: &str) -> Self {
-        Self(Self::keyed(&Self::secret(key, purpose)))
+        Self(Self::keyed(&*Self::secret(key, purpose)))
     }
 
     /// 256 bits for one `purpose`, derived from the operator's key.
-    pub(crate) fn secret(key: &[u8], purpose: &str) -> [u8; 32] {
+    pub(crate) fn secret(key: &[u8], purpose: &str) -> Zeroizing<[u8; 32]> {
         let mut mac = Self::keyed(key);
         mac.update(purpose.as_bytes());
-        mac.finalize().into_bytes().into()
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 
     fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -74,6 +75,13 @@ pub(crate) struct TokenCache {
 struct Slot {
     value: Vec<u8>,
     token: Token,
+}
+
+/// The secrets do not outlive the cache.
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
 }
 
 impl TokenCache {

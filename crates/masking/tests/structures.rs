@@ -224,6 +224,83 @@ fn the_shape_stays() {
     assert!(out.ends_with("</string></value></r>"), "{out}");
 }
 
+fn all() -> Masker {
+    let detectors = masking::Detector::ALL.into_iter().map(|detector| (detector, masking::Action::Redact)).collect();
+    let settings = Settings { key: vec![7; 32], detectors, ..Settings::default() };
+    Masker::new(Arc::new(Policy::new(&settings).unwrap()))
+}
+
+/// A cut in the midst of an escape hides nothing of what is in front of it.
+#[test]
+fn a_cut_may_go_through_an_escape() {
+    let card = "4111111111111111";
+    let units: String = card.chars().map(|digit| format!("\\u{:04x}", digit as u32)).collect();
+    for (kind, text, shown) in [
+        ("application/json", format!("{{\"v\":\"{units}\"}}"), "\\u0031\\u0031\\u0031\\u0031\\u0031\\u0031\\u0031"),
+        ("application/json", format!("{{\"v\":\"{card}\\n\\u0020\"}}"), "41111111"),
+        ("application/x-www-form-urlencoded", "a=1&v=4111%201111%201111%201111%20".to_owned(), "4111%201111"),
+        ("application/x-www-form-urlencoded", "a=1&v=jane.doe%40example.org%20".to_owned(), "jane.doe"),
+        ("text/xml", "<a>4111111111111111&#32;&amp;</a>".to_owned(), "41111111"),
+    ] {
+        for end in 0..text.len() {
+            let mut masker = all();
+            let out = match masker.body(Side::Request, Some(kind.as_bytes()), &text.as_bytes()[..end], true) {
+                MaskedBody::Kept => text[..end].to_owned(),
+                MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+                MaskedBody::Dropped => String::new(),
+            };
+            assert!(!out.contains(shown), "{end}: {out}");
+        }
+    }
+}
+
+/// Clients forget to escape a plus.
+#[test]
+fn a_plus_may_be_one() {
+    for (text, secret) in [
+        ("/v1/a?phone=+14155552671&b=2", "4155552671"),
+        ("/v1/a?x=a%20b&e=jane+tagger@example.org", "jane"),
+        ("/v1/a?e=jane+tagger%40example.org", "jane"),
+        ("/v1/a?card=4111+1111+1111+1111", "1111"),
+    ] {
+        let mut masker = all();
+        let out = String::from_utf8_lossy(masker.target(text.as_bytes()).or(text.as_bytes())).into_owned();
+        assert!(!out.contains(secret), "{out}");
+    }
+}
+
+/// The list of what was found holds names as they were sent: none that is a secret.
+#[test]
+fn findings_name_no_secrets() {
+    let mut masker = all();
+    let part =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let multipart = [
+        part("jane.doe@example.org", "4111111111111111"),
+        part("a password=hunter22 token", "x@example.org"),
+        "--b--".into(),
+    ]
+    .concat();
+    let xml = "<n4111111111111111><a jane.doe@example.org=\"4111111111111111\">x@example.org</a></n4111111111111111>"
+        .to_owned();
+    for (kind, text) in [
+        ("multipart/form-data; boundary=b", multipart),
+        ("text/xml", xml.replace("<n4", "<_4").replace("</n4", "</_4")),
+    ] {
+        masker.begin();
+        assert!(matches!(
+            masker.body(Side::Request, Some(kind.as_bytes()), text.as_bytes(), false),
+            MaskedBody::Replaced(_)
+        ));
+        assert!(masker.found() > 1);
+        for finding in masker.findings() {
+            for secret in ["jane", "hunter22", "4111111111111111"] {
+                assert!(!finding.field.contains(secret), "{finding:?}");
+            }
+        }
+    }
+}
+
 /// Time is linear in the text, whatever is opened and not closed.
 #[test]
 fn hostile_structures_take_linear_time() {

@@ -16,6 +16,8 @@ use masking::{
     Settings, Side,
 };
 
+use zeroize::Zeroize as _;
+
 use crate::config::{Detector, Mask, MaskAction};
 use crate::record::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking};
 
@@ -100,7 +102,7 @@ impl MaskPolicy {
             regex: pattern.regex.clone(),
             action: action(pattern.action),
         });
-        let settings = Settings {
+        let mut settings = Settings {
             key,
             credentials: mask.credentials,
             credentials_action: action(mask.credentials_action),
@@ -110,8 +112,10 @@ impl MaskPolicy {
             fields: own_rules.collect(),
             paths: paths.collect(),
         };
+        let policy = Policy::new(&settings);
+        settings.key.zeroize();
         Ok(Some(Self {
-            policy: Arc::new(Policy::new(&settings)?),
+            policy: Arc::new(policy?),
             dropped: mask.drop_body.iter().map(|media| media.to_ascii_lowercase()).collect(),
             has_own_key: mask.key_file.is_some(),
         }))

@@ -8,6 +8,7 @@ use std::hash::BuildHasher as _;
 
 use foldhash::fast::RandomState;
 use http_parse::MessageKind;
+use zeroize::Zeroize as _;
 
 /// Sets of two values; a power of two.
 const SETS: usize = 256;
@@ -89,6 +90,13 @@ impl Repeated {
         newest.told.clear();
         newest.told.extend_from_slice(told);
         newest.found = found;
+    }
+}
+
+/// The secrets and what tells of them do not outlive the masker.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

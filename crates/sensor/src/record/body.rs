@@ -11,6 +11,8 @@ use super::room::Room;
 pub(super) struct Bodies {
     decoder: Decoder,
     decoded: Vec<u8>,
+    /// What was packed without saying so, unpacked.
+    unpacked: Vec<u8>,
     limit: usize,
     content_limit: usize,
     /// What of `content_limit` the record's earlier body has left.
@@ -21,6 +23,8 @@ pub(super) struct Bodies {
 const KEPT_DECODED: usize = 1 << 20;
 /// Room for less than this is not worth knowing beforehand.
 const LARGE: usize = 64 << 10;
+/// First bytes of a body by which it is told from text.
+const LOOKED_AT: usize = 64;
 /// What else a record takes behind a long string.
 const SLACK: usize = 8 << 10;
 
@@ -44,7 +48,8 @@ impl Bodies {
     /// `limit`: bytes that a body may be decoded to. `content_limit`: bytes that the bodies of a record may be written in.
     pub(super) fn new(limit: usize, content_limit: usize) -> Self {
         let decoder = Decoder::new();
-        Self { decoder, decoded: Vec::new(), limit, content_limit, content_left: content_limit }
+        let (decoded, unpacked) = (Vec::new(), Vec::new());
+        Self { decoder, decoded, unpacked, limit, content_limit, content_left: content_limit }
     }
 
     /// The bodies that follow are another record's.
@@ -74,9 +79,14 @@ impl Bodies {
         if body.bytes == 0 && body.missing == 0 && body.captured.is_empty() {
             return None;
         }
-        let content = self.unmasked(message, &body);
+        let Self { decoder, decoded, unpacked, limit, .. } = self;
+        let mut content = unmasked(decoder, decoded, *limit, message, &body);
         if !M::IS_ON || content.bytes.is_empty() {
             return Some(content);
+        }
+        let is_media = || message.header("content-type").is_some_and(is_media);
+        if !content.is_coded && has_controls(content.bytes) && !is_media() {
+            content = content.unpacked(decoder, unpacked, *limit);
         }
         let dropped = Content { bytes: &[], is_truncated: true, ..content };
         if (content.is_coded || is_packed(content.bytes)) && !masking.keeps_coded(message.kind(), content.bytes) {
@@ -89,20 +99,26 @@ impl Bodies {
             MaskedBody::Dropped => dropped,
         })
     }
+}
 
-    fn unmasked<'a>(&'a mut self, message: &Message, body: &Body<'a>) -> Content<'a> {
-        // Where a message's end was not seen (the connection broke off, or chunks could not be followed behind a loss), more
-        // of the body may have been sent than was counted.
-        let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
-        let as_sent = Content { bytes: body.captured, is_truncated, ..Content::default() };
-        if body.captured.is_empty() || content_codings(message).next().is_none() {
-            return as_sent;
-        }
-        self.decoded.clear();
-        self.decoded.shrink_to(KEPT_DECODED);
-        let outcome = self.decoder.decode(content_codings(message), body.captured, self.limit, &mut self.decoded);
-        as_sent.decoded(outcome, &self.decoded, message.is_complete())
+fn unmasked<'a>(
+    decoder: &mut Decoder,
+    decoded: &'a mut Vec<u8>,
+    limit: usize,
+    message: &Message,
+    body: &Body<'a>,
+) -> Content<'a> {
+    // Where a message's end was not seen (the connection broke off, or chunks could not be followed behind a loss), more
+    // of the body may have been sent than was counted.
+    let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
+    let as_sent = Content { bytes: body.captured, is_truncated, ..Content::default() };
+    if body.captured.is_empty() || content_codings(message).next().is_none() {
+        return as_sent;
     }
+    decoded.clear();
+    decoded.shrink_to(KEPT_DECODED);
+    let outcome = decoder.decode(content_codings(message), body.captured, limit, decoded);
+    as_sent.decoded(outcome, decoded, message.is_complete())
 }
 
 impl<'a> Content<'a> {
@@ -134,6 +150,38 @@ impl<'a> Content<'a> {
             content.decoded_bytes = (!content.is_truncated).then_some(decoded.len() as u64);
         }
         content
+    }
+}
+
+impl<'a> Content<'a> {
+    /// What is packed without saying so, unpacked: so it can be looked through. What is no such thing stays.
+    fn unpacked(self, decoder: &mut Decoder, unpacked: &'a mut Vec<u8>, limit: usize) -> Self {
+        for coding in Guess::of(self.bytes).codings() {
+            unpacked.clear();
+            unpacked.shrink_to(KEPT_DECODED);
+            let outcome = decoder.decode(std::iter::once(coding), self.bytes, limit, unpacked);
+            let is_whole = outcome == DecodeOutcome::Complete;
+            let is_some = match outcome {
+                DecodeOutcome::Complete | DecodeOutcome::Limited => true,
+                DecodeOutcome::Partial => self.is_truncated,
+                DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
+            };
+            // Of a guess, what comes of it has to be text; or more than chance would unpack to the last byte.
+            let is_sound = Guess::of(self.bytes) == Guess::Certain(coding)
+                || !has_controls(unpacked)
+                || is_whole && unpacked.len() > LOOKED_AT;
+            if is_some && is_sound && !unpacked.is_empty() {
+                let is_truncated = self.is_truncated || !is_whole;
+                return Content {
+                    bytes: unpacked,
+                    is_decoded: true,
+                    is_truncated,
+                    decoded_bytes: (!is_truncated).then_some(unpacked.len() as u64),
+                    ..self
+                };
+            }
+        }
+        self
     }
 }
 
@@ -190,11 +238,74 @@ fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
     message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
 }
 
-/// Whether it starts as packed bytes do: packed without saying so, or once more than it says.
+/// Whether a media type is one of pictures and the like, which are packed in ways of their own.
+fn is_media(content_type: &[u8]) -> bool {
+    [&b"image/"[..], b"audio/", b"video/", b"font/"]
+        .iter()
+        .any(|kind| content_type.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)))
+}
+
+/// What the first bytes of a body say it is packed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guess {
+    /// Nothing.
+    None,
+    /// The format has a mark.
+    Certain(&'static [u8]),
+    /// It may be zlib's, or deflate or Brotli, which have no mark; or anything else that is no text.
+    Any,
+}
+
+impl Guess {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [0x1f, 0x8b, 0x08, ..] => Self::Certain(b"gzip"),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Certain(b"zstd"),
+            _ if has_controls(bytes) => Self::Any,
+            _ => Self::None,
+        }
+    }
+
+    fn codings(self) -> impl Iterator<Item = &'static [u8]> {
+        const MARKLESS: [&[u8]; 2] = [b"deflate", b"br"];
+        let (certain, any) = match self {
+            Self::None => (None, &MARKLESS[..0]),
+            Self::Certain(coding) => (Some(coding), &MARKLESS[..0]),
+            Self::Any => (None, &MARKLESS[..]),
+        };
+        certain.into_iter().chain(any.iter().copied())
+    }
+}
+
+/// Whether control characters other than those of text are among the first bytes, as they nearly surely are of packed ones.
+fn has_controls(bytes: &[u8]) -> bool {
+    let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
+    start.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n' | 0x0c))
+}
+
+/// Whether it starts as packed bytes do that cannot be unpacked here, or could not.
 fn is_packed(bytes: &[u8]) -> bool {
-    // gzip, Zstandard, zlib at each of its levels.
-    const STARTS: [&[u8]; 6] =
-        [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"];
+    // gzip, Zstandard, zlib at each of its levels; ZIP (and what is made of it), xz, bzip2, 7z, LZ4, lzip, RAR, compress, LZMA.
+    const STARTS: [&[u8]; 18] = [
+        b"\x1f\x8b\x08",
+        b"\x28\xb5\x2f\xfd",
+        b"\x78\x01",
+        b"\x78\x5e",
+        b"\x78\x9c",
+        b"\x78\xda",
+        b"PK\x03\x04",
+        b"PK\x07\x08",
+        b"\xfd7zXZ\0",
+        b"BZh",
+        b"7z\xbc\xaf\x27\x1c",
+        b"\x04\x22\x4d\x18",
+        b"LZIP\x01",
+        b"Rar!\x1a\x07",
+        b"\x1f\x9d",
+        b"\x1f\xa0",
+        b"\x5d\0\0",
+        b"\xff\x06\0\0sNaPpY",
+    ];
     STARTS.iter().any(|start| bytes.starts_with(start))
 }
 
