@@ -84,7 +84,7 @@ pub(crate) fn at(names: &Names, credentials: Option<KindId>, text: &[u8], at: us
     }
     // Mostly a quote is in front of it, and the name in front of that; or the name alone.
     let near = match text[..at].last() {
-        Some(b'"') => at - 1,
+        Some(b'"') if at > *done => at - 1,
         _ => at,
     };
     let is_url = text.get(at + 1) == Some(&b'/');
@@ -317,6 +317,18 @@ mod tests {
         assert_eq!(found("a[pin]=1&b[password][0]=2&c.pin=3"), ["1", "2", "3"]);
         assert_eq!(found("password => 'x y'"), ["x y"]);
         assert_eq!(found("password='unclosed"), ["unclosed"]);
+    }
+
+    /// A quote in front of a separator may be the end of what was found before.
+    #[test]
+    fn what_was_found_is_not_looked_at_again() {
+        let mut names = Names::new();
+        names.add("*password", Meaning::Secret(KindId(1)));
+        let text = b"password\"=x";
+        for mut done in 0..=text.len() {
+            let found = at(&names, None, text, 9, &mut done);
+            assert!(found.is_none_or(|pair| pair.start == 10), "{done}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::policy::KindId;
 /// Boundaries known at once; of more, the oldest are forgotten.
 const MAX_BOUNDARIES: usize = 16;
 /// Messages within parts within messages; and packed bodies within those. Deeper ones are text.
-const MAX_NESTED: usize = 8;
+const MAX_NESTED: usize = 4;
 
 /// Masks the parts in `text[start..end]`. A survey of the text has to have been made.
 pub(crate) fn mask(
@@ -77,7 +77,9 @@ pub(crate) fn message(
         };
         engine.value(text, &value, &|_| {});
         let head = Head::read(engine, text, (next, end), location, at_cut, &|_| false);
-        if head.end < end && head.media.kind(&text[head.end..end]) == Kind::Message {
+        // One that looks like it need not be searched for anything else.
+        let rest = &text[head.end..end];
+        if rest.starts_with(b"HTTP/1.") || !rest.is_empty() && head.media.kind(rest) == Kind::Message {
             start = head.end;
             continue;
         }

@@ -71,6 +71,21 @@ fn pathological_bodies_end() {
         b"</a".repeat(n / 3),
         b"--b\r\n".repeat(n / 5),
         b"--b\r\n\r\n--".repeat(n / 9),
+        b"--b\r\nContent-Disposition: form-data; name=pin\r\n\r\n".repeat(n / 50),
+        b"\r\n--b\r\nContent-Type: multipart/x; boundary=c".repeat(n / 45),
+        (0..n / 20).flat_map(|i| format!("--{i:07}\nContent-A: b\n").into_bytes()).collect(),
+        [b"--b\r\nContent-Disposition: x".to_vec(), b"\r\n\t; name=pin; name*1=a".repeat(n / 24)].concat(),
+        [b"--b\r\n".to_vec(), b"a:\r\n ".repeat(n / 6)].concat(),
+        [b"--b\nContent-Transfer-Encoding: base64\n\n".to_vec(), b"LS1i=CkNvbnRlbnQtQTo=\n".repeat(n / 21)].concat(),
+        b"--b\nContent-Transfer-Encoding: quoted-printable\n\n=2D=2Db=\n=0ACon=\n".repeat(n / 66),
+        b"HTTP/1.1 200\r\nContent-Type: multipart/x; boundary=y\r\n\r\n".repeat(n / 52),
+        b"HTTP/1.1 200\r\nContent-Type: message/http\r\n\r\n ".repeat(n / 42),
+        b"HTTP/1.1 ".repeat(n / 9),
+        b"-".repeat(n),
+        b"\r--".repeat(n / 3),
+        b"a[b".repeat(n / 3),
+        b"a[pin]=".repeat(n / 7),
+        b"code=&".repeat(n / 6),
         b"a=".repeat(n / 2),
         b"password=".repeat(n / 9),
         b"password:\"".repeat(n / 10),
@@ -118,6 +133,68 @@ fn pathological_bodies_end() {
     for body in bodies {
         let out = longest(&settings, &body);
         assert!(out <= 32 * body.len(), "{:?}: {out}", String::from_utf8_lossy(&body[..10]));
+    }
+}
+
+/// The same for heads and targets.
+#[test]
+fn pathological_heads_end() {
+    let n = 200_000;
+    let mut masker = masker(&everything(Action::Hash));
+    let pieces = [
+        "/",
+        "//",
+        "//a:b@",
+        "://",
+        "\\\\@",
+        "@",
+        "a:",
+        "/a:b@c",
+        "; ",
+        ";a",
+        ",a=",
+        ", ",
+        "Path=/,",
+        ";Path=/, ",
+        "\r",
+        "\r\n ",
+        "\r\nAuthorization",
+        "\r\n a:b",
+        "bearer.",
+        "a-",
+        "a.b:",
+        "eyJ,",
+        "Negotiate ",
+        "Negotiate a,",
+        "Bearer ",
+        "code=&state=",
+        "?",
+        "#",
+        "[pin]",
+        "%5B",
+        "'",
+        "o'a",
+    ];
+    for piece in pieces {
+        let text = piece.repeat(n / piece.len());
+        let text = text.as_bytes();
+        let names = [
+            "set-cookie",
+            "cookie",
+            "location",
+            "host",
+            "accept",
+            "x-any",
+            "www-authenticate",
+            "sec-websocket-protocol",
+            "authorization",
+            "",
+        ];
+        for name in names {
+            let len = masker.header(Side::Request, name.as_bytes(), text).or(text).len();
+            assert!(len <= 32 * text.len(), "{name} {piece}: {len}");
+        }
+        assert!(masker.target(text).or(text).len() <= 32 * text.len(), "{piece}");
     }
 }
 
