@@ -112,7 +112,13 @@ impl Leaks {
             for found in self.search.find_overlapping_iter(carried.text) {
                 if let Some((secret, form)) = self.patterns.get(found.pattern().as_usize()).copied() {
                     let leak = Leak { secret, form, offset: found.start(), carriers: carried.carriers };
-                    here.entry(secret).or_default().push(leak);
+                    let here = here.entry(secret).or_default();
+                    // Of ASCII, both byte orders are found in either.
+                    let is_same =
+                        |last: &Leak| last.form == Form::Utf16 && form == Form::Utf16 && leak.offset <= last.offset + 1;
+                    if !here.last().is_some_and(is_same) {
+                        here.push(leak);
+                    }
                 }
             }
             for (secret, found) in here {
@@ -327,7 +333,7 @@ mod tests {
                 for (packed, bytes) in [("", record.clone()), (" packed", gzip(&[record.as_slice(), b"\n"].concat()))] {
                     let found = leaks.find(&bytes);
                     assert!(!found.is_empty(), "{name} in {shape}{packed}");
-                    assert!(found.len() <= 2, "{name} in {shape}{packed}: {found:?}");
+                    assert!(found.len() == 1 || body == plain, "{name} in {shape}{packed}: {found:?}");
                 }
             }
         }
