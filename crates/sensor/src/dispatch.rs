@@ -254,6 +254,12 @@ impl Dispatcher {
         self.filling.iter().any(|batch| !batch.is_empty())
     }
 
+    /// The same, of a worker's.
+    #[must_use]
+    pub fn holds_for(&self, worker: usize) -> bool {
+        self.filling.get(worker).is_some_and(|batch| !batch.is_empty())
+    }
+
     /// Hands on what is gathered so far.
     pub fn flush(&mut self) {
         for worker in 0..self.senders.len() {
