@@ -269,7 +269,7 @@ impl Dispatcher {
         }
     }
 
-    /// Hands on what is gathered so far, but to workers that are behind by [`BEHIND`] batches only what fills one: they lose
+    /// Hands on what is gathered so far, but to workers that are behind by a few batches only what fills one: they lose
     /// no time by it, and their queue has room for as many full ones as it can take.
     pub fn flush_to_ready(&mut self) {
         for worker in 0..self.senders.len() {
