@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::capture::{Capture, CaptureReport, CaptureStatus, Source, SourceError, SourceKind, SourcePlan, SourceState};
+use super::capture::{Capture, CaptureReport, CaptureStatus, SourceState};
 use super::hold::{HeldPorts, HeldProtocols, Keeping};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
 use super::news::News;
 use super::own::OwnTraffic;
 use super::pinning::{Pinning, pin};
+use super::plan::{Source, SourceError, SourceKind, SourcePlan};
 use super::renewal::Renewal;
 use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
