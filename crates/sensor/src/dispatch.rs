@@ -254,6 +254,12 @@ impl Dispatcher {
         self.filling.iter().any(|batch| !batch.is_empty())
     }
 
+    /// The same, of a worker's.
+    #[must_use]
+    pub fn holds_for(&self, worker: usize) -> bool {
+        self.filling.get(worker).is_some_and(|batch| !batch.is_empty())
+    }
+
     /// Hands on what is gathered so far.
     pub fn flush(&mut self) {
         for worker in 0..self.senders.len() {
@@ -263,7 +269,7 @@ impl Dispatcher {
         }
     }
 
-    /// Hands on what is gathered so far, but to workers that are behind by [`BEHIND`] batches only what fills one: they lose
+    /// Hands on what is gathered so far, but to workers that are behind by a few batches only what fills one: they lose
     /// no time by it, and their queue has room for as many full ones as it can take.
     pub fn flush_to_ready(&mut self) {
         for worker in 0..self.senders.len() {

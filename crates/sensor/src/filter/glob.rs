@@ -20,7 +20,7 @@ pub(super) enum Shape {
     Expression(String),
 }
 
-/// A glob by itself, for a few texts now and then. Many over one text are a [`super::text_index::TextIndex`].
+/// A glob by itself, for a few texts now and then; rules look for many in one text at once.
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: String,

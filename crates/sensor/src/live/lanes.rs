@@ -83,24 +83,23 @@ pub(super) trait LiveSegments: Segments {
 #[derive(Debug)]
 pub(super) struct Feed {
     dispatcher: Dispatcher,
-    /// Where workers merge several sources: how far this one has got.
-    horizon: Option<Horizon>,
+    /// Where workers merge several sources: how far this one has got, to each worker.
+    horizons: Vec<Horizon>,
     /// When the latest segment was captured.
     latest: Timestamp,
     flushed: Instant,
 }
 
 impl Feed {
-    pub(super) fn new(dispatcher: Dispatcher, horizon: Option<Horizon>) -> Self {
-        Self { dispatcher, horizon, latest: Timestamp::ZERO, flushed: Instant::now() }
+    /// `horizons` are one for each worker, or none where nothing is merged.
+    pub(super) fn new(dispatcher: Dispatcher, horizons: Vec<Horizon>) -> Self {
+        Self { dispatcher, horizons, latest: Timestamp::ZERO, flushed: Instant::now() }
     }
 
     /// Hands on the rest, waiting for the workers if need be; gives what no worker could take.
     pub(super) fn finish(mut self) -> Refused {
         self.dispatcher.finish();
-        if let Some(horizon) = &self.horizon {
-            horizon.end();
-        }
+        self.horizons.iter().for_each(Horizon::end);
         self.dispatcher.refused()
     }
 }
@@ -129,30 +128,28 @@ impl LiveSegments for Feed {
             return;
         }
         self.flushed = Instant::now();
-        if self.horizon.is_none() {
-            return self.dispatcher.flush_to_ready();
-        }
-        // What is said of how far this one has got is true of what is handed on only.
-        self.dispatcher.flush();
-        if let Some(horizon) = &self.horizon {
-            let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
-            horizon.reach(if idle { silent } else { self.latest });
+        self.dispatcher.flush_to_ready();
+        let silent = Timestamp::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64));
+        let reached = if idle { silent } else { self.latest };
+        for (worker, horizon) in self.horizons.iter().enumerate() {
+            // It is true of what is handed on only.
+            if !self.dispatcher.holds_for(worker) {
+                horizon.reach(reached);
+            }
         }
     }
 
-    fn absent(&mut self, now: Timestamp) {
-        self.pulse(now, true);
-        if let Some(horizon) = &self.horizon {
-            horizon.end();
-        }
+    fn absent(&mut self, _: Timestamp) {
+        self.dispatcher.flush();
+        self.horizons.iter().for_each(Horizon::end);
     }
 
     fn patience(&self) -> Duration {
-        match &self.horizon {
+        match self.horizons.is_empty() {
             _ if self.dispatcher.holds_any() => GATHER,
             // Others wait for what this one says.
-            Some(_) => WAITED_FOR,
-            None => PATIENCE,
+            false => WAITED_FOR,
+            true => PATIENCE,
         }
     }
 }
@@ -417,8 +414,8 @@ mod tests {
     fn nobody_waits_for_a_source_that_is_absent() {
         let (first, inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
         let horizons = Horizons::new(2);
-        let mut here = Feed::new(first.another(0), Some(horizons.of(0)));
-        let mut away = Feed::new(first.another(1), Some(horizons.of(1)));
+        let mut here = Feed::new(first.another(0), vec![horizons.of(0)]);
+        let mut away = Feed::new(first.another(1), vec![horizons.of(1)]);
         let mut merge = Merge::new(horizons);
         let now = Instant::now();
         // What is captured at the millisecond `at` is given on, so far.
@@ -442,6 +439,30 @@ mod tests {
         // It has come.
         away.pulse(Timestamp::from_nanos(1_001_000_000), true);
         assert_eq!(given(&mut here, 1_002), 0);
+    }
+
+    #[test]
+    fn what_a_worker_that_is_behind_was_not_given_is_not_said_to_be_with_it() {
+        let (first, inboxes) = Dispatcher::new(1, 64, WhenFull::Drop, Arc::<AtomicBool>::default());
+        let horizons = Horizons::new(2);
+        let mut feed = Feed::new(first, vec![horizons.of(0)]);
+        let millis = |at: u32| Timestamp::from_nanos(u64::from(at) * 1_000_000);
+        // One segment in each tenth of a second, and nobody who takes them.
+        let mut reached = Vec::new();
+        for at in (1_000..2_000).step_by(100) {
+            say(&mut feed, 0, true, at, at, b"x");
+            feed.pulse(millis(at), true);
+            reached.push(horizons.reached(0));
+        }
+        let given = inboxes[0].batches.len() as u32;
+        assert!(given < 10, "they are gathered");
+        let last = 1_000 + 100 * (given - 1);
+        assert_eq!(reached.last(), Some(&millis(last - 50)), "up to the last that was given: {reached:?}");
+        let mut count = Count(0);
+        inboxes[0].batches.try_iter().for_each(|batch| batch.replay(&mut count));
+        feed.pulse(millis(2_000), true);
+        inboxes[0].batches.try_iter().for_each(|batch| batch.replay(&mut count));
+        assert_eq!((count.0, horizons.reached(0)), (10, millis(1_950)));
     }
 
     #[test]
@@ -484,7 +505,7 @@ mod tests {
             let (first, mut inboxes) = Dispatcher::new(1, 8, WhenFull::Wait, Arc::<AtomicBool>::default());
             let inbox = inboxes.remove(0);
             let horizons = Horizons::new(sources);
-            let mut feed = Feed::new(first, Some(horizons.of(0)));
+            let mut feed = Feed::new(first, vec![horizons.of(0)]);
             let worker = std::thread::spawn(move || match sources {
                 1 => lane.work(&inbox),
                 _ => lane.work_merged(&inbox, Merge::new(horizons)),

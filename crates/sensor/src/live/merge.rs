@@ -25,7 +25,7 @@ const STALLED: Duration = Duration::from_millis(200);
 /// Batches that wait for another source, at most: some 20 MiB.
 const HELD: usize = 64;
 
-/// Up to when all that was captured has been handed to the workers, of each source.
+/// Up to when all that was captured has been handed to a worker, of each source.
 #[derive(Clone, Debug)]
 pub(super) struct Horizons(Arc<[AtomicU64]>);
 
@@ -33,6 +33,11 @@ impl Horizons {
     /// Of `sources` sources, none of which has given anything.
     pub(super) fn new(sources: usize) -> Self {
         Self((0..sources).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn reached(&self, source: usize) -> Timestamp {
+        Timestamp::from_nanos(self.0[source].load(Ordering::Acquire))
     }
 
     pub(super) fn of(&self, source: usize) -> Horizon {

@@ -12,7 +12,7 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::capture::{Source, SourceError, SourceKind};
+use super::plan::{Source, SourceError, SourceKind};
 
 /// Whether the calling thread may capture, now or after [`Opener`] has switched the right on.
 #[must_use]

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::capture::{Capture, CaptureReport, CaptureStatus, Source, SourceError, SourceKind, SourcePlan, SourceState};
+use super::capture::{Capture, CaptureReport, CaptureStatus, SourceState};
 use super::hold::{HeldPorts, HeldProtocols, Keeping};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
 use super::news::News;
 use super::own::OwnTraffic;
 use super::pinning::{Pinning, pin};
+use super::plan::{Source, SourceError, SourceKind, SourcePlan};
 use super::renewal::Renewal;
 use super::right::Opener;
 use crate::dispatch::{Dispatcher, Refused, WhenFull};
@@ -179,10 +180,11 @@ impl<O: Outlet + Send + 'static> Run<O> {
             let (first, inboxes) = Dispatcher::new(workers, QUEUED, WhenFull::Drop, sealing.stop_flag());
             let mut worker_threads = Vec::with_capacity(workers);
             // Of one source all comes in order as it is.
-            let horizons = (opened.len() > 1).then(|| Horizons::new(opened.len()));
+            let count = if opened.len() > 1 { workers } else { 0 };
+            let horizons: Vec<Horizons> = (0..count).map(|_| Horizons::new(opened.len())).collect();
             for (number, inbox) in inboxes.into_iter().enumerate() {
                 let lane = lane(number);
-                let merge = horizons.clone().map(Merge::new);
+                let merge = horizons.get(number).cloned().map(Merge::new);
                 let cpu = pinning.of_worker(number);
                 let work = move || {
                     pin(cpu);
@@ -196,8 +198,8 @@ impl<O: Outlet + Send + 'static> Run<O> {
             let mut capture_threads = Vec::with_capacity(opened.len());
             for (number, (plan, source)) in opened.into_iter().enumerate() {
                 let status = Arc::clone(&captures[number]);
-                let horizon = horizons.as_ref().map(|horizons| horizons.of(number));
-                let feed = Feed::new(first.another(number), horizon);
+                let horizons = horizons.iter().map(|horizons| horizons.of(number)).collect();
+                let feed = Feed::new(first.another(number), horizons);
                 let capture =
                     Capture::new(plan, opener.clone(), own.clone(), status, teller.clone(), Arc::clone(&stop), feed);
                 let cpu = pinning.of_capture(number);
