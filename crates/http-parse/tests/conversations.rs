@@ -1317,6 +1317,43 @@ fn a_client_that_waits_keeps_its_pairs_however_soon_the_capture_ends() {
 }
 
 #[test]
+fn a_slow_client_behind_a_loss_does_not_have_its_records_wait_for_eight_exchanges() {
+    let second = 1_000_000_000;
+    let mut talk = Talk::default().client(get("/1")).server(numbered(1)).lost(CLIENT, get("/2")).server(numbered(2));
+    for number in 3..20 {
+        talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    // Of how many requests the records are out when the one of this number comes.
+    let waiting = |pause: u64| {
+        let (mut cx, mut sink) = (Context::new(Settings::default()), support::Recorder::default());
+        let mut connection = Connection::new(Some(CLIENT));
+        let (mut number, mut most) = (0, 0);
+        for op in &talk.ops {
+            match op {
+                Op::Data(side, position, bytes) => {
+                    number += usize::from(*side == CLIENT);
+                    let at = position.at + number as u64 * pause;
+                    connection.data(*side, Position { at, ..*position }, bytes, &mut cx, &mut sink);
+                }
+                Op::Gap(side, position, len) => {
+                    number += usize::from(*side == CLIENT);
+                    connection.gap(*side, *position, *len, &mut cx, &mut sink);
+                }
+                _ => unreachable!(),
+            }
+            most = most.max(number - sink.records.len().min(number));
+        }
+        connection.close(u64::MAX, 0, &mut cx, &mut sink);
+        assert_eq!(sink.records.len(), 19);
+        most
+    };
+    assert_eq!(waiting(0), 9);
+    assert_eq!(waiting(second), 9);
+    assert_eq!(waiting(6 * second), 3);
+    assert_eq!(waiting(60 * second), 3);
+}
+
+#[test]
 fn a_connection_that_begins_with_a_hole_for_two_requests_may_have_begun_with_two() {
     // Then something is lost again, before the shift shows.
     let shifted = |lost: &str| {

@@ -16,6 +16,9 @@ pub(super) const ENOUGH: usize = 8;
 /// connections, and all of them hold records back.
 pub(super) const ENOUGH_JOINED: usize = 2;
 
+/// From so much later on than the response, by what was captured since, [`ENOUGH_JOINED`] exchanges do: a client that has
+/// little to ask for must not have its records wait for eight. Nanoseconds.
+pub(super) const PATIENCE: u64 = 10_000_000_000;
 /// Responses that wait behind a tentative pair where another loss ends the look ahead: they may still show a client that
 /// does not wait.
 pub(super) const BEHIND_LOSS: usize = 3;

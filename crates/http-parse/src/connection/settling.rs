@@ -1,7 +1,7 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
 use super::Connection;
-use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, look_ahead};
+use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
@@ -376,13 +376,13 @@ impl Connection {
         if self.order.pipelined {
             return Some(false);
         }
-        let enough = self.enough_ahead();
+        let enough = self.enough_ahead(response);
         let may_wait = !force && !is_short;
         let stands = match look_ahead(response, &requests, &responses, enough) {
             Ahead::Waits => true,
             Ahead::Unfinished if may_wait => return None,
             // What comes behind it may still show that the client does not wait.
-            Ahead::Interrupted if may_wait && responses.complete.len() < BEHIND_LOSS => return None,
+            Ahead::Interrupted if may_wait && responses.complete.len() < enough.min(BEHIND_LOSS) => return None,
             Ahead::Unfinished if self.has_lost_answer(response) => false,
             // All was answered in the end: no response was one too many.
             Ahead::Unfinished if server.ended && client.ended => true,
@@ -411,13 +411,14 @@ impl Connection {
     fn looks_pipelined(&self, response: &Message) -> bool {
         let Some(client) = self.client else { return false };
         let (requests, responses) = self.seen_by(client);
-        look_ahead(response, &requests, &responses, self.enough_ahead()) == Ahead::Pipelines
+        look_ahead(response, &requests, &responses, self.enough_ahead(response)) == Ahead::Pipelines
             || !self.order.may_wait(response, &requests, &responses)
     }
 
-    /// How far ahead it is looked before a pair is believed.
-    const fn enough_ahead(&self) -> usize {
-        if self.left.gapped || self.right.gapped { ENOUGH } else { ENOUGH_JOINED }
+    /// How far ahead it is looked before a pair with `response` is believed.
+    fn enough_ahead(&self, response: &Message) -> usize {
+        let is_late = self.left.at.max(self.right.at) >= response.end_at.saturating_add(PATIENCE);
+        if (self.left.gapped || self.right.gapped) && !is_late { ENOUGH } else { ENOUGH_JOINED }
     }
 
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
