@@ -166,10 +166,21 @@ fn one(
     };
     engine.value(text, &value, &|_| {});
     let header = |name: &[u8]| {
-        head.split(|byte| *byte == b'\n').find_map(|line| {
-            let (line, colon) = (line.trim_ascii(), memchr::memchr(b':', line.trim_ascii())?);
-            line[..colon].eq_ignore_ascii_case(name).then(|| line[colon + 1..].trim_ascii())
-        })
+        let mut at = 0;
+        while at < head.len() {
+            // A field goes on in lines that start with a blank.
+            let ends = memchr::memchr_iter(b'\n', &head[at..]).map(|len| at + len + 1);
+            let is_end = |end: &usize| !matches!(head.get(*end), Some(b' ' | b'\t'));
+            let end = { ends }.find(is_end).unwrap_or(head.len());
+            let line = head[at..end].trim_ascii();
+            at = end;
+            if let Some(colon) = memchr::memchr(b':', line)
+                && line[..colon].trim_ascii_end().eq_ignore_ascii_case(name)
+            {
+                return Some(line[colon + 1..].trim_ascii());
+            }
+        }
+        None
     };
     let name = header(b"content-disposition")
         .and_then(|value| parameter(&value[memchr::memchr(b';', value).map_or(value.len(), |at| at + 1)..], b"name"));

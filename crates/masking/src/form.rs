@@ -72,7 +72,7 @@ pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut Vi
     } else {
         name
     };
-    match engine.policy.fields.meaning(name) {
+    match engine.policy.fields.meaning_of_path(name) {
         Some(Meaning::Secret(kind)) => (Some(kind), false),
         Some(Meaning::Ssn) => (None, true),
         Some(Meaning::Harmless) | None => (None, false),

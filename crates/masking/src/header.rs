@@ -245,12 +245,49 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
             engine.start();
             let end = memchr::memchr(b';', text).unwrap_or(text.len());
             cookie(engine, text, (0, end), kind, location, name);
-            if engine.policy.has_text {
-                let value = Value::new(end, text.len(), Layer::Plain, location);
-                engine.value(text, &value, &named);
+            let mut at = end + 1;
+            while at <= text.len() {
+                let end = memchr::memchr(b';', &text[at..]).map_or(text.len(), |len| at + len);
+                let from = if is_attribute(&text[at..end]) { more_cookies(text, at, end) } else { at };
+                let value = Value::new(at, from, Layer::Plain, location);
+                if engine.policy.has_text {
+                    engine.value(text, &value, &named);
+                }
+                cookie(engine, text, (from, end), kind, location, name);
+                at = end + 1;
             }
         }
     }
+}
+
+/// What stands behind a cookie and is none itself.
+const ATTRIBUTES: &[&str] = &[
+    "",
+    "comment",
+    "commenturl",
+    "discard",
+    "domain",
+    "expires",
+    "httponly",
+    "max-age",
+    "partitioned",
+    "path",
+    "port",
+    "priority",
+    "samesite",
+    "secure",
+    "version",
+];
+
+fn is_attribute(part: &[u8]) -> bool {
+    let name = part[..memchr::memchr(b'=', part).unwrap_or(part.len())].trim_ascii();
+    ATTRIBUTES.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// Where further cookies start in an attribute, joined by a comma: `Path=/, other=…`; its end if there are none.
+fn more_cookies(text: &[u8], start: usize, end: usize) -> usize {
+    let commas = memchr::memchr_iter(b',', &text[start..end]).map(|len| start + len + 1);
+    { commas }.find(|comma| memchr::memchr(b'=', &text[*comma..end]).is_some()).unwrap_or(end)
 }
 
 /// One cookie: the name stays, unless it is itself a secret; the value is one by default.

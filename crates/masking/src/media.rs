@@ -40,11 +40,15 @@ impl<'a> MediaType<'a> {
         let ends = |suffix: &[u8]| {
             essence.len() >= suffix.len() && essence[essence.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
         };
-        if starts(b"multipart/")
-            && let Some(boundary) = self.boundary.or_else(|| first_boundary(body))
-            && !boundary.is_empty()
-        {
-            return Kind::Multipart { boundary };
+        let is_multipart = starts(b"multipart/");
+        if is_multipart || looks_like_parts(body) {
+            // A boundary that does not come up is none.
+            let declared =
+                self.boundary.filter(|boundary| is_multipart && memchr::memmem::find(body, boundary).is_some());
+            let boundary = declared.or_else(|| first_boundary(body)).or(self.boundary.filter(|_| is_multipart));
+            if let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty()) {
+                return Kind::Multipart { boundary };
+            }
         }
         match body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first() {
             Some(b'{' | b'[') => return Kind::Json,
@@ -83,6 +87,14 @@ pub(crate) fn parameter<'a>(parameters: &'a [u8], name: &[u8]) -> Option<&'a [u8
         rest = rest.get(end + 1..).unwrap_or_default();
     }
     None
+}
+
+/// Whether a body starts with a delimiter and the head of a part, whatever it is called.
+fn looks_like_parts(body: &[u8]) -> bool {
+    const HEAD: usize = 512;
+    const FIELD: &[u8] = b"content-disposition";
+    let start = body.get(..HEAD).unwrap_or(body);
+    start.starts_with(b"--") && start.windows(FIELD.len()).any(|field| field.eq_ignore_ascii_case(FIELD))
 }
 
 /// The boundary that a body without a declared one starts with.

@@ -89,6 +89,16 @@ impl Names {
         if self.may_end(name) { self.look_up(name) } else { None }
     }
 
+    /// The same for a name of several in brackets or behind colons (`user[password][first]`, `form:pin`): one of them is enough.
+    pub(crate) fn meaning_of_path(&self, name: &[u8]) -> Option<Meaning> {
+        let is_between = |byte: &u8| matches!(byte, b'[' | b']' | b':');
+        let of_part = || {
+            let mut parts = name.split(is_between);
+            parts.find_map(|part| self.meaning(part).filter(|meaning| *meaning != Meaning::Harmless))
+        };
+        self.meaning(name).or_else(|| if name.iter().any(is_between) { of_part() } else { None })
+    }
+
     /// Whether a name of the set can end as `text` does: the quick test.
     #[inline]
     pub(crate) fn may_end(&self, text: &[u8]) -> bool {

@@ -113,7 +113,7 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         return Some(Pair { start: at + 3, end: *done, is_container: false, meaning });
     }
     let name_end = name_end(text, *done, at);
-    if !names.may_end(&text[*done..name_end]) {
+    if !names.may_end(&text[*done..name_end]) && !text[*done..name_end].ends_with(b"]") {
         return None;
     }
     let is_name = |byte: &u8| {
@@ -123,7 +123,7 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
     let start = run(&is_name);
-    let mut meaning = names.meaning(&text[start..name_end]);
+    let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && start > *done && text[start - 1] == b' ' {
         // Of several words: `verification code: 1234`.
         meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
