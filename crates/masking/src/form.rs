@@ -66,8 +66,10 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
 
 /// Whether a query or form may be one that carries a code from the server that authorizes to one that asks it for a token.
 pub(crate) fn has_grant(text: &[u8]) -> bool {
+    let is_code = |at: usize| text.get(at..).is_some_and(|rest| rest.starts_with(b"code="));
+    let starts = is_code(0) || is_code(1) || memchr::memchr3_iter(b'&', b'?', b'#', text).any(|at| is_code(at + 1));
     let has = |name: &[u8]| memchr::memmem::find(text, name).is_some();
-    has(b"code=") && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
+    starts && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
 }
 
 /// Whether the name of a pair has a blank written as a plus, which a survey does not see as one.

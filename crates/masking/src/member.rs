@@ -79,12 +79,26 @@ pub(crate) fn may_hold(text: &[u8], at: usize) -> bool {
     }
     match third | 0x20 {
         b'v' => {}
-        b'e' | b's' | b'l' | b't' | b'a' if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() => {}
-        b'e' | b's' | b'l' | b't' | b'a'
-            if matches!(
-                &[first | 0x20, second | 0x20, third | 0x20],
-                b"lue" | b"ues" | b"val" | b"ent" | b"ult" | b"ata" | b"ext"
-            ) => {}
+        b'e' | b's' | b'l' | b't' | b'a' => {
+            let second = second | 0x20;
+            let may_be = match third | 0x20 {
+                b'e' => second == b'u',
+                b's' => second == b'e',
+                b'l' => second == b'a',
+                b'a' => second == b't',
+                _ => matches!(second, b'l' | b'n' | b'x'),
+            };
+            let is_first = |first: u8| {
+                matches!(
+                    &[first | 0x20, second, third | 0x20],
+                    b"lue" | b"ues" | b"val" | b"ent" | b"ult" | b"ata" | b"ext"
+                )
+            };
+            // What is no letter may be between two, in front of the last or the one before.
+            if second.is_ascii_alphabetic() && (!may_be || first.is_ascii_alphabetic() && !is_first(*first)) {
+                return false;
+            }
+        }
         _ => return false,
     }
     may_hold_slowly(text, at)

@@ -224,6 +224,66 @@ fn the_shape_stays() {
     assert!(out.ends_with("</string></value></r>"), "{out}");
 }
 
+#[test]
+fn parts_are_read_whatever_they_are_called() {
+    let body = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nhunter22\r\n--b--\r\n";
+    for kind in [
+        "multipart/form-data; boundary=b",
+        "multipart/form-data",
+        "multipart/form-data; boundary=B1",
+        "multipart/form-data; boundary=b, text/plain",
+        "text/plain",
+        "application/json",
+        "",
+    ] {
+        hides(kind, body);
+    }
+    for head in ["form-data;\r\n name=\"password\"", "form-data;\r\n\tx=1;\r\n name=password"] {
+        hides(
+            "multipart/form-data; boundary=b",
+            &format!("--b\r\nContent-Disposition: {head}\r\n\r\nhunter22\r\n--b--\r\n"),
+        );
+        hides(
+            "multipart/form-data; boundary=b",
+            &format!("--b\r\ncontent-disposition : {head}\r\n\r\nhunter22\r\n--b--\r\n"),
+        );
+    }
+}
+
+#[test]
+fn names_in_brackets_count_each() {
+    for name in ["user[plainPassword][first]", "credentials[key]", "user[pin]", "a[b][otp][]", "loginForm:pin"] {
+        let percent = name.replace('[', "%5B").replace(']', "%5D");
+        for name in [name, &percent] {
+            hides("application/x-www-form-urlencoded", &format!("a=1&{name}=hunter22&b=2"));
+            hides("url", &format!("/v1/a?{name}=hunter22"));
+            hides("h:Referer", &format!("https://h/v1/a?x=1&{name}=hunter22"));
+        }
+        hides("text/plain", &format!("got {name}=hunter22 from me"));
+        hides(
+            "multipart/form-data; boundary=b",
+            &format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nhunter22\r\n--b--\r\n"),
+        );
+    }
+}
+
+#[test]
+fn what_is_no_attribute_of_a_cookie_is_one() {
+    for value in [
+        "a=hunter22; Path=/",
+        "a=1; Path=/, remember=hunter22; HttpOnly",
+        "a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT, b=hunter22",
+        "a=\"x;hunter22\"; Path=/",
+        "; a=hunter22",
+        "a=1; hunter22",
+    ] {
+        hides("h:Set-Cookie", value);
+    }
+    let out =
+        masked("h:Set-Cookie", "a=x; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/; Secure; SameSite=Lax; Max-Age=5");
+    assert!(out.ends_with("; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/; Secure; SameSite=Lax; Max-Age=5"), "{out}");
+}
+
 fn all() -> Masker {
     let detectors = masking::Detector::ALL.into_iter().map(|detector| (detector, masking::Action::Redact)).collect();
     let settings = Settings { key: vec![7; 32], detectors, ..Settings::default() };

@@ -115,7 +115,7 @@ fn message(start: &str, fields: &str, body: &[u8], coding: usize) -> Vec<u8> {
         // What is not unpacked: the secrets are in there as they are, since only the mark counts.
         18 => ([b"PK\x03\x04\x14\0\0\0\x08\0", gzip(body).as_slice()].concat(), ""),
         19 => ([b"\xfd7zXZ\0", body].concat(), "Content-Encoding: gzip\r\n"),
-        20 => ([b"BZh91AY&SY", body].concat(), ""),
+        20 => ([b"BZh91AY&SY\0", body].concat(), ""),
         _ => (body.to_vec(), "Content-Encoding: utf-8\r\n"),
     };
     let head = format!("{start}\r\nHost: api.example\r\n{fields}{coded}Content-Length: {}\r\n\r\n", body.len());

@@ -85,7 +85,7 @@ impl Bodies {
             return Some(content);
         }
         let is_media = || message.header("content-type").is_some_and(is_media);
-        if !content.is_coded && has_controls(content.bytes) && !is_media() {
+        if !content.is_coded && Guess::of(content.bytes) != Guess::None && !is_media() {
             content = content.unpacked(decoder, unpacked, *limit);
         }
         let dropped = Content { bytes: &[], is_truncated: true, ..content };
@@ -166,9 +166,9 @@ impl<'a> Content<'a> {
                 DecodeOutcome::Partial => self.is_truncated,
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
-            // Of a guess, what comes of it has to be text; or more than chance would unpack to the last byte.
+            // Of a guess, what comes of it has to be text, be it in UTF-16; or more than chance would unpack to the last byte.
             let is_sound = Guess::of(self.bytes) == Guess::Certain(coding)
-                || !has_controls(unpacked)
+                || !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
                 || is_whole && unpacked.len() > LOOKED_AT;
             if is_some && is_sound && !unpacked.is_empty() {
                 let is_truncated = self.is_truncated || !is_whole;
@@ -261,6 +261,7 @@ impl Guess {
         match bytes {
             [0x1f, 0x8b, 0x08, ..] => Self::Certain(b"gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Certain(b"zstd"),
+            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
             _ if has_controls(bytes) => Self::Any,
             _ => Self::None,
         }
@@ -280,7 +281,11 @@ impl Guess {
 /// Whether control characters other than those of text are among the first bytes, as they nearly surely are of packed ones.
 fn has_controls(bytes: &[u8]) -> bool {
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    start.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n' | 0x0c))
+    start.iter().any(|byte| is_control(*byte))
+}
+
+const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n' | 0x0c)
 }
 
 /// Whether it starts as packed bytes do that cannot be unpacked here, or could not.
