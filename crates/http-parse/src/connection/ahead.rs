@@ -21,7 +21,7 @@ pub(super) const ENOUGH_JOINED: usize = 2;
 pub(super) const PATIENCE: u64 = 10_000_000_000;
 /// Responses that wait behind a tentative pair where another loss ends the look ahead: they may still show a client that
 /// does not wait.
-pub(super) const BEHIND_LOSS: usize = 3;
+pub(super) const BEHIND_LOSS: usize = 6;
 
 /// What the messages behind a tentative pair show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
