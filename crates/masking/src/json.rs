@@ -167,7 +167,7 @@ impl Lexer<'_> {
                     || next == Next::Value { or_key: false }
                     || next == Next::Separator
                         && self.text[start..].starts_with(b"\"")
-                        && self.text[..start].ends_with(b"\"\"");
+                        && latest == Some((start.wrapping_sub(2), start));
                 is_begun && !level.is_array && !level.key_is_hidden && self.beyond == 0 && level.key.0 > 0
             });
             let is_name =

@@ -168,6 +168,8 @@ fn values_that_are_no_json_are_those_of_their_keys() {
         }
     }
     hides("application/json", "{\"a\":\"password\":\"hunter22\"}");
+    // What was replaced is not read again.
+    hides("application/json", "{\"password\":\"hunter22\\\"\"\" x");
     hides("application/json", "{\"password\"=\"hunter22\"}");
     for text in [
         "password=a,hunter22",
