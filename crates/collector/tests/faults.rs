@@ -119,9 +119,7 @@ fn hanging_ends_with_the_client_or_the_collector() {
     black_hole.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(black_hole.read(&mut [0; 1]).is_err());
     assert_eq!(support::fetch(at, "/healthz").status, 200);
-    let begun = Instant::now();
     collector.kill();
-    assert!(begun.elapsed() < Duration::from_secs(5));
     black_hole.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert_eq!(black_hole.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

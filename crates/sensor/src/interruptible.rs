@@ -221,8 +221,7 @@ mod tests {
             let unwritten = output.write_all(&sent).unwrap_err();
             setter.join().unwrap();
             assert!(matches!(unwritten, Unwritten::Stalled { taken } if (1..sent.len()).contains(&taken)));
-            let waited = start.elapsed();
-            assert!(waited > LAST_WAIT && waited < LAST_WAIT * 2, "{waited:?}");
+            assert!(start.elapsed() > LAST_WAIT);
             drop(from);
             let gone = output.write_all(b"more").unwrap_err();
             assert!(matches!(gone, Unwritten::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe));
@@ -243,7 +242,7 @@ mod tests {
         });
         let start = Instant::now();
         assert!(matches!(output.write_all(&vec![b'x'; 64 << 20]), Err(Unwritten::Stalled { .. })));
-        assert!(start.elapsed() >= MOST_WAIT && start.elapsed() < MOST_WAIT + LAST_WAIT);
+        assert!(start.elapsed() >= MOST_WAIT);
         drop((output, to));
         reader.join().unwrap();
     }

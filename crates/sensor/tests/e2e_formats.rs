@@ -380,7 +380,7 @@ fn an_interrupt_while_it_waits() {
         // Far more than a pipe holds: once it is written, the program is at work. It need not have read all of it, and the
         // pipe stays open, so that it waits for the rest of a packet.
         stdin.write_all(&bytes[..most]).unwrap();
-        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        fixtures::signal(child.id(), "SIGINT");
         let output = reader.join().unwrap();
         let mut stderr = String::new();
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

@@ -182,8 +182,7 @@ fn interrupt(workers: &str) {
     stdin.flush().unwrap();
     // A signal that comes before the handlers stand would just kill it.
     std::thread::sleep(Duration::from_millis(500));
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    fixtures::signal(child.id(), "SIGINT");
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
         assert!(start.elapsed() < Duration::from_secs(20), "it does not stop");

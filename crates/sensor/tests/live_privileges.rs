@@ -172,7 +172,7 @@ impl Confined {
 
     fn signal(&self, signal: &str) {
         // `ip netns exec` and the shell become the program: this is the sensor's own id.
-        assert!(run("kill", &[signal, &self.sensor.as_ref().unwrap().id().to_string()]));
+        fixtures::signal(self.sensor.as_ref().unwrap().id(), signal);
     }
 
     /// Of each thread: its name, and the values of a line of its status.
@@ -190,7 +190,7 @@ impl Confined {
     }
 
     fn stop(mut self) -> String {
-        self.signal("-TERM");
+        self.signal("SIGTERM");
         let status = self.sensor.take().unwrap().wait().unwrap();
         assert_eq!(status.code(), Some(0), "{}", self.said());
         self.said()
@@ -272,14 +272,14 @@ fn what_is_not_named_cannot_be_reached_and_what_is_can_be_reloaded() {
     // Renewed as a packet manager or an editor does it: another file of the same name.
     fs::write(confined.path("etc/new"), format!("{text}[log]\nlevel = 'debug'\n")).unwrap();
     fs::rename(confined.path("etc/new"), confined.path("etc/sensor.toml")).unwrap();
-    confined.signal("-HUP");
+    confined.signal("SIGHUP");
     confined.wait_for("the configuration was read again");
     // A file that everybody may read, in a folder that everybody may look into, but none that was named.
     fs::create_dir(confined.path("elsewhere")).unwrap();
     fs::write(confined.path("elsewhere/sensor.toml"), text).unwrap();
     fs::remove_file(confined.path("etc/sensor.toml")).unwrap();
     symlink(confined.path("elsewhere/sensor.toml"), confined.path("etc/sensor.toml")).unwrap();
-    confined.signal("-HUP");
+    confined.signal("SIGHUP");
     confined.wait_for("the configuration is refused");
     confined.wait_for("ermission denied");
     confined.stop();
@@ -311,7 +311,7 @@ fn certificates_behind_a_link_to_another_folder_can_be_renewed() {
     assert!(!confined.said().contains("expires soon"), "{}", confined.said());
     symlink("releases/2", confined.path("tls/next")).unwrap();
     fs::rename(confined.path("tls/next"), confined.path("tls/current")).unwrap();
-    confined.signal("-HUP");
+    confined.signal("SIGHUP");
     confined.wait_for("expires soon");
     let said = confined.stop();
     assert!(!said.contains("ermission denied") && !said.contains("the old ones stay"), "{said}");
@@ -560,7 +560,7 @@ fn the_platforms_new_address_is_told_after_a_signal_though_its_file_was_replaced
     }
     fs::write(confined.path("etc-of-it/new"), "127.0.0.3 platform.test\n").unwrap();
     fs::rename(confined.path("etc-of-it/new"), &hosts).unwrap();
-    confined.signal("-HUP");
+    confined.signal("SIGHUP");
     confined.wait_for("the configuration was read again");
     sleep(Duration::from_millis(500));
     ask();
@@ -711,7 +711,7 @@ fn a_required_pattern_asks_for_one_interface_that_can_be_captured_from() {
         assert!(Instant::now() < end, "{}", confined.ask("/readyz"));
         sleep(Duration::from_millis(50));
     }
-    confined.signal("-TERM");
+    confined.signal("SIGTERM");
     confined.sensor.take().unwrap().wait().unwrap();
     // None of them: that ends the start.
     confined.within("ip link set twoo down");
@@ -796,7 +796,7 @@ fn a_log_that_stands_still_does_not_stop_the_capture() {
     confined.wait_for_frames("two", 60_000);
     let metrics = confined.ask("/metrics");
     assert!(metrics.contains("sensor_source_kernel_drops_total{source=\"two\"} 0"), "{metrics}");
-    confined.signal("-TERM");
+    confined.signal("SIGTERM");
     confined.sensor.take().unwrap().wait().unwrap();
     full.join().unwrap();
     let rest = reader.join().unwrap();

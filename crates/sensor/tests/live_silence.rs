@@ -101,7 +101,7 @@ impl Wire {
 
     fn stop(&mut self) {
         if let Some(mut sensor) = self.sensor.take() {
-            let _ = run("kill", &["-TERM", &sensor.id().to_string()]);
+            fixtures::signal(sensor.id(), "SIGTERM");
             let _ = sensor.wait();
         }
     }

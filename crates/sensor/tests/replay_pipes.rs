@@ -20,7 +20,7 @@ fn sensor() -> Command {
 }
 
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    fixtures::signal(child.id(), "SIGINT");
 }
 
 /// How it ended, which is to be within `most`. Nobody reads its output.

@@ -52,11 +52,11 @@ impl Live {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+        fixtures::signal(self.child.id(), name);
     }
 
     fn stop(mut self) -> (Option<i32>, String) {
-        self.signal("-TERM");
+        self.signal("SIGTERM");
         let code = self.child.wait().unwrap().code();
         (code, fs::read_to_string(&self.log).unwrap())
     }
@@ -90,12 +90,12 @@ fn a_reload_refuses_what_a_start_refuses_and_keeps_what_it_has() {
         assert!(said.contains(reason) && said.contains("bad.toml"), "{said}");
         // Not reloaded either, whole: the level of the log stays.
         fs::write(&config, format!("{text}[log]\nlevel = 'error'\n")).unwrap();
-        live.signal("-HUP");
+        live.signal("SIGHUP");
         live.says("goes on with what it has", times);
         live.says(reason, 1);
     }
     fs::write(&config, &good).unwrap();
-    live.signal("-HUP");
+    live.signal("SIGHUP");
     live.says("the configuration was read again", 1);
     let (code, log) = live.stop();
     assert_eq!(code, Some(0), "{log}");

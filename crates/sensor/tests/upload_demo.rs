@@ -57,7 +57,7 @@ fn the_demonstration_keeps_its_keys_to_itself() {
     let mode = std::fs::metadata(folder().unwrap()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "{mode:o}");
     leaves_no_core(child.id());
-    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    fixtures::signal(child.id(), "SIGTERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(folder(), None, "it leaves its keys behind");
 }
@@ -73,7 +73,7 @@ fn a_demonstration_that_is_stopped_leaves_nothing() {
     assert!(said.any(|line| line.unwrap().starts_with("captures:")));
     // It may not listen to signals yet: then it ends at once, as it would without a folder to remove.
     std::thread::sleep(Duration::from_millis(100));
-    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    fixtures::signal(child.id(), "SIGTERM");
     let rest: Vec<String> = said.map(Result::unwrap).collect();
     let status = child.wait().unwrap();
     assert!([Some(0), Some(130)].contains(&status.code()), "{status}: {rest:?}");
@@ -253,7 +253,7 @@ fn a_running_sensor_tells_when_its_certificate_ends() {
     };
     wait_until("the metric", || days() == Some(20.0));
     wait_until("the warning", || said().contains("expires soon"));
-    let hang_up = |id: u32| assert!(Command::new("kill").args(["-HUP", &id.to_string()]).status().unwrap().success());
+    let hang_up = |id: u32| fixtures::signal(id, "SIGHUP");
     let good = std::fs::read(site.at("client.pem")).unwrap();
     std::fs::write(site.at("client.pem"), "no certificate").unwrap();
     hang_up(child.id());
@@ -263,7 +263,7 @@ fn a_running_sensor_tells_when_its_certificate_ends() {
     site.renew_client(Duration::from_secs(200 * 86_400));
     hang_up(child.id());
     wait_until("the new pair", || days() == Some(200.0));
-    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    fixtures::signal(child.id(), "SIGTERM");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
     collector.shutdown();
 }

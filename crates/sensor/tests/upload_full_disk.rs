@@ -104,7 +104,7 @@ fn child() {
     // And it goes on as if nothing had been.
     ask(REQUESTS..REQUESTS + 200);
     wait_until("what comes afterwards", || store.count().unwrap() >= last.0 + 200);
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    fixtures::signal(child.id(), "SIGTERM");
     let status = child.wait().unwrap();
     let said = read();
     assert_eq!(status.code(), Some(0), "{status} {said}");

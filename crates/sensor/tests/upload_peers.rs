@@ -25,7 +25,7 @@ struct Nginx(Child);
 impl Drop for Nginx {
     fn drop(&mut self) {
         // Asked to stop, so that its workers go, too.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        fixtures::signal(self.0.id(), "SIGTERM");
         let _ = self.0.wait();
     }
 }

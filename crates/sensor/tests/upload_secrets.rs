@@ -177,8 +177,7 @@ fn no_core_dump_holds_a_secret() {
     wait_until("a request", || collector.stats().faults.values().sum::<u64>() > 0);
     leaves_no_core(child.id());
     // As a crash would end it.
-    let killed = Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    fixtures::signal(child.id(), "SIGABRT");
     let status = child.wait().unwrap();
     assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&status), "{status}");
     let cores = std::fs::read_dir(site.at("")).unwrap();
@@ -204,7 +203,7 @@ fn no_core_dump_of_a_collector_holds_a_secret() {
     let owner =
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{}/environ", child.id())).unwrap());
     assert_eq!(owner, 0);
-    assert!(Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap().success());
+    fixtures::signal(child.id(), "SIGABRT");
     let status = child.wait().unwrap();
     assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&status), "{status}");
 }

@@ -10,7 +10,7 @@ use collector::{Collector, Fault};
 use upload_support::{Site, closed_records, ledger, sum, text, upload, wait_until};
 
 fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    fixtures::signal(child.id(), name);
 }
 
 /// How it ended, which is to be within `most`.
@@ -58,7 +58,7 @@ fn a_replay_that_waits_for_room_ends_when_told_to() {
         let child = replay.spawn().unwrap();
         is_asked(&collector);
         std::thread::sleep(Duration::from_secs(3));
-        signal(&child, "-TERM");
+        signal(&child, "SIGTERM");
         let run = ends_within(child, Duration::from_secs(6));
         let said = text(&run.stderr);
         assert_eq!(run.status.code(), Some(130), "{name}: {said}");
@@ -90,7 +90,7 @@ fn two_signals_at_once_are_one_and_a_later_one_ends_it_at_once() {
         child
     };
     let child = start();
-    for name in ["-TERM", "-TERM", "-INT"] {
+    for name in ["SIGTERM", "SIGTERM", "SIGINT"] {
         signal(&child, name);
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -105,9 +105,9 @@ fn two_signals_at_once_are_one_and_a_later_one_ends_it_at_once() {
     let config = site.configuration("hanging", collector.address().port(), |text| text);
     let child = upload(&config, &capture).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("a request", || collector.stats().connections > 0);
-    signal(&child, "-TERM");
+    signal(&child, "SIGTERM");
     std::thread::sleep(Duration::from_millis(1_300));
-    signal(&child, "-TERM");
+    signal(&child, "SIGTERM");
     let run = ends_within(child, Duration::from_millis(400));
     assert_eq!(run.status.code(), Some(130));
     assert!(!text(&run.stderr).contains("balanced"), "it ends at once: {}", text(&run.stderr));
@@ -130,16 +130,16 @@ fn an_upload_reads_its_certificates_again_when_the_terminal_hangs_up() {
     is_asked(&collector);
     let good = std::fs::read(site.at("client.pem")).unwrap();
     std::fs::write(site.at("client.pem"), "no certificate").unwrap();
-    signal(&child, "-HUP");
+    signal(&child, "SIGHUP");
     wait_until("the refusal", || said().contains("the old ones stay in use"));
     let refusals = said().matches("the old ones stay in use").count();
     drop(pipe);
     // Now it waits for the platform.
     std::thread::sleep(Duration::from_millis(500));
-    signal(&child, "-HUP");
+    signal(&child, "SIGHUP");
     wait_until("another refusal", || said().matches("the old ones stay in use").count() > refusals);
     std::fs::write(site.at("client.pem"), good).unwrap();
-    signal(&child, "-HUP");
+    signal(&child, "SIGHUP");
     collector.faults().clear();
     let status = ends_within(child, Duration::from_secs(20)).status;
     assert_eq!(status.code(), Some(0), "{}", said());
@@ -159,7 +159,7 @@ fn a_replay_and_a_demonstration_end_in_order_when_the_terminal_hangs_up() {
         // More than a pipe holds: it has been reading for a while.
         pipe.write_all(&capture).unwrap();
         std::thread::sleep(Duration::from_millis(300));
-        signal(&child, "-HUP");
+        signal(&child, "SIGHUP");
         std::thread::sleep(Duration::from_millis(500));
         drop(pipe);
         let run = ends_within(child, Duration::from_secs(6));
@@ -172,7 +172,7 @@ fn a_replay_and_a_demonstration_end_in_order_when_the_terminal_hangs_up() {
     let mut child = demo.spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap().contains("Ctrl-C")), "it does not stay");
-    signal(&child, "-HUP");
+    signal(&child, "SIGHUP");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(std::fs::read_dir(place.path()).unwrap().next().is_none(), "it leaves its keys behind");
 }

@@ -22,9 +22,7 @@ use crate::appliance::{
     Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
 };
-use crate::config::{
-    Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload,
-};
+use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload};
 use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
