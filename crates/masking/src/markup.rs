@@ -29,6 +29,8 @@ pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
     }
     let len = name_len(rest);
     let name = local(&rest[..len]);
+    // In a string of JSON, a backslash may be in front of the slash behind the name.
+    let name = &name[..name.iter().rposition(|byte| *byte != b'\\').map_or(0, |at| at + 1)];
     if secret(policy, name).is_some() {
         return true;
     }

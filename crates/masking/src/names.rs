@@ -3,6 +3,7 @@
 //! A name is asked for at every field of every body, so most are dismissed by their last three letters, which a filter
 //! of a few bits knows; only the rest are normalized and looked up.
 
+use crate::pairs::is_behind_name;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -94,15 +95,21 @@ impl Names {
     }
 
     /// The same of a name as forms and queries write it: `user[pin]`, `credentials[key]`, `form:pin`, `form.pin`; and of one in
-    /// front of which something went wrong: `amp;pin`, `?pin`. Between brackets any word counts, as a container's name does;
+    /// front of which something went wrong: `amp;pin`, `?pin`, or behind which, as far as any text may have it there. Between brackets any word counts, as a container's name does;
     /// elsewhere the last.
     pub(crate) fn meaning_of_path(&self, name: &[u8]) -> Option<Meaning> {
         let is_sign = |byte: &u8| matches!(byte, 0..=b'#' | b'$' | b'&'..=b',' | b'.' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{'..=0x7f);
         self.meaning(name).or_else(|| {
-            let is_path = name.iter().any(is_sign);
-            let mut words = name.split(|byte| matches!(byte, b'[' | b']')).filter(|_| is_path);
-            words.find_map(|word| {
-                let end = word.iter().rposition(|byte| !is_sign(byte))? + 1;
+            if !name.iter().any(is_sign) {
+                return None;
+            }
+            let end = name.iter().rposition(|byte| !is_behind_name(*byte))? + 1;
+            let name = &name[..end];
+            // Without the last bracket it is none that says what is within it.
+            let is_path = name.ends_with(b"]");
+            let words = name.rsplit(|byte| matches!(byte, b'[' | b']'));
+            words.take(if is_path { usize::MAX } else { 1 }).find_map(|word| {
+                let end = word.iter().rposition(|byte| !is_behind_name(*byte))? + 1;
                 let start = word[..end].iter().rposition(is_sign).map_or(0, |at| at + 1);
                 self.meaning(&word[start..end]).filter(|meaning| *meaning != Meaning::Harmless)
             })

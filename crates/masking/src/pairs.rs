@@ -44,11 +44,20 @@ pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
     sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && behind != b'\\' && names.dismisses(tail)
 }
 
-/// The same where escapes of quotes, or more blanks, may be between the two.
+/// The same where escapes of quotes, or more blanks, may be between the two. Other escapes there are for a full look.
 pub(crate) fn is_dismissed_afar(names: &Names, text: &[u8], at: usize) -> bool {
     let between = |byte: &&u8| matches!(**byte, b'"' | b'\'' | b'`' | b'\\') || byte.is_ascii_whitespace();
     let skipped = text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES).take_while(between).count();
-    text[..at - skipped].last_chunk::<3>().is_some_and(|tail| names.dismisses(*tail))
+    let name = &text[..at - skipped];
+    !ends_escaped(name) && name.last_chunk::<3>().is_some_and(|tail| names.dismisses(*tail))
+}
+
+/// Whether the last bytes are an escape, so that what they stand for comes behind the name.
+fn ends_escaped(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [.., b'%', _, _] | [.., b';'] | [.., b'\\', _] | [.., b'\\', b'x', _, _] | [.., b'\\', b'u', _, _, _, _]
+    )
 }
 
 /// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.
@@ -124,7 +133,8 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     let run = |is: &dyn Fn(&u8) -> bool| {
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
-    let start = run(&is_name);
+    // In brackets a blank may be one that nobody meant.
+    let start = run(&|byte| is_name(byte) || is_path && *byte == b' ');
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && start > *done && text[start - 1] == b' ' {
         // Of several words: `verification code: 1234`.
@@ -138,20 +148,19 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
 }
 
-/// Where the name ends whose separator is at `at`.
+/// Where the name ends whose separator is at `at`: in front of quotes and blanks, in whatever order mistakes put them.
 fn name_end(text: &[u8], floor: usize, at: usize) -> usize {
-    let mut end = at;
-    let mut back = |most: usize, is: fn(u8) -> bool| {
-        for _ in 0..most {
-            if end <= floor || !is(text[end - 1]) {
-                break;
-            }
-            end -= 1;
-        }
-    };
-    back(MAX_BLANKS, |byte| byte.is_ascii_whitespace());
-    back(MAX_QUOTES, |byte| matches!(byte, b'"' | b'\'' | b'\\' | b'`'));
-    end
+    at - text[floor.min(at)..at]
+        .iter()
+        .rev()
+        .take(MAX_BLANKS + MAX_QUOTES)
+        .take_while(|byte| is_behind_name(**byte))
+        .count()
+}
+
+/// Whether a byte may stand between a name and its separator by mistake: quotes, blanks, control characters.
+pub(crate) fn is_behind_name(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'"' | b'\'' | b'\\' | b'`')
 }
 
 /// The value behind the separator at `at`.

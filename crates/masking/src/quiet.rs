@@ -388,6 +388,9 @@ mod tests {
                 "%0apw=1",
                 "\\\"api key\\\":1",
                 "http:\\/\\/me:it@h\\/",
+                "token%0a\\\"=1",
+                "token\\u000a\\\"=1",
+                "token&#10;\\\"=1",
                 "http://m\\u00e9:it@h/",
             ] {
                 assert!(!is_quiet(&policy, &format!("{front} {text}")), "{front} {text}");

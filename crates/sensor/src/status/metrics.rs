@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::meaning::meaning;
 use crate::ledger::Ledger;
 use crate::live::{SourceState, SourceStatus};
 
@@ -64,7 +65,8 @@ pub fn ledger_metrics(ledger: &Ledger) -> Vec<Metric> {
         for fate in line.fates {
             if UNDER_WAY.contains(&fate.name) {
                 let name = format!("{}_{}", line.name, fate.name);
-                metrics.push(Metric::plain(name, "Under way now", Kind::Gauge, fate.count as f64));
+                let help = meaning(&name).unwrap_or("Under way now");
+                metrics.push(Metric::plain(name, help, Kind::Gauge, fate.count as f64));
             } else if fate.reasons.is_empty() {
                 samples.push(Sample { labels: labels(fate.name, ""), value: fate.count as f64 });
             } else {
@@ -77,13 +79,14 @@ pub fn ledger_metrics(ledger: &Ledger) -> Vec<Metric> {
         }
         metrics.push(Metric {
             name: line.name.to_owned(),
-            help: "A line of the ledger: units by what became of them",
+            help: meaning(line.name).unwrap_or("A line of the ledger: units by what became of them"),
             kind: Kind::Counter,
             samples,
         });
     }
     for (name, count) in ledger.beside() {
-        metrics.push(Metric::plain(name, "Beside the ledger", Kind::Counter, count as f64));
+        let help = meaning(name).unwrap_or("Beside the ledger");
+        metrics.push(Metric::plain(name, help, Kind::Counter, count as f64));
     }
     metrics
 }
@@ -225,6 +228,14 @@ mod tests {
         }
         for line in ledger.lines() {
             assert!(text.contains(&format!("# TYPE sensor_{} counter", line.name)), "{}", line.name);
+        }
+    }
+
+    #[test]
+    fn each_says_what_it_counts() {
+        let ledger = Ledger { delivery: Some(uploader::RecordsLine::default()), ..Ledger::default() };
+        for metric in ledger_metrics(&ledger) {
+            assert!(meaning(&metric.name) == Some(metric.help), "{}: {}", metric.name, metric.help);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is on the way of a packet: answers are made from what the threads told last.
 
+mod meaning;
 mod metrics;
 mod server;
 
