@@ -369,12 +369,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
-        /// With any answers in any order: everything taken is decided in the end, nothing twice at once, never more than
-        /// `in_flight`, bounded state, and what is sent is older than everything else that could have been.
+        /// With any answers in any order, and other settings now and then: everything taken is decided in the end, nothing twice
+        /// at once, never more than `in_flight`, bounded state, and what is sent is older than everything else that could have been.
         #[test]
         fn all_is_decided_in_order_within_bounds(
             outcomes in proptest::collection::vec((outcome(), any::<proptest::sample::Index>(), 0u64..3000), 1..120),
-            in_flight in 1usize..6,
+            renewals in proptest::collection::vec(proptest::option::weighted(0.1, 1usize..6), 0..120),
+            mut in_flight in 1usize..6,
             count in 1u64..60,
             seed in any::<u64>(),
         ) {
@@ -384,9 +385,16 @@ mod tests {
             let mut sent: Vec<u64> = Vec::new();
             let mut decided = BTreeSet::new();
             let mut last_index = outcomes[0].1;
-            let mut outcomes = outcomes.into_iter();
+            let (mut outcomes, mut renewals) = (outcomes.into_iter(), renewals.into_iter().flatten());
             for round in 0.. {
                 prop_assert!(round < 20_000, "delivery does not end");
+                if round % 8 == 7
+                    && let Some(other) = renewals.next()
+                {
+                    in_flight = other;
+                    delivery.renew(settings(other), now);
+                    prop_assert!(delivery.waiting.values().all(|waiting| waiting.is_due(now)));
+                }
                 let oldest = unseen.first().copied();
                 let due: Option<u64> = delivery.waiting.iter().find(|(_, w)| w.is_due(now)).map(|(k, _)| *k);
                 match delivery.next(now, oldest) {
@@ -395,10 +403,10 @@ mod tests {
                         prop_assert!(due.is_none_or(|due| key <= due));
                         if unseen.remove(&key) {
                             prop_assert_eq!(Some(key), oldest);
+                            prop_assert!(delivery.waiting.len() + delivery.in_flight.len() <= delivery.open_limit());
                         }
                         sent.push(key);
                         prop_assert!(sent.len() <= in_flight);
-                        prop_assert!(delivery.waiting.len() + delivery.in_flight.len() <= delivery.open_limit());
                     }
                     Next::Wait(until) => {
                         if sent.is_empty() {

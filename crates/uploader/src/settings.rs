@@ -396,7 +396,8 @@ pub enum TlsVersion {
 /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
 #[derive(Clone, Debug)]
 pub struct OAuthSettings {
-    /// The token endpoint.
+    /// The token endpoint. Behind a proxy it needs a host name or an IPv4 address, and [`TlsSettings::server_name`] is checked
+    /// there, but not asked for.
     pub token_url: String,
     /// Who we are to it.
     pub client_id: String,

@@ -13,6 +13,7 @@ mod oauth;
 mod proxy;
 mod stdout;
 mod tls;
+mod token_client;
 
 use std::future::Future;
 use std::sync::Arc;

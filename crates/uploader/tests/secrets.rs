@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::KeyPair;
-use support::{Authority, Http2Platform, Platform, Reply, SECRET, https, oauth, settings, submit, wait_until};
+use support::{Authority, Http2Platform, Platform, Proxy, Reply, SECRET, https, oauth, settings, submit, wait_until};
 use tracing_subscriber::util::SubscriberInitExt;
 use uploader::{HttpsSettings, HttpsTransport, ProxySettings, RetryReason, SecretSource, Uploader};
 
@@ -103,10 +103,28 @@ fn nothing_shows() {
     submit(&uploader, 150..160, 100);
     wait_until("a failure", || uploader.stats().retries(RetryReason::Connect) > 0);
     drop(uploader);
+    // A token through a proxy: first one that is not there, then one that lets nobody else in.
+    through_proxy.oauth = Some(oauth(&authority, &platform));
+    shown += &format!("{through_proxy:?}");
+    let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&through_proxy).unwrap()).unwrap();
+    submit(&uploader, 160..170, 100);
+    wait_until("a failure", || uploader.stats().token_errors() > 0);
+    drop(uploader);
+    let proxy = Proxy::start();
+    through_proxy.proxy = ProxySettings::Explicit { url: proxy.url(), no_proxy: String::new() };
+    let uploader = Uploader::start(settings(folder.path()), HttpsTransport::new(&through_proxy).unwrap()).unwrap();
+    wait_until("a token", || uploader.stats().tokens_fetched() > 0);
+    assert!(uploader.drain(Duration::from_secs(5)).complete);
     shown += &format!("{:?}", SecretSource::File(secret).read().unwrap());
 
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(log.contains("TRACE") && log.contains("hyper") && log.contains("rustls") && log.contains("h2"));
+    assert!(
+        log.contains("TRACE")
+            && log.contains("hyper")
+            && log.contains("rustls")
+            && log.contains("h2")
+            && log.contains("reqwest")
+    );
     assert!(log.contains("the client certificate expires soon") && log.contains("days=11"), "the warning is missing");
     assert!(log.contains("the old ones stay in use"));
     let mut files = Vec::new();
@@ -115,6 +133,7 @@ fn nothing_shows() {
     assert!(files.contains("repeated the token"));
     let mut hidden =
         vec![SECRET.to_owned(), "hunter2".into(), "tok-en-".into(), "pr0xy-pass".into(), "bWU6cHIweHktcGFzcw".into()];
+    hidden.extend(["pass word", "pass%20word", "bWU6cGFzcyB3b3Jk"].map(str::to_owned));
     hidden.extend(keys.iter().flat_map(|key| key.lines().filter(|line| !line.starts_with("---")).map(str::to_owned)));
     for (what, text) in [("logs", &log), ("errors and Debug", &shown), ("the spool", &files)] {
         for secret in &hidden {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use collector::{Arguments, Collector, Options};
 
 use super::{SecondSignal, exit, say, start_logging, watch_signals};
+use crate::appliance::give_back_large_buffers;
 use crate::secrecy::keep_memory_private_or_warn;
 
 /// How often signals are looked for.
@@ -16,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs until a signal ends it.
 pub(super) fn collector(arguments: Arguments) -> u8 {
     start_logging(false);
+    // It runs for long, too, and takes bodies of megabytes: left to itself the allocator kept five times what they need.
+    give_back_large_buffers();
     // It has the clients' secret, the tokens it gave out, and a private key.
     keep_memory_private_or_warn();
     let started = Options::try_from(arguments).and_then(|options| {

@@ -183,7 +183,7 @@ impl Trial {
             return;
         }
         let name = settings.tls.server_name.clone().unwrap_or(host);
-        let result = match (tls::configure(&settings.tls, settings.http), ServerName::try_from(name.clone())) {
+        let result = match (tls::configure(&settings.tls, settings.http, None), ServerName::try_from(name.clone())) {
             (Ok(configured), Ok(server_name)) => {
                 let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(configured.config));
                 within(timeout, connector.connect(server_name, stream))

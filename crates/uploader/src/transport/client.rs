@@ -1,4 +1,4 @@
-//! The HTTP client for one peer: a pool of connections, each made as the peer's settings want it.
+//! The HTTP client for the platform: a pool of connections, each made as the peer's settings want it.
 //!
 //! Where a connection leads and what name is asked for and checked there are two things: a peer may be behind a proxy, or have
 //! a certificate for another name than its address. So the connector knows its peer and takes no notice of the request's address.
@@ -30,11 +30,11 @@ use tower::Service;
 use super::last_words::LastWords;
 
 /// An idle connection is closed after so long.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// A connection on which the peer acknowledges nothing for so long is given up: one that a firewall has forgotten must not be
 /// used for ever, and with HTTP/2 all requests share one.
-const DEAD_AFTER: Duration = Duration::from_secs(30);
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// A request that got no answer, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ impl RequestError {
 }
 
 /// Whether it says that connecting took too long, by our own clock or the system's.
-fn is_late(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn is_late(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<tokio::time::error::Elapsed>()

@@ -21,6 +21,7 @@ use super::certificate::{Fingerprint, Lifetime, TlsError, Validity};
 use super::client::{Client, Reply, RequestError, Way};
 use super::oauth::OAuth;
 use super::proxy::proxy_for;
+use super::token_client::TokenClient;
 use super::{Apply, Transport, TransportError, tls};
 use crate::outcome::{Outcome, RetryReason};
 use crate::sealed::SealedBatch;
@@ -48,6 +49,9 @@ pub struct HttpsTransport {
 /// The clients, and all that goes by one set of settings.
 struct Link {
     platform: Peer,
+    /// What is asked for; its host is the server name where that is set.
+    uri: Uri,
+    client: Arc<ArcSwap<Client>>,
     token_endpoint: Option<Peer>,
     oauth: Option<OAuth>,
     answer: AnswerRule,
@@ -102,7 +106,7 @@ impl HttpsTransport {
                 }
             },
         };
-        let mut request = Request::post(link.platform.uri.clone());
+        let mut request = Request::post(link.uri.clone());
         if let Ok(content_type) = HeaderValue::from_str(content_type) {
             request = request.header(CONTENT_TYPE, content_type);
         }
@@ -115,7 +119,7 @@ impl HttpsTransport {
         let Ok(request) = request.body(Full::new(body)) else {
             return (Outcome::retry(RetryReason::Local), None); // All its parts have been looked at before.
         };
-        let client = link.platform.client.load_full();
+        let client = link.client.load_full();
         let mut answer = Vec::new();
         let Reply { status, headers, is_cut, failure } = match client.send(request, &mut answer, bytes_to_read).await {
             Ok(reply) => reply,
@@ -242,17 +246,21 @@ impl Link {
         if !problems.is_empty() {
             return Err(TransportError::Settings(problems));
         }
-        let platform = Peer::new("platform", &settings.url, settings.tls.clone(), settings)?;
+        let platform = Peer::new("platform", &settings.url, settings.tls.clone(), settings, build)?;
+        let (platform, asked, client) = platform;
+        let uri = asked.as_str().parse();
+        let uri = uri.map_err(|_| TransportError::Settings(vec!["url: is not an address".to_owned()]))?;
         let (mut token_endpoint, mut oauth) = (None, None);
         if let Some(wanted) = &settings.oauth {
             // A secret that cannot be read now would not stop the sensor, but the operator wants to know at once.
             wanted.client_secret.read()?;
             let own = HttpsSettings { timeout: wanted.timeout, ..settings.clone() };
-            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), &own)?;
-            oauth = Some(OAuth::new(wanted.clone(), peer.uri.clone(), peer.host.clone(), Arc::clone(&peer.client)));
+            let peer = Peer::new("token endpoint", &wanted.token_url, wanted.tls.clone(), &own, TokenClient::build)?;
+            let (peer, asked, client) = peer;
+            oauth = Some(OAuth::new(wanted.clone(), asked, peer.host.clone(), client));
             token_endpoint = Some(peer);
         }
-        Ok(Self { platform, token_endpoint, oauth, answer: settings.answer })
+        Ok(Self { platform, uri, client, token_endpoint, oauth, answer: settings.answer })
     }
 
     fn peers(&self) -> impl Iterator<Item = &Peer> {
@@ -282,15 +290,12 @@ impl Link {
     }
 }
 
-/// One that is talked to, and the client for it.
+/// One that is talked to, and what its client is made from.
 struct Peer {
     name: &'static str,
     host: String,
-    /// What is asked for; its host is the server name where that is set.
-    uri: Uri,
     tls: TlsSettings,
-    settings: HttpsSettings,
-    client: Arc<ArcSwap<Client>>,
+    make: Make,
     seen: Mutex<Fingerprint>,
     /// Of the client certificate in use.
     validity: ArcSwapOption<Validity>,
@@ -299,24 +304,40 @@ struct Peer {
     expiry_log: Seldom,
 }
 
+/// Makes a new client, to be put in the old one's place by a call; and tells when its certificate is valid.
+type Make = Box<dyn Fn() -> Result<(Option<Validity>, Apply), TransportError> + Send + Sync>;
+
 impl Peer {
-    fn new(name: &'static str, url: &str, tls: TlsSettings, settings: &HttpsSettings) -> Result<Self, TransportError> {
+    /// The peer, what to ask it for, and its client, which is replaced when certificates change.
+    fn new<C: Send + Sync + 'static>(
+        name: &'static str,
+        url: &str,
+        tls: TlsSettings,
+        settings: &HttpsSettings,
+        build: fn(&Url, &TlsSettings, &HttpsSettings) -> Result<Built<C>, TransportError>,
+    ) -> Result<(Self, Url, Arc<ArcSwap<C>>), TransportError> {
         let url = Url::parse(url).map_err(|_| TransportError::Settings(vec![format!("{name}: is not an address")]))?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let seen = Mutex::new(Fingerprint::new(&tls));
         let built = build(&url, &tls, settings)?;
-        Ok(Self {
+        let client = Arc::new(ArcSwap::from_pointee(built.client));
+        let (current, own_tls, settings) = (Arc::clone(&client), tls.clone(), settings.clone());
+        let make: Make = Box::new(move || {
+            let Built { client, validity, .. } = build(&url, &own_tls, &settings)?;
+            let current = Arc::clone(&current);
+            Ok((validity, Box::new(move || current.store(Arc::new(client)))))
+        });
+        let peer = Self {
             name,
             host,
-            uri: built.uri,
             tls,
-            settings: HttpsSettings { url: url.into(), ..settings.clone() },
-            client: Arc::new(ArcSwap::from_pointee(built.client)),
+            make,
             seen,
             validity: ArcSwapOption::from_pointee(built.validity),
             due: AtomicI64::new(0),
             expiry_log: Seldom::new(EXPIRY_WARNING_INTERVAL),
-        })
+        };
+        Ok((peer, built.asked, client))
     }
 
     /// Looks whether the files have changed, and if so (or if `forced`) replaces the client. A pair that cannot be used,
@@ -332,10 +353,8 @@ impl Peer {
 
     fn rebuild(&self) -> Result<(), TransportError> {
         self.due.store(0, Ordering::Relaxed);
-        let url = Url::parse(&self.settings.url)
-            .map_err(|_| TransportError::Settings(vec![format!("{}: is not an address", self.name)]))?;
-        let built = build(&url, &self.tls, &self.settings)?;
-        if let (Some(files), Some(validity)) = (&self.tls.identity, built.validity) {
+        let (validity, apply) = (self.make)()?;
+        if let (Some(files), Some(validity)) = (&self.tls.identity, validity) {
             let path = || files.certificate.clone();
             match validity.at(unix_now()) {
                 Lifetime::Ahead => {
@@ -346,8 +365,8 @@ impl Peer {
                 Lifetime::Running | Lifetime::Ending => {}
             }
         }
-        self.client.store(Arc::new(built.client));
-        self.validity.store(built.validity.map(Arc::new));
+        apply();
+        self.validity.store(validity.map(Arc::new));
         self.expiry_log.reset();
         Ok(())
     }
@@ -380,13 +399,16 @@ impl Peer {
     }
 }
 
-struct Built {
-    client: Client,
-    uri: Uri,
-    validity: Option<Validity>,
+/// A client that is ready.
+pub(super) struct Built<C> {
+    pub(super) client: C,
+    /// The address as it is asked for; its host may be the server name.
+    pub(super) asked: Url,
+    /// Of the certificate that it shows.
+    pub(super) validity: Option<Validity>,
 }
 
-fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built, TransportError> {
+fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built<Client>, TransportError> {
     let unusable = |what: &str| TransportError::Settings(vec![what.to_owned()]);
     let proxy = proxy_for(&settings.proxy, url).map_err(|fault| unusable(&fault))?;
     let target: Uri = url.as_str().parse().map_err(|_| unusable("url: is not an address"))?;
@@ -396,12 +418,11 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
         // Asked for in SNI and Host, checked in the certificate; only the way there is the address's own.
         asked.set_host(Some(name)).map_err(|_| unusable("tls.server_name: is not a host name"))?;
     }
-    let uri = asked.as_str().parse().map_err(|_| unusable("tls.server_name: is not a host name"))?;
     let (mut validity, mut secured) = (None, None);
     if url.scheme() == "https" {
         let name = ServerName::try_from(tls.server_name.as_deref().unwrap_or(host).to_owned())
             .map_err(|_| unusable("the platform's name is neither a host name nor an address"))?;
-        let configured = tls::configure(tls, settings.http)?;
+        let configured = tls::configure(tls, settings.http, None)?;
         validity = configured.validity;
         secured = Some((configured.config, name));
     }
@@ -414,7 +435,7 @@ fn build(url: &Url, tls: &TlsSettings, settings: &HttpsSettings) -> Result<Built
         timeout: settings.timeout,
     };
     let client = Client::new(way).map_err(|error| TransportError::Client(describe(&*error)))?;
-    Ok(Built { client, uri, validity })
+    Ok(Built { client, asked, validity })
 }
 
 pub(super) fn unix_now() -> i64 {

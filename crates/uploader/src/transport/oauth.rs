@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Request, Uri};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::answer::{describe, failure, parse_retry_after};
-use super::client::{Client, Reply, RequestError};
+use super::token_client::TokenClient;
 use crate::secret::Secret;
 use crate::settings::OAuthSettings;
 use crate::stats::{Stats, add};
@@ -64,9 +63,11 @@ pub(super) struct TokenError {
 
 pub(super) struct OAuth {
     settings: OAuthSettings,
-    uri: Uri,
+    /// What is asked for; its host may be the server name.
+    url: Url,
+    /// For an operator: the host that is connected to.
     host: String,
-    client: Arc<ArcSwap<Client>>,
+    client: Arc<ArcSwap<TokenClient>>,
     current: ArcSwapOption<Token>,
     /// Held by the one that asks.
     asking: tokio::sync::Mutex<Asking>,
@@ -81,11 +82,11 @@ struct Asking {
 }
 
 impl OAuth {
-    pub(super) fn new(settings: OAuthSettings, uri: Uri, host: String, client: Arc<ArcSwap<Client>>) -> Self {
+    pub(super) fn new(settings: OAuthSettings, url: Url, host: String, client: Arc<ArcSwap<TokenClient>>) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1u8);
         Self {
             settings,
-            uri,
+            url,
             host,
             client,
             current: ArcSwapOption::empty(),
@@ -173,22 +174,21 @@ impl OAuth {
             .map_err(|error| plain(error.to_string()))?;
         let asked = Instant::now();
         let client = self.client.load_full();
-        let request = Request::post(self.uri.clone())
+        let request = client
+            .post(self.url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
-            .body(Full::new(Bytes::from_owner(self.form(&secret))))
-            .map_err(|_| plain("the token endpoint's address cannot be asked".into()))?;
+            .body(Bytes::from_owner(self.form(&secret)));
         drop(secret);
-        let broken = |error: RequestError| {
+        let broken = |error: reqwest::Error| {
+            let error = client.explain(error);
             let (host, advice) = (&self.host, failure(&error).advice());
             plain(format!("the token endpoint at {host} cannot be asked: {}; {advice}", describe(&error)))
         };
-        // Room for all of it at once: a buffer that grows would leave copies behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
-        let reply = client.send(request, &mut body, |_| MAX_ANSWER_BYTES).await;
-        let Reply { status, headers, is_cut, failure } = reply.map_err(broken)?;
+        let mut response = request.send().await.map_err(broken)?;
+        let status = response.status().as_u16();
         if status != 200 {
-            let after = headers.get(RETRY_AFTER);
+            let after = response.headers().get(RETRY_AFTER);
             let after = after.and_then(|value| parse_retry_after(value.as_bytes(), std::time::SystemTime::now()));
             let advice = match status {
                 400 | 401 | 403 => "; check the client id, its secret and its rights",
@@ -197,10 +197,14 @@ impl OAuth {
             };
             return Err((format!("the token endpoint answered {status}{advice}"), after));
         }
-        if is_cut {
-            return Err(plain(format!("the token endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")));
+        // Room for all of it at once: a buffer that grows would leave copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(MAX_ANSWER_BYTES));
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(plain(format!("the token endpoint's answer is longer than {MAX_ANSWER_BYTES} bytes")));
+            }
+            body.extend_from_slice(&chunk);
         }
-        failure.map_or(Ok(()), |error| Err(broken(error)))?;
         parse_token(&body, asked).map_err(|what| plain(what.to_owned()))
     }
 

@@ -6,7 +6,9 @@ use super::prelude::*;
 
 section! {
     Restart;
-    /// Health and metrics over HTTP: /healthz, /readyz, /metrics.
+    /// Health and metrics over HTTP: /healthz, /readyz, /metrics. A thread that is stuck makes it unhealthy, which is a reason to
+    /// restart it, as a watchdog of the service manager does. A disk or a reader of the output that stands still, sources that are
+    /// down, and a platform that is away while there is no room for batches make it unready only.
     pub struct Status {
         /// Whether a live sensor answers at all.
         pub enabled: bool = flag().or(true),

@@ -24,8 +24,8 @@ section! {
         pub certificate: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.pem"),
         /// The certificate's private key (PEM: PKCS#8, SEC1 or PKCS#1), readable by the sensor's user only.
         pub key: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.key"),
-        /// The name that is asked for, also through a proxy, and that the server's certificate has to be for. Default: the host of
-        /// the URL.
+        /// The name that is asked for, and that the server's certificate has to be for. Behind a proxy a platform is asked for it,
+        /// too; a token endpoint's certificate is only checked. Default: the host of the URL.
         pub server_name: Option<String> = server_name().optional("edge.example.com"),
         /// The oldest version of TLS that is spoken.
         pub min_version: TlsVersion = choice().or(TlsVersion::Tls12),

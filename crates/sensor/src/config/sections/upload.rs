@@ -172,7 +172,7 @@ section! {
     /// Tokens by OAuth 2.0 client credentials. The secret is in a file, in a variable of the environment, or a credential of
     /// the service manager; one of the three is named.
     pub struct OAuth {
-        /// The token endpoint.
+        /// The token endpoint. Behind a proxy it needs a host name or an IPv4 address.
         pub token_url: String = endpoint().required("https://auth.example.com/auth/realms/cequence/protocol/openid-connect/token"),
         /// The client's id.
         pub client_id: String = text().required("sensor"),
