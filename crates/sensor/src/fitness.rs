@@ -156,7 +156,7 @@ fn filters(config: &Config, purpose: Purpose<'_>, found: &mut Vec<Misfit>) {
 fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) {
     let mut refused = |key: &str, error: &MaskError, by| {
         let text = error.to_string();
-        let (what, advice) = text.split_once("\nhint: ").unwrap_or((&text, "see docs/masking.md"));
+        let (what, advice) = text.split_once("\nhint: ").unwrap_or((&text, "see [mask] in docs/configuration.md"));
         found.push(Misfit { key: key.to_owned(), found: Some(what.to_owned()), advice: advice.to_owned(), by });
     };
     // The rules first, with whatever key.
