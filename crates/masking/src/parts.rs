@@ -41,10 +41,14 @@ pub(crate) fn mask(
         ..Value::new(start, preamble, Layer::Plain, location)
     };
     engine.value(text, &value, &|_| {});
-    while let Some((_, at)) = next {
+    while let Some((line, at)) = next {
+        // What is behind the boundary is no part of anything; and a boundary that nobody declared may be anything.
+        let behind = line + delimiters.declared_len(&text[line..at]);
+        let value = Value { surveyed: true, ..Value::new(behind, at, Layer::Plain, location) };
+        engine.value(text, &value, &|_| {});
         let head = Head::read(engine, text, (at, end), location, at_cut, &|line| delimiters.knows(line));
         if let Some(boundary) = head.media.boundary() {
-            delimiters.learn(boundary);
+            delimiters.learn(boundary, true);
         }
         next = delimiters.next(text, head.end, end);
         let part_end = next.map_or(end, |(line, _)| line);
@@ -120,25 +124,40 @@ fn is_field_of_part(text: &[u8]) -> bool {
 /// The boundaries that are known.
 struct Delimiters<'a> {
     known: [&'a [u8]; MAX_BOUNDARIES],
+    /// Whether a type named it.
+    is_declared: [bool; MAX_BOUNDARIES],
     count: usize,
     dashes: memchr::memmem::Finder<'static>,
 }
 
 impl<'a> Delimiters<'a> {
     fn new(boundary: Option<&'a [u8]>) -> Self {
-        let mut new = Self { known: [b""; MAX_BOUNDARIES], count: 0, dashes: memchr::memmem::Finder::new(b"--") };
+        let mut new = Self {
+            known: [b""; MAX_BOUNDARIES],
+            is_declared: [false; MAX_BOUNDARIES],
+            count: 0,
+            dashes: memchr::memmem::Finder::new(b"--"),
+        };
         if let Some(boundary) = boundary {
-            new.learn(boundary);
+            new.learn(boundary, true);
         }
         new
     }
 
-    fn learn(&mut self, boundary: &'a [u8]) {
+    fn learn(&mut self, boundary: &'a [u8], is_declared: bool) {
         let boundary = boundary.trim_ascii_end();
         if !boundary.is_empty() && !self.known.contains(&boundary) {
             self.known[self.count % MAX_BOUNDARIES] = boundary;
+            self.is_declared[self.count % MAX_BOUNDARIES] = is_declared;
             self.count += 1;
         }
+    }
+
+    /// How long the dashes and the declared boundary are that a delimiter starts with; 0 if nobody declared it.
+    fn declared_len(&self, line: &[u8]) -> usize {
+        let known = self.known.iter().zip(self.is_declared).filter(|(_, is_declared)| *is_declared);
+        let lens = known.filter(|(known, _)| line.get(2..).is_some_and(|line| line.starts_with(known)));
+        lens.map(|(known, _)| 2 + known.len()).max().unwrap_or(0)
     }
 
     /// Whether a line is a delimiter of a known boundary, or the last one of its parts.
@@ -163,7 +182,7 @@ impl<'a> Delimiters<'a> {
                 return Some((dashes, next));
             }
             if is_field_of_part(&text[next..end]) {
-                self.learn(&text[dashes + 2..line_end]);
+                self.learn(&text[dashes + 2..line_end], false);
                 return Some((dashes, next));
             }
             at = next.max(at);

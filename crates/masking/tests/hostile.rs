@@ -259,6 +259,22 @@ fn containers_under_a_secret_name() {
     }
 }
 
+/// The line of a delimiter is looked at, too.
+#[test]
+fn a_boundary_hides_nothing() {
+    for text in [
+        "--b-->4111 1111 1111 1111\r\n}",
+        "x\r\n--b--4111 1111 1111 1111\r\n",
+        "--4111 1111 1111 1111\r\nContent-Disposition: form-data; name=a\r\n\r\nb",
+        "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c--4111 1111 1111 1111\r\n\r\nx",
+    ] {
+        let mut masker = masker(&everything(Action::Redact));
+        let body = masker.body(Side::Request, Some(b"multipart/form-data; boundary=b"), text.as_bytes(), false);
+        let MaskedBody::Replaced(out) = body else { panic!("{text}") };
+        assert!(!String::from_utf8_lossy(out).contains("4111"), "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
