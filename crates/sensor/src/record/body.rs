@@ -262,7 +262,15 @@ impl Guess {
             [0x1f, 0x8b, 0x08, ..] => Self::Certain(b"gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Certain(b"zstd"),
             [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
-            _ if has_controls(bytes) => Self::Any,
+            // The same with another window or dictionary size (RFC 1950, section 2.2); texts may start so, too.
+            [first, second, ..]
+                if first & 0x8f == 8
+                    && second & 0x20 == 0
+                    && u16::from_be_bytes([*first, *second]).is_multiple_of(31) =>
+            {
+                Self::Any
+            }
+            _ if is_no_text(bytes) => Self::Any,
             _ => Self::None,
         }
     }
@@ -278,10 +286,11 @@ impl Guess {
     }
 }
 
-/// Whether control characters other than those of text are among the first bytes, as they nearly surely are of packed ones.
-fn has_controls(bytes: &[u8]) -> bool {
+/// Whether the first bytes are no text, as those of packed ones nearly surely are: control characters other than those of text are
+/// among them, or what is no UTF-8.
+fn is_no_text(bytes: &[u8]) -> bool {
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    start.iter().any(|byte| is_control(*byte))
+    start.iter().any(|byte| is_control(*byte)) || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
 }
 
 const fn is_control(byte: u8) -> bool {
