@@ -289,6 +289,9 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
     let class = if matches!(class, Class::Url | Class::Authority | Class::Skipped) { Class::Text } else { class };
     within(engine, class, name, text, (0, end), location);
     if let Some((start, colon)) = found {
+        // The name may be no name.
+        let name = Value::new(start, colon, Layer::Plain, location);
+        engine.value(text, &name, &|field| push_name(field, b"*", false));
         mask_within(engine, &text[start..colon], text, (colon + 1, text.len()), location);
     }
 }

@@ -348,3 +348,31 @@ fn clean_values_allocate_nothing() {
     let counted = allocation_counter::measure(|| record(3));
     assert_eq!(counted.count_total, 0, "allocations");
 }
+
+/// What looks like the name of a field on a line of its own is looked at, too.
+#[test]
+fn names_of_lines_hide_nothing() {
+    for text in [
+        "a\n password 4111 1111 1111 1111 : x",
+        "a\r\n\"password 4111 1111 1111 1111 \":\"x\"",
+        "{\"b\":\"MIIB\n-1 1111 1111\",\"password 4111 1111 1111 1111 \":\"x\"}",
+    ] {
+        for content in [None, Some("multipart/form-data; boundary=b"), Some("message/http"), Some("text/plain")] {
+            for action in [Action::Redact, Action::KeepLast(4), Action::Hash, Action::Fpe] {
+                let mut masker = masker(&everything(action));
+                let head = format!("--b\r\nContent-Disposition: form-data; name=a{text}\r\n\r\nb");
+                let (out, text) = match content {
+                    None => {
+                        (masker.header(Side::Request, b"x-any", text.as_bytes()).or(text.as_bytes()).to_vec(), text)
+                    }
+                    Some(kind) => match masker.body(Side::Request, Some(kind.as_bytes()), head.as_bytes(), false) {
+                        MaskedBody::Replaced(out) => (out.to_vec(), head.as_str()),
+                        _ => panic!("{head}"),
+                    },
+                };
+                let out = String::from_utf8_lossy(&out);
+                assert!(!out.contains("4111 1111"), "{text}\n{out}");
+            }
+        }
+    }
+}
