@@ -950,9 +950,27 @@ fn crafted_packets_may_acknowledge_nothing() {
         talk
     };
     assert_eq!(talk(OK).run().lines(), ["GET /a -> 200"]);
-    assert_eq!(talk(OK).run_mid_stream().lines(), ["GET /a -> 200"]);
     let timeout = talk("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(timeout.run().stats.paired, 0);
+}
+
+#[test]
+fn a_capture_that_starts_between_two_pipelined_requests_gives_the_second_nothing_of_the_first() {
+    // The server had received the first request only, which the capture has not.
+    let mut joined = Talk::default();
+    joined.next[CLIENT.index()] += GET.len() as u64;
+    let (first_end, heard) = (joined.next[CLIENT.index()], joined.next[SERVER.index()]);
+    joined = joined.client(get("/2")).server(numbered(1));
+    let Some(Op::Data(_, position, _)) = joined.ops.last_mut() else { panic!() };
+    assert_eq!((position.offset, position.acked.replace(first_end)), (heard, Some(joined.next[CLIENT.index()])));
+    for talk in [joined.clone(), joined.clone().end(SERVER), joined.clone().lost(SERVER, numbered(2)).end(CLIENT)] {
+        assert_eq!(talk.run_mid_stream().stats.paired, 0, "{:?}", talk.run_mid_stream().lines());
+    }
+    // The same where the handshake was seen, and the first request was lost.
+    let mut lost = joined;
+    let before = Position { at: 1, offset: first_end - GET.len() as u64, acked: None };
+    lost.ops.insert(0, Op::Gap(CLIENT, before, GET.len() as u64));
+    assert_eq!(lost.run().stats.paired, 0, "{:?}", lost.run().lines());
 }
 
 #[test]

@@ -212,8 +212,8 @@ impl Order {
             return Decision::Wait;
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
-        if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
-            return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
+        if requests.get(0).is_some_and(|request| self.acknowledges_nothing(response, request)) {
+            return Decision::Pair(0);
         }
         let is_before = |request: &Message| acked <= request.start.offset && request.start.acked <= Some(start);
         if requests.get(0).is_some_and(|request| request.start.acked.is_some() && is_before(request)) {
@@ -285,10 +285,12 @@ impl Order {
 
     /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
     /// It is the first one, it was captured behind the first request, it is sent at the offset that the request
-    /// acknowledges, and its status is not one that a server sends of its own accord.
+    /// acknowledges, and its status is not one that a server sends of its own accord. And nothing is before that request: the
+    /// first response may else be to one sent together with it, which the server received first.
     fn acknowledges_nothing(&self, response: &Message, request: &Message) -> bool {
         !self.answered
             && request.index == 1
+            && !request.after_loss
             && response.start.acked == Some(request.start.offset)
             && request.start.acked == Some(response.start.offset)
             && response.start.at >= request.end_at
