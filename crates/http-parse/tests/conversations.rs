@@ -199,6 +199,24 @@ fn continue_and_other_interim_responses_belong_to_their_exchange() {
 }
 
 #[test]
+fn a_request_sent_behind_an_interim_response_leaves_the_one_before_to_be_answered() {
+    let expects = "POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    let hinted = Talk::default().client(get("/1")).server(hint);
+    let continued = Talk::default().client(expects).server("HTTP/1.1 100 Continue\r\n\r\n").client("body");
+    let empty_line = Talk::default().client(get("/1")).server("\r\n");
+    for talk in [hinted.clone(), hinted.server(hint), continued.clone(), continued.server(hint), empty_line] {
+        let talk = talk.client(get("/2")).server(numbered(1)).server(numbered(2)).client(get("/3")).server(numbered(3));
+        let outcome = talk.run();
+        assert_eq!(outcome.stats.paired, 3, "{:?}", outcome.lines());
+        assert_no_wrong_pair(&outcome);
+        // Such a client does not wait, and is not taken for one that does behind a loss.
+        let lossy = talk.client(get("/4")).lost(CLIENT, get("/5")).lost(SERVER, numbered(4)).client(get("/6"));
+        assert_no_wrong_pair(&lossy.server(numbered(5)).client(get("/7")).server(numbered(6)).run());
+    }
+}
+
+#[test]
 fn a_client_that_is_refused_may_never_send_its_body() {
     let outcome = Talk::default()
         .client("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n")

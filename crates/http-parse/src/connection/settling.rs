@@ -3,6 +3,7 @@
 use super::Connection;
 use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
+use super::heads::SHORTEST;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
 use crate::Side;
@@ -321,6 +322,8 @@ impl Connection {
             || self.responses.get(0).is_some_and(|response| response.match_state.has_request());
         let quiet = self.responses.is_empty() && reading.is_none();
         let settled = server.settled();
+        // Where the latest bytes of the server begin that hold no final response.
+        let interim = if server.answer_begun { server.answer.0 } else { u64::MAX };
         // On a connection that does not pipeline, a request sent after something of the server was received ends the
         // turn of the one before. Once the server's side is known up to there, no answer to that can come.
         while quiet
@@ -330,6 +333,11 @@ impl Connection {
             && after > before
             && settled.is_some_and(|settled| settled >= after)
         {
+            if interim.min(after) < before.saturating_add(SHORTEST) {
+                // Nothing that was received in between is an answer: the client did not wait for it.
+                self.order.pipelined = true;
+                break;
+            }
             self.order.linked = false;
             self.give_up_requests(1, Flags::NONE, cx, sink);
             // What comes next has to bear that out.
