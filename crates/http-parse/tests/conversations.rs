@@ -217,6 +217,37 @@ fn a_request_sent_behind_an_interim_response_leaves_the_one_before_to_be_answere
 }
 
 #[test]
+fn a_body_that_was_asked_for_may_look_like_a_request() {
+    let inner = get("/9");
+    let expects = |more: usize| {
+        let length = inner.len() + more;
+        format!("POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let asked = "HTTP/1.1 100 Continue\r\n\r\n";
+    let rest = |more: usize| "x".repeat(more);
+    for (talk, more) in [
+        (Talk::default().client(expects(0)).server(asked).client(&inner), 0),
+        (Talk::default().client(expects(7)).server(asked).client(&inner).client(rest(7)), 7),
+        // The body overtakes what asks for it, and the request is overtaken by that.
+        (Talk::default().client(expects(0)).server(asked).client(&inner).swap(), 0),
+        (Talk::default().client(expects(0)).server(asked).swap().client(&inner), 0),
+        // The client waits no longer.
+        (Talk::default().client(expects(0)).client(&inner), 0),
+        (Talk::default().client(expects(7)).client(&inner).client(rest(7)).server(asked), 7),
+    ] {
+        let outcome = talk.server(OK).client(GET).server(OK).run();
+        assert_eq!(outcome.lines(), ["POST /1 -> 200", "GET /a -> 200"]);
+        assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, (inner.len() + more) as u64);
+    }
+    // What asks for it may be lost: then it may have been the response, too, but there is no other request.
+    let lost = Talk::default().client(expects(0)).lost(SERVER, asked).client(&inner).server(OK).run();
+    assert_eq!(lost.lines(), ["- -> 200", "POST /1 -> -"]);
+    // Of a client that was refused, the same bytes are a request.
+    let refused = Talk::default().client(expects(0)).server("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(refused.client(&inner).server(OK).run().lines(), ["POST /1 -> 417", "GET /9 -> 200"]);
+}
+
+#[test]
 fn a_client_that_is_refused_may_never_send_its_body() {
     let outcome = Talk::default()
         .client("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n")

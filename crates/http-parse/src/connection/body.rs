@@ -458,10 +458,27 @@ impl Connection {
         {
             return false;
         }
+        if kind == Some(MessageKind::Request) && self.is_body_for_certain(side, position, bytes) {
+            return false;
+        }
         let version = b"HTTP/1.";
         let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
         let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;
         cut || is_start(bytes, kind)
+    }
+
+    /// Whether `bytes` are the body of the request in hand, which expects 100 (Continue), whatever they look like: its client
+    /// had received nothing since that could have refused it; or no refusal was seen, and they are as long as the body is.
+    fn is_body_for_certain(&self, client: Side, position: Position, bytes: &[u8]) -> bool {
+        let (stream, server) = (self.stream(client), self.stream(client.opposite()));
+        let Some(request) = stream.reading() else { return false };
+        if let (Some(before), Some(heard)) = (request.start.acked, position.acked)
+            && heard <= before
+        {
+            return true;
+        }
+        let is_answered = !self.responses.is_empty() || server.reading().is_some();
+        !is_answered && matches!(stream.state, State::Length(left) if left == bytes.len() as u64)
     }
 
     /// Whether a request of `client` may have been lost that the next response answers.
