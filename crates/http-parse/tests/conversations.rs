@@ -259,6 +259,33 @@ fn a_client_that_is_refused_may_never_send_its_body() {
 }
 
 #[test]
+fn a_request_behind_a_refused_one_may_come_in_pieces() {
+    let expects = "POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n";
+    for refusal in [
+        "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 401 Who\r\nContent-Length: 3\r\n\r\nwho",
+        "HTTP/1.1 302 There\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        for size in [1, 2, 3, 7, 20, 1000] {
+            let mut talk = Talk::default().client(expects).server(refusal);
+            for piece in get("/2").as_bytes().chunks(size) {
+                talk = talk.client(piece);
+            }
+            let outcome = talk.server(OK).client(GET).server(OK).run();
+            assert_eq!(outcome.lines()[1..], ["GET /2 -> 200", "GET /a -> 200"], "{size}");
+            assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, 0);
+        }
+        // One that sends its body all the same, all of it or a piece that no request begins with.
+        for body in ["word", "{\"a\": 1}"] {
+            let short = expects.replace("400", &body.len().to_string());
+            let outcome = Talk::default().client(short).server(refusal).client(body).client(GET).server(OK).run();
+            assert_eq!(outcome.lines()[1..], ["GET /a -> 200"], "{body}");
+            assert_eq!(outcome.records[0].request.as_ref().unwrap().body, body.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn framing_conflicts_are_flagged() {
     let outcome = Talk::default()
         .client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")

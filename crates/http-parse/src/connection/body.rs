@@ -441,7 +441,8 @@ impl Connection {
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
     ///
-    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. But while
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. The same holds
+    /// for a request behind one that was refused, if it is not as short as the body that was announced. But while
     /// nothing was lost and no request pipelined, the next response comes only after something more of the client: a
     /// request that is not there yet is merely captured late. Not so late that another response waits already.
     fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
@@ -463,8 +464,21 @@ impl Connection {
         }
         let version = b"HTTP/1.";
         let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
-        let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;
-        cut || is_start(bytes, kind)
+        let may_be_cut = match kind {
+            Some(MessageKind::Response) => begins,
+            _ => {
+                self.is_refused(side)
+                    && !matches!(self.stream(side).state, State::Length(left) if left <= bytes.len() as u64)
+            }
+        };
+        (may_be_cut && looks_like_start(bytes) == StartLine::NeedMore) || is_start(bytes, kind)
+    }
+
+    /// Whether the request in hand, which expects 100 (Continue), has another answer.
+    fn is_refused(&self, client: Side) -> bool {
+        let refuses = |response: &Message| response.match_state.has_request() && response.status >= 300;
+        let reading = self.stream(client.opposite()).reading();
+        self.requests.is_empty() && self.responses.get(0).or(reading).is_some_and(refuses)
     }
 
     /// Whether `bytes` are the body of the request in hand, which expects 100 (Continue), whatever they look like: its client
