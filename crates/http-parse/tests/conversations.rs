@@ -1448,6 +1448,23 @@ fn a_slow_client_behind_a_loss_does_not_have_its_records_wait_for_eight_exchange
 }
 
 #[test]
+fn a_slow_client_that_may_have_begun_with_two_requests_is_looked_at_as_long_as_any() {
+    for number in 5..8 {
+        for idle in [0, 11_000_000_000] {
+            // One request for each response, of which the next is late; in the end all that is left over is answered.
+            let mut talk =
+                Talk::default().lost(CLIENT, get("/1").repeat(2)).lost(SERVER, numbered(1)).client(get("/3"));
+            for number in 2..number {
+                talk = talk.server(numbered(number)).client(get(&format!("/{}", number + 2)));
+            }
+            talk.at += idle;
+            let talk = talk.server(numbered(number)).server(numbered(number + 1));
+            assert_no_wrong_pair(&talk.end(CLIENT).end(SERVER).run());
+        }
+    }
+}
+
+#[test]
 fn a_connection_that_begins_with_a_hole_for_two_requests_may_have_begun_with_two() {
     // Then something is lost again, before the shift shows.
     let shifted = |lost: &str| {

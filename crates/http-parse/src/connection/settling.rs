@@ -425,8 +425,13 @@ impl Connection {
 
     /// How far ahead it is looked before a pair with `response` is believed.
     fn enough_ahead(&self, response: &Message) -> usize {
+        if !(self.left.gapped || self.right.gapped) {
+            return ENOUGH_JOINED;
+        }
         let is_late = self.left.at.max(self.right.at) >= response.end_at.saturating_add(PATIENCE);
-        if (self.left.gapped || self.right.gapped) && !is_late { ENOUGH } else { ENOUGH_JOINED }
+        // A client that keeps two requests under way may be slow as well.
+        let is_doubted = || self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
+        if is_late && !is_doubted() { ENOUGH_JOINED } else { ENOUGH }
     }
 
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
