@@ -1448,6 +1448,35 @@ fn a_slow_client_behind_a_loss_does_not_have_its_records_wait_for_eight_exchange
 }
 
 #[test]
+fn a_client_that_waited_may_have_sent_the_two_requests_that_a_hole_has_room_for_at_once() {
+    let mut waited = Talk::default();
+    for number in 1..5 {
+        waited = waited.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    for exchanges in 1..7 {
+        // Two under way from here on, of which both are lost with the first answer; then the capture ends.
+        let mut talk = waited.clone().lost(CLIENT, get("/5").repeat(2)).lost(SERVER, numbered(5));
+        for number in 7..7 + exchanges {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
+        }
+        let outcome = talk.run();
+        assert_eq!(outcome.stats.paired, 4, "{:?}", outcome.lines());
+        assert_no_wrong_pair(&outcome);
+        // One that waits is known by what it had heard, or by the room that there was.
+        for lost in [&[5, 6][..], &[5]] {
+            let mut talk = waited.clone();
+            for number in lost {
+                talk = talk.lost(CLIENT, get(&format!("/{number}"))).lost(SERVER, numbered(*number));
+            }
+            for number in 7..7 + exchanges {
+                talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+            }
+            assert_eq!(talk.run().stats.paired, 4 + exchanges as u64, "{:?}", talk.run().lines());
+        }
+    }
+}
+
+#[test]
 fn a_slow_client_that_may_have_begun_with_two_requests_is_looked_at_as_long_as_any() {
     for number in 5..8 {
         for idle in [0, 11_000_000_000] {

@@ -386,14 +386,18 @@ impl Order {
         request.after_unknown && request.heard_since.is_some_and(|heard| heard < least)
     }
 
-    /// Whether the connection's first requests were lost, there was room for more than one, and `request` was sent before
-    /// anything else was lost: clients that pipeline do so from the beginning.
+    /// Whether two requests or more may have been lost before `request` that were under way together: there was room for them,
+    /// and the client had not heard enough since to have waited for all; or they were the connection's first. The same holds
+    /// for what comes behind it up to the next loss.
     pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
         let (room, lost) = request.hole_before;
         let shortest = u64::from(self.shortest);
         // Of each one at least the start line was lost.
-        let holds_two = request.index == 1 && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
-        holds_two || (self.roomy && !request.after_loss && !response.after_loss)
+        let holds_two = room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
+        // One that waits has heard three responses: to both, and to the request before.
+        let least = u64::from(self.shortest_response).saturating_mul(2).saturating_add(SHORTEST);
+        let heard_few = || request.index == 1 || request.heard_since.is_some_and(|heard| heard < least);
+        (holds_two && heard_few()) || (self.roomy && !request.after_loss && !response.after_loss)
     }
 
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is

@@ -445,8 +445,9 @@ impl Connection {
             return false;
         }
         // Behind a hole, only a client that is known to wait had no other request under way with this one.
-        let behind_hole = self.requests.get(0).is_some_and(|request| request.after_hole);
-        !behind_hole || (self.order.turns.alternates() && !self.order.pipelined)
+        let Some(request) = self.requests.get(0) else { return true };
+        let is_usual = || self.order.turns.alternates() && !self.order.pipelined;
+        (!request.after_hole || is_usual()) && !self.order.may_hide_two(request, response)
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
