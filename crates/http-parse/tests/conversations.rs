@@ -502,6 +502,36 @@ fn what_stands_behind_a_head_is_what_its_late_request_says() {
 }
 
 #[test]
+fn what_stands_behind_a_head_waits_for_its_request_from_the_beginning_on() {
+    let head = |number: usize| format!("HTTP/1.1 {} X\r\nContent-Length: 40\r\n\r\n", 210 + number);
+    let ask = |number: usize| format!("HEAD /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for joined in [false, true] {
+        // All that was answered comes before all that was asked.
+        let (asked, answered) = (vec![ask(1), ask(2), get("/3")], vec![head(1), head(2), numbered(3)]);
+        let (asked, answered) =
+            if joined { (vec![asked.concat()], vec![answered.concat()]) } else { (asked, answered) };
+        let mut talk = Talk::default();
+        let start = talk.next[0];
+        talk.next[0] += asked.concat().len() as u64;
+        talk = answered.iter().fold(talk, Talk::server);
+        let heard = support::STARTS[1];
+        talk.next[0] = start;
+        talk = asked.iter().fold(talk, |talk, request| having_heard(talk, heard, request));
+        let outcome = talk.client(get("/4")).server(numbered(4)).run();
+        assert_eq!(outcome.lines(), ["HEAD /1 -> 211", "HEAD /2 -> 212", "GET /3 -> 213", "GET /4 -> 214"], "{joined}");
+    }
+    // Of a client that waits, a body that looks like a response is the body.
+    let inner = numbered(9);
+    let outer = format!("HTTP/1.1 211 X\r\nContent-Length: {}\r\n\r\n", inner.len());
+    let mut talk = Talk::default().client(get("/1")).server(outer).swap().server(&inner);
+    let len = talk.ops.len();
+    talk.ops.swap(len - 1, len - 2);
+    let outcome = talk.client(get("/2")).server(numbered(2)).run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 211", "GET /2 -> 212"]);
+    assert_eq!(body(&outcome, 0), inner.escape_default().to_string());
+}
+
+#[test]
 fn bodies_cut_by_the_end_are_flagged() {
     let outcome = Talk::default().client(GET).server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").run();
     assert_eq!(outcome.lines(), ["GET /a -> 200"]);

@@ -27,7 +27,7 @@ impl Connection {
     ) -> usize {
         if self.stream(side).doubtful {
             let at = self.stream(side).at;
-            if (self.held.is_some() || self.is_next_message(side, position, bytes))
+            if (self.held.is_some() || self.looks_like_next(side, position, bytes))
                 && self.may_hold(side, bytes.len(), cx)
             {
                 self.hold_back(side, position, bytes, cx);
@@ -441,13 +441,10 @@ impl Connection {
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
     ///
-    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. The same holds
-    /// for a request behind one that was refused, if it is not as short as the body that was announced. But while
-    /// nothing was lost and no request pipelined, the next response comes only after something more of the client: a
+    /// While nothing was lost and no request pipelined, the next response comes only after something more of the client: a
     /// request that is not there yet is merely captured late. Not so late that another response waits already.
     fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
-        let kind = self.kind_of(side);
-        if kind == Some(MessageKind::Response)
+        if self.kind_of(side) == Some(MessageKind::Response)
             && self.order.linked
             && !self.order.pipelined
             && self.responses.is_empty()
@@ -459,6 +456,15 @@ impl Connection {
         {
             return false;
         }
+        self.looks_like_next(side, position, bytes)
+    }
+
+    /// Whether `bytes` there look like the next message of the side.
+    ///
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. The same holds
+    /// for a request behind one that was refused, if it is not as short as the body that was announced.
+    fn looks_like_next(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
+        let kind = self.kind_of(side);
         if kind == Some(MessageKind::Request) && self.is_body_for_certain(side, position, bytes) {
             return false;
         }
