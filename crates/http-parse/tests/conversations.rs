@@ -199,6 +199,55 @@ fn continue_and_other_interim_responses_belong_to_their_exchange() {
 }
 
 #[test]
+fn a_request_sent_behind_an_interim_response_leaves_the_one_before_to_be_answered() {
+    let expects = "POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    let hinted = Talk::default().client(get("/1")).server(hint);
+    let continued = Talk::default().client(expects).server("HTTP/1.1 100 Continue\r\n\r\n").client("body");
+    let empty_line = Talk::default().client(get("/1")).server("\r\n");
+    for talk in [hinted.clone(), hinted.server(hint), continued.clone(), continued.server(hint), empty_line] {
+        let talk = talk.client(get("/2")).server(numbered(1)).server(numbered(2)).client(get("/3")).server(numbered(3));
+        let outcome = talk.run();
+        assert_eq!(outcome.stats.paired, 3, "{:?}", outcome.lines());
+        assert_no_wrong_pair(&outcome);
+        // Such a client does not wait, and is not taken for one that does behind a loss.
+        let lossy = talk.client(get("/4")).lost(CLIENT, get("/5")).lost(SERVER, numbered(4)).client(get("/6"));
+        assert_no_wrong_pair(&lossy.server(numbered(5)).client(get("/7")).server(numbered(6)).run());
+    }
+}
+
+#[test]
+fn a_body_that_was_asked_for_may_look_like_a_request() {
+    let inner = get("/9");
+    let expects = |more: usize| {
+        let length = inner.len() + more;
+        format!("POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let asked = "HTTP/1.1 100 Continue\r\n\r\n";
+    let rest = |more: usize| "x".repeat(more);
+    for (talk, more) in [
+        (Talk::default().client(expects(0)).server(asked).client(&inner), 0),
+        (Talk::default().client(expects(7)).server(asked).client(&inner).client(rest(7)), 7),
+        // The body overtakes what asks for it, and the request is overtaken by that.
+        (Talk::default().client(expects(0)).server(asked).client(&inner).swap(), 0),
+        (Talk::default().client(expects(0)).server(asked).swap().client(&inner), 0),
+        // The client waits no longer.
+        (Talk::default().client(expects(0)).client(&inner), 0),
+        (Talk::default().client(expects(7)).client(&inner).client(rest(7)).server(asked), 7),
+    ] {
+        let outcome = talk.server(OK).client(GET).server(OK).run();
+        assert_eq!(outcome.lines(), ["POST /1 -> 200", "GET /a -> 200"]);
+        assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, (inner.len() + more) as u64);
+    }
+    // What asks for it may be lost: then it may have been the response, too, but there is no other request.
+    let lost = Talk::default().client(expects(0)).lost(SERVER, asked).client(&inner).server(OK).run();
+    assert_eq!(lost.lines(), ["- -> 200", "POST /1 -> -"]);
+    // Of a client that was refused, the same bytes are a request.
+    let refused = Talk::default().client(expects(0)).server("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(refused.client(&inner).server(OK).run().lines(), ["POST /1 -> 417", "GET /9 -> 200"]);
+}
+
+#[test]
 fn a_client_that_is_refused_may_never_send_its_body() {
     let outcome = Talk::default()
         .client("POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n")
@@ -207,6 +256,33 @@ fn a_client_that_is_refused_may_never_send_its_body() {
         .server(OK)
         .run();
     assert_eq!(outcome.lines(), ["POST /a -> 417", "GET /b -> 200"]);
+}
+
+#[test]
+fn a_request_behind_a_refused_one_may_come_in_pieces() {
+    let expects = "POST /1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 400\r\n\r\n";
+    for refusal in [
+        "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 401 Who\r\nContent-Length: 3\r\n\r\nwho",
+        "HTTP/1.1 302 There\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        for size in [1, 2, 3, 7, 20, 1000] {
+            let mut talk = Talk::default().client(expects).server(refusal);
+            for piece in get("/2").as_bytes().chunks(size) {
+                talk = talk.client(piece);
+            }
+            let outcome = talk.server(OK).client(GET).server(OK).run();
+            assert_eq!(outcome.lines()[1..], ["GET /2 -> 200", "GET /a -> 200"], "{size}");
+            assert_eq!(outcome.records[0].request.as_ref().unwrap().bytes, 0);
+        }
+        // One that sends its body all the same, all of it or a piece that no request begins with.
+        for body in ["word", "{\"a\": 1}"] {
+            let short = expects.replace("400", &body.len().to_string());
+            let outcome = Talk::default().client(short).server(refusal).client(body).client(GET).server(OK).run();
+            assert_eq!(outcome.lines()[1..], ["GET /a -> 200"], "{body}");
+            assert_eq!(outcome.records[0].request.as_ref().unwrap().body, body.as_bytes());
+        }
+    }
 }
 
 #[test]
@@ -423,6 +499,36 @@ fn what_stands_behind_a_head_is_what_its_late_request_says() {
         talk.clone().lost(SERVER, "x").run();
         talk.lost(CLIENT, "x").run();
     }
+}
+
+#[test]
+fn what_stands_behind_a_head_waits_for_its_request_from_the_beginning_on() {
+    let head = |number: usize| format!("HTTP/1.1 {} X\r\nContent-Length: 40\r\n\r\n", 210 + number);
+    let ask = |number: usize| format!("HEAD /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for joined in [false, true] {
+        // All that was answered comes before all that was asked.
+        let (asked, answered) = (vec![ask(1), ask(2), get("/3")], vec![head(1), head(2), numbered(3)]);
+        let (asked, answered) =
+            if joined { (vec![asked.concat()], vec![answered.concat()]) } else { (asked, answered) };
+        let mut talk = Talk::default();
+        let start = talk.next[0];
+        talk.next[0] += asked.concat().len() as u64;
+        talk = answered.iter().fold(talk, Talk::server);
+        let heard = support::STARTS[1];
+        talk.next[0] = start;
+        talk = asked.iter().fold(talk, |talk, request| having_heard(talk, heard, request));
+        let outcome = talk.client(get("/4")).server(numbered(4)).run();
+        assert_eq!(outcome.lines(), ["HEAD /1 -> 211", "HEAD /2 -> 212", "GET /3 -> 213", "GET /4 -> 214"], "{joined}");
+    }
+    // Of a client that waits, a body that looks like a response is the body.
+    let inner = numbered(9);
+    let outer = format!("HTTP/1.1 211 X\r\nContent-Length: {}\r\n\r\n", inner.len());
+    let mut talk = Talk::default().client(get("/1")).server(outer).swap().server(&inner);
+    let len = talk.ops.len();
+    talk.ops.swap(len - 1, len - 2);
+    let outcome = talk.client(get("/2")).server(numbered(2)).run();
+    assert_eq!(outcome.lines(), ["GET /1 -> 211", "GET /2 -> 212"]);
+    assert_eq!(body(&outcome, 0), inner.escape_default().to_string());
 }
 
 #[test]
@@ -950,9 +1056,27 @@ fn crafted_packets_may_acknowledge_nothing() {
         talk
     };
     assert_eq!(talk(OK).run().lines(), ["GET /a -> 200"]);
-    assert_eq!(talk(OK).run_mid_stream().lines(), ["GET /a -> 200"]);
     let timeout = talk("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(timeout.run().stats.paired, 0);
+}
+
+#[test]
+fn a_capture_that_starts_between_two_pipelined_requests_gives_the_second_nothing_of_the_first() {
+    // The server had received the first request only, which the capture has not.
+    let mut joined = Talk::default();
+    joined.next[CLIENT.index()] += GET.len() as u64;
+    let (first_end, heard) = (joined.next[CLIENT.index()], joined.next[SERVER.index()]);
+    joined = joined.client(get("/2")).server(numbered(1));
+    let Some(Op::Data(_, position, _)) = joined.ops.last_mut() else { panic!() };
+    assert_eq!((position.offset, position.acked.replace(first_end)), (heard, Some(joined.next[CLIENT.index()])));
+    for talk in [joined.clone(), joined.clone().end(SERVER), joined.clone().lost(SERVER, numbered(2)).end(CLIENT)] {
+        assert_eq!(talk.run_mid_stream().stats.paired, 0, "{:?}", talk.run_mid_stream().lines());
+    }
+    // The same where the handshake was seen, and the first request was lost.
+    let mut lost = joined;
+    let before = Position { at: 1, offset: first_end - GET.len() as u64, acked: None };
+    lost.ops.insert(0, Op::Gap(CLIENT, before, GET.len() as u64));
+    assert_eq!(lost.run().stats.paired, 0, "{:?}", lost.run().lines());
 }
 
 #[test]
@@ -1351,6 +1475,52 @@ fn a_slow_client_behind_a_loss_does_not_have_its_records_wait_for_eight_exchange
     assert_eq!(waiting(second), 9);
     assert_eq!(waiting(6 * second), 3);
     assert_eq!(waiting(60 * second), 3);
+}
+
+#[test]
+fn a_client_that_waited_may_have_sent_the_two_requests_that_a_hole_has_room_for_at_once() {
+    let mut waited = Talk::default();
+    for number in 1..5 {
+        waited = waited.client(get(&format!("/{number}"))).server(numbered(number));
+    }
+    for exchanges in 1..7 {
+        // Two under way from here on, of which both are lost with the first answer; then the capture ends.
+        let mut talk = waited.clone().lost(CLIENT, get("/5").repeat(2)).lost(SERVER, numbered(5));
+        for number in 7..7 + exchanges {
+            talk = talk.client(get(&format!("/{number}"))).server(numbered(number - 1));
+        }
+        let outcome = talk.run();
+        assert_eq!(outcome.stats.paired, 4, "{:?}", outcome.lines());
+        assert_no_wrong_pair(&outcome);
+        // One that waits is known by what it had heard, or by the room that there was.
+        for lost in [&[5, 6][..], &[5]] {
+            let mut talk = waited.clone();
+            for number in lost {
+                talk = talk.lost(CLIENT, get(&format!("/{number}"))).lost(SERVER, numbered(*number));
+            }
+            for number in 7..7 + exchanges {
+                talk = talk.client(get(&format!("/{number}"))).server(numbered(number));
+            }
+            assert_eq!(talk.run().stats.paired, 4 + exchanges as u64, "{:?}", talk.run().lines());
+        }
+    }
+}
+
+#[test]
+fn a_slow_client_that_may_have_begun_with_two_requests_is_looked_at_as_long_as_any() {
+    for number in 5..8 {
+        for idle in [0, 11_000_000_000] {
+            // One request for each response, of which the next is late; in the end all that is left over is answered.
+            let mut talk =
+                Talk::default().lost(CLIENT, get("/1").repeat(2)).lost(SERVER, numbered(1)).client(get("/3"));
+            for number in 2..number {
+                talk = talk.server(numbered(number)).client(get(&format!("/{}", number + 2)));
+            }
+            talk.at += idle;
+            let talk = talk.server(numbered(number)).server(numbered(number + 1));
+            assert_no_wrong_pair(&talk.end(CLIENT).end(SERVER).run());
+        }
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Connection {
     ) -> usize {
         if self.stream(side).doubtful {
             let at = self.stream(side).at;
-            if (self.held.is_some() || self.is_next_message(side, position, bytes))
+            if (self.held.is_some() || self.looks_like_next(side, position, bytes))
                 && self.may_hold(side, bytes.len(), cx)
             {
                 self.hold_back(side, position, bytes, cx);
@@ -441,12 +441,10 @@ impl Connection {
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
     ///
-    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. But while
-    /// nothing was lost and no request pipelined, the next response comes only after something more of the client: a
+    /// While nothing was lost and no request pipelined, the next response comes only after something more of the client: a
     /// request that is not there yet is merely captured late. Not so late that another response waits already.
     fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
-        let kind = self.kind_of(side);
-        if kind == Some(MessageKind::Response)
+        if self.kind_of(side) == Some(MessageKind::Response)
             && self.order.linked
             && !self.order.pipelined
             && self.responses.is_empty()
@@ -458,10 +456,49 @@ impl Connection {
         {
             return false;
         }
+        self.looks_like_next(side, position, bytes)
+    }
+
+    /// Whether `bytes` there look like the next message of the side.
+    ///
+    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. The same holds
+    /// for a request behind one that was refused, if it is not as short as the body that was announced.
+    fn looks_like_next(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
+        let kind = self.kind_of(side);
+        if kind == Some(MessageKind::Request) && self.is_body_for_certain(side, position, bytes) {
+            return false;
+        }
         let version = b"HTTP/1.";
         let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
-        let cut = kind == Some(MessageKind::Response) && begins && looks_like_start(bytes) == StartLine::NeedMore;
-        cut || is_start(bytes, kind)
+        let may_be_cut = match kind {
+            Some(MessageKind::Response) => begins,
+            _ => {
+                self.is_refused(side)
+                    && !matches!(self.stream(side).state, State::Length(left) if left <= bytes.len() as u64)
+            }
+        };
+        (may_be_cut && looks_like_start(bytes) == StartLine::NeedMore) || is_start(bytes, kind)
+    }
+
+    /// Whether the request in hand, which expects 100 (Continue), has another answer.
+    fn is_refused(&self, client: Side) -> bool {
+        let refuses = |response: &Message| response.match_state.has_request() && response.status >= 300;
+        let reading = self.stream(client.opposite()).reading();
+        self.requests.is_empty() && self.responses.get(0).or(reading).is_some_and(refuses)
+    }
+
+    /// Whether `bytes` are the body of the request in hand, which expects 100 (Continue), whatever they look like: its client
+    /// had received nothing since that could have refused it; or no refusal was seen, and they are as long as the body is.
+    fn is_body_for_certain(&self, client: Side, position: Position, bytes: &[u8]) -> bool {
+        let (stream, server) = (self.stream(client), self.stream(client.opposite()));
+        let Some(request) = stream.reading() else { return false };
+        if let (Some(before), Some(heard)) = (request.start.acked, position.acked)
+            && heard <= before
+        {
+            return true;
+        }
+        let is_answered = !self.responses.is_empty() || server.reading().is_some();
+        !is_answered && matches!(stream.state, State::Length(left) if left == bytes.len() as u64)
     }
 
     /// Whether a request of `client` may have been lost that the next response answers.

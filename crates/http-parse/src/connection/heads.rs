@@ -298,6 +298,9 @@ impl Connection {
             stream.lossy |= message.after_loss;
             stream.begin_answer(&message);
             stream.state = State::Boundary;
+            if message.status == 100 {
+                self.note_continue(side.opposite(), &message);
+            }
             cx.give_back(message);
             return;
         }
@@ -326,6 +329,15 @@ impl Connection {
         }
         if let Some(protocol) = switches {
             self.switch_to(protocol);
+        }
+    }
+
+    /// The server asks for the body of the request in hand, if that is the one it had received: there will be one.
+    fn note_continue(&mut self, client: Side, interim: &Message) {
+        let asks_for = |request: &Message| interim.start.acked.is_some_and(|acked| acked >= request.head_end);
+        let stream = self.stream_mut(client);
+        if stream.reading().is_some_and(asks_for) {
+            stream.doubtful = false;
         }
     }
 

@@ -212,8 +212,8 @@ impl Order {
             return Decision::Wait;
         }
         let Some(acked) = response.start.acked else { return Decision::Unsure(0) };
-        if let Some(request) = requests.get(0).filter(|request| self.acknowledges_nothing(response, request)) {
-            return if request.after_loss { Decision::Tentative(0) } else { Decision::Pair(0) };
+        if requests.get(0).is_some_and(|request| self.acknowledges_nothing(response, request)) {
+            return Decision::Pair(0);
         }
         let is_before = |request: &Message| acked <= request.start.offset && request.start.acked <= Some(start);
         if requests.get(0).is_some_and(|request| request.start.acked.is_some() && is_before(request)) {
@@ -285,10 +285,12 @@ impl Order {
 
     /// Whether `response` comes from a server whose acknowledgements say nothing: those of crafted packets may stand still.
     /// It is the first one, it was captured behind the first request, it is sent at the offset that the request
-    /// acknowledges, and its status is not one that a server sends of its own accord.
+    /// acknowledges, and its status is not one that a server sends of its own accord. And nothing is before that request: the
+    /// first response may else be to one sent together with it, which the server received first.
     fn acknowledges_nothing(&self, response: &Message, request: &Message) -> bool {
         !self.answered
             && request.index == 1
+            && !request.after_loss
             && response.start.acked == Some(request.start.offset)
             && request.start.acked == Some(response.start.offset)
             && response.start.at >= request.end_at
@@ -384,14 +386,18 @@ impl Order {
         request.after_unknown && request.heard_since.is_some_and(|heard| heard < least)
     }
 
-    /// Whether the connection's first requests were lost, there was room for more than one, and `request` was sent before
-    /// anything else was lost: clients that pipeline do so from the beginning.
+    /// Whether two requests or more may have been lost before `request` that were under way together: there was room for them,
+    /// and the client had not heard enough since to have waited for all; or they were the connection's first. The same holds
+    /// for what comes behind it up to the next loss.
     pub(super) fn may_hide_two(&self, request: &Message, response: &Message) -> bool {
         let (room, lost) = request.hole_before;
         let shortest = u64::from(self.shortest);
         // Of each one at least the start line was lost.
-        let holds_two = request.index == 1 && room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
-        holds_two || (self.roomy && !request.after_loss && !response.after_loss)
+        let holds_two = room >= shortest * 2 && u64::from(lost) >= shortest + SHORTEST;
+        // One that waits has heard three responses: to both, and to the request before.
+        let least = u64::from(self.shortest_response).saturating_mul(2).saturating_add(SHORTEST);
+        let heard_few = || request.index == 1 || request.heard_since.is_some_and(|heard| heard < least);
+        (holds_two && heard_few()) || (self.roomy && !request.after_loss && !response.after_loss)
     }
 
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is

@@ -3,6 +3,7 @@
 use super::Connection;
 use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
+use super::heads::SHORTEST;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
 use crate::Side;
@@ -321,6 +322,8 @@ impl Connection {
             || self.responses.get(0).is_some_and(|response| response.match_state.has_request());
         let quiet = self.responses.is_empty() && reading.is_none();
         let settled = server.settled();
+        // Where the latest bytes of the server begin that hold no final response.
+        let interim = if server.answer_begun { server.answer.0 } else { u64::MAX };
         // On a connection that does not pipeline, a request sent after something of the server was received ends the
         // turn of the one before. Once the server's side is known up to there, no answer to that can come.
         while quiet
@@ -330,6 +333,11 @@ impl Connection {
             && after > before
             && settled.is_some_and(|settled| settled >= after)
         {
+            if interim.min(after) < before.saturating_add(SHORTEST) {
+                // Nothing that was received in between is an answer: the client did not wait for it.
+                self.order.pipelined = true;
+                break;
+            }
             self.order.linked = false;
             self.give_up_requests(1, Flags::NONE, cx, sink);
             // What comes next has to bear that out.
@@ -417,8 +425,13 @@ impl Connection {
 
     /// How far ahead it is looked before a pair with `response` is believed.
     fn enough_ahead(&self, response: &Message) -> usize {
+        if !(self.left.gapped || self.right.gapped) {
+            return ENOUGH_JOINED;
+        }
         let is_late = self.left.at.max(self.right.at) >= response.end_at.saturating_add(PATIENCE);
-        if (self.left.gapped || self.right.gapped) && !is_late { ENOUGH } else { ENOUGH_JOINED }
+        // A client that keeps two requests under way may be slow as well.
+        let is_doubted = || self.requests.get(0).is_some_and(|request| self.order.may_hide_two(request, response));
+        if is_late && !is_doubted() { ENOUGH_JOINED } else { ENOUGH }
     }
 
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
@@ -432,8 +445,9 @@ impl Connection {
             return false;
         }
         // Behind a hole, only a client that is known to wait had no other request under way with this one.
-        let behind_hole = self.requests.get(0).is_some_and(|request| request.after_hole);
-        !behind_hole || (self.order.turns.alternates() && !self.order.pipelined)
+        let Some(request) = self.requests.get(0) else { return true };
+        let is_usual = || self.order.turns.alternates() && !self.order.pipelined;
+        (!request.after_hole || is_usual()) && !self.order.may_hide_two(request, response)
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
