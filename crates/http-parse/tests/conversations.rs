@@ -1277,6 +1277,27 @@ fn turns_of_four(turns: usize, lost_requests: &[(usize, usize)], lost_responses:
 }
 
 #[test]
+fn a_turn_that_was_sent_before_all_was_answered_shows_by_one_response_too_many() {
+    let turn = |from: usize| get(&format!("/{from}")) + &get(&format!("/{}", from + 1));
+    for turns in [3, 4, 20] {
+        let mut talk = Talk::default();
+        for number in (0..turns).map(|turn| 2 * turn + 1) {
+            talk = talk.client(turn(number)).server(numbered(number)).server(numbered(number + 1));
+        }
+        // The next two are sent when one of two is answered, and that answer is lost.
+        let from = 2 * turns + 1;
+        let mut talk = talk.client(turn(from)).lost(SERVER, numbered(from)).client(turn(from + 2));
+        for number in from + 1..from + 4 {
+            talk = talk.server(numbered(number));
+        }
+        assert_no_wrong_pair(&talk.run());
+        assert_no_wrong_pair(&talk.clone().client(turn(from + 4)).run());
+        let outcome = talk.client(turn(from + 4)).server(numbered(from + 4)).server(numbered(from + 5)).run();
+        assert_no_wrong_pair(&outcome);
+    }
+}
+
+#[test]
 fn a_lost_response_costs_its_own_exchange_once_the_next_turn_has_come() {
     let one = turns_of_four(6, &[], &[(3, 1)]);
     assert_eq!(one.stats.paired, 23, "{:?}", one.lines());
