@@ -1289,8 +1289,9 @@ fn a_turn_that_was_sent_before_all_was_answered_shows_by_one_response_too_many()
         let mut talk = talk.client(turn(from)).lost(SERVER, numbered(from)).client(turn(from + 2));
         for number in from + 1..from + 4 {
             talk = talk.server(numbered(number));
+            // The capture may end anywhere.
+            assert_no_wrong_pair(&talk.run());
         }
-        assert_no_wrong_pair(&talk.run());
         assert_no_wrong_pair(&talk.clone().client(turn(from + 4)).run());
         let outcome = talk.client(turn(from + 4)).server(numbered(from + 4)).server(numbered(from + 5)).run();
         assert_no_wrong_pair(&outcome);

@@ -86,7 +86,7 @@ impl Order {
 impl Order {
     /// Whether a turn of `size`, to the first request of which a response is taken to be, closes as one before `next` is sent;
     /// false: that is not known yet. `None`: more responses came than the turn has requests, so it was not sent when all was
-    /// answered.
+    /// answered; or nothing more comes that would show that.
     pub(super) fn closes(
         &self,
         next: Option<&Message>,
@@ -107,7 +107,7 @@ impl Order {
             Some(heard) => responses.settled.is_some_and(|settled| settled >= heard),
             None => next.is_some(),
         };
-        Some(is_known || !may_wait)
+        if is_known { Some(true) } else { may_wait.then_some(false) }
     }
 }
 
