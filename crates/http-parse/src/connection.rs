@@ -28,6 +28,9 @@ use waiting::Point;
 /// beyond this the bytes are passed over, so that no mistake in a state and no setting makes a call go on for ever.
 const MAX_IDLE_STEPS: u32 = 16;
 
+/// The [`Connection::first_cut`] of a first request twice as long as a later one.
+const TWO_IN_ONE: u16 = u16::MAX;
+
 /// One connection: two sides, what they are in the middle of, and the messages that wait for their partners.
 ///
 /// It must be given to [`Connection::close`] in the end: what is dropped instead stays in the context's counts.
@@ -49,6 +52,9 @@ pub struct Connection {
     shunted: Option<Protocol>,
     /// Weak signs of TLS so far.
     tls_signs: u8,
+    /// How long the first request is, with what a snap length cut off from its head; 0: that was not, or it may have a body;
+    /// [`TWO_IN_ONE`]: long enough for another one.
+    first_cut: u16,
     /// Bytes of the server that wait for a request to say what they are.
     held: Option<Box<Held>>,
 }
@@ -83,6 +89,7 @@ impl Connection {
             fallback: None,
             shunted: None,
             tls_signs: 0,
+            first_cut: 0,
             held: None,
         }
     }

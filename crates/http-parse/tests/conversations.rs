@@ -1181,6 +1181,35 @@ fn a_request_cut_by_a_loss_is_answered_by_what_comes_next_of_the_server() {
 }
 
 #[test]
+fn a_first_request_that_was_cut_off_may_hide_another_one() {
+    // Every request is cut by a snap length; the server is always one behind.
+    let begin = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: h\r\nX-");
+    let rest = "Fill: some more that was not captured\r\n\r\n";
+    for exchanges in [1, 2, 5, 8, 12, 20] {
+        for orderly in [false, true] {
+            let mut talk = Talk::default().client(begin(1)).cut_off(CLIENT, rest.to_owned() + &begin(2) + rest);
+            talk = talk.server(numbered(1));
+            for number in 3..3 + exchanges {
+                talk = talk.client(begin(number)).cut_off(CLIENT, rest).server(numbered(number - 1));
+            }
+            if orderly {
+                talk = talk.server(numbered(2 + exchanges)).end(CLIENT).end(SERVER);
+            }
+            let outcome = talk.run();
+            assert_no_wrong_pair(&outcome);
+            assert!(outcome.lines().contains(&"GET /1 -> 211".to_owned()), "{:?}", outcome.lines());
+        }
+        // One that waits, whose requests are not all of the same length.
+        let mut talk = Talk::default();
+        for number in 1..3 + exchanges {
+            let more = if number == 1 { "Cookie: of the first one only\r\n" } else { "" };
+            talk = talk.client(begin(number)).cut_off(CLIENT, rest.to_owned() + more).server(numbered(number));
+        }
+        assert_eq!(talk.run().stats.paired, 2 + exchanges as u64, "{:?}", talk.run().lines());
+    }
+}
+
+#[test]
 fn a_request_known_from_a_late_copy_only_is_answered_in_its_turn() {
     // The mirror lost the request; it was sent again, for no reason, when its response had been heard.
     let mut talk = Talk::default().client(get("/1")).server(ok("1")).client(get("/2")).server(ok("2")).swap();
@@ -1245,6 +1274,28 @@ fn turns_of_four(turns: usize, lost_requests: &[(usize, usize)], lost_responses:
         }
     }
     outcome
+}
+
+#[test]
+fn a_turn_that_was_sent_before_all_was_answered_shows_by_one_response_too_many() {
+    let turn = |from: usize| get(&format!("/{from}")) + &get(&format!("/{}", from + 1));
+    for turns in [3, 4, 20] {
+        let mut talk = Talk::default();
+        for number in (0..turns).map(|turn| 2 * turn + 1) {
+            talk = talk.client(turn(number)).server(numbered(number)).server(numbered(number + 1));
+        }
+        // The next two are sent when one of two is answered, and that answer is lost.
+        let from = 2 * turns + 1;
+        let mut talk = talk.client(turn(from)).lost(SERVER, numbered(from)).client(turn(from + 2));
+        for number in from + 1..from + 4 {
+            talk = talk.server(numbered(number));
+            // The capture may end anywhere.
+            assert_no_wrong_pair(&talk.run());
+        }
+        assert_no_wrong_pair(&talk.clone().client(turn(from + 4)).run());
+        let outcome = talk.client(turn(from + 4)).server(numbered(from + 4)).server(numbered(from + 5)).run();
+        assert_no_wrong_pair(&outcome);
+    }
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use memchr::{memchr, memrchr};
 
-use super::Connection;
 use super::chunked::{Chunked, Step};
 use super::side::State;
+use super::{Connection, TWO_IN_ONE};
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
@@ -285,8 +285,27 @@ impl Connection {
         if within < len {
             let hole = Position { offset: position.offset.saturating_add(within), ..position };
             self.note_hole(side, hole, len - within);
+            if is_client && position.acked.is_some() && self.initiator.is_some() {
+                self.note_cut_off(side, position.offset.saturating_add(len));
+            }
             self.mark_loss(side, position.offset.saturating_add(within));
             self.abandon(side, position.offset.saturating_add(within), cx, sink);
+        }
+    }
+
+    /// Takes note of how far the segment reaches that the head of a request was cut off from.
+    fn note_cut_off(&mut self, client: Side, end: u64) {
+        let Some(request) = self.stream(client).message.as_deref().filter(|_| self.stream(client).state == State::Head)
+        else {
+            return;
+        };
+        // It is not numbered yet, and its method not read.
+        let asks_only = request.head.starts_with(b"GET ") || request.head.starts_with(b"HEAD ");
+        let bytes = end.saturating_sub(request.start.offset);
+        if self.order.index > 0 {
+            self.note_length(bytes);
+        } else if asks_only {
+            self.first_cut = u16::try_from(bytes).unwrap_or(u16::MAX).min(TWO_IN_ONE - 1);
         }
     }
 

@@ -83,6 +83,34 @@ impl Order {
     }
 }
 
+impl Order {
+    /// Whether a turn of `size`, to the first request of which a response is taken to be, closes as one before `next` is sent;
+    /// false: that is not known yet. `None`: more responses came than the turn has requests, so it was not sent when all was
+    /// answered; or nothing more comes that would show that.
+    pub(super) fn closes(
+        &self,
+        next: Option<&Message>,
+        size: u32,
+        responses: &Responses<'_>,
+        force: bool,
+    ) -> Option<bool> {
+        // Behind a loss a request does not tell.
+        let heard = next.filter(|next| !next.after_loss).and_then(|next| next.start.acked);
+        let until = heard.unwrap_or(if next.is_some() { 0 } else { u64::MAX });
+        // With the one that is being looked at.
+        let count = 1 + responses.iter().take_while(|response| response.start.offset < until).count();
+        if u32::try_from(count).unwrap_or(u32::MAX) > size {
+            return None;
+        }
+        let may_wait = !force && responses.complete.len() < MAX_BEHIND;
+        let is_known = match heard {
+            Some(heard) => responses.settled.is_some_and(|settled| settled >= heard),
+            None => next.is_some(),
+        };
+        if is_known { Some(true) } else { may_wait.then_some(false) }
+    }
+}
+
 impl Requests<'_> {
     /// Whether the request at `index` and those behind it are a whole turn of `size`.
     pub(super) fn opening(&self, index: usize, size: u32, force: bool) -> Opening {

@@ -222,7 +222,7 @@ impl Order {
         }
         if self.pipelined
             && let Some(decision) = self
-                .decide_by_turn(response, acked, requests, force)
+                .decide_by_turn(response, acked, requests, responses, force)
                 .or_else(|| self.decide_by_count(response, requests, responses, force))
         {
             return decision;
@@ -299,7 +299,14 @@ impl Order {
 
     /// The first response behind all that a turn's first request acknowledges answers that request, if the client is
     /// known to send turns of one size and this turn is seen whole: everything before it was answered by then.
-    fn decide_by_turn(&self, response: &Message, acked: u64, requests: &Requests<'_>, force: bool) -> Option<Decision> {
+    fn decide_by_turn(
+        &self,
+        response: &Message,
+        acked: u64,
+        requests: &Requests<'_>,
+        responses: &Responses<'_>,
+        force: bool,
+    ) -> Option<Decision> {
         let size = self.turns.size()?;
         let heard = Some(response.answer_start);
         let (index, first) = requests.iter().enumerate().find(|(_, request)| request.start.acked >= heard)?;
@@ -317,7 +324,13 @@ impl Order {
             return None;
         }
         match requests.opening(index, size, force) {
-            Opening::Whole => Some(Decision::Pair(index)),
+            Opening::Whole => {
+                let next = index.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
+                self.closes(requests.get(next), size, responses, force).map(|closes| match closes {
+                    true => Decision::Pair(index),
+                    false => Decision::Wait,
+                })
+            }
             Opening::Unfinished => Some(Decision::Wait),
             Opening::No => None,
         }
