@@ -5,6 +5,7 @@ mod upload_support;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -231,4 +232,47 @@ fn a_stop_does_not_wait_for_name_resolution() {
     let ledger = ledger(&run);
     closed_records(&ledger);
     assert_eq!(ledger["records"]["waiting"]["spool"], waiting, "{ledger}");
+}
+
+/// The log goes to a pipe that is full and that nobody reads: the sensor reloads, is watched over and ends all the same.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    const O_NONBLOCK: i32 = 0o4000;
+    let site = Site::new();
+    let collector = site.collector();
+    let (sections, status, mirror) = Live::sections();
+    let config = site.configuration("live", collector.address().port(), |text| sections + &text);
+    let log = site.at("log");
+    assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
+    let mut pipe = fs::OpenOptions::new().read(true).write(true).custom_flags(O_NONBLOCK).open(&log).unwrap();
+    let stderr = fs::OpenOptions::new().write(true).open(&log).unwrap();
+    let mut run = sensor();
+    let child = run.args(["run", "--config"]).arg(&config).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+    let mut live = Live { child, log, status, mirror };
+    let mut said = Vec::new();
+    wait_until("the start", || {
+        let _ = (&pipe).read_to_end(&mut said);
+        text(&said).contains("capturing")
+    });
+    // So that not even a byte more goes into it.
+    for size in [4096, 1] {
+        while pipe.write(&vec![b'x'; size]).is_ok() {}
+    }
+    fixtures::signal(live.child.id(), "SIGHUP");
+    std::thread::sleep(Duration::from_secs(4));
+    let health = live.ask("/healthz").1;
+    let capture = health.lines().find(|line| line.contains("capture of")).unwrap();
+    assert!(["moved 0.", "moved 1."].iter().any(|moved| capture.contains(moved)), "{health}");
+    let begun = std::time::Instant::now();
+    fixtures::signal(live.child.id(), "SIGTERM");
+    let code = loop {
+        if let Some(status) = live.child.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    collector.shutdown();
 }

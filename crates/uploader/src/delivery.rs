@@ -9,10 +9,13 @@
 //! - *Order of age*: of all that may be sent now, the oldest is. While the platform is down that is the oldest of all: it
 //!   alone is tried, again and again. Since it may itself be what the platform fails at, after every few failures another
 //!   one is tried once; if that is accepted, the older one is *suspect*, and its failures are held against it alone.
-//! - *Bounded*: never more than `in_flight` at once, and never more than [`Delivery::open_limit`] keys held.
+//! - *Bounded*: never more than `in_flight` at once, and never more than [`Delivery::open_limit`] keys held. What a receiver
+//!   before still has under way is counted apart, up to as many as that one was allowed.
 //! - *No storm*: while the platform is down one request at a time probes it, at growing distances. When it answers, the
 //!   number in flight doubles with each success, and what waited because of the outage goes in order of age.
 //! - *Patience*: nothing at all is sent before the time that the platform asked for.
+//! - *No hearsay*: each attempt is of a generation, the number of renewals before it. What an older one ends with decides about
+//!   its key at most, and says nothing of the receiver that there is now.
 //!
 //! Delays are drawn evenly from zero to a bound that doubles with each failure ("full jitter"), so that many sensors do
 //! not come back in step; a small floor keeps an unlucky draw from becoming a burst.
@@ -54,12 +57,24 @@ pub(crate) enum Verdict {
 pub(crate) struct Delivery<K> {
     settings: RetrySettings,
     random: StdRng,
-    in_flight: BTreeMap<K, Tries>,
+    in_flight: BTreeMap<K, Attempt>,
+    /// How often it was renewed.
+    generation: u64,
+    /// Attempts of older generations that may be under way beside those of this one: what the one before was allowed. The
+    /// receiver before may be left just because it keeps what it is given under way for ever.
+    spared: usize,
     waiting: BTreeMap<K, Waiting>,
     platform: Platform<K>,
     /// Until when the platform asked to be left alone (`Retry-After`). What was under way then may still be accepted, which
     /// takes nothing of it back.
     quiet_until: Option<Instant>,
+}
+
+/// One under way.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    tries: Tries,
+    generation: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,6 +123,8 @@ impl<K: Ord + Copy> Delivery<K> {
             settings,
             random: StdRng::seed_from_u64(seed),
             in_flight: BTreeMap::new(),
+            generation: 0,
+            spared: 0,
             waiting: BTreeMap::new(),
             platform: Platform::Up { window: settings.in_flight, failures: 0 },
             quiet_until: None,
@@ -127,9 +144,9 @@ impl<K: Ord + Copy> Delivery<K> {
             _ => self.quiet_until = None,
         }
         match self.platform {
-            Platform::Up { window, .. } if self.in_flight.len() >= window => return Next::Wait(None),
+            Platform::Up { window, .. } if self.counted() >= window => return Next::Wait(None),
             Platform::Down { probe: Some(_), .. } => return Next::Wait(None),
-            Platform::Down { .. } if self.in_flight.len() >= self.settings.in_flight => return Next::Wait(None),
+            Platform::Down { .. } if self.counted() >= self.settings.in_flight => return Next::Wait(None),
             Platform::Down { until, .. } if now < until => return Next::Wait(Some(until)),
             _ => {}
         }
@@ -141,7 +158,7 @@ impl<K: Ord + Copy> Delivery<K> {
             (None, None) => return Next::Wait(self.waiting.values().filter_map(|waiting| waiting.not_before).min()),
         };
         let tries = self.waiting.remove(&key).map(|waiting| waiting.tries).unwrap_or_default();
-        self.in_flight.insert(key, tries);
+        self.in_flight.insert(key, Attempt { tries, generation: self.generation });
         if let Platform::Down { probe, .. } = &mut self.platform {
             *probe = Some(key);
         }
@@ -150,10 +167,21 @@ impl<K: Ord + Copy> Delivery<K> {
 
     /// Takes the answer for `key`, which is in flight.
     pub(crate) fn answer(&mut self, key: K, outcome: &Outcome, now: Instant) -> Verdict {
-        let Some(mut tries) = self.in_flight.remove(&key) else {
+        let Some(Attempt { mut tries, generation }) = self.in_flight.remove(&key) else {
             debug_assert!(false, "an answer for what was not sent");
             return Verdict::Again(None);
         };
+        if generation != self.generation {
+            return match outcome {
+                Outcome::Accepted => Verdict::Accepted,
+                Outcome::Reject { .. } => Verdict::Rejected,
+                // What was too large for that one, too, may not be for this one.
+                Outcome::Split | Outcome::Refresh | Outcome::Retry { .. } => {
+                    self.add(key);
+                    Verdict::Again(None)
+                }
+            };
+        }
         match outcome {
             Outcome::Accepted => {
                 self.succeed(key);
@@ -185,8 +213,8 @@ impl<K: Ord + Copy> Delivery<K> {
 
     /// Gives a key in flight another name in the same place of the order.
     pub(crate) fn rename(&mut self, from: K, to: K) {
-        if let Some(tries) = self.in_flight.remove(&from) {
-            self.in_flight.insert(to, tries);
+        if let Some(attempt) = self.in_flight.remove(&from) {
+            self.in_flight.insert(to, attempt);
         }
         if let Platform::Down { probe, .. } = &mut self.platform
             && probe.is_some_and(|probe| probe == from)
@@ -202,9 +230,11 @@ impl<K: Ord + Copy> Delivery<K> {
         self.release_probe(key, now);
     }
 
-    /// Goes by other settings, for what may be another receiver: what the one before asked for or failed with is forgotten, and
-    /// what waits is tried at once, one first where it seemed to be away.
+    /// Goes by other settings, for what may be another receiver: what the one before asked for or failed with is forgotten, what
+    /// it still ends with says nothing, and what waits is tried at once, one first where it seemed to be away.
     pub(crate) fn renew(&mut self, settings: RetrySettings, now: Instant) {
+        self.spared = self.settings.in_flight;
+        self.generation += 1;
         self.settings = settings;
         self.quiet_until = None;
         for waiting in self.waiting.values_mut() {
@@ -219,6 +249,17 @@ impl<K: Ord + Copy> Delivery<K> {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// Whether `key` is under way to the receiver that there is now, as far as this knows.
+    pub(crate) fn is_current(&self, key: K) -> bool {
+        self.in_flight.get(&key).is_some_and(|attempt| attempt.generation == self.generation)
+    }
+
+    /// How many under way count against the limit.
+    fn counted(&self) -> usize {
+        let current = self.in_flight.values().filter(|attempt| attempt.generation == self.generation).count();
+        current + (self.in_flight.len() - current).saturating_sub(self.spared)
     }
 
     /// Whether nothing is held.
@@ -370,7 +411,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         /// With any answers in any order, and other settings now and then: everything taken is decided in the end, nothing twice
-        /// at once, never more than `in_flight`, bounded state, and what is sent is older than everything else that could have been.
+        /// at once, never more than `in_flight` beside what older settings allowed, bounded state, and what is sent is older than
+        /// everything else that could have been. What comes late of a receiver before changes nothing but its own key.
         #[test]
         fn all_is_decided_in_order_within_bounds(
             outcomes in proptest::collection::vec((outcome(), any::<proptest::sample::Index>(), 0u64..3000), 1..120),
@@ -383,16 +425,24 @@ mod tests {
             let mut delivery = Delivery::new(settings(in_flight), seed);
             let mut unseen: BTreeSet<u64> = (0..count).collect();
             let mut sent: Vec<u64> = Vec::new();
+            let (mut stale, mut before): (BTreeSet<u64>, usize) = (BTreeSet::new(), 0);
             let mut decided = BTreeSet::new();
             let mut last_index = outcomes[0].1;
             let (mut outcomes, mut renewals) = (outcomes.into_iter(), renewals.into_iter().flatten());
             for round in 0.. {
                 prop_assert!(round < 20_000, "delivery does not end");
+                let mut must_send = false;
                 if round % 8 == 7
                     && let Some(other) = renewals.next()
                 {
-                    in_flight = other;
+                    (before, in_flight) = (in_flight, other);
+                    stale = sent.iter().copied().collect();
                     delivery.renew(settings(other), now);
+                    prop_assert!(delivery.quiet_until().is_none());
+                    // Whatever is still under way, up to what was allowed, the first goes at once.
+                    let room = delivery.waiting.len() + delivery.in_flight.len() < delivery.open_limit();
+                    let has_work = !delivery.waiting.is_empty() || (!unseen.is_empty() && room);
+                    must_send = has_work && stale.len() <= before;
                     prop_assert!(delivery.waiting.values().all(|waiting| waiting.is_due(now)));
                 }
                 let oldest = unseen.first().copied();
@@ -405,10 +455,12 @@ mod tests {
                             prop_assert_eq!(Some(key), oldest);
                             prop_assert!(delivery.waiting.len() + delivery.in_flight.len() <= delivery.open_limit());
                         }
+                        prop_assert!(!stale.contains(&key) && delivery.is_current(key));
                         sent.push(key);
-                        prop_assert!(sent.len() <= in_flight);
+                        prop_assert!(sent.len() - stale.len() <= in_flight && sent.len() <= in_flight + before);
                     }
                     Next::Wait(until) => {
+                        prop_assert!(!must_send);
                         if sent.is_empty() {
                             match until {
                                 Some(until) => {
@@ -428,7 +480,16 @@ mod tests {
                         last_index = which;
                         now += Duration::from_millis(millis);
                         let key = sent.remove(which.index(sent.len()));
-                        match delivery.answer(key, &outcome, now) {
+                        let is_stale = stale.remove(&key);
+                        prop_assert_eq!(is_stale, !delivery.is_current(key));
+                        let known = (format!("{:?}", delivery.platform), delivery.quiet_until);
+                        let verdict = delivery.answer(key, &outcome, now);
+                        if is_stale {
+                            prop_assert_eq!((format!("{:?}", delivery.platform), delivery.quiet_until), known);
+                            prop_assert!(!matches!(verdict, Verdict::Again(Some(_))));
+                            prop_assert!(delivery.waiting.get(&key).is_none_or(|waiting| waiting.is_due(now)));
+                        }
+                        match verdict {
                             Verdict::Accepted | Verdict::Rejected => {
                                 prop_assert!(decided.insert(key));
                             }
@@ -721,6 +782,46 @@ mod tests {
         assert_eq!(delivery.next(now, Some(4)), Next::Wait(None), "two at a time from now on");
         delivery.answer(2, &Outcome::Accepted, now);
         assert_eq!(delivery.next(now, Some(4)), Next::Send(3));
+    }
+
+    /// Once what the platform before was asked before a reload answered after it, and the one that is asked now was left alone for
+    /// as long as that one wished.
+    #[test]
+    fn what_the_receiver_before_still_says_is_not_held_against_this_one() {
+        let now = Instant::now();
+        let after = Some(600 * SECOND);
+        let late = [
+            Outcome::Retry { reason: RetryReason::Unavailable, after },
+            Outcome::Retry { reason: RetryReason::TooManyRequests, after },
+            Outcome::retry(RetryReason::Timeout),
+            Outcome::retry(RetryReason::Connect),
+            Outcome::Refresh,
+            Outcome::Split,
+        ];
+        for outcome in late {
+            let mut delivery = Delivery::new(settings(2), 1);
+            assert_eq!(delivery.next(now, Some(0)), Next::Send(0));
+            assert_eq!(delivery.next(now, Some(1)), Next::Send(1));
+            assert_eq!(delivery.next(now, Some(2)), Next::Wait(None));
+            delivery.renew(settings(2), now);
+            // What hangs there does not keep this one from being asked.
+            assert_eq!(delivery.next(now, Some(2)), Next::Send(2), "{outcome:?}");
+            assert_eq!(delivery.answer(0, &outcome, now), Verdict::Again(None));
+            assert!(!delivery.is_down() && delivery.quiet_until().is_none());
+            assert_eq!(delivery.next(now, Some(3)), Next::Send(0), "the oldest first, at once");
+            assert_eq!(delivery.next(now, Some(3)), Next::Wait(None), "two at a time, beside the one that hangs");
+            // What it took it has.
+            assert_eq!(delivery.answer(1, &Outcome::Accepted, now), Verdict::Accepted);
+            assert_eq!(delivery.in_flight(), 2);
+            // Of two receivers before, only as many as one was allowed are left out.
+            delivery.renew(settings(2), now);
+            assert_eq!(delivery.next(now, Some(3)), Next::Send(3));
+            assert_eq!(delivery.next(now, Some(4)), Next::Send(4));
+            delivery.renew(settings(2), now);
+            assert_eq!(delivery.next(now, Some(5)), Next::Wait(None));
+            assert_eq!(delivery.answer(2, &Outcome::retry(RetryReason::Timeout), now), Verdict::Again(None));
+            assert_eq!(delivery.next(now, Some(5)), Next::Send(2));
+        }
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl<T: Transport> Driver<T> {
         log: &Logs,
     ) {
         let now = Instant::now();
-        if !matches!(done, Done::Gone | Done::Answered(Outcome::Retry { .. })) {
+        if delivery.is_current(part) && !matches!(done, Done::Gone | Done::Answered(Outcome::Retry { .. })) {
             self.stats.set_reached();
         }
         let outcome = match done {
@@ -239,7 +239,7 @@ impl<T: Transport> Driver<T> {
             }
             Done::TooLarge(burial) => {
                 smaller.remove(&part);
-                delivery.answer(part, &Outcome::Split, now);
+                delivery.answer(part, &Outcome::Reject { status: TOO_LARGE, answer: Answer::default() }, now);
                 log.refusal(part, TOO_LARGE, burial, now);
                 return;
             }
@@ -269,7 +269,12 @@ impl<T: Transport> Driver<T> {
                     );
                 }
             }
-            Verdict::Again(None) => {}
+            Verdict::Again(None) => {
+                // Of a receiver before: it counts, and that is all.
+                if let Outcome::Retry { reason, .. } = outcome {
+                    self.stats.retry(reason);
+                }
+            }
             Verdict::Again(Some(reason)) => {
                 self.stats.retry(reason);
                 let admitted = if delivery.is_down() && !was_down { Some(0) } else { log.retries.admit(now) };

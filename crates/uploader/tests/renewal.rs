@@ -41,6 +41,37 @@ fn another_address_takes_effect_at_once_and_loses_nothing() {
     assert!(new.stored().len() == 100 && new.stored().values().all(|&times| times == 1));
 }
 
+/// A reload away from a platform that hangs, or that answers only then: what it keeps under way does not hold up the next one,
+/// and what it says at last is not held against that one.
+#[test]
+fn what_the_platform_before_keeps_or_says_late_does_not_hold_up_the_next_one() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    for (round, late) in [false, true].into_iter().enumerate() {
+        let (old, new) = (Platform::start(&authority), Platform::start(&authority));
+        old.then(if late {
+            Reply::LateStatus(Duration::from_secs(1), 503, "Retry-After: 600\r\n")
+        } else {
+            Reply::Hang
+        });
+        let mut hung = https(&authority, &old);
+        hung.timeout = Duration::from_secs(600);
+        let settings = settings(&folder.path().join(round.to_string()));
+        let uploader = Uploader::start_to(settings.clone(), &to(&hung), None).unwrap();
+        submit(&uploader, 0..1000, 1000);
+        wait_until("all that may be under way", || old.requests() == settings.retry.in_flight);
+        let start = Instant::now();
+        uploader.control().prepare(&settings, &to(&https(&authority, &new))).unwrap().unwrap().apply();
+        let stuck = 10 * settings.retry.in_flight;
+        wait_until("what is not under way there", || new.stored().len() >= 1000 - stuck);
+        if late {
+            wait_until("all of it", || new.stored().len() == 1000);
+            wait_until("the end", || uploader.stats().records().accepted == 1000);
+        }
+        assert!(start.elapsed() < PATIENCE / 2 && !uploader.stats().platform_down());
+        assert!(old.stored().is_empty() && new.stored().values().all(|&times| times == 1));
+    }
+}
+
 /// Under load, again and again: what is under way ends where it began, and nothing is tried twice.
 #[test]
 fn nothing_is_lost_or_sent_twice_by_a_change() {

@@ -3,6 +3,7 @@
 mod allocator;
 mod attended;
 mod confine;
+mod log;
 mod sources;
 mod state;
 mod watch;
@@ -10,6 +11,7 @@ mod watch;
 pub use allocator::give_back_large_buffers;
 pub use attended::{Attended, Turns};
 pub use confine::{ConfineError, FileSystem, Reach, confine, unknown_identities};
+pub use log::Log;
 pub use sources::{SourcesError, sources};
 pub use state::{Room, State};
 pub use watch::{Appliance, ApplianceError, End, Reload};

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGHUP;
 use signal_hook::flag;
@@ -19,7 +19,7 @@ use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, settings};
 use super::{exit, say, say_undelivered, watch_signals};
 use crate::appliance::{
-    Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Reach, Room, SourcesError, State, confine,
+    Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Log, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
 };
 use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload};
@@ -70,6 +70,11 @@ impl Refusal {
     }
 }
 
+/// How long what is to be said at the end may take to be written, where nobody reads it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The same, where the stop took all the time that it may take.
+const LATE_WORDS: Duration = Duration::from_millis(150);
+
 /// A log whose level can change.
 type Level = reload::Handle<EnvFilter, Registry>;
 
@@ -83,7 +88,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         }
     };
     let config = &loaded.config;
-    let level = start_logging(filter(config), config.log.format);
+    let log = Log::default();
+    let level = start_logging(filter(config), config.log.format, &log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
@@ -95,20 +101,23 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
-    match operate(args, loaded, &level) {
-        Ok(end) => conclude(&end, ledger),
+    let (code, patience) = match operate(args, loaded, &level, &log) {
+        Ok(end) => (conclude(&end, ledger, &log), LAST_WORDS),
         Err(refusal) => {
             tracing::error!("{refusal}");
-            refusal.exit_code()
+            let is_late = matches!(refusal, Refusal::Appliance(ApplianceError::Late));
+            (refusal.exit_code(), if is_late { LATE_WORDS } else { LAST_WORDS })
         }
-    }
+    };
+    log.settle(patience);
+    code
 }
 
 fn read(file: &Path, purpose: Purpose<'_>) -> Result<Loaded, ConfigError> {
     Loaded::read_for(Some(file), std::env::vars_os(), |config| misfits(config, purpose))
 }
 
-fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal> {
+fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<End, Refusal> {
     let config = &loaded.config;
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -137,6 +146,8 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
     };
     let opener = give_rights_up(config, &args.config)?;
     second_signal.heed().map_err(Refusal::Signals)?;
+    let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
+    log.start(io::stderr(), tell).map_err(Refusal::Thread)?;
 
     let mut upload = None;
     let outlet = match (delivery, output) {
@@ -150,7 +161,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level) -> Result<End, Refusal
                 batch: config.upload.batch.bytes.0,
             };
             upload = Some((outlet.stats(), room, outlet.control()));
-            Destination::Upload(Box::new(destination::Upload { outlet, patience: std::time::Duration::ZERO }))
+            Destination::Upload(Box::new(destination::Upload { outlet, patience: Duration::ZERO }))
         }
         (None, output) => Destination::Output(output.unwrap_or_else(Output::stdout)),
     };
@@ -355,11 +366,11 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
 }
 
 /// Says what is to be said at the end.
-fn conclude(end: &End, format: LedgerFormat) -> u8 {
+fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
     let ledger = &end.snapshot.ledger;
     match format {
-        LedgerFormat::Text => say(format_args!("{ledger}")),
-        LedgerFormat::Json => say(format_args!("{}\n", ledger.to_json())),
+        LedgerFormat::Text => log.say(format_args!("{ledger}")),
+        LedgerFormat::Json => log.say(format_args!("{}\n", ledger.to_json())),
     }
     if let Some(records) = &ledger.delivery {
         say_undelivered(records);
@@ -397,7 +408,7 @@ fn refuse(error: &ConfigError) {
     if is_text(format) {
         say(format_args!("error: {error}\n"));
     } else {
-        start_logging(EnvFilter::new("error"), format);
+        start_logging(EnvFilter::new("error"), format, &Log::default());
         tracing::error!("{error}");
     }
 }
@@ -413,10 +424,10 @@ fn is_text(format: LogFormat) -> bool {
 }
 
 /// To standard error.
-fn start_logging(filter: EnvFilter, format: LogFormat) -> Level {
+fn start_logging(filter: EnvFilter, format: LogFormat, log: &Log) -> Level {
     let (filter, level) = reload::Layer::new(filter);
     // A closed standard error must not be reported on standard error: that panics.
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(log.clone()).with_target(false).log_internal_errors(false);
     let lines = if is_text(format) {
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         lines.with_ansi(colours).boxed()

@@ -103,6 +103,8 @@ pub enum Reply {
     Hang,
     /// The whole answer, but so late. Stores.
     Late(Duration),
+    /// This status and these header lines, but so late; stores nothing.
+    LateStatus(Duration, u16, &'static str),
     /// Half an answer, then a reset.
     CutMidBody,
     /// A reset before any answer.
@@ -338,6 +340,10 @@ async fn answer(
         Reply::Echo => write_reply(stream, 400, "", &format!("you sent {authorized}")).await?,
         Reply::Limit(_) => write_reply(stream, 413, "", "too large").await?,
         Reply::Status(status, headers, body) => write_reply(stream, status, headers, body).await?,
+        Reply::LateStatus(delay, status, headers) => {
+            tokio::time::sleep(delay).await;
+            write_reply(stream, status, headers, "").await?;
+        }
         Reply::Hang => std::future::pending().await,
         Reply::CutBeforeHead => return Ok(false),
         Reply::CutMidBody => {
