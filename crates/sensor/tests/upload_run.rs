@@ -143,6 +143,14 @@ fn what_is_sent_goes_elsewhere_when_told_to() {
     let waiting = said.lines().find(|line| line.contains("was read again")).unwrap();
     assert!(waiting.contains("next start: upload.spool.max_bytes"), "{waiting}");
     assert!(!waiting.contains("upload.url") && !waiting.contains("upload.tls"), "{waiting}");
+    // What would start, but not go on: it waits for a start, in the file's own words, and all else of the file is taken.
+    let larger = moved
+        .replace("[upload]\n", "[upload]\nqueue_bytes = \"256MiB\"\n")
+        .replace("[upload.batch]\n", "[upload.batch]\nbytes = \"48MiB\"\n");
+    fs::write(&config, larger).unwrap();
+    let said = live.hang_up("the configuration was read again");
+    assert!(["upload.queue_bytes", "upload.batch.bytes"].iter().all(|key| said.contains(key)), "{said}");
+    assert!(!said.contains("refused") && !said.contains("memory_bytes"), "{said}");
     live.mirror(&second);
     wait_until("what was sent then", || count(&elsewhere) == count_of(&second));
     assert_eq!(count(&old), count_of(&first));

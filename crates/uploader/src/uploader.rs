@@ -84,22 +84,26 @@ impl Control {
 
     /// Makes ready to go on as `settings` and `destination` say: another client with all that belongs to it, how it tries again,
     /// and how batches are made from the next one on. Spool, memory, queue and envelope stay as they are, whatever `settings` say.
-    /// `None`: it takes another uploader, since the destination is of another kind.
+    /// `None`: it takes another uploader, since the destination is of another kind, or such batches fit only with the memory or the
+    /// spool of these `settings`.
     ///
     /// # Errors
     ///
     /// If an uploader could not be started so. Then, and until [`Prepared::apply`], nothing changes.
     pub fn prepare(&self, settings: &Settings, destination: &Destination) -> Result<Option<Prepared>, StartError> {
         let shared = Arc::clone(&self.shared);
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(StartError::Settings(problems));
+        }
         let settings = Settings {
             batch: settings.batch,
             coding: settings.coding,
             retry: settings.retry,
             ..shared.settings.clone()
         };
-        let problems = settings.problems();
-        if !problems.is_empty() {
-            return Err(StartError::Settings(problems));
+        if !settings.problems().is_empty() {
+            return Ok(None);
         }
         let destination = (shared.prepare)(destination)?;
         Ok(destination.map(|destination| Prepared { shared, settings, destination }))

@@ -132,10 +132,12 @@ fn what_could_not_be_started_with_changes_nothing() {
     assert!(refused(&|https| https.tls.identity = Some(expired.clone())).to_string().contains("has expired"));
     let error = refused(&|https| https.url = "http://edge.example/".into());
     assert!(error.to_string().contains("is not encrypted"), "{error}");
-    // More than the memory it has: that is as it was at the start.
+    // More than any memory; more than the memory it has, which another one could have.
     let batch = BatchLimits { bytes: 64 << 20, ..settings.batch };
-    let large = Settings { batch, memory_bytes: 1 << 30, ..settings.clone() };
+    let large = Settings { batch, ..settings.clone() };
     assert!(matches!(control.prepare(&large, &to(&good)).unwrap_err(), StartError::Settings(_)));
+    let large = Settings { memory_bytes: 1 << 30, ..large };
+    assert!(control.prepare(&large, &to(&good)).unwrap().is_none());
     // Another kind of destination is another uploader's; a change that is not made is none.
     let file = Destination::File(FileSettings::new(folder.path().join("out")));
     assert!(control.prepare(&settings, &file).unwrap().is_none());

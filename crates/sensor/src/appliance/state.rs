@@ -4,6 +4,7 @@
 //! the output. That is no fault a restart would mend: the next process would wait for the same, and what memory holds would be
 //! lost, while capture goes on meanwhile. So then the process is alive but not ready.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -38,7 +39,7 @@ pub struct Room {
     pub is_spool: bool,
     /// Bytes that may wait there.
     pub bytes: u64,
-    /// Bytes of a batch: where not even one more fits, the oldest go.
+    /// Bytes of a batch, at the start: where not even one more fits, the oldest go.
     pub batch: u64,
 }
 
@@ -49,6 +50,8 @@ pub struct State {
     upload: Option<Arc<Stats>>,
     /// Where records are sent.
     room: Room,
+    /// Bytes of a batch, as they are now.
+    batch: AtomicU64,
     /// Of the thread that seals.
     turns: Arc<Turns>,
     begun: Instant,
@@ -59,13 +62,19 @@ impl State {
     #[must_use]
     pub fn new(upload: Option<Arc<Stats>>, room: u64) -> Self {
         let room = Room { bytes: room, ..Room::default() };
-        Self { seen: Mutex::default(), upload, room, turns: Arc::default(), begun: Instant::now() }
+        let (seen, batch) = (Mutex::default(), AtomicU64::new(room.batch));
+        Self { seen, upload, room, batch, turns: Arc::default(), begun: Instant::now() }
     }
 
     /// The same, of batches that wait in `room`.
     #[must_use]
     pub fn with_room(self, room: Room) -> Self {
-        Self { room, ..self }
+        Self { room, batch: AtomicU64::new(room.batch), ..self }
+    }
+
+    /// From now on batches have so many `bytes`.
+    pub fn resize_batches(&self, bytes: u64) {
+        self.batch.store(bytes, Ordering::Relaxed);
     }
 
     /// The same, of a sensor whose sealing thread makes these `turns`.
@@ -190,7 +199,8 @@ impl Condition for State {
 impl State {
     /// Whether batches get to the platform, or have where to wait for it.
     fn platform(&self, stats: &Stats) -> Check {
-        let Room { is_spool, bytes, batch } = self.room;
+        let Room { is_spool, bytes, .. } = self.room;
+        let batch = self.batch.load(Ordering::Relaxed);
         // What is in the spool and in memory, too, would count twice.
         let taken = if is_spool { stats.spool_bytes() } else { stats.memory_bytes() };
         let is_full = taken.saturating_add(batch) > bytes;
@@ -359,6 +369,11 @@ mod tests {
         let state = State::new(Some(Arc::clone(&stats)), 0).with_room(room);
         let check = state.platform(&stats);
         assert!(check.holds && check.detail.starts_with("not asked yet; batches wait, 0 of 10"), "{}", check.detail);
+        // Batches may become larger, or smaller again.
+        state.resize_batches(11);
+        assert!(!state.platform(&stats).holds);
+        state.resize_batches(10);
+        assert!(state.platform(&stats).holds);
         // Not even one batch fits: what comes drops what is there.
         let state = State::new(None, 0).with_room(Room { batch: 11, ..room });
         let check = state.platform(&stats);

@@ -217,7 +217,7 @@ fn say_undelivered(records: &uploader::RecordsLine) {
     }
     if records.dropped_total() > 0 {
         tracing::error!(
-            "{} records were dropped; the ledger (--ledger text) says why, and [upload.spool] keeps them next time",
+            "{} records were dropped; the ledger says why (a replay prints it with --ledger text), and an [upload.spool] keeps what waits for the platform, up to its max_bytes",
             records.dropped_total()
         );
     }

@@ -196,6 +196,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
         upload: loaded.config.upload.clone(),
         control,
         own: looked_up,
+        state: Arc::clone(&appliance.state),
     };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
@@ -250,6 +251,8 @@ struct Reloadable {
     control: Option<Control>,
     /// What tells own connections, by addresses that names may have no longer.
     own: Weak<OwnTraffic>,
+    /// Which goes by the size of batches.
+    state: Arc<State>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -346,6 +349,7 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
                 own.connect_to(peers(&next.config), Instant::now());
             }
             prepared.apply();
+            reloadable.state.resize_batches(next.config.upload.batch.bytes.0);
             reloadable.upload.clone_from(&next.config.upload);
         }
         // What the files are called is as it was; what is in them is read again.
