@@ -318,12 +318,13 @@ fn is_name_start(byte: &u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || *byte >= 0x80
 }
 
-fn name_len(text: &[u8]) -> usize {
+/// How long the name of an element is that a text starts with.
+pub(crate) fn name_len(text: &[u8]) -> usize {
     let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'<');
     text.iter().position(ends).unwrap_or(text.len())
 }
 
 /// A name without its namespace's prefix.
-fn local(name: &[u8]) -> &[u8] {
+pub(crate) fn local(name: &[u8]) -> &[u8] {
     &name[memchr::memrchr(b':', name).map_or(0, |at| at + 1)..]
 }

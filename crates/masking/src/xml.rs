@@ -4,7 +4,7 @@ use crate::engine::{Engine, Value};
 use crate::finding::{Location, MAX_FIELD_BYTES};
 use crate::form::{named, push_name};
 use crate::layer::{Layer, View};
-use crate::markup;
+use crate::markup::{self, local, name_len};
 use crate::policy::KindId;
 use crate::region::Region;
 
@@ -255,16 +255,6 @@ impl Lexer<'_> {
             at = next;
         }
     }
-}
-
-fn name_len(text: &[u8]) -> usize {
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'<');
-    text.iter().position(ends).unwrap_or(text.len())
-}
-
-/// A name without its namespace's prefix.
-fn local(name: &[u8]) -> &[u8] {
-    &name[memchr::memrchr(b':', name).map_or(0, |at| at + 1)..]
 }
 
 /// The place of a value: `order.card.number`, `order.card.@number`.

@@ -85,8 +85,9 @@ impl Bodies {
             return Some(content);
         }
         let is_media = || message.header("content-type").is_some_and(is_media);
-        if !content.is_coded && Guess::of(content.bytes) != Guess::None && !is_media() {
-            content = content.unpacked(decoder, unpacked, *limit);
+        let guess = if content.is_coded { Guess::None } else { Guess::of(content.bytes) };
+        if guess != Guess::None && !is_media() {
+            content = content.unpacked(guess, decoder, unpacked, *limit);
         }
         let dropped = Content { bytes: &[], is_truncated: true, ..content };
         if (content.is_coded || is_packed(content.bytes)) && !masking.keeps_coded(message.kind(), content.bytes) {
@@ -155,8 +156,8 @@ impl<'a> Content<'a> {
 
 impl<'a> Content<'a> {
     /// What is packed without saying so, unpacked: so it can be looked through. What is no such thing stays.
-    fn unpacked(self, decoder: &mut Decoder, unpacked: &'a mut Vec<u8>, limit: usize) -> Self {
-        for coding in Guess::of(self.bytes).codings() {
+    fn unpacked(self, guess: Guess, decoder: &mut Decoder, unpacked: &'a mut Vec<u8>, limit: usize) -> Self {
+        for coding in guess.codings() {
             unpacked.clear();
             unpacked.shrink_to(KEPT_DECODED);
             let outcome = decoder.decode(std::iter::once(coding), self.bytes, limit, unpacked);
@@ -167,7 +168,7 @@ impl<'a> Content<'a> {
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
             // Of a guess, what comes of it has to be text, be it in UTF-16; or more than chance would unpack to the last byte.
-            let is_sound = Guess::of(self.bytes) == Guess::Certain(coding)
+            let is_sound = guess == Guess::Certain(coding)
                 || !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
                 || is_whole && unpacked.len() > LOOKED_AT;
             if is_some && is_sound && !unpacked.is_empty() {

@@ -323,6 +323,15 @@ mod tests {
         (paths.len(), text.lines().map(str::to_owned).collect())
     }
 
+    /// A file with three batches in it, after which it is due to be rotated.
+    fn due(path: &Path) -> Rotating {
+        let mut rotating = Rotating::open(FileSettings { rotate_bytes: 40, ..FileSettings::new(path) }).unwrap();
+        for number in 0..3 {
+            rotating.append(&batch(number), Instant::now()).unwrap();
+        }
+        rotating
+    }
+
     #[test]
     fn rotates_by_size_with_whole_batches_in_order() {
         let folder = tempfile::tempdir().unwrap();
@@ -368,11 +377,7 @@ mod tests {
     fn a_file_that_was_removed_or_renamed_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (path, away) = (folder.path().join("out.ndjson"), folder.path().join("away"));
-        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
-        let mut rotating = Rotating::open(settings).unwrap();
-        for number in 0..3 {
-            rotating.append(&batch(number), Instant::now()).unwrap();
-        }
+        let mut rotating = due(&path);
         // It is due to be rotated, and gone.
         std::fs::rename(&path, &away).unwrap();
         rotating.append(&batch(3), Instant::now()).unwrap();
@@ -393,11 +398,7 @@ mod tests {
     fn a_rotation_that_fails_half_way_is_made_good() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.ndjson");
-        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
-        let mut rotating = Rotating::open(settings).unwrap();
-        for number in 0..3 {
-            rotating.append(&batch(number), Instant::now()).unwrap();
-        }
+        let mut rotating = due(&path);
         // What a failure between the two leaves: renamed, and something in the way of the new one.
         std::fs::rename(&path, folder.path().join("out.ndjson.1")).unwrap();
         std::fs::create_dir(&path).unwrap();
@@ -417,11 +418,7 @@ mod tests {
     fn a_file_that_is_cut_to_nothing_gets_no_holes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.ndjson");
-        let settings = FileSettings { rotate_bytes: 40, ..FileSettings::new(&path) };
-        let mut rotating = Rotating::open(settings).unwrap();
-        for number in 0..3 {
-            rotating.append(&batch(number), Instant::now()).unwrap();
-        }
+        let mut rotating = due(&path);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
         for number in 3..6 {
             rotating.append(&batch(number), Instant::now()).unwrap();
