@@ -1299,6 +1299,29 @@ fn a_turn_that_was_sent_before_all_was_answered_shows_by_one_response_too_many()
 }
 
 #[test]
+fn nothing_is_counted_back_from_a_turn_that_was_sent_before_all_was_answered() {
+    let turn = |from: usize| get(&format!("/{from}")) + &get(&format!("/{}", from + 1));
+    for turns in [3, 4, 20] {
+        let mut talk = Talk::default();
+        for number in (0..turns).map(|turn| 2 * turn + 1) {
+            talk = talk.client(turn(number)).server(numbered(number)).server(numbered(number + 1));
+        }
+        // The second request of a turn and the first answer are lost, behind which three are under way.
+        let one = 2 * turns + 1;
+        let talk = talk.client(get(&format!("/{one}"))).lost(CLIENT, get(&format!("/{}", one + 1)));
+        let talk = talk.lost(SERVER, numbered(one)).client(get(&format!("/{}", one + 2))).server(numbered(one + 1));
+        let mut talk = talk.client(turn(one + 3));
+        for number in one + 2..one + 5 {
+            talk = talk.server(numbered(number));
+            assert_no_wrong_pair(&talk.run());
+        }
+        let outcome = talk.client(turn(one + 5)).server(numbered(one + 5)).server(numbered(one + 6)).run();
+        assert_no_wrong_pair(&outcome);
+        assert!(outcome.stats.paired >= 2 * turns as u64, "{:#?}", outcome.lines());
+    }
+}
+
+#[test]
 fn a_lost_response_costs_its_own_exchange_once_the_next_turn_has_come() {
     let one = turns_of_four(6, &[], &[(3, 1)]);
     assert_eq!(one.stats.paired, 23, "{:?}", one.lines());
@@ -1352,7 +1375,7 @@ fn what_was_read_in_doubt_is_not_counted() {
         let (request, response) = line.split_once(" -> ").unwrap();
         assert_eq!(request.replace("GET /", "2"), response, "{:?}", outcome.lines());
     }
-    assert!(outcome.lines().contains(&"GET /40 -> 240".to_owned()));
+    assert!(outcome.lines().contains(&"GET /40 -> 240".to_owned()), "{:#?}", outcome.lines());
 }
 
 /// What a client sends when it had heard the server only up to `heard`.

@@ -59,6 +59,10 @@ impl Order {
             Opening::Unfinished => return wait,
             Opening::No => return None,
         }
+        let next = turn.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
+        if !self.closes((response, heard), requests.get(next), size, responses, force)? {
+            return wait;
+        }
         let run = Run::from(response, responses, heard);
         if !run.reaches && may_wait && responses.settled.is_none_or(|settled| settled < heard) {
             return wait;
@@ -84,21 +88,23 @@ impl Order {
 }
 
 impl Order {
-    /// Whether a turn of `size`, to the first request of which a response is taken to be, closes as one before `next` is sent;
-    /// false: that is not known yet. `None`: more responses came than the turn has requests, so it was not sent when all was
-    /// answered; or nothing more comes that would show that.
+    /// Whether a turn of `size`, sent when the server had been heard up to `from`, closes as one before `next` is sent; false:
+    /// that is not known yet. `None`: more responses came than the turn has requests, so it was not sent when all was
+    /// answered; or nothing more comes that would show that. `response` is the one that is being decided.
     pub(super) fn closes(
         &self,
+        (response, from): (&Message, u64),
         next: Option<&Message>,
         size: u32,
         responses: &Responses<'_>,
         force: bool,
     ) -> Option<bool> {
-        // Behind a loss a request does not tell.
-        let heard = next.filter(|next| !next.after_loss).and_then(|next| next.start.acked);
+        // Behind a loss it may be of a later turn.
+        let heard = next.and_then(|next| next.start.acked);
         let until = heard.unwrap_or(if next.is_some() { 0 } else { u64::MAX });
-        // With the one that is being looked at.
-        let count = 1 + responses.iter().take_while(|response| response.start.offset < until).count();
+        let all = std::iter::once(response).chain(responses.iter());
+        let answers = all.skip_while(|response| response.answer_start < from);
+        let count = answers.take_while(|response| response.start.offset < until).count();
         if u32::try_from(count).unwrap_or(u32::MAX) > size {
             return None;
         }

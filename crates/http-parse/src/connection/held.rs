@@ -76,8 +76,12 @@ impl Connection {
 
     /// Reads what was held back, as it came.
     pub(super) fn release(&mut self, side: Side, held: &Held, cx: &mut Context, sink: &mut impl ExchangeSink) {
+        // What was said of the peer when each piece came, and not when the last one did.
+        let mut acked = self.stream(side).reading().and_then(|response| response.start.acked).unwrap_or_default();
         for (position, bytes) in held.iter() {
             let stream = self.stream_mut(side);
+            stream.acked_before = acked;
+            acked = acked.max(position.acked.unwrap_or_default());
             stream.next = position.offset;
             stream.at = position.at;
             self.take(side, position, bytes, cx, sink);

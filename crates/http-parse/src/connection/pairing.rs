@@ -326,7 +326,8 @@ impl Order {
         match requests.opening(index, size, force) {
             Opening::Whole => {
                 let next = index.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
-                self.closes(requests.get(next), size, responses, force).map(|closes| match closes {
+                let turn = (response, response.answer_start);
+                self.closes(turn, requests.get(next), size, responses, force).map(|closes| match closes {
                     true => Decision::Pair(index),
                     false => Decision::Wait,
                 })
