@@ -10,6 +10,7 @@ mod hunt;
 mod pairing;
 mod settling;
 mod side;
+mod surplus;
 mod turns;
 mod waiting;
 
@@ -75,13 +76,14 @@ impl Connection {
                 last_response_end: 0,
                 last_response: (0, 0),
                 last_point: Point::UNKNOWN,
-                last_request_acked: None,
+                last_request_acked: u64::MAX,
                 turns: Turns::default(),
                 index: 0,
                 answered: false,
                 roomy: false,
                 shortest: u32::MAX,
                 shortest_response: u32::MAX,
+                surplus: None,
             },
             initiator,
             client: None,
@@ -261,6 +263,7 @@ impl Connection {
         cx.stats.stream_bytes += shunted;
         self.count_other(self.shunted.unwrap_or(Protocol::Unknown), shunted, cx);
         cx.charge_queue(self.requests.allocated() + self.responses.allocated(), 0);
+        self.drop_surplus(cx);
     }
 
     /// Gives the connection up as `protocol`: emits what is left and parses no more.

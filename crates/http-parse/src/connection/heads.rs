@@ -275,8 +275,10 @@ impl Connection {
         cx.stats.pending_messages += 1;
         self.order.index = self.order.index.saturating_add(1);
         message.index = self.order.index;
-        if let (Some(acked), Some(last)) = (message.start.acked, self.order.last_request_acked)
+        let last = self.order.last_request_acked;
+        if let Some(acked) = message.start.acked
             && acked < last
+            && last != u64::MAX
         {
             self.requests.lower_acked(acked);
         }
@@ -308,14 +310,12 @@ impl Connection {
         cx.stats.pending_messages += 1;
         self.stream_mut(side).end_answer(&mut message);
         // Which request it answers says whether it has a body.
-        if self.responses.is_empty() {
-            self.decide_early(&mut message, cx, sink);
-        }
-        let certain = message.match_state == MatchState::Matched;
+        let given_up = if self.responses.is_empty() { self.decide_early(&mut message, cx, sink) } else { None };
+        let certain = message.match_state == MatchState::Matched || given_up.is_some();
         let asked = if message.match_state.has_request() {
             self.front_request().map_or(Asked::Other, Asked::by)
         } else {
-            Asked::Other
+            given_up.unwrap_or(Asked::Other)
         };
         let (framing, flags) = frame(&message, asked);
         message.flags = message.flags.union(flags);
@@ -383,8 +383,7 @@ impl Connection {
     }
 
     /// A request was found for the response being read after its head: whether it has a body is known now.
-    pub(super) fn reframe(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        let asked = self.front_request().map_or(Asked::Other, Asked::by);
+    pub(super) fn reframe(&mut self, side: Side, asked: Asked, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let stream = self.stream_mut(side);
         let doubtful = stream.doubtful;
         let Some(message) = stream.message.as_deref_mut() else { return };

@@ -299,6 +299,7 @@ impl Connection {
         self.stream_mut(other).lose_sync();
         self.stream_mut(side).lossy = true;
         self.order.linked = false;
+        self.drop_surplus(cx);
         self.client = client.map(Side::opposite);
         self.roles_agree = self.initiator == self.client;
         self.order.last_point = Point::UNKNOWN;

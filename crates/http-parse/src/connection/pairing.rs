@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::counting::{Opening, Responses};
 use super::heads::SHORTEST;
+use super::surplus::Surplus;
 use super::turns::Turns;
 use super::waiting::Point;
 use crate::message::{MatchState, Message};
@@ -77,6 +78,14 @@ impl Queue {
         self.rest.front_mut().map(Box::as_mut)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Message> {
+        self.first.iter_mut().chain(&mut self.rest).map(Box::as_mut)
+    }
+
+    pub(super) fn pop_last(&mut self) -> Option<Box<Message>> {
+        self.rest.pop_back().or_else(|| self.first.take())
+    }
+
     /// Takes the message behind the first.
     pub(super) fn pop_second(&mut self) -> Option<Box<Message>> {
         self.rest.pop_front()
@@ -125,8 +134,8 @@ pub(super) struct Order {
     pub(super) last_response: (u64, u64),
     /// The furthest point of what is done with that a client which waits comes by.
     pub(super) last_point: Point,
-    /// The `acked` of the last request.
-    pub(super) last_request_acked: Option<u64>,
+    /// The `acked` of the last request; `u64::MAX`: it is not known.
+    pub(super) last_request_acked: u64,
     /// Whether the client works in turns.
     pub(super) turns: Turns,
     /// Requests so far.
@@ -139,6 +148,8 @@ pub(super) struct Order {
     pub(super) shortest: u32,
     /// Bytes of the shortest response.
     pub(super) shortest_response: u32,
+    /// Requests that were given up because too many wait, and are not answered yet.
+    pub(super) surplus: Option<Box<Surplus>>,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -151,6 +162,8 @@ pub(super) enum Decision {
     /// The same on the assumption that the client does not pipeline, of which too little has been seen: requests that
     /// were lost may have been sent with this one. The next message will tell ([`Order::confirm`]).
     Tentative(usize),
+    /// It answers the next of the requests that were given up because too many wait.
+    Surplus,
     /// It answers no request that is known; nothing else is unclear.
     Orphan,
     /// It answers one that is not known, sent before those that are and together with the first of them.
@@ -195,8 +208,9 @@ impl Order {
             (Some(_), None) => false,
             (None, _) => !requests.complete.is_empty() || requests.reading.is_some(),
         };
-        if self.linked && !response.after_loss && !self.is_behind_lost_start(response, requests) {
+        if self.goes_on(response, requests) {
             match requests.get(0) {
+                _ if self.surplus.is_some() && self.next_surplus(requests).is_some() => return Decision::Surplus,
                 Some(request) if !(request.after_loss || request.after_hidden) => {
                     // What it acknowledges may be that of a late copy, what it is acknowledged by not.
                     let received = response.start.acked.is_none_or(|acked| acked > request.start.offset);
@@ -273,6 +287,17 @@ impl Order {
             (true, false) if candidates == 1 => Decision::Pair(index),
             (true, _) => Decision::Unsure(index + 1),
         }
+    }
+
+    /// Whether `response` is the next one behind the last that is certain.
+    fn goes_on(&self, response: &Message, requests: &Requests<'_>) -> bool {
+        self.linked && !response.after_loss && !self.is_behind_lost_start(response, requests)
+    }
+
+    /// Whether it is certain that `response` answers the next request, be it one that was given up.
+    pub(super) fn is_in_order(&self, response: &Message, requests: &Requests<'_>) -> bool {
+        let is_next_known = || requests.get(0).is_some_and(|next| !(next.after_loss || next.after_hidden));
+        self.goes_on(response, requests) && (self.next_surplus(requests).is_some() || is_next_known())
     }
 
     /// Whether bytes were lost between what the connection's first request acknowledges and the response: a stream whose first
@@ -417,7 +442,8 @@ impl Order {
     /// Notes that a request starts, and whether it opens a turn; `previous_waits` tells whether an unanswered one is
     /// before it, and `crossed` whether one that waits was sent past it.
     pub(super) fn note_request(&mut self, request: &mut Message, previous_waits: bool, crossed: bool) {
-        let last = std::mem::replace(&mut self.last_request_acked, request.start.acked);
+        let last = std::mem::replace(&mut self.last_request_acked, request.start.acked.unwrap_or(u64::MAX));
+        let last = (last != u64::MAX).then_some(last);
         if let Some(acked) = request.start.acked {
             request.heard_since = last.map(|last| acked.saturating_sub(last));
             // Sent when nothing of the other side had been received since the request before was sent, or in the middle

@@ -135,13 +135,22 @@ impl Connection {
     }
 
     /// Decides the response whose head was just read, which no other is before.
-    pub(super) fn decide_early(&mut self, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        let decision = self.decide(response, false);
-        self.apply(decision, response, cx, sink);
+    /// Returns what its request asked, if that was given up.
+    pub(super) fn decide_early(
+        &mut self,
+        response: &mut Message,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> Option<Asked> {
+        let decision = self.decide(response, false, cx);
+        self.apply(decision, response, cx, sink)
     }
 
-    fn decide(&self, response: &Message, force: bool) -> Decision {
+    fn decide(&mut self, response: &Message, force: bool, cx: &mut Context) -> Decision {
         let Some(client) = self.client else { return Decision::Orphan };
+        if self.order.surplus.is_some() && !self.order.is_in_order(response, &self.seen_by(client).0) {
+            self.doubt_surplus(client, cx);
+        }
         let (requests, responses) = self.seen_by(client);
         self.order.decide(response, &requests, &responses, force)
     }
@@ -160,8 +169,14 @@ impl Connection {
         (requests, responses)
     }
 
-    /// Carries a decision out. `response` is not in the queue.
-    fn apply(&mut self, decision: Decision, response: &mut Message, cx: &mut Context, sink: &mut impl ExchangeSink) {
+    /// Carries a decision out. `response` is not in the queue. Returns what its request asked, if that was given up.
+    fn apply(
+        &mut self,
+        decision: Decision,
+        response: &mut Message,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> Option<Asked> {
         self.order.answered |= decision != Decision::Wait;
         if matches!(decision, Decision::Orphan | Decision::Unknown | Decision::Unsure(_)) && self.has_lost() {
             self.note_waiting(response);
@@ -179,6 +194,10 @@ impl Connection {
                 response.match_state = MatchState::Tentative;
             }
             Decision::Orphan => response.match_state = MatchState::Orphan,
+            Decision::Surplus => {
+                response.match_state = MatchState::Orphan;
+                return self.answer_surplus(response, cx);
+            }
             Decision::Unknown => {
                 // The client did not wait for it.
                 (self.order.linked, self.order.pipelined) = (false, true);
@@ -201,6 +220,7 @@ impl Connection {
                 response.flags.insert(Flag::UncertainPairing);
             }
         }
+        None
     }
 
     /// Takes note of a response that is not paired, and of whether a client that waits could have been given it.
@@ -220,7 +240,7 @@ impl Connection {
     }
 
     /// A request that may still be answered is not in the queue any more: the next one is not the only candidate.
-    fn hide_request(&mut self) {
+    pub(super) fn hide_request(&mut self) {
         if let Some(next) = self.requests.front_mut() {
             next.after_hidden = true;
             return;
@@ -235,7 +255,13 @@ impl Connection {
     }
 
     /// Emits the oldest complete requests as unanswered.
-    fn give_up_requests(&mut self, count: usize, flags: Flags, cx: &mut Context, sink: &mut impl ExchangeSink) {
+    pub(super) fn give_up_requests(
+        &mut self,
+        count: usize,
+        flags: Flags,
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
         for _ in 0..count {
             let Some(mut request) = self.requests.pop() else { return };
             request.flags = request.flags.union(flags);
@@ -252,7 +278,7 @@ impl Connection {
             if let Some(mut response) = self.responses.pop() {
                 // Out of the queue while it is looked at; back at its front if it has to wait.
                 if response.match_state == MatchState::Undecided {
-                    let decision = self.decide(&response, force);
+                    let decision = self.decide(&response, force, cx);
                     self.apply(decision, &mut response, cx, sink);
                 }
                 match response.match_state {
@@ -297,14 +323,18 @@ impl Connection {
             let stream = self.stream_mut(server);
             let undecided = stream.reading().is_some_and(|response| response.match_state == MatchState::Undecided);
             if undecided && let Some(mut response) = stream.message.take() {
-                let decision = self.decide(&response, force);
-                self.apply(decision, &mut response, cx, sink);
-                let state = response.match_state;
-                let held = if state.has_request() { self.take_held(cx) } else { None };
+                let decision = self.decide(&response, force, cx);
+                let given_up = self.apply(decision, &mut response, cx, sink);
+                let asked = if response.match_state.has_request() {
+                    Some(self.front_request().map_or(Asked::Other, Asked::by))
+                } else {
+                    given_up
+                };
+                let held = if asked.is_some() { self.take_held(cx) } else { None };
                 self.stream_mut(server).hold(response);
-                if state.has_request() {
+                if let Some(asked) = asked {
                     // This may complete it, and settle again.
-                    self.reframe(server, cx, sink);
+                    self.reframe(server, asked, cx, sink);
                 }
                 if let Some(held) = held {
                     self.stream_mut(server).doubtful = false;
@@ -347,19 +377,11 @@ impl Connection {
         }
         let limit = if force { 0 } else { patience(&self.requests, settled.is_none(), cx) };
         while self.requests.len() > limit {
-            if answering && !force {
-                // The oldest has its response: the next one goes.
-                let second = self.requests.pop_second();
-                if second.is_none() {
-                    return;
-                }
-                self.emit(second, None, cx, sink);
-                if let Some(next) = self.requests.second_mut() {
-                    next.after_hidden = true;
-                }
-            } else {
-                self.give_up_requests(1, Flags::NONE, cx, sink);
-                self.hide_request();
+            if !force && self.give_up_newest(settled.is_none(), cx, sink) {
+                continue;
+            }
+            if !self.give_up_oldest(answering && !force, cx, sink) {
+                return;
             }
         }
     }
@@ -506,7 +528,7 @@ impl Connection {
         }
     }
 
-    fn emit(
+    pub(super) fn emit(
         &mut self,
         request: Option<Box<Message>>,
         response: Option<Box<Message>>,

@@ -1,0 +1,133 @@
+//! More requests under way than may wait: those beyond are given up, all others find their responses, and nothing else does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod support;
+
+use std::collections::VecDeque;
+
+use http_parse::{Flag, Settings};
+use support::dialogue::Dice;
+use support::mirror::{Wrong, captured};
+use support::{CLIENT, Op, SERVER, Talk, run};
+
+/// A client that keeps so many requests under way, or sends so many when all are answered.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    window: usize,
+    in_turns: bool,
+    exchanges: usize,
+    heads: u64,
+    limit: usize,
+    joined: bool,
+}
+
+fn request(number: usize, is_head: bool) -> String {
+    let method = if is_head { "HEAD" } else { "GET" };
+    format!("{method} /{number} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+/// Its body looks like another response; that to HEAD has none.
+fn response(number: usize, is_head: bool) -> String {
+    let body = "HTTP/1.1 200 OK\r\nX-Target: /x\r\nContent-Length: 0\r\n\r\n";
+    let head = format!("HTTP/1.1 200 OK\r\nX-Target: /{number}\r\nContent-Length: {}\r\n\r\n", body.len());
+    if is_head { head } else { head + body }
+}
+
+/// What was said, and which requests found room.
+fn talk(way: Way, dice: &mut Dice) -> (Vec<Op>, Vec<bool>) {
+    let mut talk = Talk::default();
+    let mut kept = Vec::new();
+    let (mut under_way, mut waiting) = (VecDeque::new(), 0);
+    while kept.len() < way.exchanges || !under_way.is_empty() {
+        let may_ask = if way.in_turns { under_way.is_empty() } else { under_way.len() < way.window };
+        if may_ask {
+            let mut texts = String::new();
+            for _ in under_way.len()..way.window.min(way.exchanges - kept.len() + under_way.len()) {
+                let is_head = dice.chance(way.heads);
+                let has_room = waiting < way.limit;
+                waiting += usize::from(has_room);
+                under_way.push_back((kept.len(), is_head, has_room));
+                let text = request(kept.len(), is_head);
+                kept.push(has_room);
+                if way.joined {
+                    texts += &text;
+                } else {
+                    talk = talk.client(text);
+                }
+            }
+            if !texts.is_empty() {
+                talk = talk.client(texts);
+            }
+        }
+        let (number, is_head, has_room) = under_way.pop_front().unwrap();
+        waiting -= usize::from(has_room);
+        talk = talk.server(response(number, is_head));
+    }
+    (talk.ops, kept)
+}
+
+fn way(seed: u64) -> (Way, Dice) {
+    let mut dice = Dice(seed * 77 + 5);
+    let limit = [1, 2, 3, 8, 40][dice.roll(5) as usize];
+    let window = limit + dice.roll(2 * limit as u64 + 4) as usize;
+    let exchanges = 3 * window + dice.roll(40) as usize;
+    let (heads, in_turns, joined) = ([0, 10, 50][dice.roll(3) as usize], dice.chance(50), dice.chance(30));
+    (Way { window, in_turns, exchanges, heads, limit, joined }, dice)
+}
+
+#[test]
+fn who_keeps_too_many_requests_under_way_loses_only_those() {
+    for seed in 0..400 {
+        let (way, mut dice) = way(seed);
+        let (ops, kept) = talk(way, &mut dice);
+        let settings = Settings { max_pending: way.limit, ..Settings::default() };
+        let outcome = run(Some(CLIENT), &ops, &settings);
+        let mut wrong = Wrong::default();
+        wrong.look(&way, &ops, &outcome);
+        wrong.assert_none();
+        let mut paired: Vec<_> = outcome
+            .records
+            .iter()
+            .filter(|record| record.response.is_some())
+            .filter_map(|record| record.request.as_ref()?.start.split_once('/')?.1.parse::<usize>().ok())
+            .collect();
+        paired.sort_unstable();
+        let expected: Vec<_> = (0..way.exchanges).filter(|index| kept[*index]).collect();
+        assert_eq!(paired, expected, "{way:?} {:#?}", outcome.lines());
+        assert_eq!(outcome.records.len(), 2 * way.exchanges - expected.len());
+        assert!(outcome.records.iter().all(|record| !record.has(Flag::UncertainPairing)));
+    }
+}
+
+#[test]
+fn nothing_is_paired_wrongly_where_some_of_it_is_lost() {
+    let mut wrong = Wrong::default();
+    for seed in 0..1000 {
+        let (way, mut dice) = way(seed);
+        let (ops, _) = talk(way, &mut dice);
+        let per_mille = [3, 10, 50, 200][dice.roll(4) as usize];
+        let lost: Vec<_> = ops.iter().map(|_| dice.roll(1000) < per_mille).collect();
+        let ops = captured(ops.iter().zip(lost), dice.chance(50));
+        let settings = Settings { max_pending: way.limit, ..Settings::default() };
+        let outcome = run(Some(CLIENT), &ops, &settings);
+        wrong.look(&way, &ops, &outcome);
+    }
+    wrong.assert_none();
+}
+
+#[test]
+fn a_tunnel_is_seen_where_its_request_was_given_up() {
+    let settings = Settings { max_pending: 2, ..Settings::default() };
+    let mut talk = Talk::default();
+    for number in 0..3 {
+        talk = talk.client(request(number, false));
+    }
+    talk = talk.client("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n");
+    for number in 0..3 {
+        talk = talk.server(response(number, false));
+    }
+    let outcome = talk.server("HTTP/1.1 200 OK\r\n\r\n").segment(SERVER, "\0\x01\x02\x03").run_with(&settings);
+    assert_eq!(outcome.stats.paired, 2, "{:#?}", outcome.lines());
+    assert_eq!(outcome.protocols(), [http_parse::Protocol::Tunnel]);
+}
