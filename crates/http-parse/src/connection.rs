@@ -84,6 +84,7 @@ impl Connection {
                 shortest: u32::MAX,
                 shortest_response: u32::MAX,
                 surplus: None,
+                body_until: 0,
             },
             initiator,
             client: None,

@@ -1322,6 +1322,27 @@ fn nothing_is_counted_back_from_a_turn_that_was_sent_before_all_was_answered() {
 }
 
 #[test]
+fn what_turns_out_to_be_a_body_answers_nothing() {
+    // Of turns of two, with bodies that look like responses, so much is lost that nothing is sure when the body comes.
+    for lost in [&[7_usize, 8][..], &[8, 9], &[6, 8, 11], &[7, 8, 11, 18]] {
+        let mut talk = Talk::default();
+        for number in (0..20).step_by(2) {
+            talk = talk.client(get(&format!("/{number}")) + &get(&format!("/{}", number + 1)));
+            for number in [number, number + 1] {
+                let body = "HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n";
+                let response = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n\r\n{body}", 210 + number, body.len());
+                talk = if lost.contains(&number) { talk.lost(SERVER, response) } else { talk.server(response) };
+            }
+        }
+        for limit in [2, 3, 4, 256] {
+            let outcome = talk.run_with(&Settings { max_pending: limit, ..Settings::default() });
+            assert_no_wrong_pair(&outcome);
+            assert!(outcome.stats.paired >= 6, "{:?}", outcome.lines());
+        }
+    }
+}
+
+#[test]
 fn a_lost_response_costs_its_own_exchange_once_the_next_turn_has_come() {
     let one = turns_of_four(6, &[], &[(3, 1)]);
     assert_eq!(one.stats.paired, 23, "{:?}", one.lines());

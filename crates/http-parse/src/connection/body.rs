@@ -333,7 +333,7 @@ impl Connection {
         }
         if is_http && stream.state == State::Boundary {
             let begun = stream.message.as_deref().map(|begun| begun.start.offset);
-            stream.due.get_or_insert(begun.unwrap_or(position.offset));
+            stream.due = stream.due.min(begun.unwrap_or(position.offset));
         }
     }
 

@@ -117,12 +117,12 @@ impl Connection {
         message.after_hidden = std::mem::take(&mut stream.hidden);
         if message.after_loss {
             let start = message.start.offset;
-            let has_room_from = |from: Option<u64>| from.is_some_and(|from| start >= from.saturating_add(SHORTEST));
+            let has_room_from = |from: u64| start >= from.saturating_add(SHORTEST);
             let hole = stream.hole.take();
-            message.after_hole = has_room_from(hole);
+            message.after_hole = hole.is_some_and(has_room_from);
             message.hole_before =
                 (hole.map_or(0, |from| start.saturating_sub(from)), std::mem::take(&mut stream.hole_bytes));
-            message.after_unknown = has_room_from(stream.due.take());
+            message.after_unknown = has_room_from(std::mem::replace(&mut stream.due, u64::MAX));
         }
         if message.after_loss {
             self.note_passed(side, message);
@@ -418,7 +418,7 @@ impl Connection {
             }
             if stream.state == State::Boundary {
                 stream.lossy = false;
-                (stream.hole, stream.hole_bytes, stream.due) = (None, 0, None);
+                (stream.hole, stream.hole_bytes, stream.due) = (None, 0, u64::MAX);
                 stream.hidden = false;
                 stream.resynchronized = false;
             }
@@ -434,7 +434,7 @@ impl Connection {
         let stream = self.stream_mut(side);
         stream.lose_sync();
         if let Some(message) = stream.message.take() {
-            stream.due.get_or_insert(message.start.offset);
+            stream.due = stream.due.min(message.start.offset);
             cx.give_back(message);
         }
     }

@@ -148,6 +148,8 @@ pub(super) struct Order {
     pub(super) shortest: u32,
     /// Bytes of the shortest response.
     pub(super) shortest_response: u32,
+    /// Up to where the server's bytes are a body that was read as something else before its request was known.
+    pub(super) body_until: u64,
     /// Requests that were given up because too many wait, and are not answered yet.
     pub(super) surplus: Option<Box<Surplus>>,
 }
@@ -202,6 +204,9 @@ impl Order {
         force: bool,
     ) -> Decision {
         let start = response.start.offset;
+        if start < self.body_until {
+            return Decision::Orphan;
+        }
         // How far the client's side matters.
         let known = match (response.start.acked, requests.settled) {
             (Some(acked), Some(settled)) => settled >= acked,

@@ -514,6 +514,14 @@ impl Connection {
             // Read before its request was known: what was taken for its body were other responses.
             self.order.linked = false;
         }
+        if response.unfinished && response.body_bytes == 0 {
+            // The same the other way round: what was taken for other responses is its body.
+            self.order.body_until = match frame(response, Asked::by(request)).0 {
+                Framing::Length(length) => response.end.saturating_add(length),
+                Framing::UntilClose => u64::MAX,
+                Framing::Empty | Framing::Chunked => self.order.body_until,
+            };
+        }
     }
 
     /// A CONNECT that was overtaken by its response opens its tunnel when the two have met.

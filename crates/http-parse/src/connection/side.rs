@@ -49,8 +49,8 @@ pub(super) struct Stream {
     pub(super) hole: Option<u64>,
     /// How many bytes of them there were.
     pub(super) hole_bytes: u32,
-    /// Where a message was due that is not known: it was lost, or could not be read.
-    pub(super) due: Option<u64>,
+    /// Where a message was due that is not known: it was lost, or could not be read; `u64::MAX`: nowhere.
+    pub(super) due: u64,
     /// How far the peer had been received, by what this side's bytes before those in hand said; 0: nothing did.
     pub(super) acked_before: u64,
     /// The same with those in hand.
@@ -95,7 +95,7 @@ impl Stream {
             hidden: false,
             hole: None,
             hole_bytes: 0,
-            due: None,
+            due: u64::MAX,
             acked_before: 0,
             acked: 0,
             answer: (0, 0),
