@@ -71,11 +71,16 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        // `\u0451` is told from the end of other names by its digits.
-        let last = text.chars().rev().find(|last| !last.is_ascii());
-        self.has_foreign |= last.is_some_and(|last| {
-            last.encode_utf16(&mut [0; 2]).iter().any(|unit| (0..3).all(|digit| unit >> (4 * digit) & 15 > 9))
-        });
+        // `\u0451` is told from the end of other names by its digits, `\u00dfe` is not.
+        let letters = text.chars().rev().take_while(char::is_ascii).filter(char::is_ascii_alphabetic).count();
+        if let Some(last) = text.chars().rev().find(|last| !last.is_ascii()) {
+            let are_letters = |code: u32, digits: usize| (0..digits).all(|digit| code >> (4 * digit) & 15 > 9);
+            let digits = 3_usize.saturating_sub(letters);
+            self.has_foreign |= digits > 0
+                && (last.encode_utf16(&mut [0; 2]).iter().any(|unit| are_letters((*unit).into(), digits))
+                    || digits < 3
+                        && last.encode_utf8(&mut [0; 4]).bytes().any(|byte| are_letters(byte.into(), digits)));
+        }
         self.allow(tail);
         if is_ending && len < 3 {
             return false;
