@@ -48,6 +48,13 @@ impl Escapes {
         if at < self.latest {
             return false;
         }
+        // Most are of these.
+        if let Some([b'\\', letter @ (b'"' | b'n' | b'/' | b't' | b'r' | b'\'')]) = text[at..].first_chunk()
+            && (!policy.has_text || *letter != b'/' && policy.patterns.is_empty() && !self.is_near_cut(text, at + 2))
+        {
+            self.latest = at + 2;
+            return false;
+        }
         let last = match text[at] {
             b'\\' => {
                 let more = text[at + 1..].iter().take(MAX_BACKSLASHES + 1).take_while(|byte| **byte == b'\\').count();
@@ -57,7 +64,7 @@ impl Escapes {
                 at + more
             }
             // Of a query.
-            b'&' if !text[at + 1..].iter().take(MAX_ENTITY).any(|byte| *byte == b';') => return false,
+            b'&' if !is_entity(&text[at + 1..]) => return false,
             _ => at,
         };
         // Whatever the text is in, what is behind the last of several backslashes is as it is, or what that makes of it.
@@ -91,7 +98,7 @@ impl Escapes {
         }
         let front = &text[start.saturating_sub(GROUPS)..start];
         let behind = &text[end..];
-        let groups = || front.iter().chain(behind.iter().take(GROUPS)).any(|byte| byte.is_ascii_digit());
+        let groups = || has_digits(front.iter().rev()) || has_digits(behind.iter().take(GROUPS));
         if is_letter {
             return match text[end - 1] {
                 // Between the groups of a card, in a phone number; and in the address of a hook.
@@ -261,6 +268,18 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
     }
 }
 
+/// Whether there is a digit before anything that is not within a number of whatever groups.
+fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
+    let within =
+        |byte: &&u8| !matches!(**byte, 0..=0x1f | b'"' | b'<' | b'>' | b'=' | b':' | b',' | b'{' | b'}' | b'[' | b']');
+    bytes.take_while(within).any(u8::is_ascii_digit)
+}
+
+/// Whether what is behind an ampersand may be an entity.
+fn is_entity(rest: &[u8]) -> bool {
+    rest.iter().take(MAX_ENTITY).find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'#') == Some(&b';')
+}
+
 /// Whether what is behind a `<` that is written as an escape may be a tag that says something.
 fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
     let len = rest.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
@@ -271,13 +290,17 @@ fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
 /// Whether what follows an escape directly may be the start of something that has to be that of a word, which an escape's last
 /// letter conceals.
 fn starts_something(behind: &[u8]) -> bool {
-    let is_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.');
-    let run = behind.iter().take(MIN_WORD).take_while(is_word).count();
+    let is_word =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'=' | b':');
+    let len = behind.iter().take(MIN_WORD).take_while(is_word).count();
+    let (run, rest) = behind.split_at(len);
     let is_part = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b':';
-    run == MIN_WORD
-        || behind.first() == Some(&b'+')
-        || behind[..run].iter().any(u8::is_ascii_digit)
-        || behind.get(run) == Some(&b':') && behind.get(run + 1).is_some_and(is_part)
+    len == MIN_WORD
+        || run.first() == Some(&b'+')
+        || run.iter().any(u8::is_ascii_digit)
+        || run.windows(2).any(|pair| pair[0] == b':' && is_part(&pair[1]))
+        // With slashes that are escaped.
+        || matches!(rest, [b'\\', b'/' | b'\\', ..])
 }
 
 #[cfg(test)]
@@ -352,6 +375,7 @@ mod tests {
             "wJalrXUtnFEMI\\/K7MDENG\\/bPxRfiCYEXAMPLEKEY",
             "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
             "xoxb-abcdefghijk",
+            "SG.abc+defghijk/lmnopqrstuvwabcdefghijklmnopqrstuvwxyz",
             "whsec_abc\\/defghijk\\/lmnop\\/qrstuvw",
             "https:\\/\\/hooks.slack.com\\/services\\/T00000000\\/B00000000\\/XXXXXXXXXXXX",
             "https:\\\\/\\\\/hooks.slack.com\\\\/services\\\\/T00000000\\\\/B00000000\\\\/XXXXXXXXXXXX",

@@ -60,6 +60,16 @@ fn ends_escaped(text: &[u8]) -> bool {
     )
 }
 
+/// Whether the colon at `at` is one of a time of the day, in front of which is no name however the text is written: no escape ends
+/// with these bytes.
+#[inline]
+pub(crate) fn is_time(text: &[u8], at: usize) -> bool {
+    matches!(
+        text[..at].last_chunk(),
+        Some([_, b':' | b' ', b'0'..=b'9', b'0'..=b'9'] | [b'0'..=b'9', b'T', b'0'..=b'9', b'0'..=b'9'])
+    ) && text.get(at + 1).is_some_and(u8::is_ascii_digit)
+}
+
 /// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.
 pub(crate) fn reach(text: &[u8], at: usize) -> usize {
     let most = MAX_BLANKS + MAX_QUOTES + MAX_NAME;

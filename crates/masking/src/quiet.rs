@@ -151,8 +151,13 @@ impl Quick<'_> {
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
         let Self { policy, text, escapes, may_hold } = self;
-        if text[at] == b':' && pairs::may_have_userinfo(text, at) {
-            return false;
+        if text[at] == b':' {
+            if pairs::is_time(text, at) {
+                return true;
+            }
+            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at) {
+                return false;
+            }
         }
         if pairs::is_dismissed_afar(&policy.fields, text, at) {
             return true;

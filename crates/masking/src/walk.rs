@@ -146,7 +146,11 @@ impl Walk<'_> {
     fn separator(&mut self, at: usize) {
         let Self { policy, text, .. } = *self;
         let Policy { fields, credentials, .. } = policy;
-        let has_userinfo = text[at] == b':' && pairs::may_have_userinfo(text, at);
+        if text[at] == b':' && pairs::is_time(text, at) {
+            return;
+        }
+        let may_be_url = text[at] == b':' && matches!(text.get(at + 1), Some(b'/' | b'\\'));
+        let has_userinfo = may_be_url && pairs::may_have_userinfo(text, at);
         if !has_userinfo && pairs::is_dismissed_afar(fields, text, at) {
             return;
         }
