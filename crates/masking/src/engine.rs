@@ -206,8 +206,7 @@ impl Engine {
         if self.policy.has_text || self.is_thorough {
             return Look { is_quiet: false, has_zeros: false, may_hold: true };
         }
-        let Self { policy, views: [view, next, ..], .. } = self;
-        let look = quiet::look(policy, text, view, next);
+        let look = quiet::look(&self.policy, text, &mut self.notes.escapes);
         if look.is_quiet {
             self.notes.clear();
             self.notes.may_hold = look.may_hold;
@@ -223,6 +222,7 @@ impl Engine {
         hits.clear();
         notes.clear();
         notes.is_thorough = self.is_thorough;
+        notes.escapes.start(at_cut);
         self.scan(text, at_cut, Some(&mut notes), &mut hits);
         notes.beside.clear();
         notes.beside.extend(hits.iter().filter(|hit| hit.beside));
@@ -569,8 +569,9 @@ impl Engine {
     /// leaves out own regexes that say where a value starts or ends.
     fn scan(&mut self, text: &[u8], at_cut: bool, notes: Option<&mut Notes>, hits: &mut Vec<Hit>) {
         let policy = &*self.policy;
+        let mut notes = notes;
         let is_survey = notes.is_some();
-        walk(policy, text, notes, hits);
+        walk(policy, text, notes.as_deref_mut(), hits);
         if !is_survey && policy.has_names() {
             objects::find(policy, text, hits);
             markup::find(policy, text, hits);
@@ -583,7 +584,7 @@ impl Engine {
         if !policy.has_text {
             return;
         }
-        policy.literals.find(text, at_cut, hits);
+        policy.literals.find(text, at_cut, hits, notes.map(|notes| &mut notes.seen));
         if at_cut {
             detect::tail::find(policy, text, hits);
         }

@@ -28,6 +28,7 @@ mod carrier;
 mod charset;
 mod detect;
 mod engine;
+mod escapes;
 mod finding;
 mod form;
 mod fpe_cipher;

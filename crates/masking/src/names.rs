@@ -19,6 +19,8 @@ pub(crate) struct Names {
     /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
     entries: HashMap<u16, Vec<Entry>, FixedState>,
     filter: Box<[u64; FILTER_BITS / 64]>,
+    /// By the same bits: which letters may be in front of the three, as a bit for each.
+    fourths: Box<[u32]>,
     /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
     /// be the end of a name.
     tails: Box<[u32; 1 << 16]>,
@@ -49,6 +51,7 @@ impl Names {
         Self {
             entries: HashMap::with_hasher(FixedState::default()),
             filter: Box::new([0; FILTER_BITS / 64]),
+            fourths: vec![0; FILTER_BITS].into(),
             tails: no_tails(),
             has_foreign: false,
         }
@@ -71,11 +74,22 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        // `\u0451` is told from the end of other names by its digits.
-        let last = text.chars().rev().find(|last| !last.is_ascii());
-        self.has_foreign |= last.is_some_and(|last| {
-            last.encode_utf16(&mut [0; 2]).iter().any(|unit| (0..3).all(|digit| unit >> (4 * digit) & 15 > 9))
-        });
+        self.fourths[bit] |= match normal.len().checked_sub(4).map(|at| normal[at]) {
+            Some(letter) if letter.is_ascii_alphabetic() => 1 << (letter & 31),
+            // With another letter in front a short name is another.
+            None if !is_ending => 0,
+            _ => u32::MAX,
+        };
+        // `\u0451` is told from the end of other names by its digits, `\u00dfe` is not.
+        let letters = text.chars().rev().take_while(char::is_ascii).filter(char::is_ascii_alphabetic).count();
+        if let Some(last) = text.chars().rev().find(|last| !last.is_ascii()) {
+            let are_letters = |code: u32, digits: usize| (0..digits).all(|digit| code >> (4 * digit) & 15 > 9);
+            let digits = 3_usize.saturating_sub(letters);
+            self.has_foreign |= digits > 0
+                && (last.encode_utf16(&mut [0; 2]).iter().any(|unit| are_letters((*unit).into(), digits))
+                    || digits < 3
+                        && last.encode_utf8(&mut [0; 4]).bytes().any(|byte| are_letters(byte.into(), digits)));
+        }
         self.allow(tail);
         if is_ending && len < 3 {
             return false;
@@ -125,7 +139,16 @@ impl Names {
             && third.is_ascii_alphabetic()
         {
             let tail = match first {
-                letter if letter.is_ascii_alphabetic() => Some([*first, *second, *third]),
+                letter if letter.is_ascii_alphabetic() => {
+                    let tail = [*first, *second, *third];
+                    return self.ends_like(tail)
+                        && match text.len().checked_sub(4).map(|at| text[at]) {
+                            Some(fourth) if fourth.is_ascii_alphabetic() => {
+                                self.fourths[bit_of(tail)] >> (fourth & 31) & 1 != 0
+                            }
+                            _ => true,
+                        };
+                }
                 byte if NO_NAME.contains(byte) => Some([0, *second, *third]),
                 // `created_at`, `user_id`.
                 b'_' | b'-' => match text.len().checked_sub(4).map(|at| text[at]) {

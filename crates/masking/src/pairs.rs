@@ -16,7 +16,7 @@ const MAX_USERINFO: usize = 16 << 10;
 /// Bytes of the longest escape.
 const MAX_ESCAPED: usize = 12;
 /// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
-pub(crate) const MAX_REACH: usize = MAX_ESCAPED * (MAX_BLANKS + MAX_QUOTES + MAX_NAME + 2);
+const MAX_REACH: usize = MAX_ESCAPED * (MAX_BLANKS + MAX_QUOTES + MAX_NAME + 2);
 
 /// A value whose name says what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +60,33 @@ fn ends_escaped(text: &[u8]) -> bool {
     )
 }
 
+/// Whether the colon at `at` is one of a time of the day, in front of which is no name however the text is written: no escape ends
+/// with these bytes.
+#[inline]
+pub(crate) fn is_time(text: &[u8], at: usize) -> bool {
+    matches!(
+        text[..at].last_chunk(),
+        Some([_, b':' | b' ', b'0'..=b'9', b'0'..=b'9'] | [b'0'..=b'9', b'T', b'0'..=b'9', b'0'..=b'9'])
+    ) && text.get(at + 1).is_some_and(u8::is_ascii_digit)
+}
+
 /// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.
 pub(crate) fn reach(text: &[u8], at: usize) -> usize {
-    let is = |byte: &&u8| {
-        byte.is_ascii_alphanumeric()
-            || byte.is_ascii_whitespace()
-            || matches!(**byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']' | b'"' | b'\'' | b'`' | b'\\' | 0x80..)
-    };
-    at - text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES + MAX_NAME).take_while(is).count()
+    let most = MAX_BLANKS + MAX_QUOTES + MAX_NAME;
+    at - text[..at].iter().rev().take(most).take_while(|byte| is_part(**byte)).count()
+}
+
+/// The same, with escapes in it and what is in front of all; as a length.
+pub(crate) fn escaped_reach(text: &[u8], at: usize) -> usize {
+    let is = |byte: &&u8| is_part(**byte) || matches!(**byte, b'%' | b'&' | b'#' | b';');
+    (1 + text[..at].iter().rev().take(MAX_REACH).take_while(is).count()).min(at)
+}
+
+/// Whether a byte may be part of a name, or between it and its separator.
+fn is_part(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']' | 0x80..)
+        || is_behind_name(byte)
 }
 
 /// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.

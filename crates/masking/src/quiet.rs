@@ -7,12 +7,11 @@
 //! A member of JSON that holds what another names (`{"name":"password","value":"…"}`) is stopped at for the former's key, as
 //! there are fewer of these; whether there is such a name, too, is for [`member::has_names`] to tell.
 //!
-//! Most escapes are of line ends, quotes and letters beyond ASCII. None of them spells a part of a name, a separator or another
-//! escape; where they end a name, the separators behind it are looked at decoded.
+//! Escapes that may hide a name are told in [`crate::escapes`].
 
 use wide::u8x16;
 
-use crate::layer::{Layer, View};
+use crate::escapes::Escapes;
 use crate::names::Names;
 use crate::policy::Policy;
 use crate::{markup, member, pairs};
@@ -22,16 +21,6 @@ const BLOCK: usize = 64;
 /// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
 const FRONT: usize = 4;
 const WINDOW: usize = FRONT + BLOCK + 4;
-/// How often a place behind escapes is decoded, and for how many bytes of a text once more; a text that wants more is looked
-/// at in full.
-const MAX_DECODED: usize = 32;
-const DECODED_EVERY: usize = 512;
-
-/// Bytes of the longest entity but for its first.
-const MAX_ENTITY: usize = 12;
-/// Longer names of elements are looked at in full.
-const MAX_TAG: usize = 64;
-
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -44,8 +33,9 @@ pub(crate) struct Look {
 }
 
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
-pub(crate) fn look(policy: &Policy, text: &[u8], view: &mut View, next: &mut View) -> Look {
-    let mut quick = Quick { policy, text, views: (view, next), escaped: 0, decoded: 0, may_hold: false };
+pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look {
+    escapes.start(false);
+    let mut quick = Quick { policy, text, escapes, may_hold: false };
     let mut least = u8x16::splat(u8::MAX);
     let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
     Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
@@ -142,11 +132,7 @@ fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
 struct Quick<'a> {
     policy: &'a Policy,
     text: &'a [u8],
-    /// Where places are decoded.
-    views: (&'a mut View, &'a mut View),
-    /// Where the latest escape ends.
-    escaped: usize,
-    decoded: usize,
+    escapes: &'a mut Escapes,
     may_hold: bool,
 }
 
@@ -154,100 +140,30 @@ impl Quick<'_> {
     #[cold]
     #[inline(never)]
     fn slowly(&mut self, at: usize) -> bool {
-        match self.text[at] {
+        let Self { policy, text, escapes, .. } = self;
+        match text[at] {
             b':' | b'=' => self.separator(at),
-            b'<' => !markup::may_name(self.policy, self.text, at),
-            b'\\' if matches!(self.text.get(at + 1), Some(b'"' | b'n' | b't' | b'r' | b'b' | b'f' | b'/' | b'\'')) => {
-                self.escaped = at + 2;
-                true
-            }
-            // Of a query.
-            b'&' if !self.text[at + 1..].iter().take(MAX_ENTITY).any(|byte| *byte == b';') => true,
-            _ => match Layer::Any.escape(&self.text[at..]) {
-                Some((taken, bytes, len)) => {
-                    self.escaped = at + taken;
-                    is_harmless(self.policy, &bytes[..len]) && !(bytes[0] == b'<' && self.may_be_tag(at + taken))
-                }
-                None => true,
-            },
+            b'<' => !markup::may_name(policy, text, at) && !escapes.tag(policy, text, at),
+            _ => !escapes.hides(policy, text, at),
         }
-    }
-
-    /// Whether what is behind a `<` that is written as an escape may be a tag that says something.
-    fn may_be_tag(&self, from: usize) -> bool {
-        let rest = &self.text[from..];
-        let len = rest.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        let is_closed = matches!(rest.get(len), Some(b'/' | b'&' | b'\\' | b'%' | b'>'));
-        len > 0 && !(is_closed && !self.policy.fields.may_end(&rest[..len]) && member::role(&rest[..len]).is_none())
     }
 
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
-        let Policy { fields, credentials, .. } = self.policy;
-        self.may_hold = self.may_hold || self.text[at] == b':' && member::may_hold(self.text, at);
-        if self.text[at] == b':' && pairs::may_have_userinfo(self.text, at) {
-            return false;
-        }
-        // What may be a name in front of it is written without escapes, and ends at something that is none.
-        if self.escaped == 0 || self.escaped < pairs::reach(self.text, at) {
-            return pairs::at(fields, *credentials, self.text, at, &mut 0).is_none();
-        }
-        pairs::is_dismissed_afar(fields, self.text, at) || self.decoded_separator(at)
-    }
-
-    /// The same behind escapes: as it is, and decoded until there are none.
-    fn decoded_separator(&mut self, at: usize) -> bool {
-        let Policy { fields, credentials, .. } = self.policy;
-        self.decoded += 1;
-        if self.decoded > MAX_DECODED + self.text.len() / DECODED_EVERY {
-            return false;
-        }
-        let (view, next) = &mut self.views;
-        view.text.clear();
-        view.text.extend_from_slice(&self.text[at.saturating_sub(pairs::MAX_REACH)..at]);
-        loop {
-            let end = view.text.len();
-            view.text.push(self.text[at]);
-            if pairs::at(fields, *credentials, &view.text, end, &mut 0).is_some() {
-                return false;
-            }
-            view.text.truncate(end);
-            if !Layer::Any.has_escapes(&view.text) {
+        let Self { policy, text, escapes, may_hold } = self;
+        if text[at] == b':' {
+            if pairs::is_time(text, at) {
                 return true;
             }
-            Layer::Any.decode(&view.text, |i| i as u32, next);
-            std::mem::swap(*view, *next);
+            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at) {
+                return false;
+            }
         }
-    }
-}
-
-/// Whether what an escape stands for is no part of a name, no separator, and no sign that another escape is made of.
-fn is_harmless(policy: &Policy, decoded: &[u8]) -> bool {
-    match decoded {
-        // A quote may be that of a member which names another.
-        [byte] if byte.is_ascii() => matches!(
-            byte,
-            b'\''
-                | b'`'
-                | b'\n'
-                | b'\r'
-                | b'\t'
-                | 8
-                | 12
-                | b'<'
-                | b'>'
-                | b'('
-                | b')'
-                | b'{'
-                | b'}'
-                | b','
-                | b'!'
-                | b'?'
-                | b'*'
-        ),
-        // Percent-encoded ones come byte by byte.
-        [first, ..] => !first.is_ascii() && !policy.fields.has_foreign,
-        [] => false,
+        if pairs::is_dismissed_afar(&policy.fields, text, at) {
+            return true;
+        }
+        *may_hold = *may_hold || text[at] == b':' && member::may_hold(text, at);
+        pairs::at(&policy.fields, policy.credentials, text, at, &mut 0).is_none() && !escapes.name(policy, text, at)
     }
 }
 
@@ -289,6 +205,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
+    use crate::escapes::{DECODED_EVERY, MAX_DECODED};
     use crate::finding::Side;
     use crate::masker::{MaskedBody, Masker};
     use crate::policy::{FieldRule, Settings};
@@ -299,7 +216,7 @@ mod tests {
     }
 
     fn is_quiet(policy: &Policy, text: &str) -> bool {
-        look(policy, text.as_bytes(), &mut View::default(), &mut View::default()).is_quiet
+        look(policy, text.as_bytes(), &mut Escapes::default()).is_quiet
     }
 
     /// What a masker makes of a text, and what it says of it, with quick looks or without.
@@ -413,16 +330,10 @@ mod tests {
     fn only_so_much_is_decoded() {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
         let policy = policy();
-        let mut quick = Quick {
-            policy: &policy,
-            text: text.as_bytes(),
-            views: (&mut View::default(), &mut View::default()),
-            escaped: 0,
-            decoded: 0,
-            may_hold: false,
-        };
+        let mut escapes = Escapes::default();
+        let mut quick = Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false };
         assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
-        assert_eq!(quick.decoded, MAX_DECODED + text.len() / DECODED_EVERY + 1);
+        assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
 
     #[test]
@@ -430,7 +341,7 @@ mod tests {
         let policy = policy();
         for len in 0..200_usize {
             let mut text = vec![b'x'; len];
-            let has_zeros = |text: &[u8]| look(&policy, text, &mut View::default(), &mut View::default()).has_zeros;
+            let has_zeros = |text: &[u8]| look(&policy, text, &mut Escapes::default()).has_zeros;
             assert!(!has_zeros(&text), "{len}");
             for at in 0..len {
                 text[at] = 0;

@@ -3,6 +3,7 @@
 use wide::u8x16;
 
 use crate::detect::{Detector, Hit, email, ipv6, is_ssn, number};
+use crate::escapes::Escapes;
 use crate::layer::Layer;
 use crate::names::Meaning;
 use crate::policy::Policy;
@@ -45,11 +46,20 @@ pub(crate) struct Notes {
     pub(crate) has_tags: bool,
     /// Every escape counts as one that may hide something.
     pub(crate) is_thorough: bool,
+    pub(crate) escapes: Escapes,
     /// Where something was seen: a hit, or an escape.
     pub(crate) seen: Vec<(usize, usize)>,
 }
 
 impl Notes {
+    /// Something was seen at one place, which the value that has it is looked at for.
+    fn see(&mut self, at: usize) {
+        match self.seen.last_mut() {
+            Some(last) if last.1 == at => last.1 = at + 1,
+            _ => self.seen.push((at, at + 1)),
+        }
+    }
+
     /// Nothing is known of a text.
     pub(crate) fn clear(&mut self) {
         self.seen.clear();
@@ -117,7 +127,14 @@ impl Walk<'_> {
             }
             b'@' => {
                 if let Some(kind) = self.policy.detector(Detector::Email) {
+                    let count = self.hits.len();
                     email::at(self.text, at, &mut self.email_done, kind, self.hits);
+                    if let Some(notes) = &mut self.notes
+                        && self.hits.len() == count
+                        && notes.escapes.address(self.text, at)
+                    {
+                        notes.see(at);
+                    }
                 }
             }
             b'<' => self.tag(at),
@@ -127,19 +144,33 @@ impl Walk<'_> {
 
     /// A separator that what is in front of it does not dismiss.
     fn separator(&mut self, at: usize) {
-        let Policy { fields, credentials, .. } = self.policy;
+        let Self { policy, text, .. } = *self;
+        let Policy { fields, credentials, .. } = policy;
+        if text[at] == b':' && pairs::is_time(text, at) {
+            return;
+        }
+        let may_be_url = text[at] == b':' && matches!(text.get(at + 1), Some(b'/' | b'\\'));
+        let has_userinfo = may_be_url && pairs::may_have_userinfo(text, at);
+        if !has_userinfo && pairs::is_dismissed_afar(fields, text, at) {
+            return;
+        }
         if let Some(notes) = &mut self.notes
-            && self.text[at] == b':'
-            && member::may_hold(self.text, at)
+            && text[at] == b':'
+            && member::may_hold(text, at)
         {
             notes.may_hold = true;
             // In a string of JSON, where the reader of the whole does not look for neighbours.
-            if self.text[..at].trim_ascii_end().ends_with(b"\\\"") {
-                notes.seen.push((at, at + 1));
+            if text[..at].trim_ascii_end().ends_with(b"\\\"") {
+                notes.see(at);
             }
         }
-        if let Some(found) = pairs::at(fields, *credentials, self.text, at, &mut self.pair_done) {
+        if let Some(found) = pairs::at(fields, *credentials, text, at, &mut self.pair_done) {
             self.pair(at, found);
+        } else if let Some(notes) = &mut self.notes
+            && (has_userinfo || notes.escapes.name(policy, text, at))
+        {
+            notes.has_names = true;
+            notes.see(at);
         }
     }
 
@@ -166,23 +197,23 @@ impl Walk<'_> {
     /// A tag. What it says of others is told where a value is looked at, not where a text is surveyed.
     fn tag(&mut self, at: usize) {
         if let Some(notes) = &mut self.notes
-            && markup::may_name(self.policy, self.text, at)
+            && (markup::may_name(self.policy, self.text, at) || notes.escapes.tag(self.policy, self.text, at))
         {
             notes.has_tags = true;
-            notes.seen.push((at, at + 1));
+            notes.see(at);
         }
     }
 
     /// The sign that escapes start with.
     fn sign(&mut self, at: usize) {
-        if let Some(notes) = &mut self.notes
-            && Layer::Any.escape(&self.text[at..]).is_some()
-        {
+        let Some(notes) = &mut self.notes else { return };
+        let hides = match notes.is_thorough {
+            true => Layer::Any.escape(&self.text[at..]).is_some(),
+            false => notes.escapes.hides(self.policy, self.text, at),
+        };
+        if hides {
             notes.has_escapes = true;
-            match notes.seen.last_mut() {
-                Some(last) if last.1 == at => last.1 = at + 1,
-                _ => notes.seen.push((at, at + 1)),
-            }
+            notes.see(at);
         }
     }
 }

@@ -149,7 +149,14 @@ impl Literals {
         Self { search, rules }
     }
 
-    pub(crate) fn find(&self, text: &[u8], at_cut: bool, hits: &mut Vec<Hit>) {
+    /// Appends what is found. `seen` takes places at which an escape may hide more of what a literal announces.
+    pub(crate) fn find(
+        &self,
+        text: &[u8],
+        at_cut: bool,
+        hits: &mut Vec<Hit>,
+        mut seen: Option<&mut Vec<(usize, usize)>>,
+    ) {
         if text.len() < SHORTEST && !at_cut {
             return;
         }
@@ -168,6 +175,10 @@ impl Literals {
                     secrets_near(text, (start.saturating_sub(AWS_NEAR), start), *kind, hits);
                     secrets_near(text, (end, end + AWS_NEAR), *kind, hits);
                 }
+            } else if let (Shape::Wide(_), Some(seen)) = (shape, &mut seen) {
+                // `\/` may go on with it.
+                let end = start + len + text[start + len..].iter().take_while(|byte| is_wide(**byte)).count();
+                seen.extend((text.get(end) == Some(&b'\\')).then_some((start, end + 1)));
             }
         };
         match &self.search {
@@ -204,9 +215,7 @@ impl Shape {
                 let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
                 at_least(end, len).filter(|end| mixed || cut(*end))
             }
-            Self::Wide(len) => {
-                at_least(run(|byte| is_word(byte) || matches!(byte, b'.' | b'/' | b'+' | b'=' | b':')), len)
-            }
+            Self::Wide(len) => at_least(run(is_wide), len),
             Self::Hex(len) => at_least(run(|byte| byte.is_ascii_hexdigit()), len),
             Self::Pem => pem_end(text, from, at_cut),
         }
@@ -215,6 +224,10 @@ impl Shape {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+fn is_wide(byte: u8) -> bool {
+    is_word(byte) || matches!(byte, b'.' | b'/' | b'+' | b'=' | b':')
 }
 
 fn jwt_end(text: &[u8], start: usize, fewest: usize, at_cut: bool) -> Option<usize> {
