@@ -405,7 +405,9 @@ mod tests {
     fn a_password_behind_the_host_is_hidden() {
         let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
         let mut masker = Masker::new(Arc::new(policy));
-        for value in ["h/?password=hunter2secret", "https://api.example/x?a=1&password=hunter2secret", "a&token=hunter2secret"] {
+        for value in
+            ["h/?password=hunter2secret", "https://api.example/x?a=1&password=hunter2secret", "a&token=hunter2secret"]
+        {
             let masked = masker.header(Side::Request, b"Host", value.as_bytes());
             let masked = String::from_utf8_lossy(masked.or(value.as_bytes())).into_owned();
             assert!(masked.contains("=tok_") && !masked.contains("hunter2secret"), "{masked}");

@@ -369,22 +369,23 @@ mod tests {
         let (key, forward) = FlowKey::new(endpoint(1, 40_000), endpoint(2, 80), Domain::GLOBAL);
         let path = TunnelPath::default();
         let mut reassembler = Reassembler::new(Limits::default(), Nothing::default());
-        let mut push = |reassembler: &mut Reassembler<Nothing>, at: u64, is_client: bool, flags, seq, ack, payload: &[u8]| {
-            let direction = if is_client { forward } else { forward.opposite() };
-            reassembler.push(&Segment {
-                at: Timestamp::from_nanos(1_000_000_000 + at * 1_000_000),
-                key,
-                direction,
-                seq: SeqNum(seq),
-                ack: SeqNum(ack),
-                flags: TcpFlags(flags),
-                window: 1_000,
-                ip_id: 0,
-                payload,
-                missing: 0,
-                path: &path,
-            });
-        };
+        let push =
+            |reassembler: &mut Reassembler<Nothing>, at: u64, is_client: bool, flags, seq, ack, payload: &[u8]| {
+                let direction = if is_client { forward } else { forward.opposite() };
+                reassembler.push(&Segment {
+                    at: Timestamp::from_nanos(1_000_000_000 + at * 1_000_000),
+                    key,
+                    direction,
+                    seq: SeqNum(seq),
+                    ack: SeqNum(ack),
+                    flags: TcpFlags(flags),
+                    window: 1_000,
+                    ip_id: 0,
+                    payload,
+                    missing: 0,
+                    path: &path,
+                });
+            };
         push(&mut reassembler, 0, true, TcpFlags::SYN, 99, 0, &[]);
         push(&mut reassembler, 1, false, TcpFlags::SYN | TcpFlags::ACK, 499, 100, &[]);
         push(&mut reassembler, 2, true, TcpFlags::ACK, 100, 500, &[7; 100]);
@@ -393,7 +394,13 @@ mod tests {
         let segments = 1_000;
         for n in 0..segments {
             // Each seventh is ahead of a hole, and the one behind it fills that; the server answers.
-            let place = if n % 7 == 5 { n + 1 } else if n % 7 == 6 { n - 1 } else { n };
+            let place = if n % 7 == 5 {
+                n + 1
+            } else if n % 7 == 6 {
+                n - 1
+            } else {
+                n
+            };
             let seq = 200 + place * 100;
             push(&mut reassembler, 3 + u64::from(n), n % 3 != 0, TcpFlags::ACK, seq, seq, &[7; 100]);
         }

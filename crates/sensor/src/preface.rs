@@ -108,10 +108,9 @@ impl Opening {
         match &self.state {
             State::Over => true,
             State::Joined(looked_at) => *looked_at == Some(direction),
-            State::Begins(client)
-            | State::Unclear(client, _)
-            | State::Within(client, _)
-            | State::Torn(client, _) => *client != direction,
+            State::Begins(client) | State::Unclear(client, _) | State::Within(client, _) | State::Torn(client, _) => {
+                *client != direction
+            }
         }
     }
 
@@ -329,8 +328,10 @@ mod tests {
         let mut opening = Opening::new(Some(Direction::Forward));
         let mut start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x01\x0c".to_vec();
         start.extend([192, 0, 2, 1, 198, 51, 100, 7, 0xdc, 4, 1, 0xbb]);
-        let Taken::Header { found: Some(_), len: 28, before: 0 } =
-            opening.data(Direction::Forward, at(0), &start) else { panic!() };
+        let Taken::Header { found: Some(_), len: 28, before: 0 } = opening.data(Direction::Forward, at(0), &start)
+        else {
+            panic!()
+        };
         // Of 256 bytes of extensions, 200 are lost, and then 100 bytes with the rest.
         assert!(matches!(opening.missing(200), (200, None)));
         assert!(!opening.is_over(Direction::Forward));
@@ -382,7 +383,8 @@ mod tests {
             assert!(!opening.is_over(direction) && !opening.is_over(other));
             assert!(matches!(opening.data(other, at(0), b"HTTP/1.1 200 OK\r\n"), Taken::Passed(None)));
             assert!(opening.is_over(other));
-            let Taken::Header { found: Some(found), len: 45, before: 0 } = opening.data(direction, at(0), &stream) else {
+            let Taken::Header { found: Some(found), len: 45, before: 0 } = opening.data(direction, at(0), &stream)
+            else {
                 panic!()
             };
             assert_eq!(found.addresses, None);

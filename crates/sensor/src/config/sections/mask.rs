@@ -93,7 +93,7 @@ section! {
         let mut names: HashMap<&str, usize> = HashMap::new();
         for (index, pattern) in this.pattern.iter().enumerate() {
             let is_taken = |name: &&str| pattern.name.eq_ignore_ascii_case(name);
-            if Detector::NAMES.iter().chain(&OWN_NAMES).any(|name| is_taken(name)) {
+            if Detector::NAMES.iter().chain(&OWN_NAMES).any(is_taken) {
                 reader.fault_in("pattern", index, "name", "records call what is found otherwise by this name: give it another one");
             }
             match names.get(pattern.name.as_str()) {
