@@ -323,7 +323,10 @@ fn within(
         }
         Class::Authority => {
             let host = target::userinfo(engine, &text[..end], start, location, &named).unwrap_or(start);
-            if engine.policy.has_text {
+            // What has more than a host may have a query.
+            let is_host =
+                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+            if engine.policy.has_text || !text[host..end].iter().all(is_host) {
                 engine.value(text, &Value { start: host, ..whole }, &named);
             }
         }

@@ -399,4 +399,19 @@ mod tests {
             assert!(value.starts_with("tok_") && value.ends_with("@api.example"), "{value}");
         }
     }
+
+    /// So do those that put a whole URL there.
+    #[test]
+    fn a_password_behind_the_host_is_hidden() {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut masker = Masker::new(Arc::new(policy));
+        for value in
+            ["h/?password=hunter2secret", "https://api.example/x?a=1&password=hunter2secret", "a&token=hunter2secret"]
+        {
+            let masked = masker.header(Side::Request, b"Host", value.as_bytes());
+            let masked = String::from_utf8_lossy(masked.or(value.as_bytes())).into_owned();
+            assert!(masked.contains("=tok_") && !masked.contains("hunter2secret"), "{masked}");
+        }
+        assert!(matches!(masker.header(Side::Request, b"Host", b"[2001:db8::1]:8080"), Masked::Kept));
+    }
 }

@@ -317,3 +317,95 @@ impl<H: StreamHandler> fmt::Debug for Reassembler<H> {
         f.debug_struct("Reassembler").field("now", &self.now).field("stats", self.stats()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use decap::{Direction, Domain, Endpoint, SeqNum, TcpFlags, TunnelPath};
+
+    use super::*;
+    use crate::{FlowInfo, Position, Want};
+
+    /// Wants nothing of any flow, and counts how often it is asked.
+    #[derive(Default)]
+    struct Nothing(u64);
+
+    impl StreamHandler for Nothing {
+        type Conn = ();
+
+        fn open(&mut self, _: &FlowInfo<'_>) {
+            self.0 += 1;
+        }
+
+        fn data(&mut self, (): &mut (), _: Direction, _: Position, _: &[u8]) -> Want {
+            self.0 += 1;
+            Want::Nothing
+        }
+
+        fn gap(&mut self, (): &mut (), _: Direction, _: Position, _: u64) -> Want {
+            self.0 += 1;
+            Want::Nothing
+        }
+
+        fn skipped(&mut self, (): &mut (), _: Direction, _: Position, _: u64) -> Want {
+            self.0 += 1;
+            Want::Nothing
+        }
+
+        fn end(&mut self, (): &mut (), _: Direction, _: Position) -> Want {
+            self.0 += 1;
+            Want::Nothing
+        }
+
+        fn close(&mut self, (): (), _: Ending) {}
+    }
+
+    /// A flow that is filtered by its addresses is one of which nothing is wanted: from then on a segment costs the look-up of
+    /// its flow and a few numbers, in order or not, and nobody is asked again.
+    #[test]
+    fn a_flow_of_which_nothing_is_wanted_costs_one_look_up_a_segment() {
+        let endpoint = |host, port| Endpoint { ip: Ipv4Addr::new(10, 0, 0, host).into(), port };
+        let (key, forward) = FlowKey::new(endpoint(1, 40_000), endpoint(2, 80), Domain::GLOBAL);
+        let path = TunnelPath::default();
+        let mut reassembler = Reassembler::new(Limits::default(), Nothing::default());
+        let push =
+            |reassembler: &mut Reassembler<Nothing>, at: u64, is_client: bool, flags, seq, ack, payload: &[u8]| {
+                let direction = if is_client { forward } else { forward.opposite() };
+                reassembler.push(&Segment {
+                    at: Timestamp::from_nanos(1_000_000_000 + at * 1_000_000),
+                    key,
+                    direction,
+                    seq: SeqNum(seq),
+                    ack: SeqNum(ack),
+                    flags: TcpFlags(flags),
+                    window: 1_000,
+                    ip_id: 0,
+                    payload,
+                    missing: 0,
+                    path: &path,
+                });
+            };
+        push(&mut reassembler, 0, true, TcpFlags::SYN, 99, 0, &[]);
+        push(&mut reassembler, 1, false, TcpFlags::SYN | TcpFlags::ACK, 499, 100, &[]);
+        push(&mut reassembler, 2, true, TcpFlags::ACK, 100, 500, &[7; 100]);
+        let (looked_up, asked) = (reassembler.table.look_ups, reassembler.handler().0);
+        assert_eq!((looked_up, asked), (3, 2), "opened, and given its first bytes");
+        let segments = 1_000;
+        for n in 0..segments {
+            // Each seventh is ahead of a hole, and the one behind it fills that; the server answers.
+            let place = if n % 7 == 5 {
+                n + 1
+            } else if n % 7 == 6 {
+                n - 1
+            } else {
+                n
+            };
+            let seq = 200 + place * 100;
+            push(&mut reassembler, 3 + u64::from(n), n % 3 != 0, TcpFlags::ACK, seq, seq, &[7; 100]);
+        }
+        assert_eq!(reassembler.table.look_ups - looked_up, u64::from(segments));
+        assert_eq!(reassembler.handler().0, asked, "nobody is asked again");
+        assert_eq!(reassembler.stats().held_bytes, 0);
+    }
+}

@@ -52,6 +52,9 @@ pub(crate) struct FlowTable {
     recent: [u32; RECENT],
     seed: u64,
     shared_seed: Box<SharedSeed>,
+    /// How often a flow was looked for.
+    #[cfg(test)]
+    pub(crate) look_ups: u64,
 }
 
 impl FlowTable {
@@ -67,12 +70,18 @@ impl FlowTable {
             recent: [NONE; RECENT],
             seed,
             shared_seed: Box::new(SharedSeed::from_u64(seed.rotate_left(32) ^ 0x5bd1_e995_9d1b_54a5)),
+            #[cfg(test)]
+            look_ups: 0,
         }
     }
 
     /// The number of the flow with this key.
     #[inline]
     pub(crate) fn find(&mut self, key: &FlowKey) -> Option<u32> {
+        #[cfg(test)]
+        {
+            self.look_ups += 1;
+        }
         let place = usize::from(key.glance()) % RECENT;
         if let Some(id) = self.recent.get(place).copied()
             && self.flows.get(id).is_some_and(|flow| flow.key == *key)

@@ -19,7 +19,7 @@ use crate::units::ByteSize;
 /// What a configuration is judged for.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose<'a> {
-    /// Some machine and some command: what is refused fits none.
+    /// Some machine and some command: what is refused fits none. Of files, only what is wrong with those that are here counts.
     Anywhere,
     /// This machine, and whatever command it is for.
     Here,
@@ -163,11 +163,28 @@ fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) {
     if let Err(error) = MaskPolicy::from_config(&Mask { key_file: None, ..mask.clone() }) {
         refused("mask", &error, &["mask"]);
     }
-    if is_here
-        && mask.key_file.is_some()
-        && let Err(error @ (MaskError::Key { .. } | MaskError::KeyLength { .. })) = MaskPolicy::from_config(mask)
+    if mask.key_file.is_some()
+        && let Err(error @ (MaskError::Key { .. } | MaskError::KeyLength { .. } | MaskError::Zeros { .. })) =
+            MaskPolicy::from_config(mask)
     {
-        refused("mask.key_file", &error, &["mask"]);
+        // A file that is not here, or not for whoever asks, may be where the configuration is for.
+        if is_here || !matches!(error, MaskError::Key { .. }) {
+            refused("mask.key_file", &error, &["mask"]);
+        }
+    }
+}
+
+/// What speaks against a configuration on this machine, and may not on the one that it is for.
+#[must_use]
+pub fn doubts(config: &Config) -> Vec<String> {
+    let key = config.mask.key_file.as_ref().map(|_| MaskPolicy::from_config(&config.mask));
+    match key {
+        Some(Err(error @ MaskError::Key { .. })) => {
+            let text = error.to_string();
+            let what = text.split_once("\nhint: ").map_or(text.as_str(), |(what, _)| what);
+            vec![format!("mask.key_file: {what}; where the sensor cannot either, it does not start")]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -323,6 +340,16 @@ max_headers = 0
         let (lines, said) = judged(&text, Purpose::Here);
         assert_eq!(lines, [2], "{said}");
         assert!(said.contains("openssl rand"), "{said}");
+        // What is there and no key is none anywhere; what is not there may be where it is to be used.
+        assert_eq!(judged(&text, Purpose::Anywhere).0, [2]);
+        fs::write(&key, [0; 32]).unwrap();
+        let (lines, said) = judged(&text, Purpose::Anywhere);
+        assert!(lines == [2] && said.contains("nothing but zeros"), "{said}");
+        fs::remove_file(&key).unwrap();
+        assert_eq!(judged(&text, Purpose::Here).0, [2]);
         assert_eq!(judged(&text, Purpose::Anywhere).1, "");
+        let config = Loaded::parse(&text, std::path::Path::new("x")).unwrap().config;
+        assert!(doubts(&config)[0].contains("cannot read the masking key"), "{:?}", doubts(&config));
+        assert!(doubts(&Config::default()).is_empty());
     }
 }

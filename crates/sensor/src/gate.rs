@@ -48,6 +48,14 @@ struct Decided {
     /// Where the response begins; `None`: it holds whatever the response is.
     response: Option<u64>,
     verdict: Verdict,
+    /// What sampling by the transaction's id says, where the verdict's rule samples so.
+    by_id: Option<Decision>,
+}
+
+impl Decided {
+    fn is_in(&self) -> bool {
+        matches!(self.verdict, Verdict::In(_)) && !matches!(self.by_id, Some(Decision::SampledOut(_)))
+    }
 }
 
 impl Gate {
@@ -139,8 +147,8 @@ impl Gate {
     fn wants_body_by_rules(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool {
         // Without its request a response may still be anything's.
         let Some(request) = heads.request else { return true };
-        if let Some(verdict) = memo.verdict(self.generation, request, heads.response) {
-            return matches!(verdict, Verdict::In(_));
+        if let Some(decided) = memo.decided(self.generation, request, heads.response) {
+            return decided.is_in();
         }
         let Self { normalizer, rules, scratch, .. } = self;
         let mut vnis = [0; MOST_VNIS];
@@ -157,8 +165,11 @@ impl Gate {
             }
         };
         let response = heads.response.map(|response| response.start().offset);
-        *memo = Memo(Some(Decided { generation: self.generation, request: request.start().offset, response, verdict }));
-        matches!(verdict, Verdict::In(_))
+        let by_id = rules.sample_by_id(verdict, || *TransactionId::of_request(meta, heads.client, request).as_bytes());
+        let (generation, request) = (self.generation, request.start().offset);
+        let decided = Decided { generation, request, response, verdict, by_id };
+        *memo = Memo(Some(decided));
+        decided.is_in()
     }
 
     /// What becomes of a complete exchange; `None`: it is out, and counted. Asked once for each.
@@ -192,8 +203,14 @@ impl Gate {
 
     /// What becomes of an exchange, not counted but for sampling by the minute.
     pub fn decide(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) -> Decision {
-        let known = exchange.request.and_then(|request| memo.verdict(self.generation, request, exchange.response));
-        let verdict = known.unwrap_or_else(|| self.with_facts(meta, exchange, Rules::verdict));
+        let known = exchange.request.and_then(|request| memo.decided(self.generation, request, exchange.response));
+        if let Some(decision) = known.and_then(|known| known.by_id) {
+            return decision;
+        }
+        let verdict = match known {
+            Some(known) => known.verdict,
+            None => self.with_facts(meta, exchange, Rules::verdict),
+        };
         let Verdict::In(Some(rule)) = verdict else {
             return self.rules.sample(verdict, &Sighting { id: &[0; 16], template: &[], at: 0 });
         };
@@ -232,10 +249,10 @@ impl Gate {
 
 impl Memo {
     /// What was decided, if it was by these rules and on this transaction.
-    fn verdict(&self, generation: u64, request: &Message, response: Option<&Message>) -> Option<Verdict> {
+    fn decided(&self, generation: u64, request: &Message, response: Option<&Message>) -> Option<Decided> {
         let decided = self.0.filter(|it| it.generation == generation && it.request == request.start().offset)?;
         let holds = decided.response.is_none_or(|begin| response.is_some_and(|it| it.start().offset == begin));
-        holds.then_some(decided.verdict)
+        holds.then_some(decided)
     }
 }
 

@@ -121,8 +121,17 @@ impl<F: Finds> HttpHandler<F> {
     /// The first bytes of a client that may begin with a PROXY protocol header.
     #[cold]
     fn begin(&mut self, reading: &mut Reading, direction: Direction, at: Position, bytes: &[u8]) -> Want {
-        match reading.opening.data(at, bytes) {
+        match reading.opening.data(direction, at, bytes) {
             Taken::Kept => Want::More,
+            Taken::Torn(len) => {
+                let (torn, rest) = bytes.split_at(len.min(bytes.len()));
+                // What is wanted is said again behind it, if there is anything.
+                let wanted = self.read(reading, direction, at, torn);
+                if rest.is_empty() {
+                    return wanted;
+                }
+                self.read(reading, direction, Position { offset: at.offset + torn.len() as u64, ..at }, rest)
+            }
             Taken::Passed(kept) => {
                 self.pass(reading, direction, kept);
                 self.read(reading, direction, at, bytes)
@@ -208,11 +217,14 @@ impl<F: Finds> StreamHandler for HttpHandler<F> {
             Some(slot) => Conn::Out(slot),
             None => {
                 self.flows_read += 1;
-                let client = flow.initiator.filter(|_| self.finds.normalizer().reads_proxy_protocol());
+                let opening = match self.finds.normalizer().reads_proxy_protocol() {
+                    true => Opening::new(flow.initiator),
+                    false => Opening::NONE,
+                };
                 Conn::Read(Reading {
                     http: Connection::new(flow.initiator.map(side)),
                     meta,
-                    opening: Opening::new(client),
+                    opening,
                     memo: Memo::default(),
                 })
             }

@@ -60,6 +60,12 @@ pub enum MaskError {
         /// How long it is.
         found: String,
     },
+    /// The key file holds what anybody knows.
+    #[error("the masking key {} is nothing but zeros: whoever knows that can test secrets against tokens\nhint: make one with 'openssl rand -out FILE 32'", .path.display())]
+    Zeros {
+        /// Its name.
+        path: PathBuf,
+    },
     /// The system gave no random key.
     #[error("cannot make a masking key from {RANDOM}: {0}\nhint: give one as mask.key_file")]
     Random(io::Error),
@@ -130,22 +136,26 @@ impl MaskPolicy {
         (!self.has_own_key).then_some(RANDOM_KEY)
     }
 
-    fn drops(&self, content_type: Option<&[u8]>) -> bool {
+    /// Whether a body of these types is left out. It is as soon as one of them says so, since nobody knows which one counts for
+    /// its receiver.
+    fn drops<'a>(&self, mut content_types: impl Iterator<Item = &'a [u8]>) -> bool {
         if self.dropped.is_empty() {
             return false;
         }
-        let text = content_type.unwrap_or_default();
-        let text = text.split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default().trim_ascii();
-        let media = String::from_utf8_lossy(text).to_ascii_lowercase();
-        self.dropped.iter().any(|rule| {
-            if rule == "all" || rule == "*/*" {
-                return true;
-            }
-            match (rule.strip_suffix('*'), rule.starts_with('+')) {
-                (Some(start), _) => media.starts_with(start),
-                (None, true) => media.ends_with(rule.as_str()),
-                (None, false) => media == *rule,
-            }
+        self.dropped.iter().any(|rule| rule == "all" || rule == "*/*")
+            || content_types.any(|types| types.split(|byte| *byte == b',').any(|text| self.drops_type(text)))
+    }
+
+    fn drops_type(&self, content_type: &[u8]) -> bool {
+        let is_around = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'');
+        let text = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+        let start = text.iter().position(|byte| !is_around(*byte)).unwrap_or(text.len());
+        let end = text.iter().rposition(|byte| !is_around(*byte)).map_or(start, |last| last + 1);
+        let media = String::from_utf8_lossy(text.get(start..end).unwrap_or_default()).to_ascii_lowercase();
+        self.dropped.iter().any(|rule| match (rule.strip_suffix('*'), rule.starts_with('+')) {
+            (Some(start), _) => media.starts_with(start),
+            (None, true) => media.ends_with(rule.as_str()),
+            (None, false) => media == *rule,
         })
     }
 }
@@ -157,6 +167,9 @@ fn read_key(path: &Path) -> Result<Vec<u8>, MaskError> {
     if key.len() < KEY || key.len() as u64 > MOST_KEY {
         let found = if key.len() < KEY { format!("{} bytes", key.len()) } else { "more".to_owned() };
         return Err(MaskError::KeyLength { path: path.to_owned(), found });
+    }
+    if key.iter().all(|byte| *byte == 0) {
+        return Err(MaskError::Zeros { path: path.to_owned() });
     }
     Ok(key)
 }
@@ -370,11 +383,15 @@ impl Masking for RecordMasker {
         }
     }
 
-    fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_> {
-        if self.policy.drops(content_type) {
+    fn leaves_out<'a>(&mut self, kind: MessageKind, content_types: impl Iterator<Item = &'a [u8]>) -> bool {
+        let drops = self.policy.drops(content_types);
+        if drops {
             self.left_out[side(kind) as usize] = Some(LeftOut::MediaType);
-            return MaskedBody::Dropped;
         }
+        drops
+    }
+
+    fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_> {
         match self.masker.body(side(kind), content_type, bytes, is_cut) {
             masking::MaskedBody::Kept => MaskedBody::Kept,
             masking::MaskedBody::Replaced(bytes) => MaskedBody::Replaced(bytes),

@@ -213,7 +213,7 @@ mod tests {
             kind = "include"
             host = ["a{b}.example", "glob:*.example"]
             path = ["regex:^/v1/"]
-            method = ["GET", "M*"]
+            method = ["GET", "M-SEARCH"]
             status = [404, "500-503"]
             content_type = ["image/*", "+json"]
             client = ["10.0.0.0/8"]
@@ -237,7 +237,7 @@ mod tests {
             Conditions {
                 host: vec![glob("a\\{b\\}.example"), glob("*.example")],
                 path: vec![filter::Pattern::Regex("^/v1/".to_owned())],
-                method: vec![glob("GET"), glob("M\\*")],
+                method: vec![glob("GET"), glob("M-SEARCH")],
                 status: vec!["404".to_owned(), "500-503".to_owned()],
                 content_type: vec![glob("image/*"), glob("*+json")],
                 client: vec!["10.0.0.0/8".parse().unwrap()],

@@ -2,13 +2,16 @@
 //!
 //! Whether the stream begins with it is told by its content, which its first byte nearly always does. Bytes of which that is
 //! not certain yet are kept (at most 107, as they came) and handed on unchanged where it turns out to be something else; so
-//! nothing depends on how the stream was cut into segments. A stream whose beginning is lost or was never seen has no
-//! header.
+//! nothing depends on how the stream was cut into segments.
+//!
+//! Of a connection whose handshake was not seen nobody knows whether what is seen first is its beginning: what looks like a
+//! header there is taken out, so that the request behind it is found, and not believed. What is left of one that lost bytes
+//! goes on as it is, but by itself.
 
 use decap::{Direction, Endpoint};
 use reassembly::Position;
 
-use crate::normalize::{Preface, ProxyVersion, read_preface};
+use crate::normalize::{Preface, ProxyVersion, V1_LONGEST, read_preface};
 
 /// Where a connection stands with its preface.
 #[derive(Debug, Default)]
@@ -23,6 +26,10 @@ enum State {
     Over,
     /// What this direction begins with says.
     Begins(Direction),
+    /// The beginning was not seen; of this direction it is known that what was seen first is no header.
+    Joined(Option<Direction>),
+    /// Bytes are lost: at most so many may be left of a header's line.
+    Torn(Direction, usize),
     /// It may be in these bytes.
     Unclear(Direction, Box<Kept>),
     /// The rest of a header, in bytes.
@@ -56,6 +63,8 @@ pub enum Taken {
     Passed(Option<Box<Kept>>),
     /// They may be a header's, and are kept.
     Kept,
+    /// They are the connection's, but so many of them are what is left of a torn header: the rest begins behind them.
+    Torn(usize),
     /// This many of all that came so far, `before` of them in earlier calls, belong to the header; the rest of the bytes are
     /// the connection's.
     Header {
@@ -78,13 +87,16 @@ pub struct Proxied {
 }
 
 impl Opening {
-    /// The opening of a connection whose client sends in this direction; `None`: nothing is looked for.
+    /// The opening of a connection of which nothing is looked for.
+    pub const NONE: Self = Self { state: State::Over };
+
+    /// The opening of a connection whose client sends in this direction; `None`: its beginning was not seen.
     #[must_use]
     pub const fn new(client: Option<Direction>) -> Self {
         Self {
             state: match client {
                 Some(direction) => State::Begins(direction),
-                None => State::Over,
+                None => State::Joined(None),
             },
         }
     }
@@ -95,19 +107,37 @@ impl Opening {
     pub fn is_over(&self, direction: Direction) -> bool {
         match &self.state {
             State::Over => true,
-            State::Begins(client) | State::Unclear(client, _) | State::Within(client, _) => *client != direction,
+            State::Joined(looked_at) => *looked_at == Some(direction),
+            State::Begins(client) | State::Unclear(client, _) | State::Within(client, _) | State::Torn(client, _) => {
+                *client != direction
+            }
         }
     }
 
-    /// Takes the next bytes of the client's direction.
+    /// Takes the next bytes of a direction for which it [is not over](Self::is_over).
     #[must_use]
-    pub fn data(&mut self, position: Position, bytes: &[u8]) -> Taken {
+    pub fn data(&mut self, direction: Direction, position: Position, bytes: &[u8]) -> Taken {
         let (direction, mut kept) = match std::mem::take(&mut self.state) {
             State::Over => return Taken::Passed(None),
             State::Within(direction, left) => {
                 let len = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                 self.within(direction, left - len as u64);
                 return Taken::Header { found: None, len, before: 0 };
+            }
+            State::Torn(_, room) => return rest_of_v1(bytes, room).map_or(Taken::Passed(None), Taken::Torn),
+            State::Joined(looked_at) => {
+                match read_preface(bytes) {
+                    Preface::Found(header) => {
+                        let len = header.len.min(bytes.len());
+                        self.within(direction, (header.len - len) as u64);
+                        let found = Proxied { version: header.version, addresses: None };
+                        return Taken::Header { found: Some(found), len, before: 0 };
+                    }
+                    // Here a header that comes in pieces is none: what may be anything is not kept.
+                    _ if looked_at.is_none() => self.state = State::Joined(Some(direction)),
+                    _ => {}
+                }
+                return Taken::Passed(None);
             }
             State::Begins(direction) => match read_preface(bytes) {
                 // The usual case.
@@ -143,8 +173,19 @@ impl Opening {
     #[must_use]
     pub fn missing(&mut self, len: u64) -> (u64, Option<Box<Kept>>) {
         match std::mem::take(&mut self.state) {
-            State::Over | State::Begins(_) => (0, None),
-            State::Unclear(_, kept) => (0, Some(kept)),
+            State::Over | State::Torn(..) => (0, None),
+            joined @ State::Joined(_) => {
+                self.state = joined;
+                (0, None)
+            }
+            State::Begins(direction) => {
+                self.torn(direction, len);
+                (0, None)
+            }
+            State::Unclear(direction, kept) => {
+                self.torn(direction, len.saturating_add(kept.bytes.len() as u64));
+                (0, Some(kept))
+            }
             State::Within(direction, left) => {
                 let taken = left.min(len);
                 self.within(direction, left - taken);
@@ -158,7 +199,20 @@ impl Opening {
     pub fn end(&mut self) -> Option<Box<Kept>> {
         match std::mem::take(&mut self.state) {
             State::Unclear(_, kept) => Some(kept),
+            // The other direction may still begin.
+            joined @ State::Joined(_) => {
+                self.state = joined;
+                None
+            }
             _ => None,
+        }
+    }
+
+    /// Of what may be a header, `len` bytes are gone or went on as they are.
+    fn torn(&mut self, direction: Direction, len: u64) {
+        let left = usize::try_from(len).ok().and_then(|len| V1_LONGEST.checked_sub(len)).filter(|left| *left >= 2);
+        if let Some(left) = left {
+            self.state = State::Torn(direction, left);
         }
     }
 
@@ -167,6 +221,14 @@ impl Opening {
             self.state = State::Within(direction, left);
         }
     }
+}
+
+/// The length of what is left of a header's line, its end included, if this can be that.
+fn rest_of_v1(bytes: &[u8], room: usize) -> Option<usize> {
+    let window = bytes.get(..bytes.len().min(room))?;
+    let end = memchr::memmem::find(window, b"\r\n")?;
+    let is_of_line = |byte: &u8| byte.is_ascii_hexdigit() || b" .:PROXYTCUNKW".contains(byte);
+    window.get(..end)?.iter().all(is_of_line).then_some(end + 2)
 }
 
 #[cfg(test)]
@@ -201,7 +263,8 @@ mod tests {
             if opening.is_over(Direction::Forward) {
                 pass(at(start), bytes);
             } else {
-                match opening.data(at(start), bytes) {
+                match opening.data(Direction::Forward, at(start), bytes) {
+                    Taken::Torn(_) => unreachable!("nothing is lost"),
                     Taken::Passed(kept) => {
                         kept.iter().flat_map(|kept| kept.pieces()).for_each(|(at, bytes)| pass(at, bytes));
                         pass(at(start), bytes);
@@ -265,7 +328,10 @@ mod tests {
         let mut opening = Opening::new(Some(Direction::Forward));
         let mut start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x01\x0c".to_vec();
         start.extend([192, 0, 2, 1, 198, 51, 100, 7, 0xdc, 4, 1, 0xbb]);
-        let Taken::Header { found: Some(_), len: 28, before: 0 } = opening.data(at(0), &start) else { panic!() };
+        let Taken::Header { found: Some(_), len: 28, before: 0 } = opening.data(Direction::Forward, at(0), &start)
+        else {
+            panic!()
+        };
         // Of 256 bytes of extensions, 200 are lost, and then 100 bytes with the rest.
         assert!(matches!(opening.missing(200), (200, None)));
         assert!(!opening.is_over(Direction::Forward));
@@ -274,14 +340,59 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_begins_with_a_loss_has_no_header() {
+    fn what_is_left_of_a_torn_line_is_told_from_what_is_behind_it() {
+        let torn = || {
+            let mut opening = Opening::new(Some(Direction::Forward));
+            assert!(matches!(opening.missing(20), (0, None)));
+            opening
+        };
+        for (rest, expected) in [
+            (&b"8.51.100.7 56324 443\r\nGET / HTTP/1.1\r\n"[..], Some(22)),
+            (b"\r\nGET / HTTP/1.1\r\n", Some(2)),
+            (b"GET / HTTP/1.1\r\n", None),
+            (b"8.51.100.7 56324 443", None),
+            (&[&[b'1'; 86][..], b"\r\n"].concat(), None),
+        ] {
+            match (torn().data(Direction::Forward, at(20), rest), expected) {
+                (Taken::Torn(len), Some(expected)) => assert_eq!(len, expected),
+                (Taken::Passed(None), None) => {}
+                (taken, _) => panic!("{taken:?} of {rest:?}"),
+            }
+        }
+        // Only of what was lost within the first 107 bytes.
         let mut opening = Opening::new(Some(Direction::Forward));
-        assert!(matches!(opening.missing(1), (0, None)));
+        assert!(matches!(opening.missing(106), (0, None)));
         assert!(opening.is_over(Direction::Forward));
         let mut opening = Opening::new(Some(Direction::Forward));
-        assert!(matches!(opening.data(at(0), b"PROXY"), Taken::Kept));
+        assert!(matches!(opening.data(Direction::Forward, at(0), b"PROXY"), Taken::Kept));
         let (0, Some(kept)) = opening.missing(1) else { panic!() };
         assert_eq!(kept.pieces().collect::<Vec<_>>(), [(at(0), &b"PROXY"[..])]);
+        let taken = opening.data(Direction::Forward, at(6), b"TCP4 1.1.1.1 2.2.2.2 1 2\r\nGET");
+        assert!(matches!(taken, Taken::Torn(26)), "{taken:?}");
         assert!(opening.is_over(Direction::Forward));
+    }
+
+    /// Whoever sends such bytes in the midst of a connection must not become somebody else by that.
+    #[test]
+    fn a_header_of_a_connection_that_was_joined_is_taken_out_and_not_believed() {
+        let header = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n";
+        let stream = [&header[..], b"GET / HTTP/1.1\r\n\r\n"].concat();
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let other = if direction == Direction::Forward { Direction::Reverse } else { Direction::Forward };
+            let mut opening = Opening::new(None);
+            assert!(!opening.is_over(direction) && !opening.is_over(other));
+            assert!(matches!(opening.data(other, at(0), b"HTTP/1.1 200 OK\r\n"), Taken::Passed(None)));
+            assert!(opening.is_over(other));
+            let Taken::Header { found: Some(found), len: 45, before: 0 } = opening.data(direction, at(0), &stream)
+            else {
+                panic!()
+            };
+            assert_eq!(found.addresses, None);
+            assert!(opening.is_over(direction) && opening.is_over(other));
+        }
+        // What could be the beginning of one is not kept where it may be anything.
+        let mut opening = Opening::new(None);
+        assert!(matches!(opening.data(Direction::Forward, at(0), b"PRO"), Taken::Passed(None)));
+        assert!(opening.is_over(Direction::Forward) && !opening.is_over(Direction::Reverse));
     }
 }

@@ -179,6 +179,31 @@ fn bodies_are_left_out_by_type_and_by_what_is_in_them() {
     }
 }
 
+/// Which of several types counts, and what quotes around one mean, is the receiver's to say.
+#[test]
+fn bodies_are_left_out_by_each_type_that_is_stated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut written = Capture::default();
+    let fields = [
+        "Content-Type: \"application/json\"",
+        "Content-Type: text/plain\r\nContent-Type: application/json; charset=utf-8",
+        "Content-Type: text/plain, 'Application/JSON'",
+        "Content-Type: text/plain",
+    ];
+    let mut conversation = written.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 9], 80));
+    for field in fields {
+        conversation.client_says(
+            format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\nContent-Length: 6\r\n\r\nfamily").as_bytes(),
+        );
+        conversation.server_says(b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+    conversation.close();
+    let capture = written.write(folder.path().join("b.pcap"));
+    let records = records(&replay(&folder, &capture, "[mask]\ndrop_body = ['application/json']", &["--quiet"]));
+    let contents: Vec<_> = records.iter().map(|record| record["request"]["body"]["content"].clone()).collect();
+    assert_eq!(contents, [Value::Null, Value::Null, Value::Null, "family".into()]);
+}
+
 /// `sensor mask verify` under `[mask]` of this text, for these lines.
 fn verify(folder: &TempDir, capture: &Path, mask: &str, secrets: &str) -> (Option<i32>, String, String) {
     let (config, list) = (folder.path().join("verify.toml"), folder.path().join("planted.txt"));

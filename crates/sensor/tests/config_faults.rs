@@ -110,6 +110,20 @@ const CHOICE: &[Case] = &[
         "\"ignore\", \"allow\", \"exclude\" or \"include\"",
     ),
     ("[[filters.rule]]\nname = 'a'\nkind = 'ignore'", 3, "found \"ignore\"", "no condition"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'ignore'\nhost = []\nheader = {}", 3, "found \"ignore\"", "no condition"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\npath = ['/x?y=1']", 4, "/x?y=1", "no query"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nmethod = ['G*']", 4, "found \"G*\"", "without wildcards"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { x = ' a' }", 4, "found \" a\"", "write \"a\""),
+    (
+        "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { authorization = 'regex:hunter2(' }",
+        4,
+        "not shown",
+        "is no regular expression: unclosed group",
+    ),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { cookie = 'hunter2*' }", 4, "not shown", "\"glob:\""),
+    ("[[mask.pattern]]\nname = 'Credit_Card'\nregex = 'x'\naction = 'hash'", 2, "Credit_Card", "another one"),
+    ("[[mask.pattern]]\nname = 'CREDENTIAL'\nregex = 'x'\naction = 'hash'", 2, "CREDENTIAL", "another one"),
+    ("[mask]\nkey_file = 'hunter2hunter2hunter2hunter2hunter2'", 2, "not shown", "it looks like a key"),
     ("[[filters.rule]]\nname = 'no_include_rule'\nkind = 'allow'", 2, "no_include_rule", "another one"),
     ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['*.x']", 4, "found \"*.x\"", "\"glob:*.x\""),
     ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = 'x'", 4, "found \"x\"", "a list"),
@@ -162,6 +176,16 @@ const DELIVERY: &[Case] = &[
     ("[upload]\nurl = 'http://edge.example.com'", 2, "http://edge", "https://"),
     ("[upload]\nurl = 'ftp://edge.example.com'", 2, "ftp://", "https://"),
     ("[upload]\nurl = 'https://me:hunter2@edge.example.com'", 2, "not shown", "no user or password"),
+    ("[upload]\nurl = 'https://edge.example.com/?token=hunter2'", 2, "not shown", "scheme, host and port only"),
+    ("[upload]\nurl = 'hunter2'", 2, "not shown", "https://edge.example.com"),
+    ("[upload]\npath = '/x?token=hunter2'", 2, "not shown", "begins with /"),
+    ("[upload]\nproxy = 'http://proxy:3128/?token=hunter2'", 2, "not shown", "without a path"),
+    (
+        "[upload]\nurl = 'https://a.example'\n[upload.oauth]\ntoken_url = 'https://b.example/t?client_secret=hunter2'\nclient_id = 'c'\nclient_secret_env = 'B'",
+        4,
+        "not shown",
+        "a URL holds no secret",
+    ),
     ("[upload]\nproxy = 'http://me:hunter2@proxy:3128'", 2, "not shown", "HTTPS_PROXY"),
     ("[upload]\nproxy = 'socks5://proxy:1080'", 2, "socks5://proxy:1080", "only one that knows CONNECT"),
     ("[upload]\nproxy = 'ftp://proxy:21'", 2, "ftp://proxy:21", "the URL of a proxy"),
@@ -391,4 +415,53 @@ fn the_command_checks_prints_and_generates() {
     ] {
         sensor().args(wrong).assert().code(2);
     }
+}
+
+/// Each of these was accepted, and true of nothing.
+#[test]
+fn conditions_that_nothing_can_meet_are_refused_with_what_to_write() {
+    for (condition, advice) in [
+        ("path = ['exact:/x?y=1']", "leave the query out"),
+        ("path = ['/%58']", "write `/X`"),
+        ("path = ['glob:/a%2fb/*']", "write `/a%2Fb/*`"),
+        ("path = ['/a/..']", "write `/`"),
+        ("host = ['a.example.']", "write `a.example`"),
+        ("host = ['glob:*.example.']", "write `*.example`"),
+        ("host = ['::1']", "`[::1]`"),
+        ("host = ['[2001:DB8:0::1]']", "`[2001:db8::1]`"),
+        ("host = ['a.example:80']", "use `port`"),
+        ("host = ['a.example/path']", "more than a host"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sensor.toml");
+        fs::write(&file, format!("[[filters.rule]]\nname = 'a'\nkind = 'allow'\n{condition}")).unwrap();
+        let run = sensor().arg("config").arg("--check").arg(&file).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{condition}: {said}");
+        assert!(said.contains("sensor.toml, line 4: filters.rule[0]") && said.contains(advice), "{condition}: {said}");
+    }
+    let fine = "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['[2001:db8::1]', 'regex:\\.$', 'A.Example']\npath = ['/a%2Fb', 'glob:/?', 'glob:*..', '/.well-known', '*']\nvni = [4294967295]\n".replace("'*'", "'glob:*'");
+    Loaded::parse(&fine, Path::new("sensor.toml")).unwrap();
+    let odd = "[[filters.rule]]\nname = 'a'\nkind = 'allow'\npath = ['glob:/search?q=*']";
+    let notes = Loaded::parse(odd, Path::new("sensor.toml")).unwrap().notes;
+    assert!(notes[0].contains("sensor.toml, line 4: filters.rule.path: a path has no query"), "{notes:?}");
+}
+
+#[test]
+fn what_is_in_force_is_printed_without_secrets_and_compared_with_them() {
+    let rule = |secret: &str| {
+        let text = format!(
+            "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = {{ authorization = 'Bearer {secret}', cookie = 'glob:*{secret}*', x-debug = true, user-agent = 'glob:kube-probe/*' }}\n[[filters.rule]]\nname = 'b'\nkind = 'allow'\nheader = {{ authorization = 'glob:Basic *' }}"
+        );
+        Loaded::parse(&text, Path::new("sensor.toml")).unwrap()
+    };
+    let (one, other) = (rule("hunter2"), rule("hunter3"));
+    let printed = one.print();
+    assert!(!printed.contains("hunter2"), "{printed}");
+    for shown in ["x-debug = true", "user-agent = \"glob:kube-probe/*\"", "authorization = \"glob:Basic *\""] {
+        assert!(printed.contains(shown), "{printed}");
+    }
+    assert_eq!(printed, other.print());
+    let changes: Vec<_> = one.changes(&other).into_iter().map(|change| change.key).collect();
+    assert_eq!(changes, ["filters.rule[0].header"]);
 }

@@ -8,14 +8,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use decap::Decapsulator;
 use e2e_support::add_up;
 use fixtures::capture::Format;
 use fixtures::{Conversation, Packet, Segmentation, Side, Wire};
+use http_parse::{ClientHello, Exchange, Heads, Message};
 use proptest::prelude::*;
+use reassembly::Reassembler;
 use sensor::config::Loaded;
+use sensor::filter::{Decision, Slot};
+use sensor::gate::{Gate, Memo};
+use sensor::handler::{Finds, HttpHandler};
 use sensor::ledger::{Captures, Ledger};
+use sensor::normalize::Normalizer;
 use sensor::pipeline::{Pipeline, Segments, Settings};
 use sensor::policy;
+use sensor::record::ConnectionMeta;
 use sensor::workers::Workers;
 use serde_json::{Value, json};
 
@@ -215,6 +223,73 @@ fn the_first_few_of_each_endpoint_in_a_minute_are_recorded() {
     }
     assert_eq!(by_template, BTreeMap::from([("/v1/orders/{id}", 3), ("/v1/users/{id}/face", 3)]));
     assert_eq!(ledger["exchanges"]["sampled_out"], json!({"few": 34}));
+}
+
+/// Asks a gate as a worker does, and looks at which bodies were kept.
+struct Watched {
+    gate: Gate,
+    recorded: u32,
+    left_out: u32,
+}
+
+impl Finds for Watched {
+    fn open(&mut self, meta: &ConnectionMeta) -> Option<Slot> {
+        self.gate.flow(meta)
+    }
+
+    fn unread(&mut self, _: Slot, _: u64) {}
+
+    fn wants_body(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool {
+        self.gate.wants_body(meta, memo, heads)
+    }
+
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
+        let kept = |message: Option<&Message>| message.map_or(0, |message| message.body().captured.len());
+        let kept = (kept(exchange.request), kept(exchange.response));
+        match self.gate.decide(meta, memo, exchange) {
+            Decision::Record { .. } => {
+                self.recorded += 1;
+                assert_eq!(kept, (5, 6));
+            }
+            out => {
+                self.left_out += 1;
+                assert_eq!(kept, (0, 0), "{out:?}");
+            }
+        }
+    }
+
+    fn client_hello(&mut self, _: &ClientHello) {}
+
+    fn normalizer(&self) -> &Normalizer {
+        self.gate.normalizer()
+    }
+}
+
+/// What a rule leaves out by the request, and what a sample leaves out by the transaction's id.
+#[test]
+fn no_body_is_kept_of_what_is_left_out() {
+    for (rule, recorded) in [
+        ("kind = \"exclude\"\npath = [\"glob:/v1/orders/*\"]", 0..1),
+        ("kind = \"include\"\npath = [\"/v1/orders/7\"]", 1..2),
+        ("kind = \"include\"\nsample = { rate = 0.25 }", 10..100),
+        ("kind = \"allow\"\nsample = { rate = 1.0 }", 200..201),
+    ] {
+        let settings = settings(&format!("[[filters.rule]]\nname = \"some\"\n{rule}\n"));
+        let gate = Gate::new(Arc::clone(&settings.normalize), Arc::clone(&settings.filters));
+        let handler = HttpHandler::new(settings.http.clone(), Watched { gate, recorded: 0, left_out: 0 });
+        let mut reassembler = Reassembler::new(settings.reassembly.clone(), handler);
+        let mut decap = Decapsulator::new(settings.decap.clone());
+        let paths: Vec<String> = (0..200).map(|n| format!("/v1/orders/{n}")).collect();
+        for packet in Wire::new(5).run(&conversation(paths.iter().map(String::as_str))) {
+            if let decap::Verdict::Segment(segment) = decap.push(packet.frame()) {
+                reassembler.push(&segment);
+            }
+        }
+        reassembler.finish();
+        let watched = reassembler.handler().finds();
+        assert_eq!(watched.recorded + watched.left_out, 200);
+        assert!(recorded.contains(&watched.recorded), "{rule}: {}", watched.recorded);
+    }
 }
 
 /// On real traffic: what is recorded and what is filtered is together what there is, and nobody's work changes it.

@@ -15,6 +15,7 @@ use super::plan::{UsageError, settings};
 use super::{exit, say};
 use crate::config::{Config, Loaded};
 use crate::filter::{Cause, Decision, Slot, Verdict};
+use crate::fitness::{Purpose, misfits};
 use crate::gate::{Gate, Memo};
 use crate::handler::{Finds, HttpHandler};
 use crate::masker::{MaskPolicy, RecordMasker};
@@ -66,7 +67,8 @@ pub(super) fn test(args: &FilterTestArgs) -> u8 {
 }
 
 fn resolve(args: &FilterTestArgs) -> Result<(Settings, Option<Filter>, Vec<Input>), UsageError> {
-    let loaded = Loaded::read(Some(&args.config))?;
+    let purpose = Purpose::Replay { sizes: true };
+    let loaded = Loaded::read_for(Some(&args.config), std::env::vars_os(), |config| misfits(config, purpose))?;
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
     }

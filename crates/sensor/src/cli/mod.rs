@@ -29,7 +29,7 @@ pub use args::{
 pub use plan::{Plan, UsageError};
 
 use crate::config::{self, LedgerFormat, Loaded};
-use crate::fitness::{Purpose, misfits};
+use crate::fitness::{Purpose, doubts, misfits};
 use crate::outlet::OutputFailure;
 use crate::progress::Progress;
 use crate::replay::{Failure, Outcome, ReplayError};
@@ -188,6 +188,11 @@ fn configuration(args: &ConfigArgs) -> u8 {
     };
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
+    }
+    if args.check.is_some() {
+        for doubt in doubts(&loaded.config) {
+            say(format_args!("warning: {doubt}\n"));
+        }
     }
     match &args.check {
         Some(file) => print(format!("{}: nothing is wrong\n", file.display()).as_bytes()),

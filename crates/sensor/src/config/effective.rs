@@ -21,6 +21,8 @@ pub(super) struct EffectiveValue {
     pub(super) name: &'static str,
     /// As TOML.
     pub(super) text: String,
+    /// The same without secrets.
+    pub(super) shown: String,
     pub(super) place: Place,
     /// Whether a running sensor takes a new one.
     pub(super) is_live: bool,
@@ -64,7 +66,7 @@ impl fmt::Display for Effective {
             };
             // A file's name may hold what would end a comment.
             let place: String = place.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            writeln!(f, "{} = {}  # {place}", value.name, value.text)?;
+            writeln!(f, "{} = {}  # {place}", value.name, value.shown)?;
         }
         self.sections.iter().try_for_each(|section| section.fmt(f))
     }

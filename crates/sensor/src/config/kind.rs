@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::describe::{Shape, join};
 use super::problem::Problems;
+use super::secret;
 use super::section::{Defaulted, Optional, Required};
 use super::suggest::nearest;
 use super::tree::{Lines, Node, Value, shortened};
@@ -23,6 +24,11 @@ pub(super) trait Kind: Sized {
     fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Self::Value>;
     /// As TOML that is read back as the same.
     fn show(&self, value: &Self::Value) -> String;
+
+    /// The same for who may not see secrets. `name` is the key that it stands at.
+    fn show_openly(&self, _name: &str, value: &Self::Value) -> String {
+        self.show(value)
+    }
 
     /// With a default.
     fn or(self, default: impl Into<Self::Value>) -> Defaulted<Self> {
@@ -214,7 +220,7 @@ impl Kind for Time {
 /// A text that stands for something.
 pub(super) struct Parsed<T> {
     form: &'static str,
-    parse: fn(&str) -> Result<T, String>,
+    pub(super) parse: fn(&str) -> Result<T, String>,
     show: fn(&T) -> String,
     /// Whether a text that is refused may hold a secret, and is not shown.
     is_private: fn(&str) -> bool,
@@ -311,6 +317,18 @@ pub(super) fn path() -> Parsed<PathBuf> {
         is_private: |_| false,
         otherwise: None,
     }
+}
+
+/// The name of a file that holds a secret, which is not the secret itself.
+pub(super) fn secret_path() -> Parsed<PathBuf> {
+    let mut path = path();
+    path.parse = |text| {
+        if secret::is_like_a_key(text) {
+            return Err("it looks like a key, and a key is never in the configuration: put it into a file and name that here, as in \"/etc/sensor/key\" or \"./key\"; and change the key, as it was readable here".to_owned());
+        }
+        (self::path().parse)(text)
+    };
+    path.private(secret::is_like_a_key)
 }
 
 /// An address to listen on.
@@ -501,12 +519,21 @@ impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
     }
 
     fn show(&self, value: &Self::Value) -> String {
-        if value.is_empty() {
+        self.entries(value, |_, value| self.of.show(value))
+    }
+
+    fn show_openly(&self, _name: &str, value: &Self::Value) -> String {
+        self.entries(value, |key, value| self.of.show_openly(&(self.show_key)(key), value))
+    }
+}
+
+impl<K: Ord + Clone, V: Kind> Map<K, V> {
+    fn entries(&self, values: &BTreeMap<K, V::Value>, show: impl Fn(&K, &V::Value) -> String) -> String {
+        if values.is_empty() {
             return "{}".to_owned();
         }
-        let entries: Vec<_> =
-            value.iter().map(|(key, value)| format!("{} = {}", (self.show_key)(key), self.of.show(value))).collect();
-        format!("{{ {} }}", entries.join(", "))
+        let entries = values.iter().map(|(key, value)| format!("{} = {}", (self.show_key)(key), show(key, value)));
+        format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -15,6 +15,7 @@ mod page;
 mod place;
 mod problem;
 mod schema;
+mod secret;
 mod section;
 mod sections;
 mod suggest;

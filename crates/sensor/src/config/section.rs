@@ -90,6 +90,15 @@ impl Reader<'_> {
         self.table.contains_key(name)
     }
 
+    /// Whether anything is said at a key: what is empty says nothing.
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.table.get(name).is_some_and(|node| match &node.value {
+            Value::List(items) => !items.is_empty(),
+            Value::Table(table) => !table.is_empty(),
+            _ => true,
+        })
+    }
+
     /// The path of a key of this section.
     pub(super) fn path(&self, name: &str) -> String {
         join(&self.path, name)
@@ -155,8 +164,8 @@ impl Reader<'_> {
     }
 
     fn show<K: Kind>(&mut self, name: &'static str, kind: &K, value: &K::Value, place: Place) {
-        let text = kind.show(value);
-        self.effective.values.push(EffectiveValue { name, text, place, is_live: self.is_live });
+        let (text, shown) = (kind.show(value), kind.show_openly(name, value));
+        self.effective.values.push(EffectiveValue { name, text, shown, place, is_live: self.is_live });
     }
 
     /// Reads a section within this one.

@@ -10,6 +10,7 @@ use regex::RegexBuilder;
 use super::describe::Shape;
 use super::kind::{Kind, Parsed, parsed, quoted};
 use super::problem::Problems;
+use super::secret;
 use super::tree::{Node, Value};
 use crate::filter;
 use crate::normalize::{NETWORK_FORM, parse_network};
@@ -31,6 +32,15 @@ pub enum Pattern {
     Glob(String),
     /// A regular expression, of linear time; anywhere, unless it is anchored.
     Regex(String),
+}
+
+impl Pattern {
+    /// Without its form.
+    fn text(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Glob(text) | Self::Regex(text) => text,
+        }
+    }
 }
 
 impl fmt::Display for Pattern {
@@ -79,6 +89,18 @@ pub(super) fn pattern() -> Parsed<Pattern> {
         }
         Ok(Pattern::Exact(text.to_owned()))
     })
+}
+
+/// A pattern of paths, in which a `?` is rarely meant as a wildcard.
+pub(super) fn path_pattern() -> Parsed<Pattern> {
+    let mut parsed = pattern();
+    parsed.parse = |text| {
+        if !has_form(text) && text.contains('?') {
+            return Err("a path ends before the ?, as it has no query: leave that out; for any one character write \"glob:\" before it".to_owned());
+        }
+        (pattern().parse)(text)
+    };
+    parsed
 }
 
 fn not_empty(text: &str) -> Result<(), String> {
@@ -155,8 +177,8 @@ pub(super) fn vlans() -> Numbers {
 }
 
 pub(super) fn virtual_networks() -> Numbers {
-    let form = "a virtual network id, 0 to 16777215, or a range, as in \"4000-4999\"";
-    Numbers { least: 0, most: 0xff_ffff, has_classes: false, form }
+    let form = "a virtual network id or GRE key, 0 to 4294967295, or a range, as in \"4000-4999\"";
+    Numbers { least: 0, most: u32::MAX, has_classes: false, form }
 }
 
 impl Numbers {
@@ -229,7 +251,30 @@ impl Kind for HeaderTests {
     fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<HeaderTest> {
         match &node.value {
             Value::Boolean(is_present) => Some(if *is_present { HeaderTest::Present } else { HeaderTest::Absent }),
-            Value::String(_) | Value::Raw(_) => pattern().read(node, key, problems).map(HeaderTest::Like),
+            Value::String(text) | Value::Raw(text) => {
+                let read = (pattern().parse)(text).and_then(header_value);
+                let name = key.rsplit_once("header.").map_or(key, |(_, name)| name);
+                match read {
+                    Ok(like) => Some(HeaderTest::Like(like)),
+                    Err(advice) if secret::is_in_header(name, text) => {
+                        // Advice quotes what was written.
+                        let reason = advice.rsplit_once("` ").map_or("", |(_, reason)| reason);
+                        let advice = if has_wildcard(text) && !has_form(text) {
+                            "a wildcard needs its form: write \"glob:\" before it, or \"exact:\" for itself".to_owned()
+                        } else {
+                            format!("allowed: a text, \"glob:…\" or \"regex:…\"; this {reason}")
+                                .trim_end_matches("; this ")
+                                .to_owned()
+                        };
+                        problems.at(&node.place, key, "found a value that is not shown", advice);
+                        None
+                    }
+                    Err(advice) => {
+                        problems.value(node, key, advice);
+                        None
+                    }
+                }
+            }
             _ => {
                 let advice = "allowed: true (it is there), false (it is not), or a text, \"glob:…\" or \"regex:…\" for its value";
                 problems.value(node, key, advice);
@@ -244,6 +289,34 @@ impl Kind for HeaderTests {
             HeaderTest::Absent => "false".to_owned(),
             HeaderTest::Like(like) => pattern().show(like),
         }
+    }
+
+    fn show_openly(&self, name: &str, value: &HeaderTest) -> String {
+        match value {
+            HeaderTest::Like(like) if !is_scheme(like) && secret::is_in_header(name, like.text()) => {
+                quoted(secret::HIDDEN)
+            }
+            value => self.show(value),
+        }
+    }
+}
+
+/// Whether it only asks for how credentials begin, as in `glob:Basic *`.
+fn is_scheme(pattern: &Pattern) -> bool {
+    const LONGEST_SCHEME: usize = 16;
+    let Pattern::Glob(glob) = pattern else { return false };
+    let Some(scheme) = glob.strip_suffix('*') else { return false };
+    let scheme = scheme.strip_suffix(' ').unwrap_or(scheme);
+    scheme.len() <= LONGEST_SCHEME && scheme.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-')
+}
+
+/// What a value of a header is asked for, if any can be like it.
+fn header_value(pattern: Pattern) -> Result<Pattern, String> {
+    match &pattern {
+        Pattern::Exact(text) if text.trim_ascii() != text => {
+            Err(format!("no value has blanks at its ends, as they are taken off: write \"{}\"", text.trim_ascii()))
+        }
+        _ => Ok(pattern),
     }
 }
 

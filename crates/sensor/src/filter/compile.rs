@@ -1,5 +1,6 @@
 //! From rules as they are written to rules at work; everything that is wrong is told at once.
 
+use core::net::Ipv6Addr;
 use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings
 use super::spans::{Addresses, Spans};
 use super::text_index::TextIndexBuilder;
 use super::verdict::{Attribute, RuleIndex, Stage};
+use crate::normalize::normalize_path;
 
 impl Rules {
     /// Makes rules ready.
@@ -236,7 +238,8 @@ impl<'a> Compiler<'a> {
         for (attribute, texts, names, most) in [
             (Attribute::Port, port, &none, 65_535),
             (Attribute::Status, status, &none, 999),
-            (Attribute::Vni, vni, &settings.vni_names, 0xff_ffff),
+            // A VNI has 24 bits, a GRE key 32.
+            (Attribute::Vni, vni, &settings.vni_names, u32::MAX),
             (Attribute::Vlan, vlan, &vlan_names, 4095),
         ] {
             for text in texts {
@@ -342,6 +345,17 @@ fn check_host(glob: &str) -> Result<(), String> {
     if glob.contains('/') {
         return Err(format!("`{glob}` has more than a host: neither scheme nor path is matched here"));
     }
+    let address = glob.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(glob);
+    if let Ok(ip) = address.parse::<Ipv6Addr>() {
+        let written = format!("[{ip}]");
+        return match glob.eq_ignore_ascii_case(&written) {
+            true => Ok(()),
+            false => Err(format!("`{glob}` is written as `{written}` in hosts: write it so")),
+        };
+    }
+    if let Some(name) = glob.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with(['.', '\\'])) {
+        return Err(format!("`{glob}` matches no host, because the dot at a name's end is taken off: write `{name}`"));
+    }
     let port = glob.rsplit_once(':').map(|(_, port)| port);
     if port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
         && !glob.starts_with('[')
@@ -355,8 +369,16 @@ fn check_path(glob: &str) -> Result<(), String> {
     if !glob.starts_with(['/', '*', '?', '{', '\\']) {
         return Err(format!("`{glob}` matches no path, because paths begin with `/`: write `/{glob}` or `*{glob}`"));
     }
-    if glob.contains("/../") || glob.contains("/./") {
-        return Err(format!("`{glob}` matches no path, because dot segments are resolved before"));
+    if glob.contains("\\?") {
+        return Err(format!("`{glob}` matches no path, because a path ends before the `?`: leave the query out"));
+    }
+    let mut scratch = Vec::new();
+    let normal = normalize_path(glob.as_bytes(), &mut scratch);
+    if normal != glob.as_bytes() {
+        let normal = String::from_utf8_lossy(normal);
+        return Err(format!(
+            "`{glob}` matches no path, because escapes are undone and dot segments resolved before: write `{normal}`"
+        ));
     }
     Ok(())
 }

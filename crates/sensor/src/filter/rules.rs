@@ -150,6 +150,15 @@ impl Rules {
         }
     }
 
+    /// What becomes of a transaction of which the rules say this, where its id alone decides: before it is complete, and however
+    /// often it is asked.
+    #[must_use]
+    pub fn sample_by_id(&self, verdict: Verdict, id: impl FnOnce() -> [u8; 16]) -> Option<Decision> {
+        let Verdict::In(Some(rule)) = verdict else { return None };
+        self.sampler(rule).filter(|sampler| sampler.is_by_id())?;
+        Some(self.sample(verdict, &Sighting { id: &id(), template: &[], at: 0 }))
+    }
+
     /// The verdict and when it is certain.
     pub(super) fn staged(&self, facts: &Facts<'_>) -> (Verdict, Stage) {
         if self.is_empty() {

@@ -148,6 +148,11 @@ impl Minutes {
 }
 
 impl Sampler {
+    /// Whether the id of a transaction decides alone.
+    pub(super) const fn is_by_id(&self) -> bool {
+        matches!(self, Self::Rate { .. })
+    }
+
     /// For how many transactions the record stands; `None`: this one is not recorded.
     pub(super) fn weigh(&self, rule: usize, sighting: &Sighting<'_>, minutes: &Minutes) -> Option<u32> {
         match self {

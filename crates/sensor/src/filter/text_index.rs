@@ -223,7 +223,20 @@ impl PatternAutomaton {
         let Ok(mut state) = self.dfa.start_state_forward(&Input::new(text)) else { return };
         // States in which a match stands while the text goes on are most often followed by themselves.
         let mut seen = state;
-        for byte in text {
+        let mut rest = text;
+        loop {
+            // Where only few bytes lead out of a state, the next of them is looked for at once: most texts have none.
+            if self.dfa.is_accel_state(state) {
+                let leads_out = match *self.dfa.accelerator(state) {
+                    [one] => memchr::memchr(one, rest),
+                    [one, two] => memchr::memchr2(one, two, rest),
+                    [one, two, three] => memchr::memchr3(one, two, three, rest),
+                    _ => Some(0),
+                };
+                rest = leads_out.and_then(|at| rest.get(at..)).unwrap_or_default();
+            }
+            let Some((byte, behind)) = rest.split_first() else { break };
+            rest = behind;
             state = self.dfa.next_state(state, *byte);
             if self.dfa.is_special_state(state) && state != seen {
                 if self.dfa.is_dead_state(state) {

@@ -24,7 +24,7 @@ pub use host::{Authority, HostSource, host};
 pub(crate) use networks::{Bounds, bounds};
 pub use networks::{NETWORK_FORM, Networks, parse_network};
 pub use path::normalize_path;
-pub use proxy::{Preface, ProxyHeader, ProxyVersion, Tlvs, read_preface};
+pub use proxy::{Preface, ProxyHeader, ProxyVersion, Tlvs, V1_LONGEST, read_preface};
 pub use template::{MAX_TEMPLATE, PLACEHOLDERS, endpoint_template};
 
 /// What an operator can choose about normalization.

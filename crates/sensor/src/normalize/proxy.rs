@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use decap::Endpoint;
 
 /// The longest header of version 1, its line end included.
-const V1_LONGEST: usize = 107;
+pub const V1_LONGEST: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;

@@ -93,6 +93,10 @@ impl Bodies {
         if (content.is_coded || is_packed(content.bytes)) && !masking.keeps_coded(message.kind(), content.bytes) {
             return Some(dropped);
         }
+        let fields = message.headers().filter(|field| field.name.eq_ignore_ascii_case(b"content-type"));
+        if masking.leaves_out(message.kind(), fields.map(|field| field.value)) {
+            return Some(dropped);
+        }
         let content_type = message.header("content-type");
         Some(match masking.body(message.kind(), content_type, content.bytes, content.is_truncated) {
             MaskedBody::Kept => content,

@@ -10,7 +10,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use decap::{Direction, Endpoint, FlowKey};
-use http_parse::{Exchange, Message};
+use http_parse::{Exchange, Message, Side};
 use sha2::{Digest as _, Sha256};
 
 use super::connection::ConnectionMeta;
@@ -47,6 +47,14 @@ impl TransactionId {
         Self::hash(&input)
     }
 
+    /// The id that the record of an exchange with this request will have.
+    #[must_use]
+    pub fn of_request(meta: &ConnectionMeta, client: Side, request: &Message) -> Self {
+        let mut input = Vec::new();
+        append_message(meta, client, IdKind::Request, Some(request), &mut input);
+        Self::hash(&input)
+    }
+
     /// The id made of an input.
     #[inline]
     pub(super) fn hash(input: &[u8]) -> Self {
@@ -79,8 +87,13 @@ pub(super) fn append_input(meta: &ConnectionMeta, exchange: &Exchange<'_>, input
         (Some(request), _) => (IdKind::Request, Some(request)),
         (None, response) => (IdKind::Orphan, response),
     };
+    append_message(meta, exchange.client, kind, message, input);
+}
+
+#[inline]
+fn append_message(meta: &ConnectionMeta, client: Side, kind: IdKind, message: Option<&Message>, input: &mut Vec<u8>) {
     let sequence = message.map(Message::start).unwrap_or_default().offset as u32;
-    append_endpoints(kind, meta.endpoint(exchange.client), meta.endpoint(exchange.client.opposite()), input);
+    append_endpoints(kind, meta.endpoint(client), meta.endpoint(client.opposite()), input);
     input.extend_from_slice(&sequence.to_be_bytes());
     // One contiguous input is hashed faster than pieces of it.
     input.extend_from_slice(message.map(Message::head).unwrap_or_default());

@@ -123,6 +123,11 @@ pub trait Masking {
     /// The value of a header or trailer field; also that of Host where it stands alone.
     fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_>;
 
+    /// Whether a body is left out whole that these media types are stated of, each as the value of a field.
+    fn leaves_out<'a>(&mut self, _: MessageKind, _: impl Iterator<Item = &'a [u8]>) -> bool {
+        false
+    }
+
     /// A body, or as much of it as is recorded (`is_cut`), without its content coding where that could be undone.
     fn body(&mut self, kind: MessageKind, content_type: Option<&[u8]>, bytes: &[u8], is_cut: bool) -> MaskedBody<'_>;
 

@@ -70,7 +70,7 @@ fn everything_wrong_is_told_at_once() {
     );
     assert_eq!(
         problems[6].to_string(),
-        "rule `one`, vni: `prod` is neither a number up to 16777215, nor a range such as `1-99`, nor a name: test"
+        "rule `one`, vni: `prod` is neither a number up to 4294967295, nor a range such as `1-99`, nor a name: test"
     );
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::prelude::*;
 use crate::config::value::ports as port_ranges;
 use crate::config::value::{
-    HeaderTest, HeaderTests, Network, NumberRange, Pattern, media_type, network, pattern, statuses, virtual_networks,
-    vlans,
+    HeaderTest, HeaderTests, Network, NumberRange, Pattern, media_type, network, path_pattern, pattern, statuses,
+    virtual_networks, vlans,
 };
 
 choices! {
@@ -84,7 +84,7 @@ section! {
         /// The host, without its port.
         pub host: Vec<Pattern> = list(pattern()).or([]),
         /// The path, without its query.
-        pub path: Vec<Pattern> = list(pattern()).or([]),
+        pub path: Vec<Pattern> = list(path_pattern()).or([]),
         /// The method, such as ["GET", "HEAD"].
         pub method: Vec<String> = list(method()).or([]),
         /// The status of the response: codes, ranges and classes, such as [404, "500-503", "2xx"].
@@ -112,10 +112,13 @@ section! {
         pub sample: Option<Sample> = optional_table(),
     }
     check(this, reader) {
-        let has_condition = CONDITIONS.iter().any(|key| reader.has(key));
+        let has_condition = CONDITIONS.iter().any(|key| reader.says(key));
         let leaves_out = matches!(this.kind, RuleKind::Ignore | RuleKind::Exclude);
         if leaves_out && !has_condition && reader.has("kind") {
             reader.fault("kind", "it has no condition and would leave out everything: add one, such as path = [\"/health\"]");
+        }
+        if this.path.iter().any(asks_for_a_query) {
+            reader.note("path", "a path has no query, and a ? in a glob is any one character: what is asked for behind it is hardly ever in a path");
         }
         if leaves_out && reader.has("sample") {
             reader.fault("sample", "a sample is taken of what is recorded: it goes with kind \"include\" or \"allow\"");
@@ -146,6 +149,15 @@ const MOST_RULES: usize = 480;
 /// What the ledger calls what no rule of kind "include" is true of.
 const NO_INCLUDE_RULE: &str = "no_include_rule";
 
+/// Whether a glob looks for `?name=`.
+fn asks_for_a_query(pattern: &Pattern) -> bool {
+    let Pattern::Glob(glob) = pattern else { return false };
+    glob.split('?').skip(1).any(|behind| {
+        let name = behind.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).unwrap_or(behind.len());
+        name > 0 && behind[name..].starts_with('=')
+    })
+}
+
 fn method() -> Parsed<String> {
     parsed("a method, as in \"GET\"", |text| {
         let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -154,6 +166,9 @@ fn method() -> Parsed<String> {
             _ if !text.bytes().all(is_token) => Err("allowed: a method, as in \"GET\"".to_owned()),
             _ if text.bytes().any(|b| b.is_ascii_lowercase()) => {
                 Err(format!("methods are told apart by case; did you mean \"{}\"?", text.to_ascii_uppercase()))
+            }
+            _ if text.contains('*') => {
+                Err("a method is compared as it is, without wildcards: name each, or leave the key out".to_owned())
             }
             _ => Ok(text.to_owned()),
         }

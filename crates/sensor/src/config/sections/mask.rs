@@ -58,7 +58,7 @@ section! {
         /// The file with the key of tokens and of format-preserving encryption: at least 32 random bytes. Default: a key of
         /// this run, so that tokens differ between runs and between sensors; the same output byte for byte takes a key file,
         /// or masking turned off.
-        pub key_file: Option<PathBuf> = path().optional("/etc/sensor/mask.key"),
+        pub key_file: Option<PathBuf> = secret_path().optional("/etc/sensor/mask.key"),
         /// What is found by its looks, and what is done to it: { credit_card = "keep_last=4" }. There are credit_card,
         /// iban, us_ssn, email, phone, ipv4, ipv6, jwt, aws_key, api_key and private_key.
         pub detectors: BTreeMap<Detector, MaskAction> = map("the name of a detector", detector, Actions).or([]),
@@ -92,6 +92,10 @@ section! {
         }
         let mut names: HashMap<&str, usize> = HashMap::new();
         for (index, pattern) in this.pattern.iter().enumerate() {
+            let is_taken = |name: &&str| pattern.name.eq_ignore_ascii_case(name);
+            if Detector::NAMES.iter().chain(&OWN_NAMES).any(is_taken) {
+                reader.fault_in("pattern", index, "name", "records call what is found otherwise by this name: give it another one");
+            }
             match names.get(pattern.name.as_str()) {
                 Some(first) => {
                     let place = reader.place_in("pattern", *first, "name");
@@ -125,6 +129,9 @@ fn detector(name: &str) -> Result<Detector, String> {
         None => format!("known detectors are {}", Detector::NAMES.join(", ")),
     })
 }
+
+/// What records call secrets that are told by their names, and bodies that were left out.
+const OWN_NAMES: [&str; 3] = ["credential", "media_type", "undecoded_body"];
 
 /// The most fields, paths and patterns of one's own, each.
 const MOST_RULES: usize = 256;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Tls;
 use super::prelude::*;
+use crate::config::secret;
 use crate::config::section::Reader;
 
 choices! {
@@ -177,7 +178,7 @@ section! {
         /// The client's id.
         pub client_id: String = text().required("sensor"),
         /// The file that holds the client's secret; a line's end behind it does not count.
-        pub client_secret_file: Option<PathBuf> = path().optional("/etc/sensor/client-secret"),
+        pub client_secret_file: Option<PathBuf> = secret_path().optional("/etc/sensor/client-secret"),
         /// The environment variable that holds it.
         pub client_secret_env: Option<String> = variable().optional("PLATFORM_CLIENT_SECRET").alternative(),
         /// The systemd credential that holds it (LoadCredential=).
@@ -261,13 +262,20 @@ fn origin() -> Parsed<String> {
         }
         Ok(text.trim_end_matches('/').to_owned())
     })
-    .private(has_user)
+    .private(|text| has_user(text) || text.contains(['?', '#']) || !text.contains(['.', ':']))
 }
 
 /// A URL with its path.
 fn endpoint() -> Parsed<String> {
     const FORM: &str = "a URL, as in \"https://auth.example.com/token\"";
-    parsed(FORM, |text| guarded_address(text, FORM).map(|_| text.to_owned())).private(has_user)
+    parsed(FORM, |text| {
+        guarded_address(text, FORM)?;
+        if secret::is_in_url(text) {
+            return Err("a URL holds no secret here, as a configuration holds none: name where the client's secret is by client_secret_file, client_secret_env or client_secret_credential; and change it, as it was readable here".to_owned());
+        }
+        Ok(text.to_owned())
+    })
+    .private(|text| has_user(text) || text.contains(['?', '#']) || !text.contains(['.', ':']))
 }
 
 /// What `proxy` says where there is to be none.
@@ -291,7 +299,7 @@ fn proxy() -> Parsed<String> {
         }
         Ok(text.trim_end_matches('/').to_owned())
     })
-    .private(has_user)
+    .private(|text| has_user(text) || text.contains(['?', '#']))
 }
 
 /// Whether a URL may hold a user and a password.
@@ -338,6 +346,8 @@ fn url_path() -> Parsed<String> {
         }
         Ok(text.to_owned())
     })
+    // What stands in a query may be a secret.
+    .private(|text| text.contains(['?', '#']))
 }
 
 /// The name of a variable. What is none is not shown: it may be what the variable should hold.
