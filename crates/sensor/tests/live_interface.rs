@@ -224,11 +224,8 @@ fn what_an_interface_gives_while_it_flaps_is_counted() {
         set("down");
         counted += interface.poll(Duration::from_millis(10), &mut |_| handed_on += 1).unwrap();
         set("up");
-        loop {
-            match interface.poll(Duration::from_millis(10), &mut |_| handed_on += 1) {
-                Ok(taken) => counted += taken,
-                Err(_) => break,
-            }
+        while let Ok(taken) = interface.poll(Duration::from_millis(10), &mut |_| handed_on += 1) {
+            counted += taken;
             assert!(down.elapsed() < Duration::from_secs(60), "it must be noticed");
         }
         losses += 1;
