@@ -361,6 +361,11 @@ def loss(options, scratch):
                                   % (rate, row["lost"], row["transactions"], there, row["refused"]))
                 if row["received"] != on_wire or not row["balanced"]:
                     faults.append("sensor at %s: counted %d frames of %d" % (rate, row["received"], on_wire))
+    # That nobody loses at a rate says nothing.
+    kept = {row["rate"] for row in rows if row["who"] == "sensor" and not row["lost"] and row["transactions"] == there}
+    theirs = [row["lost"] for row in rows if row["who"] == "Suricata" and row["rate"] in kept]
+    if theirs and not any(theirs) and not options.quick:
+        faults.append("loss: Suricata lost nothing either where the sensor lost nothing; send faster, or more")
     table(options, ["rate", "who", "packets/s", "sent", "received", "lost", "lost %", "transactions", "of", "refused", "CPU s", "peak MiB"],
           [[row["rate"], row["who"], "%.0f" % row["pps"], row["sent"], row["received"], row["lost"],
             "%.2f" % (100 * row["lost"] / max(row["sent"], 1)), "" if row["transactions"] is None else row["transactions"],
@@ -369,6 +374,10 @@ def loss(options, scratch):
 
 
 # Overload: what is lost is counted to the packet, and nothing else suffers.
+
+# KiB by which memory may differ and be called flat; what waits for an output has four times as much.
+FLAT = 16 << 10
+
 
 def overload(options, scratch):
     results, faults = {}, []
@@ -401,6 +410,8 @@ def overload(options, scratch):
             faults.append("overload: the interface counted %d frames, the sensor %d" % (on_wire, ledger["received"]["total"]))
         if not ledger["balanced"] or end["code"] != 0:
             faults.append("overload: the ledger does not close, or exit code %d" % end["code"])
+        if size > 1.25 * sizes[0] + FLAT:
+            faults.append("overload: memory grows from %d to %d KiB" % (sizes[0], size))
         if not drops_after:
             faults.append("overload: nothing was dropped, so nothing was shown; use a larger capture or a smaller --ring")
         if again < sent or late_drops:
@@ -435,6 +446,8 @@ def overload(options, scratch):
                               "written": lines[0], "dropped_records": lost, "rss_kib": [quiet, stalled]}
         if ledger["received"]["total"] != on_wire or not ledger["balanced"]:
             faults.append("stalled output: %d frames on the wire, %d counted" % (on_wire, ledger["received"]["total"]))
+        if stalled > quiet + 4 * FLAT:
+            faults.append("stalled output: memory grows from %d to %d KiB" % (quiet, stalled))
         if dropped(ledger).get("kernel"):
             say("stalled output: the ring dropped %d, too" % dropped(ledger)["kernel"])
         if lines[0] + lost != ledger["exchanges"]["recorded"]:

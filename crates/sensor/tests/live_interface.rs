@@ -1,6 +1,8 @@
 //! An interface of a real kernel: a veth pair in a network namespace of its own.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sensor::live::{Interface, InterfaceError, InterfaceOptions, LiveSource as _};
@@ -194,6 +196,45 @@ fn what_an_interface_left_in_the_ring_comes_before_it_is_lost() {
         assert!(!interface.is_up());
         drop(pair);
     }
+}
+
+/// One that is up again before its ring is empty goes on giving frames: the call that lost it had handed some on, uncounted.
+#[test]
+fn what_an_interface_gives_while_it_flaps_is_counted() {
+    let Some(pair) = Pair::new("sntflp") else { return };
+    let mut interface = Interface::open(&pair.options()).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let sending = {
+        let is_over = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            let mut sender = pcap::Capture::from_device("sntflpa").unwrap().open().unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                // There is no way to the other end while it is down.
+                let _ = sender.sendpacket([2; 60]);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        })
+    };
+    let set = |state| assert!(ip(&["link", "set", "sntflpb", state]));
+    let (mut handed_on, mut counted, mut losses) = (0, 0, 0);
+    // Where this machine is too busy to send in time it is lost at once, and tried again.
+    let mut is_proven = false;
+    while losses < 10 && !is_proven {
+        let down = Instant::now();
+        set("down");
+        counted += interface.poll(Duration::from_millis(10), &mut |_| handed_on += 1).unwrap();
+        set("up");
+        while let Ok(taken) = interface.poll(Duration::from_millis(10), &mut |_| handed_on += 1) {
+            counted += taken;
+            assert!(down.elapsed() < Duration::from_secs(60), "it must be noticed");
+        }
+        losses += 1;
+        is_proven = down.elapsed() > Duration::from_secs(1);
+        interface.take_up("sntflpb").unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    sending.join().unwrap();
+    assert_eq!((is_proven, counted), (true, handed_on), "lost {losses} times");
 }
 
 /// Sends datagrams of 1,000 bytes over the loopback of this thread's namespace to a port that is held, and answered by

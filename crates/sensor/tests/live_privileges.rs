@@ -615,6 +615,74 @@ fn a_user_that_is_not_there_or_not_to_be_had_is_refused() {
     assert!(said.contains("privileges.user") && said.contains("no-such-user-here"), "{said}");
 }
 
+/// As root it once said that all is well where the service's user cannot write, and left a spool behind that only root can.
+#[test]
+fn check_tries_as_the_user_that_the_sensor_goes_on_as() {
+    let Some(confined) = Confined::new("chk") else { return };
+    let spool = confined.path("state/of/spool");
+    let check = |privileges: &str| {
+        let config = confined.path("check.toml");
+        let text = format!(
+            "{privileges}\n[[capture]]\ninterface = 'two'\n[upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+            spool.display()
+        );
+        fs::write(&config, text).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sensor")).args(["check", "--config"]).arg(config).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Nobody else can write what root has made: so nothing is left.
+    let said = check("");
+    assert!(said.contains("ok    spool") && !confined.path("state").exists(), "{said}");
+    let nobody = "[privileges]\nuser = '65534'";
+    let said = check(nobody);
+    assert!(said.contains("ok    spool") && said.contains("tried as privileges.user = \"65534\""), "{said}");
+    let owners: Vec<u32> =
+        spool.ancestors().take(3).filter_map(|folder| Some(fs::metadata(folder).ok()?.uid())).collect();
+    assert!(owners.iter().all(|owner| *owner == NOBODY), "{owners:?}");
+    // One that is root's.
+    let _ = fs::remove_dir_all(confined.path("state"));
+    fs::create_dir_all(&spool).unwrap();
+    fs::set_permissions(&spool, fs::Permissions::from_mode(0o700)).unwrap();
+    let said = check(nobody);
+    assert!(said.contains("FAIL  spool") && said.contains("Permission denied"), "{said}");
+}
+
+/// The folders above the spool were root's alone: its user could not get to what had been made for it.
+#[test]
+fn folders_that_are_made_for_a_user_are_that_users() {
+    let Some(mut confined) = Confined::new("fol") else { return };
+    let spool = confined.path("state/of/spool");
+    confined.start(&format!(
+        "[privileges]\nuser = '65534'\n[[capture]]\ninterface = 'two'\n[upload]\nurl = 'https://127.0.0.1:9'\n[upload.spool]\nfolder = '{}'\n",
+        spool.display()
+    ));
+    assert!(spool.ancestors().take(3).all(|folder| fs::metadata(folder).unwrap().uid() == NOBODY));
+    confined.stop();
+}
+
+/// It ended with status 0 and without a word, so nothing started it again.
+#[test]
+fn a_reader_of_the_records_that_goes_ends_it_with_a_word() {
+    let Some(mut confined) = Confined::new("rdr") else { return };
+    // A pipe whose reader is not there from the start.
+    let before = "mkfifo \"$1.pipe\" && { sleep 1 <\"$1.pipe\" & exec >\"$1.pipe\"; }";
+    confined.start_after(before, "output = '-'\n[[capture]]\ninterface = 'lo'\n");
+    let _server = confined.spawn("python3 -m http.server 8000 --bind 127.0.0.1");
+    let mut sensor = confined.sensor.take().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        run("ip", &["netns", "exec", &confined.namespace, "curl", "-s", "-m", "2", "http://127.0.0.1:8000/"]);
+        if let Some(status) = sensor.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < end, "{}", confined.said());
+        sleep(Duration::from_millis(100));
+    };
+    assert_eq!(status.code(), Some(1), "{}", confined.said());
+    assert!(confined.said().contains("whoever read the records"), "{}", confined.said());
+}
+
 #[test]
 fn a_section_means_the_interface_that_has_the_name_now() {
     let Some(mut confined) = Confined::new("ren") else { return };

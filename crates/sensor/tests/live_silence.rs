@@ -220,6 +220,24 @@ fn another_programs_port_is_left_to_it_and_held_when_it_goes() {
     }
 }
 
+/// Every port is the first one's then: it was said in eighteen lines.
+#[test]
+fn a_second_sensor_says_once_that_another_has_the_ports() {
+    let Some(mut wire) = Wire::new("two") else { return };
+    wire.start(INTERFACE);
+    let config = wire.folder.path().join("second.toml");
+    fs::write(&config, format!("output = '-'\n[status]\nenabled = false\n{INTERFACE}")).unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", &wire.name, "timeout", "3", env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("another program's")).collect();
+    assert!(told.len() == 1 && told[0].contains("4789") && told[0].contains("6081"), "{said}");
+    wire.stop();
+}
+
 #[test]
 fn a_second_sensor_takes_no_port_of_the_first() {
     let Some(mut wire) = Wire::new("sec") else { return };

@@ -15,7 +15,8 @@
 //!   number in flight doubles with each success, and what waited because of the outage goes in order of age.
 //! - *Patience*: nothing at all is sent before the time that the platform asked for.
 //! - *No hearsay*: each attempt is of a generation, the number of renewals before it. What an older one ends with decides about
-//!   its key at most, and says nothing of the receiver that there is now.
+//!   its key at most, and says nothing of the receiver that there is now. Those of two renewals before are called off by the
+//!   caller, so that no more hang than one receiver was allowed.
 //!
 //! Delays are drawn evenly from zero to a bound that doubles with each failure ("full jitter"), so that many sensors do
 //! not come back in step; a small floor keeps an unlucky draw from becoming a burst.
@@ -223,6 +224,14 @@ impl<K: Ord + Copy> Delivery<K> {
         }
     }
 
+    /// Takes `key` back, whose attempt was given up: it is sent again as if it had not been.
+    pub(crate) fn call_off(&mut self, key: K, now: Instant) {
+        if self.in_flight.remove(&key).is_some() {
+            self.release_probe(key, now);
+            self.add(key);
+        }
+    }
+
     /// Forgets `key`: it was dropped elsewhere.
     pub(crate) fn forget(&mut self, key: K, now: Instant) {
         self.waiting.remove(&key);
@@ -245,6 +254,11 @@ impl<K: Ord + Copy> Delivery<K> {
             Platform::Up { window, failures } => (*window, *failures) = (settings.in_flight, 0),
             Platform::Down { probes, until, probe } => (*probes, *until, *probe) = (1, now, None),
         }
+    }
+
+    /// How often it was renewed: attempts that are begun now are of this generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -27,6 +27,9 @@ const SHRINK_TRIES: u8 = 8;
 /// So often the loop turns at least, whatever it waits for: that is what a watchdog sees of it.
 const TURN: Duration = Duration::from_secs(1);
 
+/// What a receiver that has been left twice may still take to answer: what is called off may have arrived, and arrives again.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// The status that says so, for a record that is given up because it is too large.
 const TOO_LARGE: u16 = 413;
 
@@ -66,6 +69,8 @@ struct Part {
 enum Done {
     /// The batch is not there any more.
     Gone,
+    /// It was sent to a receiver that has been left twice since, and was not answered.
+    CalledOff,
     /// The answer; what it means for the records has been done already where it is final.
     Answered(Outcome),
     /// A single record was too large and has been made smaller.
@@ -106,6 +111,9 @@ struct Work<T> {
     shrink: Option<Arc<dyn Shrink>>,
     stats: Arc<Stats>,
     part: Part,
+    /// The generation that it is of, and the one that there is.
+    generation: u64,
+    generations: watch::Receiver<u64>,
     /// What the part has been made into, if it has.
     smaller: Option<SealedBatch>,
     may_shrink: bool,
@@ -130,13 +138,17 @@ impl<T: Transport> Driver<T> {
         let mut tasks = Tasks::default();
         let log = Logs::default();
         let mut was_down = false;
+        let generations = watch::Sender::new(delivery.generation());
         loop {
             let now = Instant::now();
             add(&self.stats.delivering, 1);
             if self.settings.has_changed().unwrap_or(false) {
                 let settings = *self.settings.borrow_and_update();
                 delivery.renew(settings, now);
+                generations.send_replace(delivery.generation());
                 self.stats.set_quiet_until(None);
+                // Of this one nothing is known yet.
+                self.stats.set_reached(false);
             }
             let stage = *self.stage.borrow_and_update();
             if let Stage::Draining(deadline) = stage
@@ -144,7 +156,7 @@ impl<T: Transport> Driver<T> {
             {
                 return;
             }
-            let until = self.start_due(&mut delivery, &mut tasks, &mut smaller, now);
+            let until = self.start_due(&mut delivery, &mut tasks, &mut smaller, &generations, now);
             self.stats.in_flight.store(delivery.in_flight() as u64, Ordering::Relaxed);
             let deadline = if let Stage::Draining(deadline) = stage { Some(deadline) } else { None };
             let wake = [until, deadline].into_iter().flatten().fold(now + TURN, Instant::min);
@@ -175,6 +187,7 @@ impl<T: Transport> Driver<T> {
         delivery: &mut Delivery<Part>,
         tasks: &mut Tasks,
         smaller: &mut HashMap<Part, (SealedBatch, u8)>,
+        generations: &watch::Sender<u64>,
         now: Instant,
     ) -> Option<Instant> {
         loop {
@@ -201,6 +214,8 @@ impl<T: Transport> Driver<T> {
                         shrink: self.shrink.clone(),
                         stats: Arc::clone(&self.stats),
                         part,
+                        generation: delivery.generation(),
+                        generations: generations.subscribe(),
                         smaller: found.map(|(batch, _)| batch.clone()),
                         may_shrink: found.is_none_or(|(_, tries)| *tries < SHRINK_TRIES),
                     };
@@ -219,13 +234,19 @@ impl<T: Transport> Driver<T> {
         log: &Logs,
     ) {
         let now = Instant::now();
-        if delivery.is_current(part) && !matches!(done, Done::Gone | Done::Answered(Outcome::Retry { .. })) {
-            self.stats.set_reached();
+        if delivery.is_current(part)
+            && !matches!(done, Done::Gone | Done::CalledOff | Done::Answered(Outcome::Retry { .. }))
+        {
+            self.stats.set_reached(true);
         }
         let outcome = match done {
             Done::Gone => {
                 smaller.remove(&part);
                 delivery.forget(part, now);
+                return;
+            }
+            Done::CalledOff => {
+                delivery.call_off(part, now);
                 return;
             }
             Done::Smaller(batch) => {
@@ -299,7 +320,7 @@ impl<T: Transport> Driver<T> {
 }
 
 impl<T: Transport> Work<T> {
-    async fn run(self) -> Done {
+    async fn run(mut self) -> Done {
         let batch = match self.load().await {
             Ok(batch) => batch,
             Err(LoadError::Gone) => return Done::Gone,
@@ -307,7 +328,10 @@ impl<T: Transport> Work<T> {
         };
         add(&self.stats.batches_sent, 1);
         add(&self.stats.bytes_sent, batch.body().len() as u64);
-        let outcome = self.transport.send(&batch).await;
+        let outcome = tokio::select! {
+            outcome = self.transport.send(&batch) => outcome,
+            () = left_twice(&mut self.generations, self.generation) => return Done::CalledOff,
+        };
         match outcome {
             Outcome::Accepted => {
                 add(&self.stats.batches_accepted, 1);
@@ -383,6 +407,16 @@ impl<T: Transport> Work<T> {
         // It cannot be taken back: it runs to its end even if nobody waits.
         done.await.ok().flatten()
     }
+}
+
+/// Returns a little after the receiver of `generation` has been left twice. One reload leaves what is under way all its time; a
+/// receiver that hangs has had it when there is another.
+async fn left_twice(generations: &mut watch::Receiver<u64>, generation: u64) {
+    if generations.wait_for(|now| *now > generation + 1).await.is_err() {
+        // There will be no other.
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(LAST_CHANCE).await;
 }
 
 struct Logs {

@@ -346,7 +346,7 @@ impl Stats {
         self.spool_failing.load(Ordering::Relaxed)
     }
 
-    /// Whether the receiver has ever answered; until then nothing is known of it.
+    /// Whether the receiver that there is now has ever answered; until then nothing is known of it.
     #[must_use]
     pub fn was_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
@@ -406,9 +406,9 @@ impl Stats {
         self.platform_down.store(down.into(), Ordering::Relaxed);
     }
 
-    /// Whatever it answered, it did.
-    pub(crate) fn set_reached(&self) {
-        self.reached.store(true, Ordering::Relaxed);
+    /// Whatever it answered, it did; or it is another receiver from now on, which has not.
+    pub(crate) fn set_reached(&self, was_reached: bool) {
+        self.reached.store(was_reached, Ordering::Relaxed);
     }
 
     /// A batch was accepted, with doubts; `failures` of its records are reported as failed.

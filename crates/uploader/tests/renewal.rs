@@ -72,6 +72,36 @@ fn what_the_platform_before_keeps_or_says_late_does_not_hold_up_the_next_one() {
     }
 }
 
+/// Away from a platform that hangs, to another one that does: neither holds up the third, which gets everything.
+#[test]
+fn what_two_platforms_keep_does_not_hold_up_the_third() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (one, two, third) = (Platform::start(&authority), Platform::start(&authority), Platform::start(&authority));
+    let [to_one, to_two] = [&one, &two].map(|platform| {
+        platform.then(Reply::Hang);
+        HttpsSettings { timeout: Duration::from_secs(600), ..https(&authority, platform) }
+    });
+    let settings = settings(folder.path());
+    let uploader = Uploader::start_to(settings.clone(), &to(&to_one), None).unwrap();
+    submit(&uploader, 0..1000, 1000);
+    wait_until("all that may be under way", || one.requests() == settings.retry.in_flight);
+    uploader.control().prepare(&settings, &to(&to_two)).unwrap().unwrap().apply();
+    wait_until("as much again", || two.requests() == settings.retry.in_flight);
+    uploader.control().prepare(&settings, &to(&https(&authority, &third))).unwrap().unwrap().apply();
+    // What is under way to the second one has its time.
+    let stuck = 10 * settings.retry.in_flight;
+    wait_until("what is not under way there", || third.stored().len() >= 1000 - stuck);
+    assert!(uploader.stats().was_reached());
+    let same = https(&authority, &third);
+    uploader.control().prepare(&settings, &to(&same)).unwrap().unwrap().apply();
+    wait_until("all of it", || third.stored().len() == 1000);
+    wait_until("the end", || uploader.stats().records().accepted == 1000);
+    assert!(third.stored().values().all(|&times| times == 1) && one.stored().is_empty() && two.stored().is_empty());
+    // Of a platform that was asked nothing yet nothing is known.
+    uploader.control().prepare(&settings, &to(&to_one)).unwrap().unwrap().apply();
+    wait_until("a platform of which nothing is known", || !uploader.stats().was_reached());
+}
+
 /// Under load, again and again: what is under way ends where it began, and nothing is tried twice.
 #[test]
 fn nothing_is_lost_or_sent_twice_by_a_change() {

@@ -245,6 +245,22 @@ pub fn confine(privileges: &Privileges, reach: &Reach) -> Result<FileSystem, Con
     if privileges.landlock { shut(reach) } else { Ok(FileSystem::LeftOpen) }
 }
 
+/// Becomes the user that a sensor with these privileges goes on as, to try what that one can: folders in `reach` that are to be
+/// written are made for it. Says whether it is that user now, or was it before.
+///
+/// # Errors
+/// When there is no such user, or a folder cannot be made.
+pub fn become_user_of(privileges: &Privileges, reach: &Reach) -> Result<bool, ConfineError> {
+    let Some(identity) = identity(privileges)? else { return Ok(true) };
+    if identity.uid != geteuid() && !geteuid().is_root() {
+        return Ok(false);
+    }
+    for folder in &reach.write {
+        make_folder(folder, Some(&identity))?;
+    }
+    become_user(&identity, false).map(|()| true)
+}
+
 /// Which of `user` and `group` are of nobody on this host, as far as this process can look it up.
 #[must_use]
 pub fn unknown_identities(privileges: &Privileges) -> Vec<&'static str> {
@@ -285,9 +301,14 @@ fn make_folder(folder: &Path, identity: Option<&Identity>) -> Result<(), Confine
         return Ok(());
     }
     let failed = |source| ConfineError::Path { path: folder.to_owned(), source };
+    // Nobody else can go through those above that are made with it.
+    let made: Vec<&Path> =
+        folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
     uploader::make_folder(folder).map_err(failed)?;
-    if let Some(identity) = identity {
-        std::os::unix::fs::chown(folder, Some(identity.uid.as_raw()), Some(identity.gid.as_raw())).map_err(failed)?;
+    if let Some(Identity { uid, gid, .. }) = identity {
+        for folder in made {
+            std::os::unix::fs::chown(folder, Some(uid.as_raw()), Some(gid.as_raw())).map_err(failed)?;
+        }
     }
     Ok(())
 }

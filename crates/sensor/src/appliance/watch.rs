@@ -54,6 +54,8 @@ pub struct End {
     pub snapshot: Snapshot,
     /// Why the output ended early, if it did.
     pub output_failure: Option<OutputFailure>,
+    /// Whether a signal asked for it.
+    pub is_asked_for: bool,
 }
 
 /// Why it did not start, or not end well.
@@ -83,8 +85,7 @@ impl Appliance {
         state.note(running.snapshot(), &running.beats(), Instant::now());
         tell(&[NotifyState::Ready]);
         tracing::info!("capturing");
-        let mut microseconds = 0;
-        let is_watched = sd_notify::watchdog_enabled(false, &mut microseconds);
+        let is_watched = is_watched(|name| std::env::var(name).ok());
         let (mut said, mut was_alive) = (Instant::now(), true);
         while !stop.load(Ordering::Relaxed) && !running.is_over() {
             thread::sleep(TICK);
@@ -111,21 +112,22 @@ impl Appliance {
                 say_totals(&state);
             }
         }
+        let is_asked_for = stop.load(Ordering::Relaxed);
         tell(&[NotifyState::Stopping]);
         tracing::info!("stopping");
-        end(running)
+        end(running, is_asked_for)
     }
 }
 
 /// Stops within the deadline, whatever stands still.
-fn end(running: Running<Attended<Destination>>) -> Result<End, ApplianceError> {
+fn end(running: Running<Attended<Destination>>, is_asked_for: bool) -> Result<End, ApplianceError> {
     let (done, over) = mpsc::channel();
     let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
         let ended = running.stop().map(|(mut snapshot, destination)| {
             // What is not delivered soon waits in the spool for the next start.
             let Conclusion { failure, delivery } = destination.into_inner().conclude(&Arc::new(AtomicBool::new(true)));
             snapshot.ledger.delivery = delivery.map(|report| report.records);
-            End { snapshot, output_failure: failure }
+            End { snapshot, output_failure: failure, is_asked_for }
         });
         let _ = done.send(ended);
     });
@@ -135,6 +137,15 @@ fn end(running: Running<Attended<Destination>>) -> Result<End, ApplianceError> {
         Err(mpsc::RecvTimeoutError::Timeout) => Err(ApplianceError::Late),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(WorkerFailed.into()),
     }
+}
+
+/// Whether the service manager waits to be told that all is well. Without a process id it is whoever has the variables that is
+/// meant (sd_watchdog_enabled(3)).
+fn is_watched(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let has_interval =
+        variable("WATCHDOG_USEC").and_then(|value| value.parse::<u64>().ok()).is_some_and(|every| every > 0);
+    let is_meant = variable("WATCHDOG_PID").is_none_or(|value| value.parse() == Ok(std::process::id()));
+    has_interval && is_meant
 }
 
 /// The line of totals.
@@ -160,5 +171,27 @@ fn say_totals(state: &State) {
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         tracing::debug!("cannot tell the service manager: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_fed_where_it_is_meant_for_this_process() {
+        let own = std::process::id().to_string();
+        for (interval, id, expected) in [
+            (Some("2000000"), Some(own.as_str()), true),
+            (Some("2000000"), None, true),
+            (Some("2000000"), Some("1"), false),
+            (Some("2000000"), Some(""), false),
+            (Some("0"), None, false),
+            (Some("soon"), None, false),
+            (None, Some(own.as_str()), false),
+        ] {
+            let variable = |name: &str| if name == "WATCHDOG_USEC" { interval } else { id }.map(str::to_owned);
+            assert_eq!(is_watched(variable), expected, "{interval:?} {id:?}");
+        }
     }
 }

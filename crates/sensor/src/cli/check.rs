@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uploader::{Destination, SpoolUse};
 
 use super::args::CheckArgs;
 use super::{exit, print, say};
-use crate::config::Loaded;
+use crate::appliance::{ConfineError, Reach, become_user_of};
+use crate::config::{Config, Loaded};
 use crate::fitness::{Purpose, misfits};
 use crate::secrecy::keep_memory_private;
 use crate::upload::Delivery;
@@ -34,13 +35,39 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             report.push_str("note  nothing is sent: there is no `url` in [upload], and no [upload.file]\n");
             exit::OK
         }
-        Some(delivery) => try_delivery(&delivery, &mut report),
+        Some(delivery) => match become_sensor(&loaded.config, &args.config, &mut report) {
+            Ok(()) => try_delivery(&delivery, &mut report),
+            Err(error) => {
+                let _ = writeln!(report, "FAIL  {error}");
+                exit::FAILED
+            }
+        },
     };
     // What was found is the answer, so it goes where an answer is looked for.
     match print(report.as_bytes()) {
         exit::OK => code,
         failed => failed,
     }
+}
+
+/// What a live sensor does as the user that it goes on as is tried as that user, once the file is read.
+fn become_sensor(config: &Config, file: &Path, report: &mut String) -> Result<(), ConfineError> {
+    let Some(user) = config.privileges.user.as_ref().filter(|_| !config.capture.is_empty()) else { return Ok(()) };
+    if become_user_of(&config.privileges, &Reach::of(config, file))? {
+        let _ = writeln!(report, "note  tried as privileges.user = \"{user}\"");
+    } else {
+        let _ = writeln!(
+            report,
+            "note  tried as the user who asks: to try as privileges.user = \"{user}\" takes root, or to be that user"
+        );
+    }
+    Ok(())
+}
+
+/// Those of a folder and what is above it that are not there.
+fn absent(folder: &Path) -> Vec<PathBuf> {
+    let is_absent = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    folder.ancestors().take_while(is_absent).map(Path::to_owned).collect()
 }
 
 fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
@@ -52,6 +79,7 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
         let _ = writeln!(report, "FAIL  {problem}");
     }
     if let Some(spool) = &delivery.settings.spool {
+        let made = absent(&spool.folder);
         let _ = match uploader::try_spool(&spool.folder) {
             Ok(SpoolUse::Free) => writeln!(report, "ok    spool {}", spool.folder.display()),
             Ok(SpoolUse::InUse) => {
@@ -78,6 +106,10 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
                 "FAIL  spool {}: holds batches of {holds}, and {wanted} is to be sent; go back to the shape before until they are delivered, or name another upload.spool.folder",
                 spool.folder.display()
             );
+        }
+        // Whoever asks may be somebody else than who is to write there: nothing is left behind. One that is in use is not empty.
+        for folder in made {
+            let _ = std::fs::remove_dir(folder);
         }
     }
     match &delivery.destination {

@@ -388,6 +388,13 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             exit::FAILED
         }
+        // A sensor that ends by itself is to be started again, whatever the reason.
+        Some(OutputFailure::Closed) if !end.is_asked_for => {
+            tracing::error!(
+                "whoever read the records from standard output has gone, so the sensor ends; `output` can name a file, and [upload] a platform"
+            );
+            exit::FAILED
+        }
         // Stalled: only where somebody said what ends the wait, as no live sensor does.
         Some(OutputFailure::Closed | OutputFailure::Stalled { .. }) | None => exit::OK,
     }

@@ -1,4 +1,5 @@
-//! A capture thread: one source, its decapsulator, and what takes the segments.
+//! A capture thread: one source, its decapsulator, and what takes the segments. What it says waits for nobody: the log has a
+//! thread of its own.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::interface_error::InterfaceError;
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::listener::Share;
-use super::news::Teller;
 use super::own::{OwnTraffic, WithoutOwn};
 use super::pattern::Absence;
 use super::plan::{Source, SourceError, SourceKind, SourcePlan};
@@ -136,7 +136,6 @@ pub(super) struct Capture<S> {
     last_told: Instant,
     faults: Faults,
     opener: Opener,
-    news: Teller,
     /// How often it was lost lately.
     losses: Repetition,
     /// Whether its coming and going is told now.
@@ -149,7 +148,6 @@ impl<S: LiveSegments> Capture<S> {
         opener: Opener,
         own: Option<Arc<OwnTraffic>>,
         status: Arc<CaptureStatus>,
-        news: Teller,
         stop: Arc<AtomicBool>,
         segments: S,
     ) -> Self {
@@ -165,7 +163,6 @@ impl<S: LiveSegments> Capture<S> {
             last_told: Instant::now(),
             faults: Faults::default(),
             opener,
-            news,
             losses: Repetition::default(),
             is_told: true,
         }
@@ -243,7 +240,7 @@ impl<S: LiveSegments> Capture<S> {
         let Some(name) = ring.renamed() else { return };
         match &self.plan.pattern {
             Some(pattern) if pattern.matches(&name) => {
-                self.news.inform(&self.name, format!("its interface is called {name} from now on"));
+                tracing::info!(source = self.name, "its interface is called {name} from now on");
                 pattern.rename(ring.name(), &name);
                 ring.rename(&name);
                 self.call(Some(&name));
@@ -264,7 +261,7 @@ impl<S: LiveSegments> Capture<S> {
             _ => "trying again every second".to_owned(),
         };
         if self.is_told {
-            self.news.warn(&self.name, format!("{lost}; {what_next}"));
+            tracing::warn!(source = self.name, "{lost}; {what_next}");
         }
         if self.plan.pattern.is_some() {
             self.name = self.plan.name_with(None);
@@ -274,8 +271,7 @@ impl<S: LiveSegments> Capture<S> {
     /// Says how often it came and went unsaid, when that has been long enough.
     fn sum_up(&mut self, now: &str) {
         if let Some(times) = self.losses.left_out(Instant::now()) {
-            let words = format!("it was lost and found again {times} times more than was said; {now}");
-            self.news.warn(&self.name, words);
+            tracing::warn!(source = self.name, "it was lost and found again {times} times more than was said; {now}");
             self.is_told = true;
         }
     }
@@ -346,7 +342,7 @@ impl<S: LiveSegments> Capture<S> {
                     SourceKind::Listener(_) => None,
                 }));
                 if self.is_told {
-                    self.news.inform(&self.name, "capturing");
+                    tracing::info!(source = self.name, "capturing");
                 }
                 return;
             }
@@ -372,7 +368,7 @@ impl<S: LiveSegments> Capture<S> {
         };
         // Once for each reason: it may stay so for days.
         if *complaint != words && self.is_told {
-            self.news.warn(&self.name, format!("{words}; {after}"));
+            tracing::warn!(source = self.name, "{words}; {after}");
             *complaint = words;
         }
     }

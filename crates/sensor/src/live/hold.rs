@@ -27,18 +27,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The most addresses on which one port is held one by one.
 const MOST_ADDRESSES: usize = 256;
 
-/// A port that could not be held.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot hold UDP port {port}: {source}; the host may answer mirrored packets with ICMP port unreachable (drop those in the firewall, or switch this off with hold_port = false)"
-)]
-pub struct HoldError {
-    /// The port.
-    pub port: u16,
-    /// What the system said.
-    pub source: io::Error,
-}
-
 /// UDP ports whose datagrams the kernel throws away, on every address of the host where nobody receives them. Released when
 /// dropped.
 #[derive(Debug, Default)]
@@ -55,7 +43,16 @@ struct HeldPort {
     listened: Vec<IpAddr>,
     sockets: Sockets,
     /// What was said of it last.
-    complaint: String,
+    trouble: Option<Trouble>,
+}
+
+/// Why a port is not held on every address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// Somebody has it on all of them, or on one.
+    Taken,
+    /// What the system said.
+    Refused(String),
 }
 
 #[derive(Debug)]
@@ -90,7 +87,7 @@ impl HeldPorts {
                 }
                 let everywhere = SocketAddr::new(everywhere, *port);
                 let sockets = Sockets::Addresses(BTreeMap::new());
-                held.ports.push(HeldPort { port: *port, everywhere, listened, sockets, complaint: String::new() });
+                held.ports.push(HeldPort { port: *port, everywhere, listened, sockets, trouble: None });
             }
         }
         held.retry();
@@ -103,17 +100,28 @@ impl HeldPorts {
         self.ports.iter().all(|port| matches!(port.sockets, Sockets::Everywhere(_)))
     }
 
-    /// Holds what could not be held before. Says what cannot, once.
+    /// Holds what could not be held before. Says what cannot, once, and in one line: another sensor has them all.
     pub fn retry(&mut self) {
-        self.ports.retain_mut(|port| match port.retry() {
-            Ok(()) => true,
-            // A host without addresses of the family.
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => false,
-            Err(source) => {
-                port.complain(&HoldError { port: port.port, source }.to_string());
-                true
+        let mut troubles: BTreeMap<Trouble, BTreeMap<u16, Vec<IpAddr>>> = BTreeMap::new();
+        self.ports.retain_mut(|port| {
+            let trouble = match port.retry() {
+                Ok(trouble) => trouble,
+                // A host without addresses of the family.
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => return false,
+                Err(error) => Some(Trouble::Refused(error.to_string())),
+            };
+            if let Some(trouble) = trouble
+                && port.trouble.as_ref() != Some(&trouble)
+            {
+                let ports = troubles.entry(trouble.clone()).or_default();
+                ports.entry(port.port).or_default().push(port.everywhere.ip());
+                port.trouble = Some(trouble);
             }
+            true
         });
+        for (trouble, ports) in troubles {
+            tracing::warn!("{}", trouble.words(&ports));
+        }
     }
 
     /// Tries again every second, on a thread of its own, until what is given back is dropped. There is none where
@@ -143,15 +151,35 @@ pub struct Keeping {
     _stop: Option<Sender<()>>,
 }
 
+impl Trouble {
+    /// A line of the log about `ports`, each with the addresses on which it has this trouble.
+    fn words(&self, ports: &BTreeMap<u16, Vec<IpAddr>>) -> String {
+        let list = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(", ");
+        let (plural, verb) = if ports.len() == 1 { ("", "is") } else { ("s", "are") };
+        let numbers = list(&mut ports.keys().map(u16::to_string));
+        let addresses: BTreeSet<&IpAddr> = ports.values().flatten().collect();
+        let addresses = list(&mut addresses.into_iter().map(IpAddr::to_string));
+        match self {
+            Self::Taken => format!(
+                "UDP port{plural} {numbers} {verb} another program's or a tunnel device's, on {addresses} or on an address of it: that is left alone, and held once it is free ('ss -ulnp' lists them)"
+            ),
+            Self::Refused(reason) => format!(
+                "cannot hold UDP port{plural} {numbers} on {addresses}: {reason}; the host may answer mirrored packets with ICMP port unreachable (drop those in the firewall, or switch this off with hold_port = false)"
+            ),
+        }
+    }
+}
+
 impl HeldPort {
-    fn retry(&mut self) -> io::Result<()> {
-        let Sockets::Addresses(sockets) = &mut self.sockets else { return Ok(()) };
+    /// Holds it where that can be had now. Gives why it is not held everywhere.
+    fn retry(&mut self) -> io::Result<Option<Trouble>> {
+        let Sockets::Addresses(sockets) = &mut self.sockets else { return Ok(None) };
         // Not beside one's own on single addresses: what is left of the host's is held as well.
         if sockets.is_empty() {
             match bind(self.everywhere) {
                 Ok(socket) => {
                     self.sockets = Sockets::Everywhere(socket);
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(error),
@@ -180,22 +208,7 @@ impl HeldPort {
                 Err(error) => return Err(error),
             }
         }
-        if is_elsewhere {
-            let words = format!(
-                "UDP port {} is another program's or a tunnel device's, on {} or on an address of it: that is left alone, and held once it is free ('ss -ulnp' lists them)",
-                self.port,
-                self.everywhere.ip()
-            );
-            self.complain(&words);
-        }
-        Ok(())
-    }
-
-    fn complain(&mut self, words: &str) {
-        if self.complaint != words {
-            tracing::warn!("{words}");
-            words.clone_into(&mut self.complaint);
-        }
+        Ok(is_elsewhere.then_some(Trouble::Taken))
     }
 }
 
@@ -303,6 +316,15 @@ mod tests {
             held.retry();
             assert!(!is_answered(at("127.0.0.1", port)), "{ip}: {held:?}");
         }
+    }
+
+    #[test]
+    fn ports_that_somebody_has_are_told_in_one_line() {
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let words = Trouble::Taken.words(&[(4_789, vec![v4, v6]), (6_081, vec![v4, v6])].into());
+        assert!(words.starts_with("UDP ports 4789, 6081 are another program's") && words.contains("on 0.0.0.0, :: or"));
+        let words = Trouble::Refused("no".to_owned()).words(&[(4_789, vec![v6])].into());
+        assert!(words.starts_with("cannot hold UDP port 4789 on ::: no; "), "{words}");
     }
 
     #[test]

@@ -364,26 +364,31 @@ impl Interface {
 
     /// Takes what is left in the ring.
     fn take_last(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
+        let now = Instant::now();
+        // Before anything is handed on: what is lost has given nothing in that call.
+        if self.leaving.as_ref().is_some_and(|leaving| now.duration_since(leaving.since) >= LAST_FRAMES) {
+            return Err(self.left());
+        }
         // The socket's error would have libpcap give up what is there.
         let _ = SockRef::from(&self.capture).take_error();
         let taken = self.hand_on(take).unwrap_or(0);
-        let now = Instant::now();
         let Some(leaving) = &mut self.leaving else { return Ok(taken) };
         if taken > 0 {
             leaving.last_frame = now;
-            if now.duration_since(leaving.since) < LAST_FRAMES {
-                return Ok(taken);
-            }
+            return Ok(taken);
         }
-        let is_quiet = now.duration_since(leaving.last_frame) >= QUIET;
-        if is_quiet || taken > 0 {
-            let reason = std::mem::take(&mut leaving.reason);
-            self.leaving = None;
-            return Err(self.lost(reason));
+        if now.duration_since(leaving.last_frame) >= QUIET {
+            return Err(self.left());
         }
         // Not by the socket, which may tell of errors without end.
         std::thread::sleep(patience.min(Duration::from_millis(5)));
         Ok(0)
+    }
+
+    /// It is lost for the reason for which it was left.
+    fn left(&mut self) -> Lost {
+        let reason = self.leaving.take().map(|leaving| leaving.reason).unwrap_or_default();
+        self.lost(reason)
     }
 
     /// Its name.

@@ -13,7 +13,6 @@ mod links;
 mod list;
 mod listener;
 mod merge;
-mod news;
 mod offload;
 mod own;
 mod pattern;
@@ -26,7 +25,7 @@ mod run;
 mod source;
 
 pub use capture::{CaptureReport, SourceState};
-pub use hold::{HeldPorts, HeldProtocols, HoldError, Keeping};
+pub use hold::{HeldPorts, HeldProtocols, Keeping};
 pub use interface::{Interface, InterfaceOptions};
 pub use interface_error::InterfaceError;
 pub use list::{Listed, heading, interfaces};

@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
 
 use super::capture::{Capture, CaptureReport, CaptureStatus, SourceState};
 use super::hold::{HeldPorts, HeldProtocols, Keeping};
 use super::lanes::{Feed, LiveLane, Told};
 use super::merge::{Horizons, Merge};
-use super::news::News;
 use super::own::OwnTraffic;
 use super::pinning::{Pinning, pin};
 use super::plan::{Source, SourceError, SourceKind, SourcePlan};
@@ -29,6 +28,9 @@ use crate::workers::WorkerFailed;
 
 /// Batches that may wait for a worker: up to 16 MiB of payload, a tenth of a second at 1 Gbit/s.
 const QUEUED: usize = 64;
+
+/// Interfaces that are opened at the same time: it takes the kernel a fifth of a second to make a ring of 64 MiB.
+const OPENED_AT_ONCE: usize = 8;
 
 /// Sources that are open, or are waited for.
 #[derive(Debug)]
@@ -51,11 +53,13 @@ impl Sources {
     /// # Errors
     /// When a required source cannot be opened, or one cannot for a reason that waiting does not mend.
     pub fn open(plans: Vec<SourcePlan>, keeps_right: bool) -> Result<Self, SourceError> {
-        let mut opened = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let source = plan.open(keeps_right)?;
-            opened.push((plan, source));
+        let mut sources = Vec::with_capacity(plans.len());
+        for some in plans.chunks(OPENED_AT_ONCE) {
+            for source in open_all(some, keeps_right) {
+                sources.push(source?);
+            }
         }
+        let opened: Vec<_> = plans.into_iter().zip(sources).collect();
         for (plan, _) in &opened {
             if let Some(pattern) = &plan.pattern
                 && pattern.expect_these() == 0
@@ -108,7 +112,6 @@ pub struct Running<O> {
     lanes: Vec<Arc<Told<LaneReport>>>,
     queue: Queue,
     sealing: Sealing<O>,
-    news: News,
     _held: (Keeping, Option<HeldProtocols>),
 }
 
@@ -156,7 +159,6 @@ impl<O: Outlet + Send + 'static> Run<O> {
             self;
         let workers = workers.max(1);
         let stop = Arc::new(AtomicBool::new(false));
-        let (teller, news) = News::new();
         let held = (held.ports.keep()?, held.protocols);
         let (sealing, queue) = Sealing::start(outlet, workers, WhenFull::Drop, most_waiting(&settings, workers))?;
         let captures: Vec<_> =
@@ -169,7 +171,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
         let threads = if opened.len() == 1 && workers == 1 {
             let (plan, source) = opened.remove(0);
             let status = Arc::clone(&captures[0]);
-            let capture = Capture::new(plan, opener, own, status, teller, Arc::clone(&stop), lane(0));
+            let capture = Capture::new(plan, opener, own, status, Arc::clone(&stop), lane(0));
             let cpu = pinning.of_both();
             let run = move || {
                 pin(cpu);
@@ -200,8 +202,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let status = Arc::clone(&captures[number]);
                 let horizons = horizons.iter().map(|horizons| horizons.of(number)).collect();
                 let feed = Feed::new(first.another(number), horizons);
-                let capture =
-                    Capture::new(plan, opener.clone(), own.clone(), status, teller.clone(), Arc::clone(&stop), feed);
+                let capture = Capture::new(plan, opener.clone(), own.clone(), status, Arc::clone(&stop), feed);
                 let cpu = pinning.of_capture(number);
                 let run = move || {
                     pin(cpu);
@@ -211,16 +212,14 @@ impl<O: Outlet + Send + 'static> Run<O> {
             }
             Threads::Many { captures: capture_threads, workers: worker_threads }
         };
-        Ok(Running { stop, threads, captures, lanes, queue, sealing, news, _held: held })
+        Ok(Running { stop, threads, captures, lanes, queue, sealing, _held: held })
     }
 }
 
 impl<O: Outlet + Send + 'static> Running<O> {
-    /// What was counted so far. To be asked for several times a second: it is also when the log is told what capture threads
-    /// have to say.
+    /// What was counted so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.news.say();
         let captures = self.captures.iter().map(|status| SourceStatus {
             name: status.name().to_owned(),
             interface: status.interface(),
@@ -251,7 +250,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
     /// When a thread failed.
     pub fn stop(self) -> Result<(Snapshot, O), WorkerFailed> {
         self.stop.store(true, Ordering::Relaxed);
-        let Self { threads, captures, queue, sealing, news, .. } = self;
+        let Self { threads, captures, queue, sealing, .. } = self;
         let (reports, lanes, refused) = match threads {
             Threads::One(thread) => {
                 let (lane, report) = thread.join().map_err(|_| WorkerFailed)?;
@@ -269,7 +268,6 @@ impl<O: Outlet + Send + 'static> Running<O> {
                 (reports, lanes.map_err(|_| WorkerFailed)?, refused)
             }
         };
-        news.say();
         let records_refused = queue.refused();
         // The last sender goes: that is how the sealing thread learns that there is no more.
         drop(queue);
@@ -286,6 +284,30 @@ impl<O: Outlet + Send + 'static> Running<O> {
             .collect();
         Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
     }
+}
+
+/// Opens each, interfaces at the same time; sockets one by one, because those that share a port go by who was first. The threads
+/// are over when it returns: none of them keeps a right.
+fn open_all(plans: &[SourcePlan], keeps_right: bool) -> Vec<Result<Option<Source>, SourceError>> {
+    thread::scope(|scope| {
+        let opening: Vec<_> = plans
+            .iter()
+            .map(|plan| {
+                let open = move || plan.open(keeps_right);
+                match plan.kind {
+                    SourceKind::Interface(_) if plans.len() > 1 => {
+                        thread::Builder::new().name("opening".to_owned()).spawn_scoped(scope, open).map_err(|_| open())
+                    }
+                    _ => Err(open()),
+                }
+            })
+            .collect();
+        let result = |opening: Result<ScopedJoinHandle<'_, _>, _>| match opening {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(opened) => opened,
+        };
+        opening.into_iter().map(result).collect()
+    })
 }
 
 /// What cannot be held is worth a warning, not a refusal.

@@ -12,7 +12,7 @@ pub trait LiveSource {
     /// Waits up to `patience` for the first frame and hands on what has arrived; gives how many frames that were.
     ///
     /// # Errors
-    /// When the source is gone: it has to be opened again.
+    /// When the source is gone: it has to be opened again. Nothing was handed on by that call.
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost>
     where
         Self: Sized;
