@@ -38,7 +38,7 @@ impl<H: StreamHandler> Streams<H> {
             return false;
         }
         self.ensure_hold(flow);
-        let page = if self.holds.pages.has_room_for_range() { self.holds.pages.store(bytes) } else { None };
+        let page = self.holds.pages.store(bytes);
         let (Some(page), Some(hold)) = (page, self.holds.get_mut(flow.hold)) else {
             // A hole, unless it is sent again.
             self.count_dropped(DropReason::PageMemory, len);
@@ -57,7 +57,6 @@ impl<H: StreamHandler> Streams<H> {
         if flow.conn == NONE && !(segment.path.hops.is_empty() && segment.path.vlans.is_empty()) {
             hold.path.get_or_insert_with(|| Box::new(segment.path.clone()));
         }
-        self.holds.pages.add_range();
         self.stats.held_bytes += len;
         flow.phase = Phase::Active;
         // Where the stream goes on is open until it is decided what it begins with.
