@@ -53,6 +53,8 @@ pub(crate) struct Range {
     pub(crate) seen: Timestamp,
     /// When the peer acknowledged all before it.
     pub(crate) confirmed: Option<Mark>,
+    /// It looks like a keep-alive probe: one byte, without PSH.
+    pub(crate) may_probe: bool,
 }
 
 impl Range {
@@ -327,7 +329,8 @@ mod tests {
 
     fn range(start: u64, len: u32) -> Range {
         let at = Timestamp::ZERO;
-        Range { start, len, page: NONE, lost_end: start + u64::from(len), at, acked: None, seen: at, confirmed: None }
+        let lost_end = start + u64::from(len);
+        Range { start, len, page: NONE, lost_end, at, acked: None, seen: at, confirmed: None, may_probe: false }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) lost_end: u64,
     /// A second copy by the mirror.
     pub(crate) is_copy: bool,
+    /// It looks like a keep-alive probe.
+    pub(crate) may_probe: bool,
 }
 
 impl Arrival<'_> {
@@ -232,6 +234,7 @@ impl<H: StreamHandler> Streams<H> {
             acked: arrival.acked,
             seen: moment.at,
             confirmed: (flow.half[direction].acked >= from).then(|| hold.mark(moment.at)),
+            may_probe: arrival.may_probe,
         };
         let content = is_needed.then_some(bytes).filter(|bytes| !bytes.is_empty());
         self.holds.insert(flow.hold, direction, index, range, content, &self.limits)?;
