@@ -38,7 +38,7 @@ impl<H: StreamHandler> Streams<H> {
             return false;
         }
         self.ensure_hold(flow);
-        let page = if self.holds.pages.has_room_for_range() { self.holds.pages.store(bytes) } else { None };
+        let page = self.holds.pages.store(bytes);
         let (Some(page), Some(hold)) = (page, self.holds.get_mut(flow.hold)) else {
             // A hole, unless it is sent again.
             self.count_dropped(DropReason::PageMemory, len);
@@ -53,11 +53,11 @@ impl<H: StreamHandler> Streams<H> {
             acked: None,
             seen: now,
             confirmed: None,
+            may_probe: false,
         });
         if flow.conn == NONE && !(segment.path.hops.is_empty() && segment.path.vlans.is_empty()) {
             hold.path.get_or_insert_with(|| Box::new(segment.path.clone()));
         }
-        self.holds.pages.add_range();
         self.stats.held_bytes += len;
         flow.phase = Phase::Active;
         // Where the stream goes on is open until it is decided what it begins with.
@@ -103,9 +103,25 @@ impl<H: StreamHandler> Streams<H> {
         if self.early(flow, direction).is_some() {
             self.decide_early(flow, direction, moment, offset);
         } else {
+            let offset = offset + u64::from(self.drop_probe(flow, direction, offset));
             flow.anchor(direction, offset);
             self.settle(flow, direction, moment, moment.at, None, 0);
         }
+    }
+
+    /// Drops a keep-alive probe that is the first that was captured of a direction, at `offset`: its byte was sent and
+    /// received long before (RFC 9293, section 3.8.4), and its content is made up. Whoever writes a single byte pushes it,
+    /// and one that is part of more has the rest right behind it.
+    fn drop_probe(&mut self, flow: &Flow, direction: Direction, offset: u64) -> bool {
+        let Some(side) = self.holds.side(flow.hold, direction) else { return false };
+        let is_probe = side.ranges.front().is_some_and(|range| range.may_probe && range.start == offset)
+            && side.ranges.get(1).is_none_or(|next| next.start > offset + 1);
+        if is_probe && let Some(range) = self.holds.pop(flow.hold, direction) {
+            self.holds.pages.release(range.page);
+            self.stats.held_bytes -= 1;
+            self.stats.already_seen_bytes += 1;
+        }
+        is_probe
     }
 
     /// The stream begins with the data of the SYN up to `until`; the rest was not taken. Then it goes on with what is held.

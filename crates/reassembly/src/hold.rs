@@ -14,6 +14,17 @@ use crate::timers::Timers;
 const SPARE: usize = 16;
 /// Ranges for which an emptied hold keeps its memory.
 const SPARE_RANGES: usize = 32;
+/// Ranges for which the first one of a side makes room.
+const LEAST_RANGES: usize = 2;
+
+/// Why a range cannot be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The memory for what is out of order, of all flows.
+    Pages,
+    /// What one direction may hold.
+    Direction,
+}
 
 /// A moment of a flow, in packet time and in segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +53,8 @@ pub(crate) struct Range {
     pub(crate) seen: Timestamp,
     /// When the peer acknowledged all before it.
     pub(crate) confirmed: Option<Mark>,
+    /// It looks like a keep-alive probe: one byte, without PSH.
+    pub(crate) may_probe: bool,
 }
 
 impl Range {
@@ -220,19 +233,37 @@ impl Holds {
         self.holds.insert(hold)
     }
 
+    /// Bytes that a side with room for this many ranges takes, its hold with it.
+    const fn cost(ranges: usize) -> usize {
+        if ranges == 0 { 0 } else { ranges * size_of::<Range>() + size_of::<Hold>() }
+    }
+
+    fn costs(hold: &Hold) -> usize {
+        Self::cost(hold.side.forward.ranges.capacity()) + Self::cost(hold.side.reverse.ranges.capacity())
+    }
+
     /// Frees a hold that holds no ranges.
     pub(crate) fn release(&mut self, id: u32) {
         self.timers.remove(id);
         let Some(mut hold) = self.holds.remove(id) else { return };
-        if self.spare.len() < SPARE {
+        let before = Self::costs(&hold);
+        let is_kept = self.spare.len() < SPARE;
+        if is_kept {
             hold.side.forward.clear();
             hold.side.reverse.clear();
             (hold.counter, hold.reset, hold.path) = (0, None, None);
+        }
+        // What a spare one keeps goes on counting.
+        self.pages.resize_ranges(before, if is_kept { Self::costs(&hold) } else { 0 });
+        if is_kept {
             self.spare.push(hold);
         }
     }
 
-    /// Puts a range into its place; its content (if it has any to keep) is copied. False when there is no room.
+    /// Puts a range into its place; its content (if it has any to keep) is copied.
+    ///
+    /// # Errors
+    /// When there is no room, and which.
     pub(crate) fn insert(
         &mut self,
         id: u32,
@@ -241,36 +272,40 @@ impl Holds {
         range: Range,
         content: Option<&[u8]>,
         limits: &crate::Limits,
-    ) -> bool {
-        let Some(hold) = self.holds.get_mut(id) else { return false };
+    ) -> Result<(), Full> {
+        let Some(hold) = self.holds.get_mut(id) else { return Err(Full::Pages) };
         let side = &mut hold.side[direction];
         let kept = content.map_or(0, <[u8]>::len);
-        if side.ranges.len() >= limits.max_ranges_per_direction
-            || side.held + kept > limits.max_held_per_direction
-            || !self.pages.has_room_for_range()
-        {
-            return false;
+        if side.ranges.len() >= limits.max_ranges_per_direction || side.held + kept > limits.max_held_per_direction {
+            return Err(Full::Direction);
+        }
+        let before = side.ranges.capacity();
+        let more = before + before.max(LEAST_RANGES);
+        if side.ranges.len() == before && !self.pages.has_room_for_ranges(Self::cost(more) - Self::cost(before)) {
+            return Err(Full::Pages);
         }
         let page = match content {
-            Some(bytes) => match self.pages.store(bytes) {
-                Some(page) => page,
-                None => return false,
-            },
+            Some(bytes) => self.pages.store(bytes).ok_or(Full::Pages)?,
             None => NONE,
         };
-        self.pages.add_range();
+        if side.ranges.len() == before {
+            side.ranges.reserve_exact(more - before);
+            self.pages.resize_ranges(Self::cost(before), Self::cost(side.ranges.capacity()));
+        }
         side.held += kept;
         side.ranges.insert(index, Range { page, ..range });
-        true
+        Ok(())
     }
 
     /// Takes out the first range of a side. Its pages stay until they are released.
     pub(crate) fn pop(&mut self, id: u32, direction: Direction) -> Option<Range> {
-        let side = self.side_mut(id, direction)?;
+        let side = &mut self.holds.get_mut(id)?.side[direction];
         let range = side.ranges.pop_front()?;
-        if side.ranges.capacity() > SPARE_RANGES && side.ranges.len() < side.ranges.capacity() / 4 {
+        let before = side.ranges.capacity();
+        if before > SPARE_RANGES && side.ranges.len() < before / 4 {
             // Else many flows that once held much would keep room for it.
             side.ranges.shrink_to((side.ranges.len() * 2).max(SPARE_RANGES));
+            self.pages.resize_ranges(Self::cost(before), Self::cost(side.ranges.capacity()));
         }
         if range.page != NONE {
             side.held -= range.len as usize;
@@ -294,7 +329,8 @@ mod tests {
 
     fn range(start: u64, len: u32) -> Range {
         let at = Timestamp::ZERO;
-        Range { start, len, page: NONE, lost_end: start + u64::from(len), at, acked: None, seen: at, confirmed: None }
+        let lost_end = start + u64::from(len);
+        Range { start, len, page: NONE, lost_end, at, acked: None, seen: at, confirmed: None, may_probe: false }
     }
 
     #[test]
@@ -326,7 +362,7 @@ mod tests {
         let mut holds = Holds::new(1 << 16);
         let id = holds.create(7);
         let limits = crate::Limits::default();
-        assert!(holds.insert(id, Direction::Forward, 0, range(5, 3), Some(b"abc"), &limits));
+        assert_eq!(holds.insert(id, Direction::Forward, 0, range(5, 3), Some(b"abc"), &limits), Ok(()));
         assert_eq!(holds.side(id, Direction::Forward).unwrap().held, 3);
         let taken = holds.pop(id, Direction::Forward).unwrap();
         assert_eq!(holds.pages.slices(taken.page, 3).next(), Some(&b"abc"[..]));

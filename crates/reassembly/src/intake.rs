@@ -1,7 +1,7 @@
 //! What a segment says: its handshake, acknowledgement, payload, FIN and reset, checked for plausibility and lifted to
 //! offsets.
 
-use decap::{Direction, Segment, SeqNum, Timestamp};
+use decap::{Direction, Segment, SeqNum, TcpFlags, Timestamp};
 
 use crate::flow::{Flow, Marks, NEAR, Phase, WINDOW};
 use crate::handler::StreamHandler;
@@ -381,7 +381,8 @@ impl<H: StreamHandler> Streams<H> {
             lost_end = lost_end.min(limit);
         }
         if !bytes.is_empty() || lost_end > offset {
-            let arrival = Arrival { at: segment.at, acked, offset, bytes, lost_end, is_copy };
+            let may_probe = bytes.len() == 1 && lost_end == offset + 1 && segment.flags.0 & TcpFlags::PSH == 0;
+            let arrival = Arrival { at: segment.at, acked, offset, bytes, lost_end, is_copy, may_probe };
             self.absorb(flow, direction, moment, arrival);
         }
         if let Some(end) = fin {

@@ -8,7 +8,8 @@ pub struct Limits {
     /// Flows tracked at once, connections that linger after their end included. The least recently seen is evicted,
     /// flows that never carried payload first. Default 1 Mi.
     pub max_flows: usize,
-    /// Bytes of pages for out-of-order data, over all flows, allocated capacity. Default 64 MiB.
+    /// Bytes for out-of-order data, over all flows, allocated capacity: of their content, and of
+    /// what is known of them. Default 64 MiB.
     pub page_memory: usize,
     /// Bytes of out-of-order data that one direction of a flow may hold. Default 4 MiB.
     pub max_held_per_direction: usize,

@@ -5,7 +5,7 @@ use decap::{Direction, Timestamp};
 
 use crate::flow::{Flow, Marks};
 use crate::handler::StreamHandler;
-use crate::hold::{Range, Spot};
+use crate::hold::{Full, Range, Spot};
 use crate::slab::NONE;
 use crate::streams::{Moment, Streams};
 
@@ -24,6 +24,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) lost_end: u64,
     /// A second copy by the mirror.
     pub(crate) is_copy: bool,
+    /// It looks like a keep-alive probe.
+    pub(crate) may_probe: bool,
 }
 
 impl Arrival<'_> {
@@ -78,10 +80,9 @@ impl<H: StreamHandler> Streams<H> {
                     let to = end.min(until);
                     let acked = self.acked_at_first(flow, direction, &arrival, index, cursor);
                     let arrival = Arrival { acked, ..arrival };
-                    if self.hold_back(flow, direction, moment, &arrival, index, cursor, to) {
-                        (cursor, fresh, ahead) = (to, true, true);
-                    } else {
-                        self.make_room(flow, direction, moment, cursor);
+                    match self.hold_back(flow, direction, moment, &arrival, index, cursor, to) {
+                        Ok(()) => (cursor, fresh, ahead) = (to, true, true),
+                        Err(full) => self.make_room(flow, direction, moment, cursor, full),
                     }
                 }
             }
@@ -181,7 +182,12 @@ impl<H: StreamHandler> Streams<H> {
 
     /// Gives up the hole in front of the first held range or of `cursor`, whichever comes first, because there is no room
     /// to wait longer.
-    fn make_room(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, cursor: u64) {
+    #[cold]
+    fn make_room(&mut self, flow: &mut Flow, direction: Direction, moment: Moment<'_>, cursor: u64, full: Full) {
+        match full {
+            Full::Pages => self.stats.forced_by_memory += 1,
+            Full::Direction => self.stats.forced_by_limit += 1,
+        }
         let first = self.holds.side(flow.hold, direction).and_then(|side| side.ranges.front()).map(|r| r.start);
         let to = first.map_or(cursor, |start| start.min(cursor));
         if flow.marks[direction].has(Marks::ANCHORED) {
@@ -198,7 +204,10 @@ impl<H: StreamHandler> Streams<H> {
             .is_some_and(|range| range.start <= flow.half[direction].next)
     }
 
-    /// Holds the arrival's bytes between two offsets; false when there is no room.
+    /// Holds the arrival's bytes between two offsets.
+    ///
+    /// # Errors
+    /// When there is no room.
     #[allow(clippy::too_many_arguments, reason = "one call, and a struct for it would only rename them")]
     fn hold_back(
         &mut self,
@@ -209,13 +218,13 @@ impl<H: StreamHandler> Streams<H> {
         index: usize,
         from: u64,
         to: u64,
-    ) -> bool {
+    ) -> Result<(), Full> {
         self.ensure_hold(flow);
         let marks = flow.marks[direction];
         let is_needed =
             !(marks.has(Marks::ANCHORED) && marks.has(Marks::SKIP) && to <= flow.rest[direction].skip_until);
         let bytes = arrival.between(from, to);
-        let Some(hold) = self.holds.get(flow.hold) else { return false };
+        let Some(hold) = self.holds.get(flow.hold) else { return Err(Full::Pages) };
         let range = Range {
             start: from,
             len: bytes.len() as u32,
@@ -225,11 +234,10 @@ impl<H: StreamHandler> Streams<H> {
             acked: arrival.acked,
             seen: moment.at,
             confirmed: (flow.half[direction].acked >= from).then(|| hold.mark(moment.at)),
+            may_probe: arrival.may_probe,
         };
         let content = is_needed.then_some(bytes).filter(|bytes| !bytes.is_empty());
-        if !self.holds.insert(flow.hold, direction, index, range, content, &self.limits) {
-            return false;
-        }
+        self.holds.insert(flow.hold, direction, index, range, content, &self.limits)?;
         self.stats.held_bytes += u64::from(range.len);
         if flow.conn == NONE
             && let Some(path) = moment.path.filter(|path| !path.hops.is_empty() || !path.vlans.is_empty())
@@ -237,7 +245,7 @@ impl<H: StreamHandler> Streams<H> {
         {
             hold.path.get_or_insert_with(|| Box::new(path.clone()));
         }
-        true
+        Ok(())
     }
 
     /// Remembers, ahead of a hole, that bytes behind the arrival's captured ones were sent but cut off.
@@ -253,8 +261,8 @@ impl<H: StreamHandler> Streams<H> {
             range.lost_end = range.lost_end.max(arrival.lost_end);
             return;
         }
-        if !self.hold_back(flow, direction, moment, arrival, index, end, end) {
-            self.make_room(flow, direction, moment, end);
+        if let Err(full) = self.hold_back(flow, direction, moment, arrival, index, end, end) {
+            self.make_room(flow, direction, moment, end, full);
             self.settle(flow, direction, moment, arrival.at, arrival.acked, arrival.lost_end);
         }
     }

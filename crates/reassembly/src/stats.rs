@@ -62,6 +62,12 @@ pub struct Stats {
     pub gap_bytes: u64,
     /// Gaps reported.
     pub gaps: u64,
+    /// Times that a stream went on without what it waited for, lost or late, because the memory for what is out of order
+    /// was full ([`crate::Limits::page_memory`]). What comes too late for that is [`Stats::already_seen_bytes`] or
+    /// [`Stats::out_of_window_bytes`].
+    pub forced_by_memory: u64,
+    /// The same, because its direction held as much as one may.
+    pub forced_by_limit: u64,
     /// Segments that were a second copy of one already seen (same IP id, near in time): the mirror copies twice.
     pub duplicate_segments: u64,
     /// Segments whose payload had all been seen before and that were not such copies.
@@ -119,6 +125,8 @@ impl AddAssign<&Self> for Stats {
             held_bytes,
             gap_bytes,
             gaps,
+            forced_by_memory,
+            forced_by_limit,
             duplicate_segments,
             retransmitted_segments,
             out_of_order_segments,
@@ -143,6 +151,8 @@ impl AddAssign<&Self> for Stats {
         self.held_bytes += held_bytes;
         self.gap_bytes += gap_bytes;
         self.gaps += gaps;
+        self.forced_by_memory += forced_by_memory;
+        self.forced_by_limit += forced_by_limit;
         self.duplicate_segments += duplicate_segments;
         self.retransmitted_segments += retransmitted_segments;
         self.out_of_order_segments += out_of_order_segments;

@@ -308,3 +308,54 @@ fn many_small_ranges_stay_within_their_limit() {
     assert_eq!(reassembler.stats().conflicting_overlaps, 0);
     assert!(reassembler.stats().is_balanced());
 }
+
+/// Ten bytes each, with a hole in front: what they take is near what they are, not a page each.
+#[test]
+fn many_flows_cut_into_tiny_segments_fit() {
+    const MEMORY: usize = 4 << 20;
+    let limits = Limits { page_memory: MEMORY, ..Limits::default() };
+    let mut reassembler = Reassembler::new(limits, Counter::default());
+    let path = TunnelPath::default();
+    for port in 1..=40 {
+        open(&mut reassembler, &path, port);
+    }
+    let before = reassembler.memory();
+    for n in 0..150_u32 {
+        for port in 1..=40 {
+            reassembler.push(&segment(&path, port, Direction::Forward, 20 + 20 * n, b"0123456789"));
+        }
+    }
+    // 12 MiB, in pages.
+    assert_eq!(reassembler.stats().held_bytes, 40 * 150 * 10);
+    assert_eq!((reassembler.stats().forced_by_memory, reassembler.stats().forced_by_limit), (0, 0));
+    assert!(reassembler.memory() - before <= MEMORY, "{}", reassembler.memory() - before);
+    reassembler.finish();
+    assert!(reassembler.stats().is_balanced());
+}
+
+#[test]
+fn what_is_not_waited_for_is_counted_by_what_was_full() {
+    let counts = |limits: Limits, flows: u16| {
+        let mut reassembler = Reassembler::new(limits, Counter::default());
+        let path = TunnelPath::default();
+        for port in 1..=flows {
+            open(&mut reassembler, &path, port);
+            for n in 0..100_u32 {
+                reassembler.push(&segment(&path, port, Direction::Forward, 1_000 + 2_000 * n, &[7; 1_000]));
+            }
+        }
+        let most = reassembler.stats().held_bytes;
+        reassembler.finish();
+        let stats = reassembler.stats();
+        assert!(stats.is_balanced());
+        assert_eq!((stats.gaps, stats.gap_bytes), (100 * u64::from(flows), 100_000 * u64::from(flows)));
+        (stats.forced_by_memory, stats.forced_by_limit, most)
+    };
+    assert_eq!(counts(Limits::default(), 20), (0, 0, 2_000_000));
+    let (by_memory, by_limit, most) = counts(Limits { page_memory: 1 << 20, ..Limits::default() }, 20);
+    assert!(by_memory > 0 && by_limit == 0 && most < 1 << 20, "{by_memory} {by_limit} {most}");
+    let limits = Limits { max_ranges_per_direction: 40, ..Limits::default() };
+    assert_eq!(counts(limits, 20), (0, 20 * 60, 20 * 40_000));
+    let limits = Limits { max_held_per_direction: 10_000, ..Limits::default() };
+    assert_eq!(counts(limits, 20), (0, 20 * 90, 20 * 10_000));
+}

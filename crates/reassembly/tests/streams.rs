@@ -351,6 +351,38 @@ fn keep_alive_probes_are_seen() {
     assert_eq!(scene.reassembler.stats().out_of_window_bytes, 0);
 }
 
+/// Connections that are kept alive are what a capture begins in the middle of, and some systems send a made-up byte.
+#[test]
+fn a_connection_joined_at_a_keep_alive_probe_begins_behind_it() {
+    for pause in [250, 10_000] {
+        for is_answered in [true, false] {
+            let mut scene = Scene::new();
+            for _ in 0..2 {
+                scene.client(999, b"\0");
+                if is_answered {
+                    scene.server_ack(1000);
+                }
+                scene.wait(pause * MILLI);
+            }
+            scene
+                .push(Forward, ACK | TcpFlags::PSH, 1000, 500, b"request")
+                .server_ack(1007)
+                .client(1006, b"\0")
+                .finish();
+            assert_eq!(text(&scene, Forward), "request", "{pause} ms, {is_answered}");
+            let stats = scene.reassembler.stats();
+            assert_eq!((stats.already_seen_bytes, stats.delivered_bytes, stats.gap_bytes), (3, 7, 0));
+        }
+    }
+    // A byte that was written alone is pushed, and one of more has the rest right behind it.
+    let mut scene = Scene::new();
+    scene.push(Forward, ACK | TcpFlags::PSH, 1000, 500, b"a").wait(300 * MILLI).client(1001, b"bc").finish();
+    assert_eq!(text(&scene, Forward), "abc");
+    let mut scene = Scene::new();
+    scene.client(1000, b"a").client(1001, b"b").client(1002, b"c").client(1003, b"d").finish();
+    assert_eq!(text(&scene, Forward), "abcd");
+}
+
 #[test]
 fn the_first_copy_wins() {
     let mut scene = Scene::new();

@@ -456,10 +456,10 @@ fn size(exchange: &Exchange<'_>) -> usize {
     messages.map(|message| message.head().len() + message.body().captured.len()).sum()
 }
 
-/// Whether a body was kept that has a content coding.
+/// Whether a body was kept that has a coding.
 fn is_coded(exchange: &Exchange<'_>) -> bool {
     let mut messages = [exchange.request, exchange.response].into_iter().flatten();
-    messages.any(|message| !message.body().captured.is_empty() && message.header("content-encoding").is_some())
+    messages.any(|message| !message.body().captured.is_empty() && crate::record::is_coded(message))
 }
 
 /// The sink of one call: which connection's exchanges these are.

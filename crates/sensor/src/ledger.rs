@@ -399,6 +399,8 @@ impl Ledger {
             ("evicted_flows", reassembly.evicted_flows),
             ("gaps", reassembly.gaps),
             ("gap_bytes", reassembly.gap_bytes),
+            ("holes_forced_by_memory", reassembly.forced_by_memory),
+            ("holes_forced_by_limit", reassembly.forced_by_limit),
             ("duplicate_segments", reassembly.duplicate_segments),
             ("retransmitted_segments", reassembly.retransmitted_segments),
             ("out_of_order_segments", reassembly.out_of_order_segments),

@@ -126,6 +126,10 @@ impl Summary<'_> {
         if reassembly.gaps > 0 {
             parts.push(format!("{} in {}", amount(reassembly.gap_bytes), plural(reassembly.gaps, "gap", "gaps")));
         }
+        if reassembly.forced_by_memory > 0 {
+            let holes = plural(reassembly.forced_by_memory, "hole", "holes");
+            parts.push(format!("{holes} not waited for, for want of memory"));
+        }
         if decap.truncated_frames > 0 {
             let cut = plural(decap.truncated_frames, "packet", "packets");
             parts.push(format!("{cut} cut short, {} of payload not captured", amount(decap.missing_bytes)));
@@ -201,6 +205,13 @@ impl Summary<'_> {
         }
         if reassembly.duplicate_segments > decap.segments / 4 && reassembly.duplicate_segments > 0 {
             hints.push("the mirror copies packets more than once; records are not doubled by it".to_owned());
+        }
+        if reassembly.forced_by_memory > 0 {
+            hints.push(
+                "memory for what is out of order was full: with more --memory, or fewer --workers to share it, more may \
+                 be found"
+                    .to_owned(),
+            );
         }
         if decap.missing_bytes > 0 && decap.truncated_frames > ledger.captures.frames / 100 {
             hints.push("raise the snapshot length of the capture, or the mirror's MTU, to see whole bodies".to_owned());
@@ -395,6 +406,7 @@ not TCP        udp 567
         let mut outcome = outcome();
         outcome.ledger.reassembly.gaps = 3;
         outcome.ledger.reassembly.gap_bytes = 4_380;
+        outcome.ledger.reassembly.forced_by_memory = 2;
         outcome.ledger.reassembly.dropped_bytes[DropReason::PageMemory as usize] = 999;
         outcome.ledger.reassembly.duplicate_segments = 617_000;
         outcome.ledger.decap.truncated_frames = 20_000;
@@ -402,10 +414,11 @@ not TCP        udp 567
         let text = Summary(&outcome).to_string();
         assert!(
             text.contains(
-                "lost           4.38 kB in 3 gaps · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
+                "lost           4.38 kB in 3 gaps · 2 holes not waited for, for want of memory · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
             ),
             "{text}"
         );
+        assert!(text.contains("note           memory for what is out of order was full: with more --memory"), "{text}");
         assert!(text.contains("617,000 segments copied by the mirror"), "{text}");
         assert!(text.contains("note           the mirror copies packets more than once"), "{text}");
         assert!(text.contains("note           raise the snapshot length"), "{text}");

@@ -59,6 +59,8 @@ impl Talk {
             let (from, to) = (direction.index(), direction.opposite().index());
             ids[from] += 1;
             let payload: Vec<u8> = (0..len as u32).map(|n| content(next[from].wrapping_add(n))).collect();
+            // As all systems do it; without, it would be a keep-alive probe.
+            let flags = if len == 1 { flags | TcpFlags::PSH } else { flags };
             packets.push(Packet {
                 at: Timestamp::ZERO + Duration::from_millis(1_000_000 + packets.len() as u64),
                 port: self.port,

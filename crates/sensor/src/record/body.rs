@@ -19,6 +19,9 @@ pub(super) struct Bodies {
     content_left: usize,
 }
 
+const CONTENT_ENCODING: &[u8] = b"content-encoding";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
+
 /// Decoded bytes for which the buffer is kept from body to body.
 const KEPT_DECODED: usize = 1 << 20;
 /// Room for less than this is not worth knowing beforehand.
@@ -117,12 +120,12 @@ fn unmasked<'a>(
     // of the body may have been sent than was counted.
     let is_truncated = body.is_truncated() || body.missing > 0 || !message.is_complete();
     let as_sent = Content { bytes: body.captured, is_truncated, ..Content::default() };
-    if body.captured.is_empty() || content_codings(message).next().is_none() {
+    if body.captured.is_empty() || !is_coded(message) {
         return as_sent;
     }
     decoded.clear();
     decoded.shrink_to(KEPT_DECODED);
-    let outcome = decoder.decode(content_codings(message), body.captured, limit, decoded);
+    let outcome = decoder.decode(codings(message), body.captured, limit, decoded);
     as_sent.decoded(outcome, decoded, message.is_complete())
 }
 
@@ -239,8 +242,25 @@ impl Content<'_> {
     }
 }
 
-fn content_codings(message: &Message) -> impl Iterator<Item = &[u8]> {
-    message.headers().filter(|header| header.name.eq_ignore_ascii_case(b"content-encoding")).map(|header| header.value)
+/// Whether a message's fields name a coding of its body, other than chunked alone.
+#[inline]
+pub(crate) fn is_coded(message: &Message) -> bool {
+    message.headers().any(|header| {
+        header.name.eq_ignore_ascii_case(CONTENT_ENCODING)
+            || header.name.eq_ignore_ascii_case(TRANSFER_ENCODING) && !header.value.eq_ignore_ascii_case(b"chunked")
+    })
+}
+
+/// The codings of a body, in the order in which they were applied: those of its content, then of its transfer (RFC 9112,
+/// section 7). Of the latter only the known ones that pack; the others belong to framing, which flags what is odd.
+fn codings(message: &Message) -> impl Iterator<Item = &[u8]> {
+    let values = |name: &'static [u8]| {
+        message.headers().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    };
+    let transfer = values(TRANSFER_ENCODING).flat_map(|list| list.split(|byte| *byte == b','));
+    let packs =
+        |name: &&[u8]| [&b"gzip"[..], b"x-gzip", b"deflate"].iter().any(|coding| name.eq_ignore_ascii_case(coding));
+    values(CONTENT_ENCODING).chain(transfer.map(<[u8]>::trim_ascii).filter(packs))
 }
 
 /// Whether a media type is one of pictures and the like, which are packed in ways of their own.

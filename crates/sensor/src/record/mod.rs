@@ -22,6 +22,7 @@ mod target;
 mod time;
 mod writer;
 
+pub(crate) use body::is_coded;
 pub use connection::ConnectionMeta;
 pub(crate) use connection::side;
 pub use drafts::{Desk, Drafts};

@@ -19,7 +19,9 @@ pub(super) struct Gzip<R: Read> {
 }
 
 enum State {
-    /// Before a member, or at the end.
+    /// Before the first member.
+    Begin,
+    /// Behind a member: before the next, or at the end.
     Between,
     Inside,
     Failed(Option<io::Error>),
@@ -28,7 +30,7 @@ enum State {
 impl<R: Read> Gzip<R> {
     pub(super) fn new(input: R) -> Self {
         let body = DeflateDecoder::new(BufReader::with_capacity(STEP, input));
-        Self { body, checksum: Crc::new(), state: State::Between }
+        Self { body, checksum: Crc::new(), state: State::Begin }
     }
 
     /// Holds a member's end against its content (section 2.3.1: CRC32, ISIZE).
@@ -49,8 +51,14 @@ impl<R: Read> Read for Gzip<R> {
         }
         loop {
             match &mut self.state {
-                State::Between => {
-                    if self.body.get_mut().fill_buf()?.is_empty() {
+                State::Begin | State::Between => {
+                    let next = self.body.get_mut().fill_buf()?;
+                    if next.is_empty() {
+                        return Ok(0);
+                    }
+                    if let (State::Between, Some(0)) = (&self.state, next.first()) {
+                        // Files come padded to whole blocks from tapes and disks; every gzip takes zeros for the end.
+                        skip_zeros(self.body.get_mut())?;
                         return Ok(0);
                     }
                     skip_header(self.body.get_mut())?;
@@ -84,6 +92,21 @@ impl<R: Read> Read for Gzip<R> {
                 State::Failed(error) => return error.take().map_or(Ok(0), Err),
             }
         }
+    }
+}
+
+/// Steps over zeros up to the end.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = input.fill_buf()?;
+        let count = bytes.len();
+        if count == 0 {
+            return Ok(());
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(corrupt("gzip", "something other than zeros stands behind zeros"));
+        }
+        input.consume(count);
     }
 }
 
@@ -149,5 +172,22 @@ mod tests {
         }
         file[3] |= 0x20;
         assert_eq!(Gzip::new(&file[..]).read(&mut [0; 9]).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn zeros_behind_the_last_member_are_its_padding() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"content").unwrap();
+        let member = encoder.finish().unwrap();
+        for zeros in [1, 9, 512, STEP, 3 * STEP + 1] {
+            let mut read = Vec::new();
+            let padded = [&member[..], &member, &vec![0; zeros]].concat();
+            Gzip::new(&padded[..]).read_to_end(&mut read).unwrap();
+            assert_eq!(read, b"contentcontent", "{zeros}");
+            read.clear();
+            let error = Gzip::new(&[&padded[..], b"x"].concat()[..]).read_to_end(&mut read).unwrap_err();
+            assert_eq!((error.kind(), &read[..]), (ErrorKind::InvalidData, &b"contentcontent"[..]));
+        }
+        assert!(Gzip::new(&[0; 100][..]).read_to_end(&mut Vec::new()).is_err(), "zeros alone are no gzip");
     }
 }

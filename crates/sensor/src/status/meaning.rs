@@ -32,6 +32,8 @@ pub(super) fn meaning(name: &str) -> Option<&'static str> {
         "evicted_flows" => "Connections forgotten for want of memory",
         "gaps" => "Places where bytes of a stream were lost before capture",
         "gap_bytes" => "Bytes of streams that were lost before capture",
+        "holes_forced_by_memory" => "Times a stream did not wait for what may have been late, for want of memory",
+        "holes_forced_by_limit" => "The same, because it held as much out of order as one may",
         "duplicate_segments" => "Segments that a mirror copied twice",
         "retransmitted_segments" => "Segments that their senders sent again",
         "out_of_order_segments" => "Segments that came ahead of others",

@@ -138,6 +138,39 @@ fn a_coded_body_is_decoded() {
     assert_eq!(flags, json!([]));
 }
 
+/// The record's response to an exchange whose body came in one chunk.
+fn chunked(fields: &str, coded: &[u8]) -> Value {
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n{:x}\r\n", coded.len());
+    let response = [head.as_bytes(), coded, b"\r\n0\r\n\r\n"].concat();
+    records(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", &response).remove(0)
+}
+
+#[test]
+fn codings_of_the_transfer_are_undone_too() {
+    let text = "{\"text\":\"hello\"}".repeat(20);
+    let once = gzip(text.as_bytes());
+    let twice = gzip(&once);
+    for (fields, coded) in [
+        ("Transfer-Encoding: gzip, chunked\r\n", &once),
+        ("Transfer-Encoding: X-GZip\r\nTransfer-Encoding: Chunked\r\n", &once),
+        ("Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", &once),
+        ("Transfer-Encoding: gzip, chunked\r\nContent-Encoding: gzip\r\n", &twice),
+    ] {
+        let record = chunked(fields, coded);
+        let body = &record["response"]["body"];
+        assert_eq!((&body["content"], &body["decoded"]), (&text.as_str().into(), &true.into()), "{fields}");
+        assert_eq!((&body["bytes"], &body["decoded_bytes"]), (&coded.len().into(), &text.len().into()), "{fields}");
+        assert_eq!(record["flags"], json!([]), "{fields}");
+    }
+    let record = chunked("Transfer-Encoding: gzip, chunked\r\n", b"plain after all");
+    assert_eq!(record["response"]["body"]["content"], "plain after all");
+    assert_eq!(record["flags"], json!(["decode_failed"]));
+    // What is no coding that packs is framing's business, and flagged as such.
+    let record = chunked("Transfer-Encoding: rot13, chunked\r\n", b"plain");
+    assert_eq!(record["response"]["body"]["content"], "plain");
+    assert_eq!(record["flags"], json!(["invalid_transfer_encoding"]));
+}
+
 #[test]
 fn a_coded_body_beyond_the_capture_is_decoded_as_far_as_it_goes() {
     // Random enough that gzip does not bring it under the capture's limit.
