@@ -4,6 +4,7 @@ mod ahead;
 mod body;
 mod chunked;
 mod counting;
+mod cut_off;
 mod heads;
 mod held;
 mod hunt;
@@ -19,6 +20,7 @@ use crate::exchange::ExchangeSink;
 use crate::message::MessageKind;
 use crate::protocol::{ClientHello, Protocol};
 use crate::{Position, Side, Want};
+use cut_off::CutOff;
 use held::Held;
 use pairing::{Order, Queue};
 use side::{State, Stream};
@@ -28,9 +30,6 @@ use waiting::Point;
 /// Steps in a row that may take no byte. Each changes the state for one that will, and none needs more than three of them;
 /// beyond this the bytes are passed over, so that no mistake in a state and no setting makes a call go on for ever.
 const MAX_IDLE_STEPS: u32 = 16;
-
-/// The [`Connection::first_cut`] of a first request twice as long as a later one.
-const TWO_IN_ONE: u16 = u16::MAX;
 
 /// One connection: two sides, what they are in the middle of, and the messages that wait for their partners.
 ///
@@ -53,9 +52,8 @@ pub struct Connection {
     shunted: Option<Protocol>,
     /// Weak signs of TLS so far.
     tls_signs: u8,
-    /// How long the first request is, with what a snap length cut off from its head; 0: that was not, or it may have a body;
-    /// [`TWO_IN_ONE`]: long enough for another one.
-    first_cut: u16,
+    /// What a snap length cut off from requests.
+    cut_off: CutOff,
     /// Bytes of the server that wait for a request to say what they are.
     held: Option<Box<Held>>,
 }
@@ -92,7 +90,7 @@ impl Connection {
             fallback: None,
             shunted: None,
             tls_signs: 0,
-            first_cut: 0,
+            cut_off: CutOff::default(),
             held: None,
         }
     }

@@ -1181,6 +1181,38 @@ fn a_request_cut_by_a_loss_is_answered_by_what_comes_next_of_the_server() {
 }
 
 #[test]
+fn any_request_that_was_cut_off_may_hide_another_one() {
+    let begin = |method: &str, number: usize| format!("{method} /{number} HTTP/1.1\r\nHost: h\r\nX-");
+    let rest = "Fill: some more that was not captured\r\n\r\n";
+    // A client that was seen to wait more often than that has long requests, too.
+    for (before, method) in [(0, "POST"), (1, "GET"), (2, "HEAD"), (2, "POST"), (1, "PUT")] {
+        for exchanges in [1, 2, 5, 8, 12, 20] {
+            let mut talk = Talk::default();
+            for number in 1..=before {
+                talk = talk.client(begin("GET", number)).cut_off(CLIENT, rest).server(numbered(number));
+            }
+            let two = before + 1;
+            let hidden = rest.to_owned() + &begin("GET", two + 1) + rest;
+            talk = talk.client(begin(method, two)).cut_off(CLIENT, hidden).server(numbered(two));
+            for number in two + 2..two + 2 + exchanges {
+                talk = talk.client(begin("GET", number)).cut_off(CLIENT, rest).server(numbered(number - 1));
+                assert_no_wrong_pair(&talk.run());
+            }
+            talk = talk.server(numbered(two + 1 + exchanges));
+            assert_no_wrong_pair(&talk.run());
+            assert_no_wrong_pair(&talk.end(CLIENT).end(SERVER).run());
+        }
+    }
+    // Seen to wait before the first long one.
+    let mut talk = Talk::default();
+    for number in 1..20 {
+        let (method, body) = if number > 4 { ("POST", "body ".repeat(200)) } else { ("GET", String::new()) };
+        talk = talk.client(begin(method, number)).cut_off(CLIENT, rest.to_owned() + &body).server(numbered(number));
+    }
+    assert_eq!(talk.run().stats.paired, 19, "{:?}", talk.run().lines());
+}
+
+#[test]
 fn a_first_request_that_was_cut_off_may_hide_another_one() {
     // Every request is cut by a snap length; the server is always one behind.
     let begin = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: h\r\nX-");

@@ -2,9 +2,9 @@
 
 use memchr::{memchr, memrchr};
 
+use super::Connection;
 use super::chunked::{Chunked, Step};
 use super::side::State;
-use super::{Connection, TWO_IN_ONE};
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
@@ -299,14 +299,10 @@ impl Connection {
         else {
             return;
         };
-        // It is not numbered yet, and its method not read.
-        let asks_only = request.head.starts_with(b"GET ") || request.head.starts_with(b"HEAD ");
-        let bytes = end.saturating_sub(request.start.offset);
-        if self.order.index > 0 {
-            self.note_length(bytes);
-        } else if asks_only {
-            self.first_cut = u16::try_from(bytes).unwrap_or(u16::MAX).min(TWO_IN_ONE - 1);
-        }
+        // It is not numbered yet.
+        let index = self.order.index.saturating_add(1);
+        let waits = self.order.turns.alternates() && !self.order.pipelined;
+        self.cut_off.note_cut(index, end.saturating_sub(request.start.offset), waits);
     }
 
     /// Whether a response whose body may not exist had none: its client, which waits, sent the next request when it had heard

@@ -1,11 +1,11 @@
 //! Messages out of the queues: pairs, unanswered requests and orphans, as soon as nothing can change them.
 
+use super::Connection;
 use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
 use super::heads::SHORTEST;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
-use super::{Connection, TWO_IN_ONE};
 use crate::Side;
 use crate::context::Context;
 use crate::exchange::{Exchange, ExchangeSink};
@@ -56,8 +56,8 @@ impl Connection {
             if self.has_lost() {
                 self.note_response(&message);
             }
-        } else if self.first_cut > 0 && complete {
-            self.note_length(message.end.saturating_sub(message.start.offset));
+        } else if self.cut_off.is_met() && complete {
+            self.cut_off.note_length(message.end.saturating_sub(message.start.offset));
         }
         let queue = if is_client { &mut self.requests } else { &mut self.responses };
         let before = queue.allocated();
@@ -421,7 +421,7 @@ impl Connection {
             // Where the beginning is missing anyway, nothing is known of how many there were.
             Ahead::Unfinished | Ahead::Interrupted if self.initiator.is_none() => true,
             Ahead::Unfinished | Ahead::Interrupted => {
-                !self.order.may_hide_two(request, response) && !self.may_have_cut_one_off(request)
+                !self.order.may_hide_two(request, response) && !self.cut_off.hides_one_before(request)
             }
             Ahead::Pipelines => false,
         };
@@ -460,19 +460,6 @@ impl Connection {
         if is_late && !is_doubted() { ENOUGH_JOINED } else { ENOUGH }
     }
 
-    /// Whether what a snap length cut off from the connection's first request may have held another one, sent together with it,
-    /// which is answered before `request`. Requests vary in length, but not by as much as that.
-    fn may_have_cut_one_off(&self, request: &Message) -> bool {
-        self.first_cut == TWO_IN_ONE && request.index > 1 && request.after_loss
-    }
-
-    /// Takes note of how long a request behind the first is.
-    pub(super) fn note_length(&mut self, bytes: u64) {
-        if self.first_cut > 0 && u64::from(self.first_cut) >= bytes.saturating_mul(2) {
-            self.first_cut = TWO_IN_ONE;
-        }
-    }
-
     /// Whether the tentative pair of the front request with `response` stands though nothing came behind it that tells.
     fn is_last(&self, client: Side, response: &Message) -> bool {
         let server = self.stream(client.opposite());
@@ -488,7 +475,7 @@ impl Connection {
         let is_usual = || self.order.turns.alternates() && !self.order.pipelined;
         (!request.after_hole || is_usual())
             && !self.order.may_hide_two(request, response)
-            && !self.may_have_cut_one_off(request)
+            && !self.cut_off.hides_one_before(request)
     }
 
     /// A tentative pair was none: what was lost shifted the responses.
