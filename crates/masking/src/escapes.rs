@@ -43,16 +43,32 @@ impl Escapes {
         (self.latest, self.decoded, self.at_cut) = (0, 0, at_cut);
     }
 
+    /// Whether there was an escape.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.latest > 0
+    }
+
+    /// Whether the sign at `at`, with what is behind it, is an escape that hides no name: of a quote, a slash or a line's end.
+    #[inline]
+    pub(crate) fn is_letter(&mut self, sign: [u8; 2], at: usize) -> bool {
+        let is_letter = matches!(sign, [b'\\', b'"' | b'n' | b'/' | b't' | b'r' | b'\'']) && at >= self.latest;
+        if is_letter {
+            self.latest = at + 2;
+        }
+        is_letter
+    }
+
     /// Whether the sign at `at` starts an escape that may hide something.
     pub(crate) fn hides(&mut self, policy: &Policy, text: &[u8], at: usize) -> bool {
         if at < self.latest {
             return false;
         }
         // Most are of these.
-        if let Some([b'\\', letter @ (b'"' | b'n' | b'/' | b't' | b'r' | b'\'')]) = text[at..].first_chunk()
-            && (!policy.has_text || *letter != b'/' && policy.patterns.is_empty() && !self.is_near_cut(text, at + 2))
+        if let Some(sign) = text[at..].first_chunk()
+            && (!policy.has_text || sign[1] != b'/' && policy.patterns.is_empty() && !self.is_near_cut(text, at + 2))
+            && self.is_letter(*sign, at)
         {
-            self.latest = at + 2;
             return false;
         }
         let last = match text[at] {
@@ -276,7 +292,7 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 }
 
 /// Whether what is behind an ampersand may be an entity.
-fn is_entity(rest: &[u8]) -> bool {
+pub(crate) fn is_entity(rest: &[u8]) -> bool {
     rest.iter().take(MAX_ENTITY).find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'#') == Some(&b';')
 }
 
