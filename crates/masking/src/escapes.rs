@@ -122,7 +122,7 @@ impl Escapes {
                     end - start > 2
                         || front.last_chunk::<4>().is_some_and(|group| group.iter().all(u8::is_ascii_digit))
                             && behind.first_chunk::<4>().is_some_and(|group| group.iter().all(u8::is_ascii_digit))
-                        || front.contains(&b'+')
+                        || front.last().is_some_and(is_in_phone) && front.contains(&b'+')
                         || front.ends_with(b"hooks.slack.com")
                 }
                 // They are digits of IPv6 addresses, too.
@@ -206,8 +206,9 @@ impl Escapes {
             })
         };
         let names = member::role(markup::local(&rest[..name_len])) == Some(Role::Names);
-        let content = if names || !is_written(&rest[..end]) { content.min(end + MAX_DECODED_TAG) } else { end };
-        if is_written(&rest[..content]) {
+        let is_tag_written = is_written(&rest[..end]);
+        let content = if names || !is_tag_written { content.min(end + MAX_DECODED_TAG) } else { end };
+        if is_tag_written && is_written(&rest[end..content]) {
             return false;
         }
         if content > 2 * MAX_DECODED_TAG || self.is_spent(text.len()) {
@@ -282,6 +283,11 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
         [_, ..] => policy.fields.has_foreign,
         [] => true,
     }
+}
+
+/// Whether a byte may be within a phone number.
+fn is_in_phone(byte: &u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'+' | b' ' | b'-' | b'.' | b'(' | b')' | b'/' | b';' | 0x80..)
 }
 
 /// Whether there is a digit before anything that is not within a number of whatever groups.
