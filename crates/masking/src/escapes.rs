@@ -43,16 +43,32 @@ impl Escapes {
         (self.latest, self.decoded, self.at_cut) = (0, 0, at_cut);
     }
 
+    /// Whether there was an escape.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.latest > 0
+    }
+
+    /// Whether the sign at `at`, with what is behind it, is an escape that hides no name: of a quote, a slash or a line's end.
+    #[inline]
+    pub(crate) fn is_letter(&mut self, sign: [u8; 2], at: usize) -> bool {
+        let is_letter = matches!(sign, [b'\\', b'"' | b'n' | b'/' | b't' | b'r' | b'\'']) && at >= self.latest;
+        if is_letter {
+            self.latest = at + 2;
+        }
+        is_letter
+    }
+
     /// Whether the sign at `at` starts an escape that may hide something.
     pub(crate) fn hides(&mut self, policy: &Policy, text: &[u8], at: usize) -> bool {
         if at < self.latest {
             return false;
         }
         // Most are of these.
-        if let Some([b'\\', letter @ (b'"' | b'n' | b'/' | b't' | b'r' | b'\'')]) = text[at..].first_chunk()
-            && (!policy.has_text || *letter != b'/' && policy.patterns.is_empty() && !self.is_near_cut(text, at + 2))
+        if let Some(sign) = text[at..].first_chunk()
+            && (!policy.has_text || sign[1] != b'/' && policy.patterns.is_empty() && !self.is_near_cut(text, at + 2))
+            && self.is_letter(*sign, at)
         {
-            self.latest = at + 2;
             return false;
         }
         let last = match text[at] {
@@ -106,7 +122,7 @@ impl Escapes {
                     end - start > 2
                         || front.last_chunk::<4>().is_some_and(|group| group.iter().all(u8::is_ascii_digit))
                             && behind.first_chunk::<4>().is_some_and(|group| group.iter().all(u8::is_ascii_digit))
-                        || front.contains(&b'+')
+                        || front.last().is_some_and(is_in_phone) && front.contains(&b'+')
                         || front.ends_with(b"hooks.slack.com")
                 }
                 // They are digits of IPv6 addresses, too.
@@ -190,8 +206,9 @@ impl Escapes {
             })
         };
         let names = member::role(markup::local(&rest[..name_len])) == Some(Role::Names);
-        let content = if names || !is_written(&rest[..end]) { content.min(end + MAX_DECODED_TAG) } else { end };
-        if is_written(&rest[..content]) {
+        let is_tag_written = is_written(&rest[..end]);
+        let content = if names || !is_tag_written { content.min(end + MAX_DECODED_TAG) } else { end };
+        if is_tag_written && is_written(&rest[end..content]) {
             return false;
         }
         if content > 2 * MAX_DECODED_TAG || self.is_spent(text.len()) {
@@ -268,6 +285,11 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
     }
 }
 
+/// Whether a byte may be within a phone number.
+fn is_in_phone(byte: &u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'+' | b' ' | b'-' | b'.' | b'(' | b')' | b'/' | b';' | 0x80..)
+}
+
 /// Whether there is a digit before anything that is not within a number of whatever groups.
 fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
     let within =
@@ -276,7 +298,7 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 }
 
 /// Whether what is behind an ampersand may be an entity.
-fn is_entity(rest: &[u8]) -> bool {
+pub(crate) fn is_entity(rest: &[u8]) -> bool {
     rest.iter().take(MAX_ENTITY).find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'#') == Some(&b';')
 }
 

@@ -47,7 +47,11 @@ pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
         }
     }
     let mut found = false;
-    if has_attributes {
+    // Nearly all attributes are dismissed by their last letter.
+    let may_be_name = |before: &u8| !before.is_ascii_alphabetic() || b"edklmnry".contains(&(before | 0x20));
+    if has_attributes
+        && memchr::memchr_iter(b'=', &rest[..end]).any(|equals| rest[..equals].last().is_some_and(may_be_name))
+    {
         attributes(text, (at + 1 + len, at + 1 + end), |name, value| {
             found |= role(local(&text[name.0..name.1])) == Some(Role::Names)
                 && names(policy, &text[value.0..value.1]).is_some();

@@ -36,6 +36,16 @@ pub(crate) fn role(key: &[u8]) -> Option<Role> {
     if key.len() > MAX_WORD {
         return None;
     }
+    // Most are dismissed by their last letter.
+    if let [front @ .., last] = key
+        && last.is_ascii_alphabetic()
+        && !match front {
+            [] => b"nkv".contains(&(last | 0x20)),
+            _ => b"aedklmnrstvy".contains(&(last | 0x20)),
+        }
+    {
+        return None;
+    }
     for byte in key {
         if !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'@' | b'#' | b'$') {
             word[len] = byte.to_ascii_lowercase();

@@ -64,10 +64,14 @@ fn ends_escaped(text: &[u8]) -> bool {
 /// with these bytes.
 #[inline]
 pub(crate) fn is_time(text: &[u8], at: usize) -> bool {
-    matches!(
-        text[..at].last_chunk(),
-        Some([_, b':' | b' ', b'0'..=b'9', b'0'..=b'9'] | [b'0'..=b'9', b'T', b'0'..=b'9', b'0'..=b'9'])
-    ) && text.get(at + 1).is_some_and(u8::is_ascii_digit)
+    text[..at].last_chunk().is_some_and(|front| is_behind_time(*front))
+        && text.get(at + 1).is_some_and(u8::is_ascii_digit)
+}
+
+/// Whether a colon and a digit behind these bytes are of a time of the day.
+#[inline(always)]
+pub(crate) fn is_behind_time(front: [u8; 4]) -> bool {
+    matches!(front, [_, b':' | b' ', b'0'..=b'9', b'0'..=b'9'] | [b'0'..=b'9', b'T', b'0'..=b'9', b'0'..=b'9'])
 }
 
 /// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.

@@ -14,7 +14,7 @@ use wide::u8x16;
 use crate::escapes::Escapes;
 use crate::names::Names;
 use crate::policy::Policy;
-use crate::{markup, member, pairs};
+use crate::{escapes, markup, member, pairs};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
@@ -101,7 +101,13 @@ fn window_is_quiet(
         while stops != 0 {
             let at = stops.trailing_zeros() as usize;
             let is_sign = signs >> at & 1 != 0;
-            if (is_sign || !is_dismissed(names, window, at)) && !quick.slowly(start + at) {
+            let is_settled = match is_sign {
+                true => {
+                    quick.escapes.is_letter([window[FRONT + at % BLOCK], window[FRONT + at % BLOCK + 1]], start + at)
+                }
+                false => is_dismissed(names, window, at),
+            };
+            if !is_settled && !quick.slowly(start + at) {
                 return false;
             }
             stops &= stops - 1;
@@ -126,6 +132,7 @@ fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let tail = if word >> 24 == u32::from(b'"') { word } else { word >> 8 };
     let behind = window[at + FRONT + 1];
     behind != b'/' && behind != b'\\' && names.dismisses([tail as u8, (tail >> 8) as u8, (tail >> 16) as u8])
+        || behind.is_ascii_digit() && window[at + FRONT] == b':' && pairs::is_behind_time(word.to_le_bytes())
 }
 
 /// What is not settled at once.
@@ -140,11 +147,12 @@ impl Quick<'_> {
     #[cold]
     #[inline(never)]
     fn slowly(&mut self, at: usize) -> bool {
-        let Self { policy, text, escapes, .. } = self;
+        let Self { policy, text, escapes: known, .. } = self;
         match text[at] {
             b':' | b'=' => self.separator(at),
-            b'<' => !markup::may_name(policy, text, at) && !escapes.tag(policy, text, at),
-            _ => !escapes.hides(policy, text, at),
+            b'&' if !escapes::is_entity(&text[at + 1..]) => true,
+            b'<' => !markup::may_name(policy, text, at) && !known.tag(policy, text, at),
+            _ => !known.hides(policy, text, at),
         }
     }
 
@@ -159,7 +167,8 @@ impl Quick<'_> {
                 return false;
             }
         }
-        if pairs::is_dismissed_afar(&policy.fields, text, at) {
+        // Where there are no escapes, the full look is as quick.
+        if escapes.is_any() && pairs::is_dismissed_afar(&policy.fields, text, at) {
             return true;
         }
         *may_hold = *may_hold || text[at] == b':' && member::may_hold(text, at);
