@@ -294,6 +294,15 @@ fn faults_of_the_environment_name_the_variable() {
     }
     let near_miss = Loaded::read_with(None, variables(&[("SENSOR_MEMROY", "1GiB")])).unwrap();
     assert!(near_miss.notes[0].contains("SENSOR_MEMORY?"), "{:?}", near_miss.notes);
+    // One underscore where there should be two: the commonest of all, and it was passed over.
+    for (written, meant) in [
+        ("SENSOR_UPLOAD_URL", "SENSOR_UPLOAD__URL?"),
+        ("SENSOR_MASK_KEY_FILE", "SENSOR_MASK__KEY_FILE?"),
+        ("SENSOR_UPLOAD_OAUTH_CLIENT_ID", "SENSOR_UPLOAD__OAUTH__CLIENT_ID?"),
+    ] {
+        let notes = Loaded::read_with(None, variables(&[(written, "x")])).unwrap().notes;
+        assert!(notes.len() == 1 && notes[0].ends_with(meant), "{notes:?}");
+    }
 }
 
 #[test]

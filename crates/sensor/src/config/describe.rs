@@ -146,6 +146,18 @@ pub(super) fn text(lines: &[&str]) -> String {
 }
 
 impl Outline {
+    /// The setting whose path is this, but for a `_` where its parts are joined.
+    pub(super) fn joined_by_underscores(&self, name: &str) -> Option<String> {
+        self.items.iter().find_map(|item| match &item.content {
+            Content::Value(_) => (item.name == name).then(|| item.name.to_owned()),
+            Content::Table { outline, .. } => {
+                let within = name.strip_prefix(item.name)?.strip_prefix('_')?;
+                outline.joined_by_underscores(within).map(|path| join(item.name, &path))
+            }
+            Content::Tables { .. } => None,
+        })
+    }
+
     /// The sections that have a key of this name.
     pub(super) fn sections_with(&self, name: &str) -> Vec<String> {
         let mut sections = Vec::new();

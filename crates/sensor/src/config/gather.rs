@@ -226,7 +226,8 @@ impl Gathered {
         if values.clone().any(|value| value == name) {
             return true;
         }
-        if let Some(meant) = nearest(name, values) {
+        let joined = outline.joined_by_underscores(name).map(|path| path.replace('.', SEPARATOR));
+        if let Some(meant) = joined.as_deref().or_else(|| nearest(name, values)) {
             let meant = meant.to_ascii_uppercase();
             self.notes.push(format!(
                 "environment variable {variable} is no setting and was ignored; did you mean {PREFIX}{meant}?"
