@@ -250,6 +250,8 @@ impl<O: Outlet + Send + 'static> Running<O> {
     /// When a thread failed.
     pub fn stop(self) -> Result<(Snapshot, O), WorkerFailed> {
         self.stop.store(true, Ordering::Relaxed);
+        // What is still in rings and queues is parsed now: to wait for the sealing thread costs no frame.
+        self.queue.wait_when_full();
         let Self { threads, captures, queue, sealing, .. } = self;
         let (reports, lanes, refused) = match threads {
             Threads::One(thread) => {
