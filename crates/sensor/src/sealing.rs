@@ -441,7 +441,11 @@ mod tests {
         let (go, held) = bounded(0);
         let (sealing, queue) = Sealing::start(Held(held, 0), 1, WhenFull::Drop, usize::MAX).unwrap();
         let mut worker = queue.clone();
-        let mut hand_on = |count: u32| (0..count).for_each(|number| drop(worker.hand_on(&mut buffer(number))));
+        let mut hand_on = |count: u32| {
+            for number in 0..count {
+                assert!(worker.hand_on(&mut buffer(number)).is_continue());
+            }
+        };
         hand_on(QUEUED_LIVE as u32 + 10);
         let refused = queue.refused();
         assert!(refused > 0, "while it captures it waits for nobody");
