@@ -30,7 +30,7 @@ use crate::workers::WorkerFailed;
 const QUEUED: usize = 64;
 
 /// Interfaces that are opened at the same time: it takes the kernel a fifth of a second to make a ring of 64 MiB.
-const OPENED_AT_ONCE: usize = 8;
+const OPENED_AT_ONCE: usize = 16;
 
 /// Sources that are open, or are waited for.
 #[derive(Debug)]
