@@ -102,7 +102,16 @@ impl<O: Outlet + Send + 'static> Sealing<O> {
             .spawn(move || seal(outlet, copyist, &waiting, &give_back, &stop, &end))?;
         Ok((
             Self { thread, is_stopped: Arc::clone(&is_stopped) },
-            Queue { sender, reusable, backlog, when_full, writes, refused: Arc::default(), is_stopped },
+            Queue {
+                sender,
+                reusable,
+                backlog,
+                when_full,
+                writes,
+                refused: Arc::default(),
+                is_stopped,
+                is_ending: Arc::default(),
+            },
         ))
     }
 
@@ -287,6 +296,8 @@ pub struct Queue {
     /// Records dropped because the queue was full, over all clones.
     refused: Arc<AtomicU64>,
     is_stopped: Arc<AtomicBool>,
+    /// A full queue is waited for now, by all clones.
+    is_ending: Arc<AtomicBool>,
 }
 
 impl Queue {
@@ -296,9 +307,9 @@ impl Queue {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// From now on a full queue is waited for: capture is over, and what is left is to get out.
-    pub fn wait_when_full(&mut self) {
-        self.when_full = WhenFull::Wait;
+    /// From now on this queue and its clones are waited for where they are full: capture is over, and what is left is to get out.
+    pub fn wait_when_full(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
     }
 
     /// Drops the records of a buffer, which stands in for the one that was to be filled next.
@@ -315,7 +326,8 @@ impl Handoff for Queue {
         next.clear(KEPT);
         let full = std::mem::replace(records, next);
         let size = full.held();
-        let is_gone = match self.when_full {
+        let when_full = if self.is_ending.load(Ordering::Relaxed) { WhenFull::Wait } else { self.when_full };
+        let is_gone = match when_full {
             WhenFull::Wait => {
                 self.backlog.add(size);
                 let is_gone = self.sender.send(Waiting { records: full, size }).is_err();
@@ -413,6 +425,41 @@ mod tests {
             .collect();
         assert_eq!(outlet.taken, expected);
         assert!(outlet.is_flushed);
+    }
+
+    /// What is parsed while the ring is emptied at the end was dropped as under load.
+    #[test]
+    fn at_the_end_every_worker_waits_for_a_full_queue() {
+        struct Held(Receiver<()>, usize);
+        impl Outlet for Held {
+            fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
+                let _ = self.0.recv();
+                self.1 += records.records.len();
+                ControlFlow::Continue(())
+            }
+        }
+        let (go, held) = bounded(0);
+        let (sealing, queue) = Sealing::start(Held(held, 0), 1, WhenFull::Drop, usize::MAX).unwrap();
+        let mut worker = queue.clone();
+        let mut hand_on = |count: u32| {
+            for number in 0..count {
+                assert!(worker.hand_on(&mut buffer(number)).is_continue());
+            }
+        };
+        hand_on(QUEUED_LIVE as u32 + 10);
+        let refused = queue.refused();
+        assert!(refused > 0, "while it captures it waits for nobody");
+        queue.wait_when_full();
+        let releasing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(go);
+        });
+        hand_on(100);
+        releasing.join().unwrap();
+        assert_eq!(queue.refused(), refused);
+        drop((worker, queue));
+        let Held(_, taken) = sealing.finish().unwrap();
+        assert_eq!(taken as u64 + refused, QUEUED_LIVE as u64 + 110);
     }
 
     #[test]

@@ -683,6 +683,31 @@ fn a_reader_of_the_records_that_goes_ends_it_with_a_word() {
     assert!(confined.said().contains("whoever read the records"), "{}", confined.said());
 }
 
+/// A reader that stands still has the stop end late, without a ledger: then the totals are told.
+#[test]
+fn a_stop_that_is_late_says_what_was_counted() {
+    let Some(mut confined) = Confined::new("lat") else { return };
+    let before = "mkfifo \"$1.pipe\" && { sleep 60 <\"$1.pipe\" & exec >\"$1.pipe\"; }";
+    confined.start_after(before, "output = '-'\n[[capture]]\ninterface = 'lo'\n");
+    let content = vec![b'x'; 600_000];
+    fs::write(confined.path("large"), content).unwrap();
+    let at = confined.folder.path().display().to_string();
+    let _server = confined.spawn(&format!("python3 -m http.server 8000 --bind 127.0.0.1 --directory {at}"));
+    let fetch = ["netns", "exec", &confined.namespace, "curl", "-sf", "-m", "2", "http://127.0.0.1:8000/large"];
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut fetched = 0;
+    while fetched < 3 {
+        assert!(Instant::now() < end, "the server does not answer");
+        fetched += u32::from(run("ip", &fetch));
+    }
+    sleep(Duration::from_secs(2));
+    confined.signal("SIGTERM");
+    let status = confined.sensor.take().unwrap().wait().unwrap();
+    assert_eq!(status.code(), Some(1), "{}", confined.said());
+    let said = confined.said();
+    assert!(said.contains("the stop was not complete") && said.contains("\"totals\""), "{said}");
+}
+
 #[test]
 fn a_section_means_the_interface_that_has_the_name_now() {
     let Some(mut confined) = Confined::new("ren") else { return };

@@ -4,7 +4,7 @@
 //! In this order: the user's name is looked up while the file system is there, and the user is changed while that is
 //! allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,9 @@ const SYSTEM: [&str; 16] = [
     "/usr/lib64",
 ];
 
+/// Where the files of name resolution are.
+const NAMES: &str = "/etc";
+
 /// Folders that the whole system shares: a link that leads to something directly in one of them does not open the folder.
 const SHARED: [&str; 16] = [
     "/",
@@ -62,6 +65,9 @@ const SHARED: [&str; 16] = [
     "/var",
     "/var/lib",
 ];
+
+/// Links of the system itself, which nobody leads elsewhere.
+const LASTING: [&str; 6] = ["/bin", "/lib", "/lib64", "/sbin", "/var/lock", "/var/run"];
 
 /// Links that are followed for one path, as the kernel does.
 const MOST_LINKS: usize = 40;
@@ -113,6 +119,9 @@ pub struct Reach {
     pub read: BTreeSet<PathBuf>,
     /// Folders in which it may do anything.
     pub write: BTreeSet<PathBuf>,
+    /// Links to something directly in a folder that the whole system shares, each with that: what they are led to later is not
+    /// in reach.
+    pub fixed: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Reach {
@@ -151,6 +160,18 @@ impl Reach {
         reach
     }
 
+    /// The links that must not be led elsewhere while a process of this user runs, once it is confined.
+    pub fn lasting_links(&self) -> impl Iterator<Item = &Path> {
+        let is_open = |folder: &Path| folder == Path::new(NAMES) && self.is_for_names();
+        self.fixed.iter().filter(move |(_, folder)| !is_open(folder)).map(|(link, _)| link.as_path())
+    }
+
+    /// Name resolution goes by files that are replaced by others of the name: a rule for a file ends with it, one for its folder
+    /// does not. It is no more than any user can read; but of a root without rights it would be every secret in it.
+    fn is_for_names(&self) -> bool {
+        !geteuid().is_root() && self.read.iter().any(|path| path.starts_with(NAMES))
+    }
+
     fn read_beside(&mut self, file: &Path) {
         self.read.insert(folder_of(file));
         // Where that is a link into another folder, as those of a mounted secret are, that one, too.
@@ -180,14 +201,18 @@ impl Reach {
             if links > MOST_LINKS {
                 return;
             }
-            if let Ok(beside) = folder_of(&at.join(&target)).canonicalize()
-                && !SHARED.iter().any(|shared| beside == Path::new(shared))
-            {
-                self.read.insert(beside);
+            match folder_of(&at.join(&target)).canonicalize() {
+                Ok(beside) if !is_one_of(&SHARED, &beside) => drop(self.read.insert(beside)),
+                Ok(beside) if !is_one_of(&LASTING, &next) => drop(self.fixed.insert(next, beside)),
+                Ok(_) | Err(_) => {}
             }
             rest.extend(parts_backwards(&target));
         }
     }
+}
+
+fn is_one_of(paths: &[&str], path: &Path) -> bool {
+    paths.iter().any(|one| path == Path::new(one))
 }
 
 /// The names that a path consists of, the last one first.
@@ -341,11 +366,7 @@ fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
             .map_err(|error| ConfineError::Path { path: path.clone(), source: io::Error::other(error) })?;
         ruleset = ruleset.add_rule(PathBeneath::new(place, all & !AccessFs::Execute))?;
     }
-    // Name resolution goes by files that are replaced by others of the name: a rule for a file ends with it, one for its
-    // folder does not. It is no more than any user can read; but of a root without rights it would be every secret in it.
-    let folder = Path::new("/etc");
-    let is_for_names = !geteuid().is_root() && reach.read.iter().any(|path| path.starts_with(folder));
-    for path in reach.read.iter().map(PathBuf::as_path).chain(is_for_names.then_some(folder)) {
+    for path in reach.read.iter().map(PathBuf::as_path).chain(reach.is_for_names().then_some(Path::new(NAMES))) {
         // What is not there cannot be read either way.
         let Ok(place) = PathFd::new(path) else { continue };
         let access = if path.is_dir() { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };
@@ -385,6 +406,13 @@ mod tests {
         let mut reach = Reach::default();
         reach.read_beside_targets(&at.join("circle/key.pem"));
         reach.read_beside_targets(&at.join("hosts"));
-        assert_eq!(reach.read, BTreeSet::from([at]));
+        assert_eq!(reach.read, BTreeSet::from([at.clone()]));
+        // Nor is what it leads to later in reach, which is worth a word; but for links that nobody changes.
+        symlink("/tmp", at.join("certificates")).unwrap();
+        reach.read_beside_targets(&at.join("certificates/key.pem"));
+        assert!(reach.lasting_links().any(|link| link == at.join("certificates")));
+        let mut reach = Reach::default();
+        reach.read_beside_targets(Path::new("/lib/x/key.pem"));
+        assert!(reach.fixed.is_empty(), "{reach:?}");
     }
 }

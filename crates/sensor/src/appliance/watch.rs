@@ -115,7 +115,8 @@ impl Appliance {
         let is_asked_for = stop.load(Ordering::Relaxed);
         tell(&[NotifyState::Stopping]);
         tracing::info!("stopping");
-        end(running, is_asked_for)
+        // Without a ledger there is at least what was counted when it was last looked.
+        end(running, is_asked_for).inspect_err(|_| say_totals(&state))
     }
 }
 

@@ -203,9 +203,18 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
 
 /// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
 fn give_rights_up(config: &Config, path: &Path) -> Result<Opener, Refusal> {
-    let file_system = confine(&config.privileges, &Reach::of(config, path))?;
+    let reach = Reach::of(config, path);
+    let file_system = confine(&config.privileges, &reach)?;
     let opener = Opener::start().map_err(Refusal::Thread)?;
     give_up(false).map_err(ConfineError::from)?;
+    if matches!(file_system, FileSystem::Shut | FileSystem::Partly) {
+        for link in reach.lasting_links() {
+            tracing::warn!(
+                "{} leads to something directly in a folder of the whole system, which is shut off: if it is led elsewhere, that is read after a restart (give it a folder of its own, or privileges.landlock = false)",
+                link.display()
+            );
+        }
+    }
     match file_system {
         FileSystem::Shut | FileSystem::LeftOpen => {}
         FileSystem::Partly => {

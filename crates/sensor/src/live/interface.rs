@@ -91,6 +91,8 @@ pub struct Interface {
 #[derive(Debug)]
 struct Leaving {
     reason: String,
+    /// Nothing further is let in.
+    is_turned_away: bool,
     since: Instant,
     last_frame: Instant,
 }
@@ -355,11 +357,19 @@ impl Interface {
         // Where it fails frames come for a little longer.
         let _ = self.close_intake();
         self.leave(reason);
+        if let Some(leaving) = &mut self.leaving {
+            leaving.is_turned_away = true;
+        }
     }
 
     fn leave(&mut self, reason: &str) {
         let now = Instant::now();
-        self.leaving.get_or_insert(Leaving { reason: reason.to_owned(), since: now, last_frame: now });
+        self.leaving.get_or_insert(Leaving {
+            reason: reason.to_owned(),
+            is_turned_away: false,
+            since: now,
+            last_frame: now,
+        });
     }
 
     /// Takes what is left in the ring.
@@ -367,7 +377,11 @@ impl Interface {
         let now = Instant::now();
         // Before anything is handed on: what is lost has given nothing in that call.
         if self.leaving.as_ref().is_some_and(|leaving| now.duration_since(leaving.since) >= LAST_FRAMES) {
-            return Err(self.left());
+            // Frames that go on for so long are no remains: it was down for a moment.
+            if !self.is_back() {
+                return Err(self.left());
+            }
+            self.leaving = None;
         }
         // The socket's error would have libpcap give up what is there.
         let _ = SockRef::from(&self.capture).take_error();
@@ -383,6 +397,13 @@ impl Interface {
         // Not by the socket, which may tell of errors without end.
         std::thread::sleep(patience.min(Duration::from_millis(5)));
         Ok(0)
+    }
+
+    /// Whether an interface that went down is up again, and its frames are let in.
+    fn is_back(&self) -> bool {
+        let is_turned_away = self.leaving.as_ref().is_some_and(|leaving| leaving.is_turned_away);
+        let Place::At(index) = self.place else { return false };
+        !is_turned_away && links().is_ok_and(|all| all.iter().any(|link| link.index == index && link.is_up))
     }
 
     /// It is lost for the reason for which it was left.

@@ -30,7 +30,7 @@ use crate::workers::WorkerFailed;
 const QUEUED: usize = 64;
 
 /// Interfaces that are opened at the same time: it takes the kernel a fifth of a second to make a ring of 64 MiB.
-const OPENED_AT_ONCE: usize = 8;
+const OPENED_AT_ONCE: usize = 16;
 
 /// Sources that are open, or are waited for.
 #[derive(Debug)]
@@ -250,6 +250,8 @@ impl<O: Outlet + Send + 'static> Running<O> {
     /// When a thread failed.
     pub fn stop(self) -> Result<(Snapshot, O), WorkerFailed> {
         self.stop.store(true, Ordering::Relaxed);
+        // What is still in rings and queues is parsed now: to wait for the sealing thread costs no frame.
+        self.queue.wait_when_full();
         let Self { threads, captures, queue, sealing, .. } = self;
         let (reports, lanes, refused) = match threads {
             Threads::One(thread) => {
