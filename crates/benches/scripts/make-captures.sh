@@ -5,6 +5,7 @@
 #
 # Needs root, nginx, wrk, tcpdump, iproute2, ethtool. Sends nothing outside of its own namespaces and stops by itself.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 
 dir=${1:?usage: make-captures.sh DIR [MEGABYTES]}
 megabytes=${2:-1100}

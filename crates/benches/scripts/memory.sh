@@ -5,6 +5,7 @@
 #
 # Measured as the kernel counted it (ru_maxrss of the finished process, the same as its VmHWM), with python3.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 dir=${1:?usage: memory.sh DIR [SENSOR]}
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}

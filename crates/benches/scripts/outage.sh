@@ -14,6 +14,7 @@
 # order, if memory grows, or if the platform is asked too often. Needs root or user namespaces, openssl and python3 with
 # sqlite3; SENSOR names another program.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 capture=${1:?usage: outage.sh CAPTURE [SECONDS] [PROFILE] [KIND...]}
 seconds=${2:-180}
 profile=${3:-release}

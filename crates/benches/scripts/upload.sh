@@ -9,6 +9,7 @@
 # sends over HTTP/2. Prints a table with the medians and their ratios; needs openssl and python3. With SPOOL=always it is the
 # disk that is measured, most of all.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 capture=${1:?usage: upload.sh CAPTURE [PROFILE] [RUNS]}
 profile=${2:-release}
 runs=${3:-3}

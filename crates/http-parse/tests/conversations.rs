@@ -1061,6 +1061,19 @@ fn crafted_packets_may_acknowledge_nothing() {
 }
 
 #[test]
+fn hand_made_packets_without_numbers_pair() {
+    let talk = |first: u64| {
+        let mut talk = Talk { next: [first, 1 << 32], ..Talk::default() };
+        talk = talk.client(GET).server("HTTP/1.0 200 ok\r\nContent-Length: 0\r\n\r\n");
+        let Some(Op::Data(_, position, _)) = talk.ops.last_mut() else { panic!() };
+        position.acked = Some(first);
+        talk
+    };
+    assert_eq!(talk(1 << 32).run_mid_stream().stats.paired, 1);
+    assert_eq!(talk((1 << 32) + 1).run_mid_stream().stats.paired, 0, "one side's at zero are chance");
+}
+
+#[test]
 fn a_capture_that_starts_between_two_pipelined_requests_gives_the_second_nothing_of_the_first() {
     // The server had received the first request only, which the capture has not.
     let mut joined = Talk::default();

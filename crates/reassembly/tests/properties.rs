@@ -215,6 +215,18 @@ fn arbitrary_steps_that_once_broke_an_invariant() {
     check_bytes(&early);
 }
 
+/// What fuzzing found worth keeping.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the test reads files, not what is tested")]
+fn the_seeds_of_the_fuzz_target_keep_every_invariant() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/stream");
+    let seeds: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(seeds.len() > 10, "{seeds:?}");
+    for seed in seeds {
+        check_bytes(&std::fs::read(&seed).unwrap());
+    }
+}
+
 /// Every pair of neighbours swapped, from the handshake on and picked up anywhere.
 #[test]
 fn swapped_neighbours_give_the_same_streams() {

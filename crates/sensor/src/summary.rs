@@ -127,8 +127,8 @@ impl Summary<'_> {
             parts.push(format!("{} in {}", amount(reassembly.gap_bytes), plural(reassembly.gaps, "gap", "gaps")));
         }
         if reassembly.forced_by_memory > 0 {
-            let holes = plural(reassembly.forced_by_memory, "hole", "holes");
-            parts.push(format!("{holes} not waited for, for want of memory"));
+            let waits = plural(reassembly.forced_by_memory, "wait", "waits");
+            parts.push(format!("{waits} for late bytes cut short for want of memory"));
         }
         if decap.truncated_frames > 0 {
             let cut = plural(decap.truncated_frames, "packet", "packets");
@@ -414,7 +414,7 @@ not TCP        udp 567
         let text = Summary(&outcome).to_string();
         assert!(
             text.contains(
-                "lost           4.38 kB in 3 gaps · 2 holes not waited for, for want of memory · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
+                "lost           4.38 kB in 3 gaps · 2 waits for late bytes cut short for want of memory · 20,000 packets cut short, 1 byte of payload not captured · 999 bytes dropped: page_memory\n"
             ),
             "{text}"
         );

@@ -180,9 +180,33 @@ fn for_each(files: &[String], work: impl Fn(&str) + Sync) {
     });
 }
 
-fn compare(name: &str, root: &Path) -> BTreeMap<(String, String), Score> {
+/// Files that are read otherwise than the truth has it, each looked at, with the reason.
+const DIFFERENCES: &[(&str, &str)] = &[
+    (
+        "ndpi/1kxun.pcap",
+        "four pairs of the truth are off by one: the first response's head was not captured, the next one acknowledges the \
+         second request and its body is of that one's type",
+    ),
+    (
+        "pcapplusplus/4KHttpRequests.pcap",
+        "two requests more: heads that a gap or the capture's end cut, whose start line is whole (`cut_by_close`)",
+    ),
+    (
+        "vxlan-overlapping-http-get.pcap",
+        "one connection under two virtual network ids is two, whose transactions have the same id",
+    ),
+    (
+        "zeek/erspan.pcap",
+        "the mirror puts the direction into the GRE key, so each direction is a network of its own until `decap.aliases` \
+         joins them, which the summary points out",
+    ),
+];
+
+/// Compares every file of a list; also gives those that differ, without HTTP/2, which is not decoded yet.
+fn compare(name: &str, root: &Path) -> (BTreeMap<(String, String), Score>, Vec<String>) {
     let scores: Mutex<BTreeMap<(String, String), Score>> = Mutex::default();
     let notes: Mutex<Vec<String>> = Mutex::default();
+    let differing: Mutex<Vec<String>> = Mutex::default();
     for_each(&list(root, name), |file| {
         let truth: Value =
             serde_json::from_slice(&std::fs::read(root.join("truth").join(format!("{file}.json"))).unwrap()).unwrap();
@@ -191,6 +215,9 @@ fn compare(name: &str, root: &Path) -> BTreeMap<(String, String), Score> {
         let (score, missing, extra) = score(&truth, &run.records);
         let text = |name: &str| truth[name].as_str().unwrap().to_owned();
         if score.perfect == 0 {
+            if text("category") != "http2" {
+                differing.lock().unwrap_or_else(PoisonError::into_inner).push(file.to_owned());
+            }
             notes.lock().unwrap_or_else(PoisonError::into_inner).push(format!(
                 "{file} ({}, {}): missing {:?}, extra {:?}",
                 text("category"),
@@ -205,7 +232,10 @@ fn compare(name: &str, root: &Path) -> BTreeMap<(String, String), Score> {
     let mut notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     notes.sort();
     eprintln!("{}", notes.join("\n"));
-    scores.into_inner().unwrap_or_else(PoisonError::into_inner)
+    (
+        scores.into_inner().unwrap_or_else(PoisonError::into_inner),
+        differing.into_inner().unwrap_or_else(PoisonError::into_inner),
+    )
 }
 
 fn percent(part: usize, whole: usize) -> f64 {
@@ -217,7 +247,8 @@ fn percent(part: usize, whole: usize) -> f64 {
 fn high_confidence_files_are_read_as_the_truth_says() {
     let Some(root) = corpus() else { return };
     let mut total = Score::default();
-    for ((category, confidence), score) in compare("main", &root) {
+    let (scores, differing) = compare("main", &root);
+    for ((category, confidence), score) in scores {
         eprintln!(
             "{category:<20} {confidence:<7} files {:>4} perfect {:>4} required {:>5} found {:>5} wrong {:>4}",
             score.files, score.perfect, score.required, score.found, score.wrong
@@ -235,12 +266,15 @@ fn high_confidence_files_are_read_as_the_truth_says() {
     assert!(recall >= 99.0, "recall {recall:.2} %");
     assert!(precision >= 99.5, "precision {precision:.2} %");
     assert!(perfect >= 98.0, "perfect files {perfect:.2} %");
+    let is_known = |file: &String| DIFFERENCES.iter().any(|(known, _)| file.ends_with(known));
+    let unknown: Vec<_> = differing.iter().filter(|file| !is_known(file)).collect();
+    assert!(unknown.is_empty(), "read otherwise than before, and not looked at: {unknown:?}");
 }
 
 #[test]
 fn rewrapped_captures_give_what_the_plain_ones_give() {
     let Some(root) = corpus() else { return };
-    for ((category, confidence), score) in compare("derived", &root) {
+    for ((category, confidence), score) in compare("derived", &root).0 {
         assert_eq!(score.perfect, score.files, "{category} {confidence}");
     }
 }
