@@ -10,8 +10,8 @@ use regex_automata::dfa::Automaton;
 use regex_automata::dfa::{StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input, MatchKind, meta};
-use regex_syntax::hir::{Hir, Look};
+use regex_automata::{Input, MatchKind, meta};
+use regex_syntax::hir::Hir;
 
 use super::glob::{self, Shape};
 use super::sets::Bits;
@@ -47,8 +47,6 @@ pub(super) struct TextIndexBuilder {
     prefixes: HashMap<Vec<u8>, Bits, FixedState>,
     suffixes: HashMap<Vec<u8>, Bits, FixedState>,
     expressions: Vec<(Hir, usize)>,
-    /// Those that can only begin where the text does.
-    anchored: Vec<(Hir, usize)>,
     /// Those with gaps that may begin anywhere.
     floating: Vec<(Hir, usize)>,
 }
@@ -86,9 +84,8 @@ impl TextIndexBuilder {
         // What cannot be simulated within the limit cannot be used at all; better said now than when the index is built.
         simulation(&parsed)
             .map_err(|error| format!("`{text}` cannot be compiled: {error}; ask for less repetition"))?;
-        if parsed.properties().look_set_prefix().contains(Look::Start) {
-            self.anchored.push((parsed, rule));
-        } else if text.starts_with('^') || text.starts_with("\\A") || !text.contains(['*', '+', '{']) {
+        let is_anchored = text.starts_with('^') || text.starts_with("\\A");
+        if is_anchored || !text.contains(['*', '+', '{']) {
             self.expressions.push((parsed, rule));
         } else {
             self.floating.push((parsed, rule));
@@ -98,7 +95,7 @@ impl TextIndexBuilder {
 
     /// The index.
     pub(super) fn build(self) -> TextIndex {
-        let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, anchored, floating } = self;
+        let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, floating } = self;
         let mut index = TextIndex {
             anything,
             exact,
@@ -109,10 +106,9 @@ impl TextIndexBuilder {
             })),
             ..TextIndex::default()
         };
-        index.add_expressions(&expressions, Anchored::No);
-        index.add_expressions(&anchored, Anchored::Yes);
+        index.add_expressions(&expressions);
         // An automaton has to tell which of these have begun, in every combination: only a few go together.
-        floating.chunks(MOST_FLOATING).for_each(|few| index.add_expressions(few, Anchored::No));
+        floating.chunks(MOST_FLOATING).for_each(|few| index.add_expressions(few));
         index
     }
 }
@@ -144,11 +140,11 @@ impl TextIndex {
     }
 
     /// One automaton for all of them; where that would be too large, for each half.
-    fn add_expressions(&mut self, expressions: &[(Hir, usize)], anchored: Anchored) {
+    fn add_expressions(&mut self, expressions: &[(Hir, usize)]) {
         if expressions.is_empty() {
             return;
         }
-        if let Some(automaton) = PatternAutomaton::new(expressions, anchored) {
+        if let Some(automaton) = PatternAutomaton::new(expressions) {
             self.automata.push(automaton);
         } else if let [(expression, rule)] = expressions {
             let mut rules = Bits::NONE;
@@ -157,8 +153,8 @@ impl TextIndex {
             self.large.extend(simulation(expression).ok().map(|regex| (regex, rules)));
         } else {
             let (one, two) = expressions.split_at(expressions.len() / 2);
-            self.add_expressions(one, anchored);
-            self.add_expressions(two, anchored);
+            self.add_expressions(one);
+            self.add_expressions(two);
         }
     }
 }
@@ -198,13 +194,11 @@ struct PatternAutomaton {
     dfa: dense::DFA<Vec<u32>>,
     /// The rule of each pattern.
     rules: Vec<usize>,
-    /// Whether all of them can only begin where the text does: most texts are done with after a few bytes then.
-    anchored: Anchored,
 }
 
 impl PatternAutomaton {
     /// `None`: it would be too large.
-    fn new(expressions: &[(Hir, usize)], anchored: Anchored) -> Option<Self> {
+    fn new(expressions: &[(Hir, usize)]) -> Option<Self> {
         let patterns: Vec<&Hir> = expressions.iter().map(|(expression, _)| expression).collect();
         let nfa = thompson::Compiler::new()
             .configure(
@@ -218,15 +212,15 @@ impl PatternAutomaton {
         // Every match counts, wherever it ends, so no state has to remember which patterns were found before.
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
-            .start_kind(if anchored.is_anchored() { StartKind::Anchored } else { StartKind::Unanchored })
+            .start_kind(StartKind::Unanchored)
             .dfa_size_limit(Some(AUTOMATON_SIZE))
             .determinize_size_limit(Some(BUILD_SIZE));
         let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).ok()?;
-        Some(Self { dfa, rules: expressions.iter().map(|(_, rule)| *rule).collect(), anchored })
+        Some(Self { dfa, rules: expressions.iter().map(|(_, rule)| *rule).collect() })
     }
 
     fn find(&self, text: &[u8], found: &mut Bits) {
-        let Ok(mut state) = self.dfa.start_state_forward(&Input::new(text).anchored(self.anchored)) else { return };
+        let Ok(mut state) = self.dfa.start_state_forward(&Input::new(text)) else { return };
         // States in which a match stands while the text goes on are most often followed by themselves.
         let mut seen = state;
         let mut rest = text;
