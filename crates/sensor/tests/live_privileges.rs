@@ -683,6 +683,17 @@ fn a_reader_of_the_records_that_goes_ends_it_with_a_word() {
     assert!(confined.said().contains("whoever read the records"), "{}", confined.said());
 }
 
+#[test]
+fn an_interface_that_is_missing_from_the_start_is_told_once() {
+    let Some(mut confined) = Confined::new("mis") else { return };
+    confined.start("output = '/dev/null'\n[[capture]]\ninterface = 'late'\n[[capture]]\ninterface = 'two'\n");
+    sleep(Duration::from_millis(2_500));
+    assert_eq!(confined.said().matches("there is no interface late").count(), 1, "{}", confined.said());
+    confined.pair("late", "other");
+    confined.wait_for_readiness("late", "+ source late: up");
+    confined.stop();
+}
+
 /// A reader that stands still has the stop end late, without a ledger: then the totals are told.
 #[test]
 fn a_stop_that_is_late_says_what_was_counted() {

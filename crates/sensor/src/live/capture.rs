@@ -168,10 +168,9 @@ impl<S: LiveSegments> Capture<S> {
         }
     }
 
-    /// `first` is the source as it was opened at the start, or what was made ready for it.
-    pub(super) fn run(mut self, first: Option<Source>) -> (S, CaptureReport) {
+    /// `first` is the source as it was opened at the start, or what was made ready for it; `complaint` what was said of that.
+    pub(super) fn run(mut self, first: Option<Source>, mut complaint: String) -> (S, CaptureReport) {
         let mut source = first;
-        let mut complaint = String::new();
         let mut interface = source.as_ref().and_then(Source::interface).map(str::to_owned);
         self.call(interface.as_deref());
         while !self.is_over() {

@@ -90,9 +90,13 @@ impl SourceKind {
 
 impl SourcePlan {
     /// Opens it for the start. Where it is not there, and that may pass, what can be made ready without it: with that, it
-    /// can be had later without a right. `keeps_right` says that there will be one, so that nothing need be made ready.
-    pub(super) fn open(&self, keeps_right: bool) -> Result<Option<Source>, SourceError> {
-        let SourceKind::Interface(options) = &self.kind else { return self.kind.open().map(Some) };
+    /// can be had later without a right. `keeps_right` says that there will be one, so that nothing need be made ready. With it
+    /// comes what was said of its absence, which is not to be said again.
+    pub(super) fn open(&self, keeps_right: bool) -> Result<(Option<Source>, String), SourceError> {
+        let nothing_said = |source| (source, String::new());
+        let SourceKind::Interface(options) = &self.kind else {
+            return self.kind.open().map(Some).map(nothing_said);
+        };
         let spare = || {
             if keeps_right {
                 return Ok(None);
@@ -110,10 +114,10 @@ impl SourcePlan {
             }
         };
         if options.name.is_empty() {
-            return spare();
+            return spare().map(nothing_said);
         }
         match self.open_named(options) {
-            Ok(interface) => Ok(Some(Source::Interface(Box::new(interface)))),
+            Ok(interface) => Ok(nothing_said(Some(Source::Interface(Box::new(interface))))),
             // Of a pattern's it takes all of them to be fatal.
             Err(error) if error.may_pass() && (!self.is_required || self.pattern.is_some()) => {
                 if let Some(pattern) = &self.pattern {
@@ -122,7 +126,7 @@ impl SourcePlan {
                 } else {
                     tracing::warn!(source = self.name, "{error}; trying again every second");
                 }
-                spare()
+                Ok((spare()?, error.to_string()))
             }
             Err(error) => Err(error.into()),
         }

@@ -35,7 +35,8 @@ const OPENED_AT_ONCE: usize = 16;
 /// Sources that are open, or are waited for.
 #[derive(Debug)]
 pub struct Sources {
-    opened: Vec<(SourcePlan, Option<Source>)>,
+    /// Each with what was said of it.
+    opened: Vec<(SourcePlan, Option<Source>, String)>,
     held: Held,
 }
 
@@ -59,8 +60,9 @@ impl Sources {
                 sources.push(source?);
             }
         }
-        let opened: Vec<_> = plans.into_iter().zip(sources).collect();
-        for (plan, _) in &opened {
+        let opened: Vec<_> =
+            plans.into_iter().zip(sources).map(|(plan, (source, said))| (plan, source, said)).collect();
+        for (plan, ..) in &opened {
             if let Some(pattern) = &plan.pattern
                 && pattern.expect_these() == 0
                 && plan.is_required
@@ -69,7 +71,7 @@ impl Sources {
             }
         }
         // Behind the listeners, which have their ports first.
-        let held = hold(opened.iter().map(|(plan, _)| plan));
+        let held = hold(opened.iter().map(|(plan, ..)| plan));
         Ok(Self { opened, held })
     }
 }
@@ -169,13 +171,13 @@ impl<O: Outlet + Send + 'static> Run<O> {
         };
         let spawn = |name: String| thread::Builder::new().name(name);
         let threads = if opened.len() == 1 && workers == 1 {
-            let (plan, source) = opened.remove(0);
+            let (plan, source, said) = opened.remove(0);
             let status = Arc::clone(&captures[0]);
             let capture = Capture::new(plan, opener, own, status, Arc::clone(&stop), lane(0));
             let cpu = pinning.of_both();
             let run = move || {
                 pin(cpu);
-                capture.run(source)
+                capture.run(source, said)
             };
             Threads::One(spawn("capture-0".to_owned()).spawn(run)?)
         } else {
@@ -198,7 +200,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 worker_threads.push(spawn(format!("worker-{number}")).spawn(work)?);
             }
             let mut capture_threads = Vec::with_capacity(opened.len());
-            for (number, (plan, source)) in opened.into_iter().enumerate() {
+            for (number, (plan, source, said)) in opened.into_iter().enumerate() {
                 let status = Arc::clone(&captures[number]);
                 let horizons = horizons.iter().map(|horizons| horizons.of(number)).collect();
                 let feed = Feed::new(first.another(number), horizons);
@@ -206,7 +208,7 @@ impl<O: Outlet + Send + 'static> Run<O> {
                 let cpu = pinning.of_capture(number);
                 let run = move || {
                     pin(cpu);
-                    capture.run(source)
+                    capture.run(source, said)
                 };
                 capture_threads.push(spawn(format!("capture-{number}")).spawn(run)?);
             }
@@ -290,7 +292,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
 
 /// Opens each, interfaces at the same time; sockets one by one, because those that share a port go by who was first. The threads
 /// are over when it returns: none of them keeps a right.
-fn open_all(plans: &[SourcePlan], keeps_right: bool) -> Vec<Result<Option<Source>, SourceError>> {
+fn open_all(plans: &[SourcePlan], keeps_right: bool) -> Vec<Result<(Option<Source>, String), SourceError>> {
     thread::scope(|scope| {
         let opening: Vec<_> = plans
             .iter()
