@@ -45,12 +45,16 @@ impl Surplus {
 
     /// Takes note of a request that is behind all the others; false: of no more.
     fn add(&mut self, request: &Message) -> bool {
+        if request.index == u32::MAX {
+            // That is where numbering ends.
+            return false;
+        }
         let asked = Asked::by(request);
         if let Some(run) = self.runs.back_mut().filter(|run| run.last + 1 == request.index && run.asked == asked) {
             run.last = request.index;
             return true;
         }
-        let has_room = self.runs.len() < MOST_RUNS && request.index < u32::MAX;
+        let has_room = self.runs.len() < MOST_RUNS;
         if has_room {
             let (index, start) = (request.index, request.start.offset);
             self.runs.push_back(Run { first: index, last: index, start, asked });
@@ -203,5 +207,9 @@ mod tests {
         let added = (100_000..200_000).take_while(|index| surplus.add(&request(*index, index % 2 == 0))).count();
         assert_eq!(added, MOST_RUNS - 1);
         assert_eq!(surplus.runs.capacity(), Surplus::new().runs.capacity());
+        let mut last = Surplus::new();
+        assert!(last.add(&request(u32::MAX - 1, false)) && !last.add(&request(u32::MAX, false)));
+        last.answer();
+        assert!(last.runs.is_empty());
     }
 }
