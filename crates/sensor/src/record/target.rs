@@ -5,7 +5,7 @@
 pub(crate) struct Target<'a> {
     /// The scheme of an absolute form.
     pub(crate) scheme: Option<&'a [u8]>,
-    /// The authority of an absolute form or of CONNECT, without user information; `None` when it is empty.
+    /// The authority of an absolute form, without user information; `None` when it is empty.
     pub(crate) host: Option<&'a [u8]>,
     /// The path; `None`: the authority form of CONNECT has none.
     pub(crate) path: Option<&'a [u8]>,
@@ -22,7 +22,7 @@ impl<'a> Target<'a> {
                 return Self::absolute(scheme, rest);
             }
             if method == b"CONNECT" {
-                return Self { host: without_user(target), ..Self::default() };
+                return Self::default();
             }
         }
         let (path, query) = split_query(target);
@@ -32,21 +32,15 @@ impl<'a> Target<'a> {
     fn absolute(scheme: &'a [u8], rest: &'a [u8]) -> Self {
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
-        let host = without_user(authority);
+        let host = match memchr::memrchr(b'@', authority) {
+            Some(at) => &authority[at + 1..],
+            None => authority,
+        };
         let (path, query) = split_query(rest);
         // An empty path is the same as "/" (RFC 9110, section 4.2.3).
         let path = if path.is_empty() { b"/" } else { path };
-        Self { scheme: Some(scheme), host, path: Some(path), query }
+        Self { scheme: Some(scheme), host: Some(host).filter(|host| !host.is_empty()), path: Some(path), query }
     }
-}
-
-/// An authority without user information, if anything is left.
-fn without_user(authority: &[u8]) -> Option<&[u8]> {
-    let host = match memchr::memrchr(b'@', authority) {
-        Some(at) => &authority[at + 1..],
-        None => authority,
-    };
-    (!host.is_empty()).then_some(host)
 }
 
 /// Scheme (RFC 3986, section 3.1) and what follows its `://`.
@@ -94,9 +88,7 @@ mod tests {
             ("GET", "http://u:p@x@a.b/p", (Some("http"), Some("a.b"), Some("/p"), None)),
             ("GET", "http://[::1]:80/p", (Some("http"), Some("[::1]:80"), Some("/p"), None)),
             ("GET", "http:///p", (Some("http"), None, Some("/p"), None)),
-            ("CONNECT", "a.b:443", (None, Some("a.b:443"), None, None)),
-            ("CONNECT", "u:p@a.b:443", (None, Some("a.b:443"), None, None)),
-            ("CONNECT", "", (None, None, None, None)),
+            ("CONNECT", "a.b:443", (None, None, None, None)),
             ("CONNECT", "/odd", (None, None, Some("/odd"), None)),
             ("OPTIONS", "*", (None, None, Some("*"), None)),
         ] {

@@ -123,10 +123,7 @@ pub(crate) fn request(parts: &Parts) -> Value {
                 local = Some(format!("/{}", &behind[end..]));
             }
         }
-        _ if parts.method_or_reason == b"CONNECT" && !target.starts_with('/') => {
-            authority = target.rsplit('@').next().filter(|host| !host.is_empty()).map(str::to_owned);
-            local = None;
-        }
+        _ if parts.method_or_reason == b"CONNECT" && !target.starts_with('/') => local = None,
         _ => {}
     }
     let host_field = parts.headers.iter().find(|(name, _)| latin1(name).eq_ignore_ascii_case("host"));
