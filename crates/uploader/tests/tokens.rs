@@ -196,6 +196,8 @@ fn certificates_and_settings_change_under_way() {
     };
     let files = oauth_of(&mut settings_https).tls.identity.clone().unwrap();
     shown(&endpoint, &files.certificate);
+    // The token comes first, and the batch after it.
+    wait_until("a batch that the pair was shown for", || !platform.state.clients.lock().unwrap().is_empty());
     let of_platform = platform.state.clients.lock().unwrap()[0].0.clone();
     authority.files("for-tokens", &["tokens.test"], 366);
     wait_until("a reload", || stats.reloads() > 0);

@@ -194,7 +194,8 @@ mod tests {
         let told = lines.iter().position(|line| line.contains("left out")).unwrap();
         assert_eq!(lines.remove(told), format!("{} left out", 1000 - held));
         assert_eq!(lines.len() as u64, held);
-        assert!(lines.iter().zip(0..).all(|(line, number)| line.starts_with(&format!("{number:04}"))), "in order");
+        // One more finds room where the first was taken meanwhile, be it behind some that found none.
+        assert!(lines.is_sorted_by(|line, next| line[..4] < next[..4]), "in order");
         // A line longer than all the room there is.
         log.say(format_args!("{}", "y".repeat(2 * WAITING_BYTES)));
         assert!(log.settle(Duration::from_secs(20)) && log.shared.lines().left_out == 0);
