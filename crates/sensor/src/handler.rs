@@ -420,6 +420,11 @@ impl<O: Handoff> Finds for Records<O> {
         let Some(admission) = self.gate.admit(meta, memo, exchange) else { return };
         self.tally.exchange(exchange, self.names.as_mut());
         if self.buffer.is_empty() {
+            if self.outlet.refuses() {
+                // To write what is dropped would only cost what comes in as well.
+                self.scribe.leave_out();
+                return;
+            }
             self.is_drafting = self.outlet.takes_drafts();
         }
         if self.is_drafting && (size(exchange) > MOST_DRAFTED || !self.drafts_coded && is_coded(exchange)) {

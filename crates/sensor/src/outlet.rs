@@ -51,6 +51,12 @@ pub trait Handoff {
     fn takes_drafts(&self) -> bool {
         false
     }
+
+    /// Whether a buffer would be dropped now, so that a record need not be made: it is counted as dropped then. Asked for each
+    /// record that would be the first one of a buffer.
+    fn refuses(&mut self) -> bool {
+        false
+    }
 }
 
 impl<O: Outlet> Handoff for O {

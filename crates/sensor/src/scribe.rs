@@ -66,6 +66,11 @@ impl Scribe {
         self.tally.record(written.flags);
     }
 
+    /// Counts a record that is not to be made, as it would be dropped: as if it had been, whatever would have come of it.
+    pub fn leave_out(&mut self) {
+        self.written += 1;
+    }
+
     /// Records written.
     #[must_use]
     pub fn written(&self) -> u64 {

@@ -2,7 +2,8 @@
 //! them to an outlet.
 //!
 //! Records of one worker come out in the order in which they were written; those of several are interleaved by the buffer.
-//! A full queue blocks the worker, as a file can wait; or, live, the buffer is dropped and counted.
+//! A full queue blocks the worker, as a file can wait; or, live, the buffer is dropped and counted, and no other record made
+//! while there is no room for it.
 //!
 //! Where it is started for one worker, the thread also writes records: the worker hands on copies of exchanges
 //! ([`Drafts`](crate::record::Drafts)) as long as few buffers wait, and writes records itself while more do. So both are
@@ -355,6 +356,15 @@ impl Handoff for Queue {
         ControlFlow::Continue(())
     }
 
+    fn refuses(&mut self) -> bool {
+        let drops = matches!(self.when_full, WhenFull::Drop) && !self.is_ending.load(Ordering::Relaxed);
+        let refuses = drops && self.sender.is_full();
+        if refuses {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        refuses
+    }
+
     /// Where the thread writes, unless so much waits that it will not be idle soon.
     fn takes_drafts(&self) -> bool {
         self.writes && self.sender.len() < MOST_AHEAD
@@ -425,6 +435,31 @@ mod tests {
             .collect();
         assert_eq!(outlet.taken, expected);
         assert!(outlet.is_flushed);
+    }
+
+    /// They were written by the capture thread, which frames then had no time of.
+    #[test]
+    fn records_that_would_be_dropped_need_not_be_made() {
+        struct Held(Receiver<()>);
+        impl Outlet for Held {
+            fn accept(&mut self, _: &Sealed<'_>) -> ControlFlow<()> {
+                let _ = self.0.recv();
+                ControlFlow::Continue(())
+            }
+        }
+        let (go, held) = bounded(0);
+        let (sealing, mut queue) = Sealing::start(Held(held), 1, WhenFull::Drop, usize::MAX).unwrap();
+        assert!(!queue.refuses());
+        // One more fits when the thread has taken the first.
+        while !queue.refuses() {
+            assert!(queue.hand_on(&mut buffer(1)).is_continue());
+        }
+        let refused = queue.refused();
+        assert!(queue.refuses() && queue.refused() == refused + 1);
+        queue.wait_when_full();
+        assert!(!queue.refuses(), "at the end it is waited for");
+        drop((go, queue));
+        sealing.finish().unwrap();
     }
 
     /// What is parsed while the ring is emptied at the end was dropped as under load.
