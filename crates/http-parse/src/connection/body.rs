@@ -424,7 +424,10 @@ impl Connection {
     pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
         self.let_go(side, cx, sink);
         if self.stream(side).state == State::Head {
+            // Nor may what is behind the line be held back: no request will tell.
+            let before = std::mem::replace(&mut cx.releases, true);
             self.end_at_blank_line(side, true, cx, sink);
+            cx.releases = before;
         }
         match self.stream(side).state {
             State::Boundary | State::Search => {
