@@ -26,13 +26,34 @@ impl Pair {
         Some(Self(name))
     }
 
+    /// The same with this number for the end `b`, as an interface has that comes back from another namespace.
+    fn numbered(name: &'static str, index: u32) -> Self {
+        let (first, second) = (format!("{name}a"), format!("{name}b"));
+        let index = index.to_string();
+        assert!(ip(&["link", "add", &second, "index", &index, "type", "veth", "peer", "name", &first]));
+        for end in [&first, &second] {
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1");
+            assert!(ip(&["link", "set", end, "up"]));
+        }
+        Self(name)
+    }
+
+    fn of_capturing_end(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/sys/class/net/{}b/{file}", self.0)).unwrap().trim().to_owned()
+    }
+
+    fn is_promiscuous(&self) -> bool {
+        const IFF_PROMISC: u32 = 0x100;
+        let flags = self.of_capturing_end("flags");
+        u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap() & IFF_PROMISC != 0
+    }
+
     fn options(&self) -> InterfaceOptions {
         InterfaceOptions { ring_bytes: 2 << 20, ..InterfaceOptions::new(format!("{}b", self.0)) }
     }
 
     fn sent_by_capturing_end(&self) -> u64 {
-        let file = format!("/sys/class/net/{}b/statistics/tx_packets", self.0);
-        std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+        self.of_capturing_end("statistics/tx_packets").parse().unwrap()
     }
 }
 
@@ -116,6 +137,24 @@ fn an_interface_that_goes_is_lost_and_found_again() {
 
     let _pair = Pair::new("sntgon").unwrap();
     Interface::open(&options).unwrap();
+}
+
+/// The kernel forgets who wanted the frames for others when an interface goes, whatever number the next one has.
+#[test]
+fn an_interface_that_comes_back_with_its_number_gives_the_frames_for_others_again() {
+    let Some(pair) = Pair::new("sntsam") else { return };
+    let mut interface = Interface::open(&pair.options()).unwrap();
+    assert!(pair.is_promiscuous());
+    let index = pair.of_capturing_end("ifindex").parse().unwrap();
+    drop(pair);
+    let end = Instant::now() + Duration::from_secs(10);
+    while interface.poll(Duration::from_millis(50), &mut |_| {}).is_ok() {
+        assert!(Instant::now() < end, "a removed interface must be noticed");
+    }
+    let pair = Pair::numbered("sntsam", index);
+    interface.take_up("sntsamb").unwrap();
+    assert!(pair.is_promiscuous(), "number {index}");
+    exchange(&pair, &mut interface, 100);
 }
 
 /// Sends `count` frames and takes them; every one is there, once, and no other.

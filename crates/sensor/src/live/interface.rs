@@ -257,9 +257,9 @@ impl Interface {
         // What the socket still has to say of the interface before is not to be taken for this one's.
         let _ = SockRef::from(&self.capture).take_error();
         links::bind(&self.capture, found.index, Intake::All).map_err(|error| self.other(&error))?;
-        if before != Some(found.index) && self.promiscuous {
+        if self.promiscuous {
             if let Some(before) = before {
-                // Where that is gone, so is this.
+                // Where that is gone, so is this; be there another one of its number by now.
                 let _ = links::set_promiscuous(&self.capture, before, false);
             }
             links::set_promiscuous(&self.capture, found.index, true).map_err(|error| self.other(&error))?;
