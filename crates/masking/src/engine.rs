@@ -180,7 +180,7 @@ impl Engine {
 
     /// Whether a member of JSON in the text, which was looked over, names what another holds.
     pub(crate) fn has_neighbours(&mut self, text: &[u8]) -> bool {
-        self.may_hold() && member::has_names(&self.policy, text, &mut self.views[0])
+        self.is_thorough || self.may_hold() && member::has_names(&self.policy, text, &mut self.views[0])
     }
 
     /// Whether a member of JSON may hold what another names, as far as a survey can tell.
@@ -241,6 +241,10 @@ impl Engine {
         });
         self.seen_next = 0;
         (self.hits, self.notes) = (hits, notes);
+        if self.is_thorough {
+            (self.notes.has_names, self.notes.has_escapes) = (true, true);
+            self.see_all(text.len());
+        }
         self.notes.seen.is_empty() && !self.notes.has_names
     }
 
@@ -573,8 +577,8 @@ impl Engine {
         let is_survey = notes.is_some();
         walk(policy, text, notes.as_deref_mut(), hits);
         if !is_survey && policy.has_names() {
-            objects::find(policy, text, hits);
-            markup::find(policy, text, hits);
+            objects::find(policy, text, self.is_thorough, hits);
+            markup::find(policy, text, self.is_thorough, hits);
         }
         if at_cut {
             for hit in hits.iter_mut() {

@@ -2,6 +2,7 @@
 //!
 //! Also the user information of URLs (`scheme://user:password@host`).
 
+use crate::layer::Layer;
 use crate::names::{Meaning, Names};
 use crate::policy::KindId;
 
@@ -95,16 +96,26 @@ fn is_part(byte: u8) -> bool {
 
 /// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.
 pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
-    let slash = |rest: &'_ [u8]| match rest {
-        [b'/', ..] => Some(1),
-        [b'\\', b'/', ..] => Some(2),
+    let Some(len) = slashes_len(&text[at + 1..]) else { return false };
+    let authority = &text[at + 1 + len..];
+    let window = authority.get(..MAX_ESCAPED * MAX_USERINFO).unwrap_or(authority);
+    let ends = |(at, byte): (usize, &u8)| match byte {
+        // Of an entity.
+        b'#' => at == 0 || window[at - 1] != b'&',
+        byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
+    };
+    window.iter().enumerate().position(|sign| ends(sign)).is_some_and(|end| window[end] == b'@')
+}
+
+/// How long the two slashes are that a text starts with, in whatever escapes, and of texts within texts.
+fn slashes_len(text: &[u8]) -> Option<usize> {
+    let slash = |text: &[u8]| match text.first()? {
+        b'/' => Some(1),
+        b'\\' | b'%' | b'&' => Layer::nested_escape(text).filter(|(_, bytes, _)| bytes[0] == b'/').map(|(len, ..)| len),
         _ => None,
     };
-    let rest = &text[at + 1..];
-    let Some(first) = slash(rest) else { return false };
-    let Some(second) = slash(&rest[first..]) else { return false };
-    let ends = |byte: &u8| matches!(byte, b'@' | b'/' | b'?' | b'#' | b'"' | b'<' | b'>' | b' ');
-    rest[first + second..].iter().take(MAX_ESCAPED * MAX_USERINFO).find(|byte| ends(byte)) == Some(&b'@')
+    let first = slash(text)?;
+    Some(first + slash(&text[first..])?)
 }
 
 /// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far
