@@ -167,7 +167,7 @@ impl Engine {
     /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
     #[inline]
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
-        if self.is_quiet(text) {
+        if !(at_cut && pairs::cut_userinfo(text).is_some()) && self.is_quiet(text) {
             return true;
         }
         let is_clean = self.survey_in_full(text, at_cut);
@@ -581,6 +581,11 @@ impl Engine {
             markup::find(policy, text, self.is_thorough, hits);
         }
         if at_cut {
+            if let Some(kind) = policy.credentials
+                && let Some(start) = pairs::cut_userinfo(text)
+            {
+                hits.push(Hit::new(start, text.len(), kind));
+            }
             for hit in hits.iter_mut() {
                 hit.partial |= hit.end == text.len();
             }

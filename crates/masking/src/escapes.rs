@@ -253,8 +253,12 @@ impl Escapes {
 fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) -> bool {
     match bytes {
         [b'<'] => may_be_tag(policy, &text[end..]),
-        // A blank that is written so separates words, as the one behind an ampersand does.
-        [b' '] => sign != b'&',
+        // A blank that is written as an entity separates words; in a name of several a word is behind it.
+        [b' '] => {
+            let word = &text[end..];
+            let len = word.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            sign != b'&' || len > 0 && (len < 3 || fields_may_end(policy, &word[..len]))
+        }
         [b'&'] => !text.get(end).is_some_and(u8::is_ascii_whitespace),
         // A quote may be that of a member which names another.
         [byte] if byte.is_ascii() => !matches!(
@@ -280,6 +284,11 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
         [_, ..] => policy.fields.has_foreign,
         [] => true,
     }
+}
+
+/// Whether the name of a field or header may end so.
+fn fields_may_end(policy: &Policy, word: &[u8]) -> bool {
+    policy.fields.may_end(word) || policy.headers.may_end(word)
 }
 
 /// Whether a byte may be within a phone number.
@@ -617,7 +626,7 @@ mod tests {
                 r#"{"html":"<p class=\"note\">A &amp; B&nbsp;<a href=\"https://h/items\">more<\/a><\/p>\n"}"#,
                 r#"{"inner":"{\"kind\":\"order\",\"lines\":[{\"title\":\"a \\\"b\\\"\\n\"}]}"}"#,
                 r#"{"url":"https:\/\/shop.example\/items\/12345\/view?x=1","path":"C:\\new\\x"}"#,
-                r#"{"html":"\u003cp\u003eone\u003cbr\/\u003etwo\u003c\/p\u003e &lt;b&gt;x"}"#,
+                r#"{"html":"\u003cp\u003eone\u003cbr/\u003etwo\u003c/p\u003e &lt;b&gt;x"}"#,
                 r#"{"html":"<a title=\"1 > 0\" href='#' onclick=\"go(1)\">x<\/a><e if='a < 1'>"}"#,
                 r#"{"name":"\u30d1\u30b9 \u0430\u0431\u0432","smile":"\ud83d\ude00"}"#,
             ] {

@@ -347,10 +347,16 @@ fn attributes_of(
                     Some(quote @ (b'"' | b'\'')) => {
                         let rest = &text[from + 1..];
                         let window = rest.get(..MAX_QUOTED).unwrap_or(rest);
-                        // A quote that nothing closes hides nothing.
-                        let len = memchr::memchr(*quote, window);
-                        is_closed &= len.is_some();
-                        (from + 1, from + 1 + len.unwrap_or_else(|| rest.iter().position(ends).unwrap_or(rest.len())))
+                        let len = memchr::memchr(*quote, window).unwrap_or_else(|| {
+                            // A quote that nothing closes hides nothing. What a cut ends is a value as far as it goes.
+                            is_closed = false;
+                            if role(local(&text[key.0..key.1])) == Some(Role::Holds) {
+                                let len = memchr::memchr2(b'<', b'>', window).unwrap_or(window.len());
+                                found(key, (from + 1, from + 1 + len));
+                            }
+                            rest.iter().position(ends).unwrap_or(rest.len())
+                        });
+                        (from + 1, from + 1 + len)
                     }
                     _ => (from, from + text[from..].iter().position(ends).unwrap_or(text.len() - from)),
                 };

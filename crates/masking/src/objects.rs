@@ -48,6 +48,10 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
                 let end = match string_end(text, from) {
                     Ok(end) => end,
                     Err(resume) => {
+                        // What ends within a value.
+                        if resume >= text.len() && open.last().is_some_and(|level| level.role == Some(Role::Holds)) {
+                            held.push(at, text.len());
+                        }
                         at = resume;
                         continue;
                     }

@@ -14,6 +14,8 @@ const MAX_BLANKS: usize = 16;
 const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
 const MAX_USERINFO: usize = 16 << 10;
+/// Digits of a port.
+const MAX_PORT: usize = 5;
 /// Bytes of the longest escape.
 const MAX_ESCAPED: usize = 12;
 /// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
@@ -105,6 +107,22 @@ pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
         byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
     };
     window.iter().enumerate().position(|sign| ends(sign)).is_some_and(|end| window[end] == b'@')
+}
+
+/// Where the user information starts that a cut ends, so that it has no sign of one: of the last URL, if neither blank nor
+/// quote is behind it. Half a port is none.
+pub(crate) fn cut_userinfo(text: &[u8]) -> Option<usize> {
+    let window = text.len().saturating_sub(MAX_ESCAPED * MAX_USERINFO);
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>');
+    let from = text[window..].iter().rposition(ends).map_or(window, |last| window + last + 1);
+    let start = memchr::memrchr_iter(b':', &text[from..])
+        .find_map(|colon| slashes_len(&text[from + colon + 1..]).map(|len| from + colon + 1 + len))?;
+    let authority = &text[start..];
+    let is_within =
+        !authority.iter().any(|byte| matches!(byte, b'/' | b'?' | b'#' | b'@')) && authority.first() != Some(&b'[');
+    let password = &authority[memchr::memchr(b':', authority)? + 1..];
+    let is_port = password.len() <= MAX_PORT && password.iter().all(u8::is_ascii_digit);
+    (is_within && !is_port).then_some(start)
 }
 
 /// How long the two slashes are that a text starts with, in whatever escapes, and of texts within texts.
