@@ -555,10 +555,26 @@ mod tests {
     #[test]
     fn own_names_beyond_ascii_are_found_in_escapes() {
         let mut settings = Settings { key: vec![7; 32], ..Settings::default() };
-        let names = ["größe", "naïab", "xя"].map(String::from).into();
+        let names = ["größe", "naïab", "xя", "xeß", "xÌ"].map(String::from).into();
         settings.fields = vec![FieldRule { name: "OWN".into(), fields: names, action: Action::Redact }];
         let policy = Arc::new(Policy::new(&settings).unwrap());
-        for name in ["größe", "gr\\u00f6\\u00dfe", "gr\\u00f6\\xdfe", "na\\u00efab", "x\\u044f"] {
+        for name in [
+            "größe",
+            "GRÖßE",
+            "gr\\u00f6\\u00dfe",
+            "gr\\u00d6\\u00dfE",
+            "gr\\u00f6\\xdfe",
+            "gr\\u00f6\\u1e9ee",
+            "na\\u00efab",
+            "na\\u00cfAB",
+            "x\\u044f",
+            "x\\u042f",
+            "xe\\xdf",
+            "Xe\\u00df",
+            "x\\u00cc",
+            "x\\xcc",
+            "x\\u00ec",
+        ] {
             for (text, content_type) in [
                 (format!("{{\"{name}\":\"hunter22\"}}"), "application/json"),
                 (format!("x {name}=hunter22"), "text/plain"),

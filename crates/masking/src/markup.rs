@@ -69,7 +69,11 @@ pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
 /// with the text. None if that is not certain: where quotes reach far, or over what may end the text that the tag is part of.
 pub(crate) fn tag_end(text: &[u8]) -> Option<usize> {
     let end = memchr::memchr2(b'<', b'>', text).unwrap_or(text.len());
-    if !may_go_on(&text[..end], text.get(end).copied()) {
+    let part = &text[..end];
+    if text.get(end) == Some(&b'<') && is_bare_at_end(part) {
+        return None;
+    }
+    if !is_open_at_end(part, b'"') && !is_open_at_end(part, b'\'') {
         return Some(end);
     }
     let limit = text.len().min(MAX_QUICK_TAG);
@@ -91,20 +95,17 @@ pub(crate) fn tag_end(text: &[u8]) -> Option<usize> {
     (is_certain && is_closed && is_within).then(|| end - usize::from(text[..end].ends_with(b">")))
 }
 
-/// Whether the sign behind the attributes in `part`, where they seem to end, may be within the value of the last.
-fn may_go_on(part: &[u8], sign: Option<u8>) -> bool {
-    // No quote of the kind is behind one that is open.
-    let is_open = |quote: u8| {
-        memchr::memrchr(quote, part).is_some_and(|at| {
-            let slashes = part[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
-            part[..at - slashes].trim_ascii_end().ends_with(b"=")
-        })
-    };
-    let is_bare = || {
-        memchr::memrchr(b'=', part)
-            .is_some_and(|at| !part[at + 1..].trim_ascii_start().iter().any(u8::is_ascii_whitespace))
-    };
-    is_open(b'"') || is_open(b'\'') || sign == Some(b'<') && is_bare()
+/// Whether the latest such quote in the attributes of `part` may be open: no quote of the kind is behind one that is.
+fn is_open_at_end(part: &[u8], quote: u8) -> bool {
+    memchr::memrchr(quote, part).is_some_and(|at| {
+        let slashes = part[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        part[..at - slashes].trim_ascii_end().ends_with(b"=")
+    })
+}
+
+/// Whether the attributes of `part` may end within a value that is not in quotes.
+fn is_bare_at_end(part: &[u8]) -> bool {
+    memchr::memrchr(b'=', part).is_some_and(|at| !part[at + 1..].trim_ascii_start().iter().any(u8::is_ascii_whitespace))
 }
 
 /// Whether any tag of `text` may say so.
