@@ -85,7 +85,7 @@ impl Names {
         let letters = text.chars().rev().take_while(char::is_ascii).filter(char::is_ascii_alphabetic).count();
         if let Some(last) = text.chars().rev().find(|last| !last.is_ascii()) {
             let digits = 3_usize.saturating_sub(letters);
-            self.has_foreign |= digits > 0 && spellings(last).any(|last| ends_in_letters(last, digits));
+            self.has_foreign |= digits > 0 && ends_like_letters(last, digits);
         }
         self.allow(tail);
         if is_ending && len < 3 {
@@ -339,12 +339,14 @@ fn last_letter(text: &[u8]) -> Option<char> {
     })
 }
 
-/// Every character that counts as `letter` does.
-fn spellings(letter: char) -> impl Iterator<Item = char> {
+/// Whether an escape of any character that counts as `letter` does ends with so many letters.
+fn ends_like_letters(letter: char, digits: usize) -> bool {
     // Of most the other is one of a few alphabets; in them, also what is the capital of none.
-    let is_cased = !letter.to_uppercase().eq([letter]) || letter == 'σ';
-    let alphabets = ('\u{80}'..='\u{2fff}').filter(move |other| is_cased && folded(*other).last() == Some(letter));
-    std::iter::once(letter).chain(letter.to_uppercase()).chain(alphabets)
+    let is_cased = letter == 'σ' || !letter.to_uppercase().eq([letter]);
+    let is_other = |other: char| ends_in_letters(other, digits) && folded(other).last() == Some(letter);
+    ends_in_letters(letter, digits)
+        || letter.to_uppercase().any(|other| ends_in_letters(other, digits))
+        || is_cased && ('\u{80}'..='\u{2fff}').any(is_other)
 }
 
 /// Whether an escape of the character ends with as many letters, or fewer and what it starts with.

@@ -106,7 +106,7 @@ pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
         b'#' => at == 0 || window[at - 1] != b'&',
         byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
     };
-    window.iter().enumerate().position(|sign| ends(sign)).is_some_and(|end| window[end] == b'@')
+    window.iter().enumerate().position(ends).is_some_and(|end| window[end] == b'@')
 }
 
 /// Where the user information starts that a cut ends, so that it has no sign of one: of the last URL, if neither blank nor
