@@ -341,12 +341,15 @@ fn last_letter(text: &[u8]) -> Option<char> {
 
 /// Whether an escape of any character that counts as `letter` does ends with so many letters.
 fn ends_like_letters(letter: char, digits: usize) -> bool {
-    // Of most the other is one of a few alphabets; in them, also what is the capital of none.
-    let is_cased = letter == 'σ' || !letter.to_uppercase().eq([letter]);
     let is_other = |other: char| ends_in_letters(other, digits) && folded(other).last() == Some(letter);
     ends_in_letters(letter, digits)
         || letter.to_uppercase().any(|other| ends_in_letters(other, digits))
-        || is_cased && ('\u{80}'..='\u{2fff}').any(is_other)
+        || other_capitals().any(is_other)
+}
+
+/// The characters beyond ASCII that are the capital of none, but have a lower case.
+fn other_capitals() -> impl Iterator<Item = char> {
+    "ẞ\u{212b}\u{2126}ϴǅǈǋǲςİ".chars().chain('\u{1f88}'..='\u{1fff}')
 }
 
 /// Whether an escape of the character ends with as many letters, or fewer and what it starts with.
@@ -785,6 +788,15 @@ mod tests {
                 assert!(names.meaning(other.as_bytes()).is_some(), "{name} {other}");
             }
             assert!(names.meaning(b"\xdcbergabe").is_none() && names.meaning("\u{fffd}é".as_bytes()).is_none());
+        }
+    }
+
+    #[test]
+    fn every_capital_is_known() {
+        for letter in ('\u{80}'..=char::MAX).filter(|letter| *letter != '\u{212a}') {
+            let lower = folded(letter).last().unwrap();
+            let is_known = lower == letter || lower.to_uppercase().any(|capital| capital == letter);
+            assert!(is_known || other_capitals().any(|other| other == letter), "{letter:?}");
         }
     }
 
