@@ -6,7 +6,7 @@ use crate::form;
 use crate::layer::Layer;
 use crate::media::{Kind, MediaType};
 use crate::policy::KindId;
-use crate::{json, parts, wide, xml};
+use crate::{json, pairs, parts, wide, xml};
 
 /// The readers' memory, kept from body to body.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub(crate) fn mask(
     let has_zeros = if look.is_quiet { look.has_zeros } else { memchr::memchr(0, text).is_some() };
     let is_clean = look.is_quiet || engine.survey_in_full(text, at_cut);
     // Of a secret that a cut goes through, a name is in front; or detectors have to be asked.
-    let is_cut = at_cut && engine.policy.has_text;
+    let is_cut = at_cut && (engine.policy.has_text || pairs::cut_userinfo(text).is_some());
     let kind = media.kind(text);
     // What a survey does not see: members that name what others hold.
     let has_neighbours = engine.has_neighbours(text);
@@ -55,12 +55,12 @@ pub(crate) fn mask(
             return;
         }
     }
-    if has_neighbours {
+    if has_neighbours || is_cut {
         if look.is_quiet {
             engine.survey_in_full(text, at_cut);
         }
         // Elsewhere than in JSON any value may have such members in it.
-        if kind != Kind::Json || has_zeros {
+        if has_neighbours && kind != Kind::Json || has_zeros {
             engine.see_all(text.len());
         }
     }

@@ -167,7 +167,7 @@ impl Engine {
     /// True if nothing was seen at all: no secret, no name of one, no escape that may hide one.
     #[inline]
     pub(crate) fn survey(&mut self, text: &[u8], at_cut: bool) -> bool {
-        if self.is_quiet(text) {
+        if !(at_cut && pairs::cut_userinfo(text).is_some()) && self.is_quiet(text) {
             return true;
         }
         let is_clean = self.survey_in_full(text, at_cut);
@@ -180,7 +180,7 @@ impl Engine {
 
     /// Whether a member of JSON in the text, which was looked over, names what another holds.
     pub(crate) fn has_neighbours(&mut self, text: &[u8]) -> bool {
-        self.may_hold() && member::has_names(&self.policy, text, &mut self.views[0])
+        self.is_thorough || self.may_hold() && member::has_names(&self.policy, text, &mut self.views[0])
     }
 
     /// Whether a member of JSON may hold what another names, as far as a survey can tell.
@@ -241,6 +241,10 @@ impl Engine {
         });
         self.seen_next = 0;
         (self.hits, self.notes) = (hits, notes);
+        if self.is_thorough {
+            (self.notes.has_names, self.notes.has_escapes) = (true, true);
+            self.see_all(text.len());
+        }
         self.notes.seen.is_empty() && !self.notes.has_names
     }
 
@@ -573,10 +577,15 @@ impl Engine {
         let is_survey = notes.is_some();
         walk(policy, text, notes.as_deref_mut(), hits);
         if !is_survey && policy.has_names() {
-            objects::find(policy, text, hits);
-            markup::find(policy, text, hits);
+            objects::find(policy, text, self.is_thorough, hits);
+            markup::find(policy, text, self.is_thorough, hits);
         }
         if at_cut {
+            if let Some(kind) = policy.credentials
+                && let Some(start) = pairs::cut_userinfo(text)
+            {
+                hits.push(Hit::new(start, text.len(), kind));
+            }
             for hit in hits.iter_mut() {
                 hit.partial |= hit.end == text.len();
             }

@@ -4,15 +4,13 @@
 //! more than all else. A look over a text asks here, at each sign that escapes start with, whether it may hide something; and at
 //! each separator or tag behind an escape, whether it says more when it is decoded. What is not certain is decoded.
 
-use crate::layer::{Layer, View};
+use crate::layer::{Layer, MAX_BACKSLASHES, View};
 use crate::member::Role;
 use crate::policy::Policy;
 use crate::{markup, member, pairs};
 
 /// Bytes of the longest entity but for its first.
 const MAX_ENTITY: usize = 12;
-/// Backslashes in a row that are understood: as texts within texts have them.
-const MAX_BACKSLASHES: usize = 15;
 /// Longer names of elements are looked at in full.
 const MAX_TAG: usize = 64;
 /// Tags with escapes in them that are longer are looked at in full.
@@ -187,13 +185,12 @@ impl Escapes {
     /// Whether the tag at `at`, which says nothing as it is written, may do so when it is decoded: with line ends in it.
     pub(crate) fn tag(&mut self, policy: &Policy, text: &[u8], at: usize) -> bool {
         let rest = &text[at + 1..];
-        if !rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || *byte >= 0x80)
-        {
+        if !starts_name(rest) {
             return false;
         }
-        let end = memchr::memchr2(b'<', b'>', rest).unwrap_or(rest.len());
         let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/' | b'<' | b'\\' | b'%' | b'&');
         let name_len = rest.iter().take(MAX_TAG).take_while(|byte| !ends(byte)).count();
+        let Some(end) = markup::tag_end(&rest[name_len..]).map(|end| name_len + end) else { return true };
         let content = match rest.get(end) {
             Some(b'>') => end + 1 + memchr::memchr(b'<', &rest[end + 1..]).unwrap_or(rest.len() - end - 1),
             _ => end,
@@ -256,8 +253,12 @@ impl Escapes {
 fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) -> bool {
     match bytes {
         [b'<'] => may_be_tag(policy, &text[end..]),
-        // A blank that is written so separates words, as the one behind an ampersand does.
-        [b' '] => sign != b'&',
+        // A blank that is written as an entity separates words; in a name of several a word is behind it.
+        [b' '] => {
+            let word = &text[end..];
+            let len = word.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            sign != b'&' || len > 0 && (len < 3 || fields_may_end(policy, &word[..len]))
+        }
         [b'&'] => !text.get(end).is_some_and(u8::is_ascii_whitespace),
         // A quote may be that of a member which names another.
         [byte] if byte.is_ascii() => !matches!(
@@ -285,6 +286,11 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
     }
 }
 
+/// Whether the name of a field or header may end so.
+fn fields_may_end(policy: &Policy, word: &[u8]) -> bool {
+    policy.fields.may_end(word) || policy.headers.may_end(word)
+}
+
 /// Whether a byte may be within a phone number.
 fn is_in_phone(byte: &u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b'+' | b' ' | b'-' | b'.' | b'(' | b')' | b'/' | b';' | 0x80..)
@@ -305,8 +311,39 @@ pub(crate) fn is_entity(rest: &[u8]) -> bool {
 /// Whether what is behind a `<` that is written as an escape may be a tag that says something.
 fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
     let len = rest.iter().take(MAX_TAG).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-    let is_closed = matches!(rest.get(len), Some(b'/' | b'&' | b'\\' | b'%' | b'>'));
-    len > 0 && !(is_closed && !policy.fields.may_end(&rest[..len]) && member::role(&rest[..len]).is_none())
+    if len == 0 {
+        return starts_name(rest);
+    }
+    !is_closed(&rest[len..]) || policy.fields.may_end(&rest[..len]) || member::role(&rest[..len]).is_some()
+}
+
+/// Whether what is behind a `<` may be the name of an element, perhaps in escapes.
+fn starts_name(rest: &[u8]) -> bool {
+    match rest.first() {
+        Some(b'\\' | b'%' | b'&') => {
+            Layer::nested_escape(rest).is_some_and(|(_, bytes, _)| markup::is_name_start(&bytes[0]))
+        }
+        first => first.is_some_and(markup::is_name_start),
+    }
+}
+
+/// Whether a tag ends here: with a `>`, perhaps behind a slash, both perhaps in escapes. Other escapes may be of a blank, with
+/// attributes behind it.
+fn is_closed(rest: &[u8]) -> bool {
+    let sign = |rest: &[u8]| match *rest.first()? {
+        b'\\' | b'%' | b'&' => {
+            let (len, bytes, _) = Layer::nested_escape(rest)?;
+            // Of an ampersand that is one itself: `&amp;gt;`.
+            let is_gt = bytes[0] == b'&' && rest[len..].starts_with(b"gt;");
+            Some(if is_gt { (len + 3, b'>') } else { (len, bytes[0]) })
+        }
+        byte => Some((1, byte)),
+    };
+    match sign(rest) {
+        Some((len, b'/')) => sign(&rest[len..]).is_some_and(|(_, byte)| byte == b'>'),
+        Some((_, byte)) => byte == b'>',
+        None => false,
+    }
 }
 
 /// Whether what follows an escape directly may be the start of something that has to be that of a word, which an escape's last
@@ -429,12 +466,57 @@ mod tests {
             3 => FRONTS.prop_map(|front| front.replace("\\\\\\\\", "\\\\")),
             3 => words.prop_map(String::from),
             2 => numbers(),
+            3 => tags(),
+            1 => addresses(),
             1 => "[a-z]{0,14}[ .,:;=]?",
             1 => "\",\"[a-z]{1,5}\":\"",
             1 => "\",\"(\\\\n|\\\\u00e9)?(pin|password|value|name|ssn)(\\\\n|\\\\\")?\":\"",
             1 => "\\\\u[0-9a-f]{4}|\\\\\\\\u[0-9a-f]{4}",
         ];
         proptest::collection::vec(piece, 1..7)
+    }
+
+    fn tags() -> impl Strategy<Value = String> {
+        let signs = "(<|\\\\u003c|\\\\\\\\u003c|&lt;|&#60;|%3C)";
+        let blanks = "( |\\\\n|\\\\t|\\\\r\\\\n  |\\\\\\\\n|&#10;|&#9;|%0a|\\\\u000a|\\\\u0020)";
+        let attributes = proptest::collection::vec(
+            prop::sample::select(vec![
+                "a=Q1Q",
+                "onclick=Qa=>bQ",
+                "data-x=Q1>0Q",
+                "if=Qa < 1Q",
+                "c=x<y",
+                "d=Q<b>Q",
+                "e",
+                "f=QQ",
+                "g=Q=Q",
+                "h=Qit",
+                "i=Q&gt;Q",
+                "a=Q'Q",
+                "name=QpageQ",
+                "name=QpasswordQ",
+                "name=QpasswordQ",
+                "name=QpasswordQ",
+                "value=Qx1Q",
+                "value=Qx1Q",
+            ]),
+            0..6,
+        );
+        let names = "(input|entry|e|br|password|ns:pin|name|value|é)";
+        let ends = "(>|/>|\\\\/>|\\\\u003e|&gt;|&amp;gt;|%3E|)";
+        (signs, names, blanks, attributes, "(\\\\\"|'|\\\\\\\\\\\\\"|&quot;|)", ends, "(x1|)(</[a-z]{1,5}>)?").prop_map(
+            |(sign, name, blank, attributes, quote, end, content)| {
+                let attributes: String = attributes.iter().map(|one| format!("{blank}{one}")).collect();
+                format!("{sign}{name}{}{end}{content}", attributes.replace('Q', &quote))
+            },
+        )
+    }
+
+    fn addresses() -> impl Strategy<Value = String> {
+        let slash = "(/|\\\\{1,5}/|\\\\u002f|\\\\\\\\u002f|&#47;|%2f)";
+        ("(http|amqp|x)", slash, slash, "(me|m\\\\u00e9|)", "(it|i&#39;t|1)@", "(h/|mq:5672)").prop_map(
+            |(scheme, first, second, user, password, host)| format!("{scheme}:{first}{second}{user}:{password}{host}"),
+        )
     }
 
     proptest! {
@@ -473,10 +555,26 @@ mod tests {
     #[test]
     fn own_names_beyond_ascii_are_found_in_escapes() {
         let mut settings = Settings { key: vec![7; 32], ..Settings::default() };
-        let names = ["größe", "naïab", "xя"].map(String::from).into();
+        let names = ["größe", "naïab", "xя", "xeß", "xÌ"].map(String::from).into();
         settings.fields = vec![FieldRule { name: "OWN".into(), fields: names, action: Action::Redact }];
         let policy = Arc::new(Policy::new(&settings).unwrap());
-        for name in ["größe", "gr\\u00f6\\u00dfe", "gr\\u00f6\\xdfe", "na\\u00efab", "x\\u044f"] {
+        for name in [
+            "größe",
+            "GRÖßE",
+            "gr\\u00f6\\u00dfe",
+            "gr\\u00d6\\u00dfE",
+            "gr\\u00f6\\xdfe",
+            "gr\\u00f6\\u1e9ee",
+            "na\\u00efab",
+            "na\\u00cfAB",
+            "x\\u044f",
+            "x\\u042f",
+            "xe\\xdf",
+            "Xe\\u00df",
+            "x\\u00cc",
+            "x\\xcc",
+            "x\\u00ec",
+        ] {
             for (text, content_type) in [
                 (format!("{{\"{name}\":\"hunter22\"}}"), "application/json"),
                 (format!("x {name}=hunter22"), "text/plain"),
@@ -504,6 +602,36 @@ mod tests {
         }
     }
 
+    /// A tag's line ends and quotes, a URL's slashes: as texts within texts have them.
+    #[test]
+    fn what_escapes_and_quotes_are_within_is_seen() {
+        for has_detectors in [false, true] {
+            for (text, content_type) in [
+                (r#"{"x":"\u003cinput\ntype=\"a\"\nname=\"password\"\nvalue=\"hunter22\"\u003e"}"#, "application/json"),
+                (r#"{"x":"\u003centry\n key=\"password\"\u003ehunter22\u003c/entry\u003e"}"#, "application/json"),
+                (r#"{"x":"\u003c\u00e9password\u003ehunter22\u003c/entry\u003e"}"#, "application/json"),
+                ("<pre>&lt;input&#10;name=\"password\"&#10;value=\"hunter22\"&gt;</pre>", "text/html"),
+                (r#"{"m":"{\"dsn\":\"amqp:\\/\\/guest:hunter22@mq:5672\"}"}"#, "application/json"),
+                (r#"{"m":"http:\\\/\\\/me:hunter22@h\\\/"}"#, "application/json"),
+                ("http://me:hunter&#39;22@h/", "text/html"),
+                ("http://me:&#39;hunter22@h/", "text/plain"),
+                (r#"<input onclick="a=>b" name="password" value="hunter22">"#, "text/html"),
+                (r#"<input data-x="1>0" name="password" value="hunter22">"#, "text/html"),
+                (r#"<input data-x="it's 1>0" name="password" value="hunter22">"#, "text/html"),
+                (r#"<e a='"' b=">" name='password' value="hunter22">"#, "text/html"),
+                (r#"<e if="a > 1" key="password">hunter22</e>"#, "text/xml"),
+                (r#"<e if='a < 1' key="password" value="hunter22"/>"#, "text/xml"),
+                (r#"<e a=1<2 name=password value=hunter22>"#, "text/html"),
+                (r#"{"h":"<input data-x=\"1>0\" name=\"password\" value=\"hunter22\">"}"#, "application/json"),
+                (r#"{"h":"<input data-x=\"1>0\"\nname=\"password\"\nvalue=\"hunter22\">"}"#, "application/json"),
+                (r#"{"h":"<e a='b<c name=password value=hunter22>","i":"it's"}"#, "application/json"),
+            ] {
+                let out = masked(&policy(has_detectors), text, content_type, false, false);
+                assert!(!out.contains("hunter") || out.contains("REDACTED22"), "{text} {out}");
+            }
+        }
+    }
+
     /// The many escapes of most texts keep no text from being passed over.
     #[test]
     fn most_escapes_are_harmless() {
@@ -514,6 +642,8 @@ mod tests {
                 r#"{"html":"<p class=\"note\">A &amp; B&nbsp;<a href=\"https://h/items\">more<\/a><\/p>\n"}"#,
                 r#"{"inner":"{\"kind\":\"order\",\"lines\":[{\"title\":\"a \\\"b\\\"\\n\"}]}"}"#,
                 r#"{"url":"https:\/\/shop.example\/items\/12345\/view?x=1","path":"C:\\new\\x"}"#,
+                r#"{"html":"\u003cp\u003eone\u003cbr/\u003etwo\u003c/p\u003e &lt;b&gt;x"}"#,
+                r#"{"html":"<a title=\"1 > 0\" href='#' onclick=\"go(1)\">x<\/a><e if='a < 1'>"}"#,
                 r#"{"name":"\u30d1\u30b9 \u0430\u0431\u0432","smile":"\ud83d\ude00"}"#,
             ] {
                 let mut engine = super::super::engine::Engine::new(Arc::clone(&policy));

@@ -21,6 +21,8 @@ const ENTITIES: &[(&[u8], u8)] = &[
     (b"sol", b'/'),
     (b"lowbar", b'_'),
 ];
+/// Backslashes in a row that are understood: as texts within texts have them.
+pub(crate) const MAX_BACKSLASHES: usize = 15;
 /// Bytes of the longest beginning of an escape that is told as one: of a numeric entity with zeros in front.
 const MAX_HALF: usize = 12;
 
@@ -182,6 +184,17 @@ impl Layer {
             (Self::Xml | Self::Any, b'&') => xml_entity(text),
             _ => None,
         }
+    }
+
+    /// The escape that `text` starts with, perhaps behind backslashes that texts within texts put in front of it: its length with
+    /// them, what it stands for in the innermost, and the length of that.
+    pub(crate) fn nested_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+        let more = match text {
+            [b'\\', rest @ ..] => rest.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count(),
+            _ => 0,
+        };
+        let (len, bytes, count) = Self::Any.escape(&text[more..])?;
+        Some((more + len, bytes, count))
     }
 
     /// Writes a replacement, which is ASCII, so that it reads as itself in this layer.

@@ -18,6 +18,8 @@ const MAX_OPEN: usize = 128;
 const MAX_UNCLOSED: usize = 16;
 /// The longest value of an attribute in quotes.
 const MAX_QUOTED: usize = 16 << 10;
+/// A tag whose quotes hide its end is looked at in full if it is longer.
+const MAX_QUICK_TAG: usize = 512;
 /// Backslashes in front of a quote, where markup stands in a string.
 const MAX_BACKSLASHES: usize = 8;
 
@@ -34,9 +36,12 @@ pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
     if secret(policy, name).is_some() {
         return true;
     }
-    let has_attributes = rest.get(len).is_some_and(u8::is_ascii_whitespace);
+    let has_attributes = rest.get(len).is_some_and(|byte| !matches!(byte, b'<' | b'>'));
     let end = match has_attributes {
-        true => memchr::memchr2(b'<', b'>', &rest[len..]).map_or(rest.len(), |end| len + end),
+        true => match tag_end(&rest[len..]) {
+            Some(end) => len + end,
+            None => return true,
+        },
         false => len,
     };
     if rest.get(end) == Some(&b'>') && role(name) == Some(Role::Names) {
@@ -60,14 +65,57 @@ pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
     found
 }
 
+/// Where the tag ends whose attributes `text` starts with: at a sign that is in no quotes, as [`attributes`] reads them; or
+/// with the text. None if that is not certain: where quotes reach far, or over what may end the text that the tag is part of.
+pub(crate) fn tag_end(text: &[u8]) -> Option<usize> {
+    let end = memchr::memchr2(b'<', b'>', text).unwrap_or(text.len());
+    let part = &text[..end];
+    if text.get(end) == Some(&b'<') && is_bare_at_end(part) {
+        return None;
+    }
+    if !is_open_at_end(part, b'"') && !is_open_at_end(part, b'\'') {
+        return Some(end);
+    }
+    let limit = text.len().min(MAX_QUICK_TAG);
+    let mut is_certain = true;
+    let (end, is_closed) = attributes_of(&text[..limit], (0, limit), |_, (from, to)| {
+        let value = &text[from..to];
+        if memchr::memchr2(b'<', b'>', value).is_none() {
+            return;
+        }
+        let slashes = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| **byte == b'\\').count();
+        let behind = slashes(&mut text[to..].iter());
+        let is_quoted =
+            from > 0 && matches!(text[from - 1], b'"' | b'\'') && text.get(to + behind) == Some(&text[from - 1]);
+        is_certain &= is_quoted
+            && behind == slashes(&mut text[..from - 1].iter().rev())
+            && !value.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'&' | b'\r' | b'\n'));
+    });
+    let is_within = end < limit || limit == text.len() || text[..end].ends_with(b">");
+    (is_certain && is_closed && is_within).then(|| end - usize::from(text[..end].ends_with(b">")))
+}
+
+/// Whether the latest such quote in the attributes of `part` may be open: no quote of the kind is behind one that is.
+fn is_open_at_end(part: &[u8], quote: u8) -> bool {
+    memchr::memrchr(quote, part).is_some_and(|at| {
+        let slashes = part[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        part[..at - slashes].trim_ascii_end().ends_with(b"=")
+    })
+}
+
+/// Whether the attributes of `part` may end within a value that is not in quotes.
+fn is_bare_at_end(part: &[u8]) -> bool {
+    memchr::memrchr(b'=', part).is_some_and(|at| !part[at + 1..].trim_ascii_start().iter().any(u8::is_ascii_whitespace))
+}
+
 /// Whether any tag of `text` may say so.
 pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
     memchr::memchr_iter(b'<', text).any(|at| may_name(policy, text, at))
 }
 
-/// Finds what tags say is a secret.
-pub(crate) fn find(policy: &Policy, text: &[u8], hits: &mut Vec<Hit>) {
-    if !has_names(policy, text) {
+/// Finds what tags say is a secret. `is_thorough` leaves out the quick look at whether any does.
+pub(crate) fn find(policy: &Policy, text: &[u8], is_thorough: bool, hits: &mut Vec<Hit>) {
+    if !is_thorough && !has_names(policy, text) {
         return;
     }
     for region in regions(policy, text, (0, text.len())) {
@@ -272,18 +320,24 @@ fn names(policy: &Policy, value: &[u8]) -> Option<KindId> {
 
 /// Calls `found` with the name and the value of each attribute that has one; where the tag ends. Quotes may be escaped as in
 /// strings.
-fn attributes(
+fn attributes(text: &[u8], range: (usize, usize), found: impl FnMut((usize, usize), (usize, usize))) -> usize {
+    attributes_of(text, range, found).0
+}
+
+/// The same; and whether all quotes are closed.
+fn attributes_of(
     text: &[u8],
     (start, end): (usize, usize),
     mut found: impl FnMut((usize, usize), (usize, usize)),
-) -> usize {
+) -> (usize, bool) {
     let text = &text[..end];
+    let mut is_closed = true;
     let mut at = start;
     let mut name = start;
     while let Some(byte) = text.get(at) {
         match byte {
-            b'>' => return at + 1,
-            b'<' => return at,
+            b'>' => return (at + 1, is_closed),
+            b'<' => return (at, is_closed),
             b'=' => {
                 let key = (name, name + text[name..at].trim_ascii_end().len());
                 let mut from = at + 1 + text[at + 1..].len() - text[at + 1..].trim_ascii_start().len();
@@ -294,9 +348,16 @@ fn attributes(
                     Some(quote @ (b'"' | b'\'')) => {
                         let rest = &text[from + 1..];
                         let window = rest.get(..MAX_QUOTED).unwrap_or(rest);
-                        // A quote that nothing closes hides nothing.
-                        let len = memchr::memchr(*quote, window);
-                        (from + 1, from + 1 + len.unwrap_or_else(|| rest.iter().position(ends).unwrap_or(rest.len())))
+                        let len = memchr::memchr(*quote, window).unwrap_or_else(|| {
+                            // A quote that nothing closes hides nothing. What a cut ends is a value as far as it goes.
+                            is_closed = false;
+                            if role(local(&text[key.0..key.1])) == Some(Role::Holds) {
+                                let len = memchr::memchr2(b'<', b'>', window).unwrap_or(window.len());
+                                found(key, (from + 1, from + 1 + len));
+                            }
+                            rest.iter().position(ends).unwrap_or(rest.len())
+                        });
+                        (from + 1, from + 1 + len)
                     }
                     _ => (from, from + text[from..].iter().position(ends).unwrap_or(text.len() - from)),
                 };
@@ -315,10 +376,10 @@ fn attributes(
             }
         }
     }
-    text.len()
+    (text.len(), is_closed)
 }
 
-fn is_name_start(byte: &u8) -> bool {
+pub(crate) fn is_name_start(byte: &u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':') || *byte >= 0x80
 }
 

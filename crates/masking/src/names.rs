@@ -1,4 +1,4 @@
-//! Names of fields and headers, compared without regard to case, `-`, `_`, `.`, spaces, brackets and trailing digits.
+//! Names of fields and headers, compared without regard to case (of any alphabet: each character's lower case), `-`, `_`, `.`, spaces, brackets and trailing digits.
 //!
 //! A name is asked for at every field of every body, so most are dismissed by their last three letters, which a filter
 //! of a few bits knows; only the rest are normalized and looked up.
@@ -64,6 +64,7 @@ impl Names {
             Some(rest) => (true, rest),
             None => (false, name),
         };
+        let text: String = text.chars().flat_map(folded).collect();
         let mut normal: Vec<u8> = text.bytes().filter_map(normal).collect();
         normal.truncate(normal.len() - normal.iter().rev().take_while(|byte| byte.is_ascii_digit()).count());
         if normal.is_empty() || normal.len() > MAX_NAME {
@@ -83,12 +84,8 @@ impl Names {
         // `\u0451` is told from the end of other names by its digits, `\u00dfe` is not.
         let letters = text.chars().rev().take_while(char::is_ascii).filter(char::is_ascii_alphabetic).count();
         if let Some(last) = text.chars().rev().find(|last| !last.is_ascii()) {
-            let are_letters = |code: u32, digits: usize| (0..digits).all(|digit| code >> (4 * digit) & 15 > 9);
             let digits = 3_usize.saturating_sub(letters);
-            self.has_foreign |= digits > 0
-                && (last.encode_utf16(&mut [0; 2]).iter().any(|unit| are_letters((*unit).into(), digits))
-                    || digits < 3
-                        && last.encode_utf8(&mut [0; 4]).bytes().any(|byte| are_letters(byte.into(), digits)));
+            self.has_foreign |= digits > 0 && ends_like_letters(last, digits);
         }
         self.allow(tail);
         if is_ending && len < 3 {
@@ -210,18 +207,14 @@ impl Names {
     fn may_end_oddly(&self, text: &[u8]) -> bool {
         let mut tail = [0; 3];
         let mut filled = 3;
-        for byte in text.iter().rev().take(MAX_NAME) {
-            if let Some(normal) = normal(*byte) {
-                if filled == 3 && normal.is_ascii_digit() {
-                    continue;
-                }
+        let text = &text[text.len().saturating_sub(MAX_NAME)..];
+        backwards(text, |byte| {
+            if filled < 3 || !byte.is_ascii_digit() {
                 filled -= 1;
-                tail[filled] = normal;
-                if filled == 0 {
-                    break;
-                }
+                tail[filled] = byte;
             }
-        }
+            filled > 0
+        });
         // What is in front of a short name in a text is not part of it: it may be a short one, too.
         (filled..3).any(|from| {
             let mut tail = tail;
@@ -234,11 +227,13 @@ impl Names {
     fn look_up(&self, name: &[u8]) -> Option<Meaning> {
         let mut buffer = [0; MAX_NAME];
         let mut start = MAX_NAME;
-        let backwards = name.iter().rev().filter_map(|byte| normal(*byte));
-        for byte in backwards.skip_while(u8::is_ascii_digit).take(MAX_NAME) {
-            start -= 1;
-            buffer[start] = byte;
-        }
+        backwards(name, |byte| {
+            if start < MAX_NAME || !byte.is_ascii_digit() {
+                start -= 1;
+                buffer[start] = byte;
+            }
+            start > 0
+        });
         let name = &buffer[start..];
         let mut tail = [0; 3];
         let len = name.len().min(3);
@@ -304,6 +299,67 @@ fn normal(byte: u8) -> Option<u8> {
         b'-' | b'_' | b'.' | b' ' | b'[' | b']' | b'$' | b'@' => None,
         _ => Some(byte),
     }
+}
+
+/// A character as names are compared: its lower case. The two small sigmas are one.
+fn folded(letter: char) -> impl Iterator<Item = char> {
+    letter.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower })
+}
+
+/// Hands over what the bytes of a name count as, from its last on, until it is told to stop. What is no UTF-8 counts byte by
+/// byte.
+fn backwards(name: &[u8], mut wants_more: impl FnMut(u8) -> bool) {
+    let mut end = name.len();
+    while let Some(last) = name[..end].last() {
+        let letter = if last.is_ascii() { None } else { last_letter(&name[..end]) };
+        let Some(letter) = letter else {
+            end -= 1;
+            if normal(*last).is_some_and(|byte| !wants_more(byte)) {
+                return;
+            }
+            continue;
+        };
+        end -= letter.len_utf8();
+        // At most three characters are the lower case of one.
+        let (mut lower, mut len) = ([0; 12], 0);
+        for letter in folded(letter).take(3) {
+            len += letter.encode_utf8(&mut lower[len..]).len();
+        }
+        if !lower[..len].iter().rev().filter_map(|byte| normal(*byte)).all(&mut wants_more) {
+            return;
+        }
+    }
+}
+
+/// The character beyond ASCII that a text ends with.
+fn last_letter(text: &[u8]) -> Option<char> {
+    (2..=4).find_map(|len| {
+        let bytes = &text[text.len().checked_sub(len)?..];
+        std::str::from_utf8(bytes).ok()?.chars().next().filter(|letter| letter.len_utf8() == len)
+    })
+}
+
+/// Whether an escape of any character that counts as `letter` does ends with so many letters.
+fn ends_like_letters(letter: char, digits: usize) -> bool {
+    let is_other = |other: char| ends_in_letters(other, digits) && folded(other).last() == Some(letter);
+    ends_in_letters(letter, digits)
+        || letter.to_uppercase().any(|other| ends_in_letters(other, digits))
+        || other_capitals().any(is_other)
+}
+
+/// The characters beyond ASCII that are the capital of none, but have a lower case.
+fn other_capitals() -> impl Iterator<Item = char> {
+    "ẞ\u{212b}\u{2126}ϴǅǈǋǲςİ".chars().chain('\u{1f88}'..='\u{1fff}')
+}
+
+/// Whether an escape of the character ends with as many letters, or fewer and what it starts with.
+fn ends_in_letters(letter: char, digits: usize) -> bool {
+    let are_letters = |code: u32, digits: usize| (0..digits).all(|digit| code >> (4 * digit) & 15 > 9);
+    let is_byte = u32::from(letter) < 0x100;
+    letter.encode_utf16(&mut [0; 2]).iter().any(|unit| are_letters((*unit).into(), digits))
+        // `\xdf`
+        || is_byte && are_letters(letter.into(), digits.min(2))
+        || digits < 3 && letter.encode_utf8(&mut [0; 4]).bytes().any(|byte| are_letters(byte.into(), digits))
 }
 
 /// Headers whose whole value is a credential, besides those that every field name makes one.
@@ -711,6 +767,37 @@ mod tests {
         }
         let long = format!("{}password", "x".repeat(1000));
         assert!(names.meaning(long.as_bytes()).is_some());
+    }
+
+    /// Capitals of any alphabet, in the name that is added or the one that is asked for.
+    #[test]
+    fn case_does_not_matter_beyond_ascii() {
+        for (name, others) in [
+            ("Übergabecode", &["übergabecode", "ÜBERGABECODE", "Übergabe-Code2"][..]),
+            ("übergabecode", &["Übergabecode", "ÜBERGABECODE"]),
+            ("Пароль", &["пароль", "ПАРОЛЬ", "пАроль"]),
+            ("ΣΑΣ", &["σας", "σασ", "Σας"]),
+            ("İd", &["İd", "İD"]),
+            ("xeß", &["xeẞ", "XEß"]),
+            ("*naïÄ", &["xNAÏä", "naïä"]),
+            ("Åb", &["åb", "\u{212b}b", "ÅB"]),
+        ] {
+            let mut names = Names::new();
+            assert!(names.add(name, Meaning::Secret(KindId(0))));
+            for other in others.iter().chain(&[name.trim_start_matches('*')]) {
+                assert!(names.meaning(other.as_bytes()).is_some(), "{name} {other}");
+            }
+            assert!(names.meaning(b"\xdcbergabe").is_none() && names.meaning("\u{fffd}é".as_bytes()).is_none());
+        }
+    }
+
+    #[test]
+    fn every_capital_is_known() {
+        for letter in ('\u{80}'..=char::MAX).filter(|letter| *letter != '\u{212a}') {
+            let lower = folded(letter).last().unwrap();
+            let is_known = lower == letter || lower.to_uppercase().any(|capital| capital == letter);
+            assert!(is_known || other_capitals().any(|other| other == letter), "{letter:?}");
+        }
     }
 
     #[test]

@@ -15,13 +15,13 @@ use crate::region::{Held, Region, merge};
 /// Objects that are known to be open. Of more, the outermost are forgotten.
 const MAX_OPEN: usize = 128;
 
-/// Finds the values that a neighbour names.
-pub(crate) fn find(policy: &Policy, text: &[u8], hits: &mut Vec<Hit>) {
+/// Finds the values that a neighbour names. `is_thorough` leaves out the quick look at whether any does.
+pub(crate) fn find(policy: &Policy, text: &[u8], is_thorough: bool, hits: &mut Vec<Hit>) {
     if memchr::memchr(b'{', text).is_none() {
         return;
     }
     let mut scratch = View::default();
-    if !member::has_names(policy, text, &mut scratch) {
+    if !is_thorough && !member::has_names(policy, text, &mut scratch) {
         return;
     }
     for region in regions(policy, text, &mut scratch) {
@@ -48,6 +48,10 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
                 let end = match string_end(text, from) {
                     Ok(end) => end,
                     Err(resume) => {
+                        // What ends within a value.
+                        if resume >= text.len() && open.last().is_some_and(|level| level.role == Some(Role::Holds)) {
+                            held.push(at, text.len());
+                        }
                         at = resume;
                         continue;
                     }

@@ -2,6 +2,7 @@
 //!
 //! Also the user information of URLs (`scheme://user:password@host`).
 
+use crate::layer::Layer;
 use crate::names::{Meaning, Names};
 use crate::policy::KindId;
 
@@ -13,6 +14,8 @@ const MAX_BLANKS: usize = 16;
 const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
 const MAX_USERINFO: usize = 16 << 10;
+/// Digits of a port.
+const MAX_PORT: usize = 5;
 /// Bytes of the longest escape.
 const MAX_ESCAPED: usize = 12;
 /// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
@@ -95,16 +98,42 @@ fn is_part(byte: u8) -> bool {
 
 /// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.
 pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
-    let slash = |rest: &'_ [u8]| match rest {
-        [b'/', ..] => Some(1),
-        [b'\\', b'/', ..] => Some(2),
+    let Some(len) = slashes_len(&text[at + 1..]) else { return false };
+    let authority = &text[at + 1 + len..];
+    let window = authority.get(..MAX_ESCAPED * MAX_USERINFO).unwrap_or(authority);
+    let ends = |(at, byte): (usize, &u8)| match byte {
+        // Of an entity.
+        b'#' => at == 0 || window[at - 1] != b'&',
+        byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
+    };
+    window.iter().enumerate().position(ends).is_some_and(|end| window[end] == b'@')
+}
+
+/// Where the user information starts that a cut ends, so that it has no sign of one: of the last URL, if neither blank nor
+/// quote is behind it. Half a port is none.
+pub(crate) fn cut_userinfo(text: &[u8]) -> Option<usize> {
+    let window = text.len().saturating_sub(MAX_ESCAPED * MAX_USERINFO);
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>');
+    let from = text[window..].iter().rposition(ends).map_or(window, |last| window + last + 1);
+    let start = memchr::memrchr_iter(b':', &text[from..])
+        .find_map(|colon| slashes_len(&text[from + colon + 1..]).map(|len| from + colon + 1 + len))?;
+    let authority = &text[start..];
+    let is_within =
+        !authority.iter().any(|byte| matches!(byte, b'/' | b'?' | b'#' | b'@')) && authority.first() != Some(&b'[');
+    let password = &authority[memchr::memchr(b':', authority)? + 1..];
+    let is_port = password.len() <= MAX_PORT && password.iter().all(u8::is_ascii_digit);
+    (is_within && !is_port).then_some(start)
+}
+
+/// How long the two slashes are that a text starts with, in whatever escapes, and of texts within texts.
+fn slashes_len(text: &[u8]) -> Option<usize> {
+    let slash = |text: &[u8]| match text.first()? {
+        b'/' => Some(1),
+        b'\\' | b'%' | b'&' => Layer::nested_escape(text).filter(|(_, bytes, _)| bytes[0] == b'/').map(|(len, ..)| len),
         _ => None,
     };
-    let rest = &text[at + 1..];
-    let Some(first) = slash(rest) else { return false };
-    let Some(second) = slash(&rest[first..]) else { return false };
-    let ends = |byte: &u8| matches!(byte, b'@' | b'/' | b'?' | b'#' | b'"' | b'<' | b'>' | b' ');
-    rest[first + second..].iter().take(MAX_ESCAPED * MAX_USERINFO).find(|byte| ends(byte)) == Some(&b'@')
+    let first = slash(text)?;
+    Some(first + slash(&text[first..])?)
 }
 
 /// The pair whose separator, `:` or `=`, is at `at`. `credentials` is the kind of user information; `done` is how far

@@ -399,3 +399,43 @@ fn hostile_structures_take_linear_time() {
         }
     }
 }
+
+/// A cut may go through a value whose name is known, or through user and password in front of a host.
+#[test]
+fn a_cut_within_a_value_hides_it() {
+    for (kind, text) in [
+        ("application/json", r#"{"a":"{\"name\":\"password\",\"value\":\"hunter22"#),
+        ("application/json", r#"{"a":"{\"name\":\"password\",\"value\":\"hunter22x"#),
+        ("application/json", r#"{"a":"<input name=\"password\" value=\"\nhunter22"#),
+        ("application/json", r#"{"a":"<input\nname=\"password\"\nvalue=\"hunter22"#),
+        ("application/json", r#"{"a":"http://me:hunter22"#),
+        ("application/json", r#"{"b":"http://h/","a":"see http:\/\/me:hunter22"#),
+        ("application/json", r#"{"a":"http:\\/\\/me:hunter22"#),
+        ("text/plain", "see http://me:hunter22"),
+        ("text/html", "<a href='http://me:hunter22"),
+        ("application/x-www-form-urlencoded", "a=1&u=http://me:hunter22"),
+    ] {
+        let mut masker = masker();
+        let out = match masker.body(Side::Request, Some(kind.as_bytes()), text.as_bytes(), true) {
+            MaskedBody::Kept => text.to_owned(),
+            MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+            MaskedBody::Dropped => String::new(),
+        };
+        assert!(!out.contains("hunter"), "{kind} {text}\n{out}");
+    }
+    for text in ["http://h.example:80", "see http://h.example", "http://h/a:b", "http://[2001:db8", "a://x y:zzz"] {
+        let mut masker = masker();
+        let out = masker.body(Side::Request, Some(b"text/plain"), text.as_bytes(), true);
+        assert!(matches!(out, MaskedBody::Kept), "{text}");
+    }
+}
+
+/// Blanks in the name that a neighbour tells, as HTML writes them.
+#[test]
+fn blanks_of_html_are_part_of_a_name() {
+    hides("text/html", r#"<p>{"label":"API&nbsp;key","value":"hunter22"}</p>"#);
+    hides("application/json", r#"{"m":"{\"label\":\"API&nbsp;key\",\"value\":\"hunter22\"}"}"#);
+    hides("text/html", "&lt;input&#32;name=\"password\"&#32;value=\"hunter22\"&gt;");
+    hides("text/html", "&lt;input&nbsp;name=\"password\"&nbsp;value=\"hunter22\"&gt;");
+    hides("text/html", "&lt;input&#xA;name=\"password\"&#xA;value=\"hunter22\"&gt;");
+}

@@ -6,6 +6,7 @@ use aho_corasick::packed;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::{Detector, Hit, starts_word};
+use crate::layer::Layer;
 use crate::policy::KindId;
 
 /// What has to follow a literal.
@@ -161,10 +162,17 @@ impl Literals {
             return;
         }
         let mut done = 0;
+        // Up to where words were looked at in vain, by shape: from a literal within such a word on there is no more than from one
+        // in front of it, and to look again from each would take quadratic time.
+        let mut in_vain = [0; 3];
         let mut check = |pattern: usize, start: usize| {
             let Some((kind, len, shape)) = self.rules.get(pattern) else { return };
             // The dashes that a block starts with are a border by themselves.
             if start < done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
+                return;
+            }
+            let slot = shape.slot();
+            if slot.is_some_and(|slot| start < in_vain[slot]) {
                 return;
             }
             if let Some(end) = shape.end(text, start, start + len, at_cut) {
@@ -175,6 +183,8 @@ impl Literals {
                     secrets_near(text, (start.saturating_sub(AWS_NEAR), start), *kind, hits);
                     secrets_near(text, (end, end + AWS_NEAR), *kind, hits);
                 }
+            } else if let Some(slot) = slot {
+                in_vain[slot] = start + text[start..].iter().take_while(|byte| is_word(**byte)).count();
             } else if let (Shape::Wide(_), Some(seen)) = (shape, &mut seen) {
                 // `\/` may go on with it.
                 let end = start + len + text[start + len..].iter().take_while(|byte| is_wide(**byte)).count();
@@ -194,6 +204,16 @@ impl Literals {
 }
 
 impl Shape {
+    /// A number for each shape that may end in vain however long the word is.
+    fn slot(self) -> Option<usize> {
+        match self {
+            Self::Jwt => Some(0),
+            Self::SpacedJwt => Some(1),
+            Self::Mixed(_) => Some(2),
+            _ => None,
+        }
+    }
+
     /// Where the secret ends that starts at `start` and whose literal ends at `from`. What reaches a cut may be too
     /// short.
     fn end(self, text: &[u8], start: usize, from: usize, at_cut: bool) -> Option<usize> {
@@ -262,24 +282,40 @@ fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
     Some(memchr::memmem::find(tail, b"-----").map_or(footer + tail.len().min(PEM_LABEL), |at| footer + at + 5))
 }
 
-/// Secret keys near an access key id: runs of exactly forty characters of base64 with letters of both cases and digits.
+/// Secret keys near an access key id: runs of exactly forty characters of base64 with letters of both cases and digits, whose
+/// slashes may be written as escapes.
 fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mut Vec<Hit>) {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
     let limit = text.len().min(to);
+    // The sign at a place, and how long it is as it is written.
+    let sign = |at: usize| match text[at] {
+        b'\\' | b'%' | b'&' => Layer::nested_escape(&text[at..]).map_or((0, 1), |(len, bytes, _)| (bytes[0], len)),
+        byte => (byte, 1),
+    };
     // Not within a run, of which the end is none by itself.
     let mut at = from + text[from..limit].iter().take_while(|byte| from > 0 && is_part(**byte)).count();
     while at < limit {
-        let len = text[at..].iter().take(AWS_SECRET + 1).take_while(|byte| is_part(**byte)).count();
-        let run = &text[at..at + len];
-        let mixed = run.iter().any(u8::is_ascii_uppercase)
-            && run.iter().any(u8::is_ascii_lowercase)
-            && run.iter().any(u8::is_ascii_digit);
-        if len == AWS_SECRET && mixed {
-            hits.push(Hit { beside: true, ..Hit::new(at, at + len, kind) });
+        let (start, mut count) = (at, 0);
+        let (mut has_upper, mut has_lower, mut has_digit) = (false, false, false);
+        while at < text.len() && count <= AWS_SECRET {
+            let (byte, len) = sign(at);
+            if !is_part(byte) {
+                break;
+            }
+            has_upper |= byte.is_ascii_uppercase();
+            has_lower |= byte.is_ascii_lowercase();
+            has_digit |= byte.is_ascii_digit();
+            (at, count) = (at + len, count + 1);
         }
-        at += len.max(1);
-        if len > AWS_SECRET {
+        if count == AWS_SECRET && has_upper && has_lower && has_digit {
+            let partial = at - start > count;
+            hits.push(Hit { beside: true, partial, ..Hit::new(start, at, kind) });
+        }
+        if count > AWS_SECRET {
             at += text[at..limit.max(at)].iter().take_while(|byte| is_part(**byte)).count();
+        }
+        if count == 0 {
+            at += sign(at).1;
         }
     }
 }
