@@ -324,7 +324,7 @@ impl Connection {
         let stream = self.stream_mut(side);
         if position.acked.is_none() {
             // No segment is known that they were cut off from.
-            stream.hole.get_or_insert(position.offset);
+            stream.hole = stream.hole.min(position.offset);
             stream.hole_bytes = stream.hole_bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         }
         if is_http && stream.state == State::Boundary {
