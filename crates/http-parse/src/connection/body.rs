@@ -293,16 +293,21 @@ impl Connection {
         }
     }
 
-    /// Takes note of how far the segment reaches that the head of a request was cut off from.
+    /// Takes note of how far a segment reaches that the head of a request, or what came behind that, was cut off from.
     fn note_cut_off(&mut self, client: Side, end: u64) {
-        let Some(request) = self.stream(client).message.as_deref().filter(|_| self.stream(client).state == State::Head)
-        else {
-            return;
+        let stream = self.stream(client);
+        let (index, start) = match (stream.state, stream.message.as_deref()) {
+            // It is not numbered yet.
+            (State::Head, Some(request)) => (self.order.index.saturating_add(1), request.start.offset),
+            // Another segment of one whose head was cut off: another request may begin in it.
+            (State::Search, None) => match self.requests.last() {
+                Some(last) if !last.complete && self.cut_off.is_met() => (last.index, last.start.offset),
+                _ => return,
+            },
+            _ => return,
         };
-        // It is not numbered yet.
-        let index = self.order.index.saturating_add(1);
         let waits = self.order.turns.alternates() && !self.order.pipelined;
-        self.cut_off.note_cut(index, end.saturating_sub(request.start.offset), waits);
+        self.cut_off.note_cut(index, end.saturating_sub(start), waits);
     }
 
     /// Whether a response whose body may not exist had none: its client, which waits, sent the next request when it had heard
