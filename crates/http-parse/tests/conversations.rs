@@ -1254,8 +1254,9 @@ fn a_first_request_that_was_cut_off_may_hide_another_one() {
     }
 }
 
-/// A client that keeps so many requests of these lengths under way, the first of them sent together; every segment is cut.
-fn windowed(lengths: &[usize], window: usize, exchanges: usize, captured: usize) -> Talk {
+/// A client that waits for so many responses, then keeps so many requests of these lengths under way, the first of them sent
+/// together; every segment is cut.
+fn windowed(lengths: &[usize], alone: usize, window: usize, exchanges: usize, captured: usize) -> Talk {
     let sent = |number: usize| {
         let mut text = format!("GET /{number} HTTP/1.1\r\nHost: h\r\nFill: ");
         text.push_str(&"x".repeat(lengths[number % lengths.len()] - text.len() - 4));
@@ -1275,9 +1276,13 @@ fn windowed(lengths: &[usize], window: usize, exchanges: usize, captured: usize)
         }
         talk
     };
-    let first: String = (0..window).map(sent).collect();
-    let mut talk = cut(Talk::default(), &first);
-    for number in window..exchanges {
+    let mut talk = Talk::default();
+    for number in 0..alone {
+        talk = cut(talk, &sent(number)).server(numbered(number));
+    }
+    let first: String = (alone..alone + window).map(sent).collect();
+    talk = cut(talk, &first);
+    for number in alone + window..exchanges {
         talk = cut(talk.server(numbered(number - window)), &sent(number));
     }
     talk
@@ -1286,10 +1291,12 @@ fn windowed(lengths: &[usize], window: usize, exchanges: usize, captured: usize)
 #[test]
 fn requests_that_share_cut_segments_shift_nothing() {
     for lengths in [&[900][..], &[1334], &[135, 134, 134, 94, 94], &[400, 70]] {
-        for (window, exchanges, captured) in
-            [2, 3, 4].into_iter().flat_map(|window| [6, 12, 20, 40].map(|all| (window, all, 106)))
+        for (window, exchanges, alone) in [2, 3, 4]
+            .into_iter()
+            .flat_map(|window| [6, 12, 20, 40].map(|all| (window, all)))
+            .flat_map(|(window, all)| [0, 1, 4, 9].map(|alone| (window, all + alone, alone)))
         {
-            let mut talk = windowed(lengths, window, exchanges, captured);
+            let mut talk = windowed(lengths, alone, window, exchanges, 106);
             assert_no_wrong_pair(&talk.run());
             for number in exchanges - window..exchanges {
                 talk = talk.server(numbered(number));
@@ -1299,7 +1306,7 @@ fn requests_that_share_cut_segments_shift_nothing() {
         }
     }
     // One that waits is paired, also where its requests take several segments.
-    let mut talk = windowed(&[3000], 1, 20, 106);
+    let mut talk = windowed(&[3000], 4, 1, 20, 106);
     talk = talk.server(numbered(19));
     assert_eq!(talk.run().stats.paired, 20, "{:#?}", talk.run().lines());
 }

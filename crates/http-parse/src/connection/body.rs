@@ -296,18 +296,20 @@ impl Connection {
     /// Takes note of how far a segment reaches that the head of a request, or what came behind that, was cut off from.
     fn note_cut_off(&mut self, client: Side, end: u64) {
         let stream = self.stream(client);
-        let (index, start) = match (stream.state, stream.message.as_deref()) {
+        let (index, request) = match (stream.state, stream.message.as_deref()) {
             // It is not numbered yet.
-            (State::Head, Some(request)) => (self.order.index.saturating_add(1), request.start.offset),
+            (State::Head, Some(request)) => (self.order.index.saturating_add(1), request),
             // Another segment of one whose head was cut off: another request may begin in it.
             (State::Search, None) => match self.requests.last() {
-                Some(last) if !last.complete && self.cut_off.is_met() => (last.index, last.start.offset),
+                Some(last) if !last.complete && self.cut_off.is_met() => (last.index, last),
                 _ => return,
             },
             _ => return,
         };
-        let waits = self.order.turns.alternates() && !self.order.pipelined;
-        self.cut_off.note_cut(index, end.saturating_sub(start), waits);
+        // A client that waits sends bodies, which are long. Without one, it is rather two requests for once.
+        let may_have_body = !(request.head.starts_with(b"GET ") || request.head.starts_with(b"HEAD "));
+        let is_alone = may_have_body && self.order.turns.alternates() && !self.order.pipelined;
+        self.cut_off.note_cut(index, end.saturating_sub(request.start.offset), is_alone);
     }
 
     /// Whether a response whose body may not exist had none: its client, which waits, sent the next request when it had heard

@@ -9,8 +9,8 @@ use crate::message::Message;
 /// What is known of the lengths of a connection's requests, those of which a part was cut off included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CutOff {
-    /// Bytes of the longest one whose head was cut off when the client was not known to wait for its responses; 0: there was
-    /// none.
+    /// Bytes of the longest one whose head was cut off, but for those with a body of a client that was seen to wait for its
+    /// responses; 0: there was none.
     longest: u16,
     /// Bytes of the shortest, but for the last one that was cut off; 0: there is none.
     shortest: u16,
@@ -29,8 +29,8 @@ impl CutOff {
     }
 
     /// The request of this number was `bytes` long with what was cut off from its head, in this segment or one behind it.
-    /// `waits`: its client had been seen to wait for its responses.
-    pub(super) fn note_cut(&mut self, index: u32, bytes: u64, waits: bool) {
+    /// `is_alone`: it may have a body, and its client had been seen to wait for its responses.
+    pub(super) fn note_cut(&mut self, index: u32, bytes: u64, is_alone: bool) {
         let bytes = clamp(bytes);
         if self.last_index != index {
             let before = std::mem::take(&mut self.last);
@@ -40,7 +40,7 @@ impl CutOff {
         if self.shortest > 0 && self.longest >= self.shortest.saturating_mul(2) {
             return;
         }
-        if !waits && bytes > self.longest {
+        if !is_alone && bytes > self.longest {
             if self.longest == 0 || (self.shortest > 0 && bytes >= self.shortest.saturating_mul(2)) {
                 self.from = index;
             }
