@@ -5,6 +5,7 @@ mod body;
 mod chunked;
 mod counting;
 mod cut_off;
+mod forerunners;
 mod heads;
 mod held;
 mod hunt;
@@ -82,6 +83,7 @@ impl Connection {
                 shortest: u32::MAX,
                 shortest_response: u32::MAX,
                 surplus: None,
+                forerunners: None,
                 body_until: 0,
             },
             initiator,
@@ -263,6 +265,7 @@ impl Connection {
         self.count_other(self.shunted.unwrap_or(Protocol::Unknown), shunted, cx);
         cx.charge_queue(self.requests.allocated() + self.responses.allocated(), 0);
         self.drop_surplus(cx);
+        self.drop_forerunners(cx);
     }
 
     /// Gives the connection up as `protocol`: emits what is left and parses no more.

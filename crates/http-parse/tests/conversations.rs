@@ -1254,6 +1254,63 @@ fn a_first_request_that_was_cut_off_may_hide_another_one() {
     }
 }
 
+/// A client that waits for so many responses, then keeps so many requests of these lengths under way, the first of them sent
+/// together; every segment is cut.
+fn windowed(lengths: &[usize], alone: usize, window: usize, exchanges: usize, captured: usize) -> Talk {
+    let sent = |number: usize| {
+        let mut text = format!("GET /{number} HTTP/1.1\r\nHost: h\r\nFill: ");
+        text.push_str(&"x".repeat(lengths[number % lengths.len()] - text.len() - 4));
+        text + "\r\n\r\n"
+    };
+    let cut = |mut talk: Talk, text: &str| {
+        let position = talk.position(CLIENT);
+        for segment in text.as_bytes().chunks(1448) {
+            let (seen, rest) = segment.split_at(captured.min(segment.len()));
+            let offset = talk.next[CLIENT.index()];
+            talk.ops.push(Op::Data(CLIENT, Position { offset, ..position }, seen.to_vec()));
+            if !rest.is_empty() {
+                let offset = offset + seen.len() as u64;
+                talk.ops.push(Op::Gap(CLIENT, Position { offset, ..position }, rest.len() as u64));
+            }
+            talk.next[CLIENT.index()] += segment.len() as u64;
+        }
+        talk
+    };
+    let mut talk = Talk::default();
+    for number in 0..alone {
+        talk = cut(talk, &sent(number)).server(numbered(number));
+    }
+    let first: String = (alone..alone + window).map(sent).collect();
+    talk = cut(talk, &first);
+    for number in alone + window..exchanges {
+        talk = cut(talk.server(numbered(number - window)), &sent(number));
+    }
+    talk
+}
+
+#[test]
+fn requests_that_share_cut_segments_shift_nothing() {
+    for lengths in [&[900][..], &[1334], &[135, 134, 134, 94, 94], &[400, 70]] {
+        for (window, exchanges, alone) in [2, 3, 4]
+            .into_iter()
+            .flat_map(|window| [6, 12, 20, 40].map(|all| (window, all)))
+            .flat_map(|(window, all)| [0, 1, 4, 9].map(|alone| (window, all + alone, alone)))
+        {
+            let mut talk = windowed(lengths, alone, window, exchanges, 106);
+            assert_no_wrong_pair(&talk.run());
+            for number in exchanges - window..exchanges {
+                talk = talk.server(numbered(number));
+            }
+            assert_no_wrong_pair(&talk.run());
+            assert_no_wrong_pair(&talk.end(CLIENT).end(SERVER).run());
+        }
+    }
+    // One that waits is paired, also where its requests take several segments.
+    let mut talk = windowed(&[3000], 4, 1, 20, 106);
+    talk = talk.server(numbered(19));
+    assert_eq!(talk.run().stats.paired, 20, "{:#?}", talk.run().lines());
+}
+
 #[test]
 fn a_request_known_from_a_late_copy_only_is_answered_in_its_turn() {
     // The mirror lost the request; it was sent again, for no reason, when its response had been heard.

@@ -293,16 +293,23 @@ impl Connection {
         }
     }
 
-    /// Takes note of how far the segment reaches that the head of a request was cut off from.
+    /// Takes note of how far a segment reaches that the head of a request, or what came behind that, was cut off from.
     fn note_cut_off(&mut self, client: Side, end: u64) {
-        let Some(request) = self.stream(client).message.as_deref().filter(|_| self.stream(client).state == State::Head)
-        else {
-            return;
+        let stream = self.stream(client);
+        let (index, request) = match (stream.state, stream.message.as_deref()) {
+            // It is not numbered yet.
+            (State::Head, Some(request)) => (self.order.index.saturating_add(1), request),
+            // Another segment of one whose head was cut off: another request may begin in it.
+            (State::Search, None) => match self.requests.last() {
+                Some(last) if !last.complete && self.cut_off.is_met() => (last.index, last),
+                _ => return,
+            },
+            _ => return,
         };
-        // It is not numbered yet.
-        let index = self.order.index.saturating_add(1);
-        let waits = self.order.turns.alternates() && !self.order.pipelined;
-        self.cut_off.note_cut(index, end.saturating_sub(request.start.offset), waits);
+        // A client that waits sends bodies, which are long. Without one, it is rather two requests for once.
+        let may_have_body = !(request.head.starts_with(b"GET ") || request.head.starts_with(b"HEAD "));
+        let is_alone = may_have_body && self.order.turns.alternates() && !self.order.pipelined;
+        self.cut_off.note_cut(index, end.saturating_sub(request.start.offset), is_alone);
     }
 
     /// Whether a response whose body may not exist had none: its client, which waits, sent the next request when it had heard
@@ -324,7 +331,7 @@ impl Connection {
         let stream = self.stream_mut(side);
         if position.acked.is_none() {
             // No segment is known that they were cut off from.
-            stream.hole.get_or_insert(position.offset);
+            stream.hole = stream.hole.min(position.offset);
             stream.hole_bytes = stream.hole_bytes.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         }
         if is_http && stream.state == State::Boundary {

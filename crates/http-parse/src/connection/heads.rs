@@ -118,10 +118,9 @@ impl Connection {
         if message.after_loss {
             let start = message.start.offset;
             let has_room_from = |from: u64| start >= from.saturating_add(SHORTEST);
-            let hole = stream.hole.take();
-            message.after_hole = hole.is_some_and(has_room_from);
-            message.hole_before =
-                (hole.map_or(0, |from| start.saturating_sub(from)), std::mem::take(&mut stream.hole_bytes));
+            let hole = std::mem::replace(&mut stream.hole, u64::MAX);
+            message.after_hole = has_room_from(hole);
+            message.hole_before = (start.saturating_sub(hole), std::mem::take(&mut stream.hole_bytes));
             message.after_unknown = has_room_from(std::mem::replace(&mut stream.due, u64::MAX));
         }
         if message.after_loss {
@@ -418,7 +417,7 @@ impl Connection {
             }
             if stream.state == State::Boundary {
                 stream.lossy = false;
-                (stream.hole, stream.hole_bytes, stream.due) = (None, 0, u64::MAX);
+                (stream.hole, stream.hole_bytes, stream.due) = (u64::MAX, 0, u64::MAX);
                 stream.hidden = false;
                 stream.resynchronized = false;
             }

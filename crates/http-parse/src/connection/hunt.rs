@@ -300,6 +300,7 @@ impl Connection {
         self.stream_mut(side).lossy = true;
         self.order.linked = false;
         self.drop_surplus(cx);
+        self.drop_forerunners(cx);
         self.client = client.map(Side::opposite);
         self.roles_agree = self.initiator == self.client;
         self.order.last_point = Point::UNKNOWN;

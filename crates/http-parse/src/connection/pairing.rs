@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::counting::{Opening, Responses};
+use super::forerunners::Forerunners;
 use super::heads::SHORTEST;
 use super::surplus::Surplus;
 use super::turns::Turns;
@@ -152,6 +153,8 @@ pub(super) struct Order {
     pub(super) body_until: u64,
     /// Requests that were given up because too many wait, and are not answered yet.
     pub(super) surplus: Option<Box<Surplus>>,
+    /// Responses that were given up because too many wait, and whose requests have not come yet.
+    pub(super) forerunners: Option<Box<Forerunners>>,
 }
 
 /// What is to be done with the oldest undecided response.
@@ -168,6 +171,8 @@ pub(super) enum Decision {
     Surplus,
     /// It answers no request that is known; nothing else is unclear.
     Orphan,
+    /// Its request has not been captured yet, and it can wait no longer.
+    Ahead,
     /// It answers one that is not known, sent before those that are and together with the first of them.
     Unknown,
     /// Its request cannot be named with certainty: this many requests might be, and are not to be paired with another.
@@ -215,6 +220,14 @@ impl Order {
         };
         if self.goes_on(response, requests) {
             match requests.get(0) {
+                // The first requests are those of the responses given up: this one's has been seen if all have.
+                _ if self.forerunners.is_some() => {
+                    return match response.start.acked {
+                        Some(_) if known => Decision::Orphan,
+                        _ if force => Decision::Ahead,
+                        _ => Decision::Wait,
+                    };
+                }
                 _ if self.surplus.is_some() && self.next_surplus(requests).is_some() => return Decision::Surplus,
                 Some(request) if !(request.after_loss || request.after_hidden) => {
                     // What it acknowledges may be that of a late copy, what it is acknowledged by not.
@@ -223,7 +236,8 @@ impl Order {
                     return if fits { Decision::Pair(0) } else { Decision::Orphan };
                 }
                 Some(request) if request.is_sent_with_unknown(start) => return Decision::Unknown,
-                None if (known || force) && !requests.lossy => return Decision::Orphan,
+                None if known && !requests.lossy => return Decision::Orphan,
+                None if force && !requests.lossy => return Decision::Ahead,
                 _ => {}
             }
         }
@@ -295,7 +309,7 @@ impl Order {
     }
 
     /// Whether `response` is the next one behind the last that is certain.
-    fn goes_on(&self, response: &Message, requests: &Requests<'_>) -> bool {
+    pub(super) fn goes_on(&self, response: &Message, requests: &Requests<'_>) -> bool {
         self.linked && !response.after_loss && !self.is_behind_lost_start(response, requests)
     }
 

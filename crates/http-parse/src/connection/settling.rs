@@ -142,6 +142,9 @@ impl Connection {
         cx: &mut Context,
         sink: &mut impl ExchangeSink,
     ) -> Option<Asked> {
+        if self.order.forerunners.is_some() {
+            self.meet_forerunners(cx, sink);
+        }
         let decision = self.decide(response, false, cx);
         self.apply(decision, response, cx, sink)
     }
@@ -151,8 +154,17 @@ impl Connection {
         if self.order.surplus.is_some() && !self.order.is_in_order(response, &self.seen_by(client).0) {
             self.doubt_surplus(client, cx);
         }
+        if self.order.forerunners.is_some() && !self.follows_forerunners(response, client) {
+            self.doubt_forerunners(cx);
+        }
         let (requests, responses) = self.seen_by(client);
         self.order.decide(response, &requests, &responses, force)
+    }
+
+    /// Whether nothing was lost between the responses given up and `response`, nor of the client behind their requests.
+    fn follows_forerunners(&self, response: &Message, client: Side) -> bool {
+        let requests = self.seen_by(client).0;
+        self.order.goes_on(response, &requests) && !requests.lossy
     }
 
     /// Both sides as pairing sees them.
@@ -178,7 +190,9 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> Option<Asked> {
         self.order.answered |= decision != Decision::Wait;
-        if matches!(decision, Decision::Orphan | Decision::Unknown | Decision::Unsure(_)) && self.has_lost() {
+        if matches!(decision, Decision::Orphan | Decision::Ahead | Decision::Unknown | Decision::Unsure(_))
+            && self.has_lost()
+        {
             self.note_waiting(response);
         }
         match decision {
@@ -194,6 +208,10 @@ impl Connection {
                 response.match_state = MatchState::Tentative;
             }
             Decision::Orphan => response.match_state = MatchState::Orphan,
+            Decision::Ahead => {
+                response.match_state = MatchState::Orphan;
+                self.note_forerunner(response, cx);
+            }
             Decision::Surplus => {
                 response.match_state = MatchState::Orphan;
                 return self.answer_surplus(response, cx);
@@ -232,7 +250,7 @@ impl Connection {
     }
 
     /// The oldest unanswered request, complete or not.
-    fn first_request_mut(&mut self) -> Option<&mut Message> {
+    pub(super) fn first_request_mut(&mut self) -> Option<&mut Message> {
         match self.requests.front_mut() {
             Some(_) => self.requests.front_mut(),
             None => self.stream_mut(self.client?).reading_mut(),
@@ -273,7 +291,11 @@ impl Connection {
     pub(super) fn settle(&mut self, force: bool, cx: &mut Context, sink: &mut impl ExchangeSink) {
         let Some(client) = self.client else { return };
         let server = client.opposite();
+        if self.order.forerunners.is_some() {
+            self.meet_forerunners(cx, sink);
+        }
         loop {
+            let is_over = force;
             let force = force || self.responses.len() > patience(&self.responses, !self.stream(client).seen, cx);
             if let Some(mut response) = self.responses.pop() {
                 // Out of the queue while it is looked at; back at its front if it has to wait.
@@ -312,7 +334,12 @@ impl Connection {
                         self.responses.push_front(response);
                         break;
                     }
-                    MatchState::Matched | MatchState::Tentative => self.emit(None, Some(response), cx, sink),
+                    state @ (MatchState::Matched | MatchState::Tentative) => {
+                        if !is_over {
+                            self.give_up_answer(&response, state == MatchState::Matched, cx);
+                        }
+                        self.emit(None, Some(response), cx, sink);
+                    }
                     MatchState::Undecided => {
                         self.responses.push_front(response);
                         break;

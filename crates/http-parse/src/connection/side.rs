@@ -45,8 +45,9 @@ pub(super) struct Stream {
     pub(super) lossy: bool,
     /// A request that may still be answered, before the next one, is not waiting any more.
     pub(super) hidden: bool,
-    /// Where segments were lost behind the start of the last message, so that there is no telling what they held.
-    pub(super) hole: Option<u64>,
+    /// Where segments were lost behind the start of the last message, so that there is no telling what they held;
+    /// `u64::MAX`: nowhere.
+    pub(super) hole: u64,
     /// How many bytes of them there were.
     pub(super) hole_bytes: u32,
     /// Where a message was due that is not known: it was lost, or could not be read; `u64::MAX`: nowhere.
@@ -93,7 +94,7 @@ impl Stream {
             searched: 0,
             lossy: !from_start,
             hidden: false,
-            hole: None,
+            hole: u64::MAX,
             hole_bytes: 0,
             due: u64::MAX,
             acked_before: 0,

@@ -44,7 +44,8 @@ impl Inflater {
         outcome
     }
 
-    /// Undoes `gzip`, member after member. Bytes behind the last member that begin no other are ignored.
+    /// Undoes `gzip`, member after member, with zeros between them or not. Bytes behind the last member that begin no other are
+    /// ignored.
     pub(super) fn gunzip(&mut self, input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
         let mut rest = input;
         loop {
@@ -69,7 +70,9 @@ impl Inflater {
             if u32::from_le_bytes([a, b, c, d]) != sum.sum() || u32::from_le_bytes([e, f, g, h]) != sum.amount() {
                 return DecodeOutcome::Failed;
             }
-            rest = behind;
+            // Zeros are padding, behind which another member may stand.
+            let padding = behind.iter().take_while(|byte| **byte == 0).count();
+            rest = behind.get(padding..).unwrap_or_default();
         }
     }
 

@@ -240,6 +240,10 @@ fn gzip_members_follow_each_other_and_garbage_ends_them() {
         assert_eq!(decode("gzip", &[&body[..], garbage].concat(), NO_LIMIT), (Complete, both.clone()));
     }
     assert_eq!(decode("gzip", &[&body[..], b"\x1f\x8b"].concat(), NO_LIMIT), (Partial, both.clone()));
+    for padding in [1, 7, 512] {
+        let padded = [gzip(&one), vec![0; padding], gzip(&two), vec![0; padding]].concat();
+        assert_eq!(decode("gzip", &padded, NO_LIMIT), (Complete, both.clone()), "{padding} zeros");
+    }
     for (name, encode) in CODINGS.into_iter().skip(1) {
         assert_eq!(
             decode(name, &[&encode(&one)[..], b"garbage"].concat(), NO_LIMIT),
