@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uploader::Stats;
 
 use super::attended::Turns;
+use crate::ledger::Ledger;
 use crate::live::{Snapshot, SourceState, SourceStatus};
 use crate::status::{Check, Condition, Kind, Metric, Sample, ledger_metrics, source_metrics};
 
@@ -85,7 +86,14 @@ impl State {
 
     /// Takes in what was seen at `now`.
     pub fn note(&self, mut snapshot: Snapshot, beats: &[u64], now: Instant) {
-        snapshot.ledger.delivery = self.upload.as_ref().map(|stats| stats.records());
+        match &self.upload {
+            Some(stats) => snapshot.ledger.delivery = Some(stats.records()),
+            None => {
+                let Ledger { recorded, unsealed, unwritten, .. } = snapshot.ledger;
+                let handed_on = recorded.saturating_sub(unsealed + unwritten);
+                snapshot.ledger.unsettled = Some(handed_on.saturating_sub(self.turns.written()));
+            }
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.beats.resize(beats.len(), (0, now));
         for (last, beats) in seen.beats.iter_mut().zip(beats) {
@@ -297,7 +305,6 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
 mod tests {
     use super::super::attended::Attended;
     use super::*;
-    use crate::ledger::Ledger;
     use crate::live::CaptureReport;
     use crate::outlet::{Discard, Outlet};
     use crate::record::Sealed;
