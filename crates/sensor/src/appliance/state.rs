@@ -211,7 +211,9 @@ impl State {
         let batch = self.batch.load(Ordering::Relaxed);
         // What is in the spool and in memory, too, would count twice.
         let taken = if is_spool { stats.spool_bytes() } else { stats.memory_bytes() };
-        let is_full = taken.saturating_add(batch) > bytes;
+        // A disk may have less room than it was to have.
+        let is_out_of_room = is_spool && stats.spool_out_of_room(Instant::now());
+        let is_full = is_out_of_room || taken.saturating_add(batch) > bytes;
         let is_failing = is_spool && stats.spool_failing();
         let is_reachable = stats.was_reached() && !stats.platform_down();
         let way = match (stats.platform_down(), stats.was_reached()) {
@@ -221,8 +223,8 @@ impl State {
         };
         let detail = match (is_reachable, is_failing, is_full) {
             (true, ..) => way.to_owned(),
-            (false, true, _) => format!("{way}, and the spool cannot be written: batches wait in memory"),
-            (false, false, true) => format!("{way}, and there is no room for batches: the oldest are dropped"),
+            (false, _, true) => format!("{way}, and there is no room for batches: the oldest are dropped"),
+            (false, true, false) => format!("{way}, and the spool cannot be written: batches wait in memory"),
             (false, false, false) => format!("{way}; batches wait, {taken} of {bytes} bytes are taken"),
         };
         Check { name: "platform".to_owned(), holds: is_reachable || !(is_full || is_failing), detail }
