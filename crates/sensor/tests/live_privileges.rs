@@ -637,9 +637,7 @@ fn check_tries_as_the_user_that_the_sensor_goes_on_as() {
     let nobody = "[privileges]\nuser = '65534'";
     let said = check(nobody);
     assert!(said.contains("ok    spool") && said.contains("tried as privileges.user = \"65534\""), "{said}");
-    let owners: Vec<u32> =
-        spool.ancestors().take(3).filter_map(|folder| Some(fs::metadata(folder).ok()?.uid())).collect();
-    assert!(owners.iter().all(|owner| *owner == NOBODY), "{owners:?}");
+    assert!(!confined.path("state").exists(), "what was made for its user is gone, too");
     // One that is root's.
     let _ = fs::remove_dir_all(confined.path("state"));
     fs::create_dir_all(&spool).unwrap();
@@ -692,6 +690,37 @@ fn an_interface_that_is_missing_from_the_start_is_told_once() {
     confined.pair("late", "other");
     confined.wait_for_readiness("late", "+ source late: up");
     confined.stop();
+}
+
+/// Without the right, libpcap misses that first: it was said to be there.
+#[test]
+fn an_interface_that_is_not_there_is_not_said_to_be() {
+    let Some(mut confined) = Confined::new("nth") else { return };
+    for device in ["one", "lo"] {
+        confined.within(&format!("ip link set {device} down"));
+    }
+    confined.within("ip link del one");
+    // Nothing is up that a ring could be made on.
+    confined.start("output = '/dev/null'\n[status]\nenabled = false\n[[capture]]\ninterface = 'late'\n");
+    sleep(Duration::from_millis(2_500));
+    let said = confined.said();
+    assert!(said.contains("no ring can be made ready"), "{said}");
+    assert!(said.matches("there is no interface late").count() == 1 && !said.contains("is there, but"), "{said}");
+    confined.pair("late", "other");
+    confined.wait_for("interface late is there, but the right to open it was given up");
+    confined.stop();
+}
+
+#[test]
+fn a_source_that_is_away_is_not_taken_up_after_the_end() {
+    let Some(mut confined) = Confined::new("aft") else { return };
+    confined.start("output = '/dev/null'\n[[capture]]\ninterface = 'two'\n");
+    confined.within("ip link set two down");
+    confined.wait_for("two is gone");
+    confined.within("ip link set two up");
+    let said = confined.stop();
+    let (_, after) = said.split_once("\"stopping\"").unwrap();
+    assert!(!after.contains("\"capturing\""), "{said}");
 }
 
 /// A reader that stands still had the stop end late, without a ledger: what was handed on and not written had no count.
