@@ -64,6 +64,8 @@ pub struct Ledger {
     pub unsealed: u64,
     /// Records that a file or pipe did not take, because it stood still when a signal ended the run.
     pub unwritten: u64,
+    /// Of a sensor that runs, and writes to a file or pipe: records that this has not taken yet.
+    pub unsettled: Option<u64>,
     /// Flows given up because of a defect of the program. What became of their units is what is left of each line.
     pub given_up: u64,
     /// Frames given up because of a defect of the program.
@@ -312,19 +314,23 @@ impl Ledger {
                     Fate::by_reason("dropped", ["sealing_full"].into_iter().chain(reasons), &dropped),
                 ],
             });
-        } else if self.unsealed + self.unwritten > 0 {
-            // Into a file or a pipe that stood still.
+        } else if self.unsealed + self.unwritten > 0 || self.unsettled.is_some() {
+            // Into a file or a pipe that stood still, or may yet.
+            let missing = self.unsealed + self.unwritten + self.unsettled.unwrap_or(0);
             lines.push(Line {
                 name: "records",
                 total: self.recorded,
                 fates: vec![
-                    Fate::new("written", self.recorded.saturating_sub(self.unsealed + self.unwritten)),
+                    Fate::new("written", self.recorded.saturating_sub(missing)),
                     Fate::by_reason(
                         "dropped",
                         ["sealing_full", "output_stalled"].into_iter(),
                         &[self.unsealed, self.unwritten],
                     ),
-                ],
+                ]
+                .into_iter()
+                .chain(self.unsettled.map(|unsettled| Fate::new("waiting", unsettled)))
+                .collect(),
             });
         }
         if self.has_defects() {

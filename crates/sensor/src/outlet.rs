@@ -1,6 +1,6 @@
 //! Where finished records go.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
@@ -132,13 +132,13 @@ impl Output {
         Self { sink: Sink::Stdout(io::stdout()), name: "standard output".to_owned(), failure: None }
     }
 
-    /// A file, created or emptied.
+    /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// When it cannot be created, or another process writes to it.
     pub fn create(path: &Path) -> Result<Self, CreateError> {
         let name = path.display().to_string();
-        match File::create(path) {
+        match create_alone(path) {
             Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None }),
             Err(source) => Err(CreateError { path: path.to_owned(), source }),
         }
@@ -207,6 +207,21 @@ impl Outlet for Output {
     }
 }
 
+/// What is in it goes once nobody else writes to it.
+fn create_alone(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    // Pipes and devices are for as many as like.
+    if file.metadata()?.is_file() {
+        // A file system without locks is no reason to refuse it.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let words = "another process writes its records to it; name another file";
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, words));
+        }
+        file.set_len(0)?;
+    }
+    Ok(file)
+}
+
 /// The output file could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot create the output file {}: {source}", path.display())]
@@ -234,6 +249,22 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(output.take_failure().is_none());
+    }
+
+    /// Two sensors once wrote to one file, and each counted as written what the other wrote over.
+    #[test]
+    fn a_file_that_is_being_written_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.ndjson");
+        std::fs::write(&path, "of an earlier run\n").unwrap();
+        let mut first = Output::create(&path).unwrap();
+        assert!(first.accept(&Sealed { bytes: b"line\n", records: &[] }).is_continue());
+        let error = Output::create(&path).unwrap_err().to_string();
+        assert!(error.contains("records.ndjson") && error.contains("another process writes"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"line\n");
+        drop(first);
+        Output::create(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 
     #[test]

@@ -308,6 +308,12 @@ impl Queue {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// The same count, for whoever must not keep the queue open.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.refused)
+    }
+
     /// From now on this queue and its clones are waited for where they are full: capture is over, and what is left is to get out.
     pub fn wait_when_full(&self) {
         self.is_ending.store(true, Ordering::Relaxed);

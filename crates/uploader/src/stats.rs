@@ -10,6 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::operations::Operations;
 use crate::outcome::RetryReason;
 
+/// For how long a disk counts as full after it cost records.
+const OUT_OF_ROOM: Duration = Duration::from_secs(30);
+
 /// Why records were dropped. A closed list: each is a label in the ledger and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DropReason {
@@ -167,6 +170,8 @@ pub struct Stats {
     pub(crate) disk: Operations,
     /// The latest write to the spool failed.
     pub(crate) spool_failing: AtomicBool,
+    /// When records were last dropped because the spool's disk had no room for them.
+    out_of_room: Mutex<Option<Instant>>,
     /// The receiver has answered, at one time or another.
     reached: AtomicBool,
     retries: [AtomicU64; RetryReason::ALL.len()],
@@ -346,6 +351,19 @@ impl Stats {
         self.spool_failing.load(Ordering::Relaxed)
     }
 
+    /// Whether records go, at `now`, because the spool's disk has no room: the latest did so a short while ago. That the
+    /// latest write succeeded says little then, as it may have had the room of what was dropped before it.
+    #[must_use]
+    pub fn spool_out_of_room(&self, now: Instant) -> bool {
+        let last = *self.out_of_room.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| now.saturating_duration_since(last) < OUT_OF_ROOM)
+    }
+
+    /// Records were dropped at `now` for want of room on the spool's disk.
+    pub(crate) fn ran_out_of_room(&self, now: Instant) {
+        *self.out_of_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
     /// Whether the receiver that there is now has ever answered; until then nothing is known of it.
     #[must_use]
     pub fn was_reached(&self) -> bool {
@@ -485,6 +503,17 @@ mod tests {
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, place);
         }
+    }
+
+    #[test]
+    fn a_disk_without_room_is_told_until_it_has_cost_nothing_for_a_while() {
+        let (stats, now) = (Stats::default(), Instant::now());
+        assert!(!stats.spool_out_of_room(now));
+        stats.ran_out_of_room(now);
+        // A write that found the room of what was dropped does not clear it.
+        stats.spool_failing.store(false, Ordering::Relaxed);
+        assert!(stats.spool_out_of_room(now + OUT_OF_ROOM / 2));
+        assert!(!stats.spool_out_of_room(now + OUT_OF_ROOM));
     }
 
     #[test]

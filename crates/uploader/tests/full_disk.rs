@@ -54,6 +54,8 @@ fn child() {
     assert!(line.adds_up());
     assert_eq!(line.dropped_total(), line.dropped(DropReason::DiskFull), "{line:?}");
     assert!(stats.spool_errors() > 0 && line.waiting_spool > 2000, "{line:?}");
+    // Though the latest write had room, that of the oldest.
+    assert!(stats.spool_out_of_room(Instant::now()));
     // Somebody else takes what is left: batches wait in memory.
     let other = std::path::Path::new(&folder).join("other");
     let mut file = std::fs::File::create(&other).unwrap();

@@ -13,6 +13,8 @@ use crate::record::Sealed;
 #[derive(Debug, Default)]
 pub struct Turns {
     beats: AtomicU64,
+    /// Records that the output has taken, a buffer at a time.
+    written: AtomicU64,
     /// Since when it waits for whoever reads the output, or for the disk that it is on.
     held_up: Mutex<Option<Instant>>,
 }
@@ -22,6 +24,12 @@ impl Turns {
     #[must_use]
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Records that the output has taken. Of a buffer that it took in part only, none.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// For how long the output has taken nothing, at `now`.
@@ -77,7 +85,11 @@ impl<O> Attended<O> {
 
 impl<O: Outlet> Outlet for Attended<O> {
     fn accept(&mut self, records: &Sealed<'_>) -> ControlFlow<()> {
-        self.attend(|outlet| outlet.accept(records))
+        let flow = self.attend(|outlet| outlet.accept(records));
+        if flow.is_continue() {
+            self.turns.written.fetch_add(records.records.len() as u64, Ordering::Relaxed);
+        }
+        flow
     }
 
     fn pulse(&mut self) {

@@ -15,7 +15,7 @@ use landlock::{
 };
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, seteuid, setgroups, setresgid, setresuid};
 
 use crate::config::{Config, Privileges};
 use crate::live::{give_up, give_up_inheritance};
@@ -263,7 +263,7 @@ pub fn confine(privileges: &Privileges, reach: &Reach) -> Result<FileSystem, Con
     // As long as the user may.
     give_up_inheritance()?;
     if let Some(identity) = &identity {
-        become_user(identity, privileges.reopen)?;
+        become_user(identity, identity.uid, privileges.reopen)?;
     }
     give_up(privileges.reopen)?;
     prctl::set_no_new_privs().map_err(ConfineError::NewPrivileges)?;
@@ -271,7 +271,7 @@ pub fn confine(privileges: &Privileges, reach: &Reach) -> Result<FileSystem, Con
 }
 
 /// Becomes the user that a sensor with these privileges goes on as, to try what that one can: folders in `reach` that are to be
-/// written are made for it. Says whether it is that user now, or was it before.
+/// written are made for it. Says whether it is that user now, or was it before; [`return_to`] ends it.
 ///
 /// # Errors
 /// When there is no such user, or a folder cannot be made.
@@ -283,7 +283,15 @@ pub fn become_user_of(privileges: &Privileges, reach: &Reach) -> Result<bool, Co
     for folder in &reach.write {
         make_folder(folder, Some(&identity))?;
     }
-    become_user(&identity, false).map(|()| true)
+    become_user(&identity, geteuid(), false).map(|()| true)
+}
+
+/// Ends what [`become_user_of`] began, for a process that was `before`.
+///
+/// # Errors
+/// What the system says.
+pub fn return_to(before: Uid) -> io::Result<()> {
+    Ok(seteuid(before)?)
 }
 
 /// Which of `user` and `group` are of nobody on this host, as far as this process can look it up.
@@ -338,7 +346,8 @@ fn make_folder(folder: &Path, identity: Option<&Identity>) -> Result<(), Confine
     Ok(())
 }
 
-fn become_user(identity: &Identity, keeps_capture: bool) -> Result<(), ConfineError> {
+/// `saved` is whom it may return to.
+fn become_user(identity: &Identity, saved: Uid, keeps_capture: bool) -> Result<(), ConfineError> {
     let Identity { name, uid, gid, login } = identity;
     if *uid == geteuid() && !uid.is_root() {
         return Ok(());
@@ -354,7 +363,7 @@ fn become_user(identity: &Identity, keeps_capture: bool) -> Result<(), ConfineEr
     }
     .map_err(failed)?;
     setresgid(*gid, *gid, *gid).map_err(failed)?;
-    setresuid(*uid, *uid, *uid).map_err(failed)?;
+    setresuid(*uid, *uid, saved).map_err(failed)?;
     prctl::set_keepcaps(false).map_err(failed)
 }
 

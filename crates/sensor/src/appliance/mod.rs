@@ -10,7 +10,7 @@ mod watch;
 
 pub use allocator::give_back_large_buffers;
 pub use attended::{Attended, Turns};
-pub use confine::{ConfineError, FileSystem, Reach, become_user_of, confine, unknown_identities};
+pub use confine::{ConfineError, FileSystem, Reach, become_user_of, confine, return_to, unknown_identities};
 pub use log::Log;
 pub use sources::{SourcesError, sources};
 pub use state::{Room, State};

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uploader::Stats;
 
 use super::attended::Turns;
+use crate::ledger::Ledger;
 use crate::live::{Snapshot, SourceState, SourceStatus};
 use crate::status::{Check, Condition, Kind, Metric, Sample, ledger_metrics, source_metrics};
 
@@ -85,7 +86,14 @@ impl State {
 
     /// Takes in what was seen at `now`.
     pub fn note(&self, mut snapshot: Snapshot, beats: &[u64], now: Instant) {
-        snapshot.ledger.delivery = self.upload.as_ref().map(|stats| stats.records());
+        match &self.upload {
+            Some(stats) => snapshot.ledger.delivery = Some(stats.records()),
+            None => {
+                let Ledger { recorded, unsealed, unwritten, .. } = snapshot.ledger;
+                let handed_on = recorded.saturating_sub(unsealed + unwritten);
+                snapshot.ledger.unsettled = Some(handed_on.saturating_sub(self.turns.written()));
+            }
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.beats.resize(beats.len(), (0, now));
         for (last, beats) in seen.beats.iter_mut().zip(beats) {
@@ -203,7 +211,9 @@ impl State {
         let batch = self.batch.load(Ordering::Relaxed);
         // What is in the spool and in memory, too, would count twice.
         let taken = if is_spool { stats.spool_bytes() } else { stats.memory_bytes() };
-        let is_full = taken.saturating_add(batch) > bytes;
+        // A disk may have less room than it was to have.
+        let is_out_of_room = is_spool && stats.spool_out_of_room(Instant::now());
+        let is_full = is_out_of_room || taken.saturating_add(batch) > bytes;
         let is_failing = is_spool && stats.spool_failing();
         let is_reachable = stats.was_reached() && !stats.platform_down();
         let way = match (stats.platform_down(), stats.was_reached()) {
@@ -213,8 +223,8 @@ impl State {
         };
         let detail = match (is_reachable, is_failing, is_full) {
             (true, ..) => way.to_owned(),
-            (false, true, _) => format!("{way}, and the spool cannot be written: batches wait in memory"),
-            (false, false, true) => format!("{way}, and there is no room for batches: the oldest are dropped"),
+            (false, _, true) => format!("{way}, and there is no room for batches: the oldest are dropped"),
+            (false, true, false) => format!("{way}, and the spool cannot be written: batches wait in memory"),
             (false, false, false) => format!("{way}; batches wait, {taken} of {bytes} bytes are taken"),
         };
         Check { name: "platform".to_owned(), holds: is_reachable || !(is_full || is_failing), detail }
@@ -297,7 +307,6 @@ fn upload_metrics(stats: &Stats) -> Vec<Metric> {
 mod tests {
     use super::super::attended::Attended;
     use super::*;
-    use crate::ledger::Ledger;
     use crate::live::CaptureReport;
     use crate::outlet::{Discard, Outlet};
     use crate::record::Sealed;

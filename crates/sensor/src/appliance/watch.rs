@@ -69,7 +69,7 @@ pub enum ApplianceError {
     Worker(#[from] WorkerFailed),
     /// It did not end in time.
     #[error(
-        "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost"
+        "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost, and the totals count it as output_stalled where it was to be written"
     )]
     Late,
 }
@@ -82,7 +82,8 @@ impl Appliance {
     pub fn run(self, mut reload: impl Reload) -> Result<End, ApplianceError> {
         let Self { run, state, stop, reload: asked } = self;
         let running = run.start()?;
-        state.note(running.snapshot(), &running.beats(), Instant::now());
+        let witness = running.witness();
+        state.note(witness.snapshot(), &witness.beats(), Instant::now());
         tell(&[NotifyState::Ready]);
         tracing::info!("capturing");
         let is_watched = is_watched(|name| std::env::var(name).ok());
@@ -90,7 +91,7 @@ impl Appliance {
         while !stop.load(Ordering::Relaxed) && !running.is_over() {
             thread::sleep(TICK);
             let now = Instant::now();
-            state.note(running.snapshot(), &running.beats(), now);
+            state.note(witness.snapshot(), &witness.beats(), now);
             let is_alive = state.is_alive(now);
             if is_watched && is_alive {
                 tell(&[NotifyState::Watchdog]);
@@ -109,34 +110,50 @@ impl Appliance {
             }
             if said.elapsed() >= TOTALS {
                 said = now;
-                say_totals(&state);
+                say_totals(&state, false);
             }
         }
         let is_asked_for = stop.load(Ordering::Relaxed);
         tell(&[NotifyState::Stopping]);
         tracing::info!("stopping");
-        // Without a ledger there is at least what was counted when it was last looked.
-        end(running, is_asked_for).inspect_err(|_| say_totals(&state))
+        let look = || state.note(witness.snapshot(), &witness.beats(), Instant::now());
+        // Without a ledger there is at least what the threads have told.
+        end(running, is_asked_for, look).inspect_err(|_| say_totals(&state, true))
     }
 }
 
-/// Stops within the deadline, whatever stands still.
-fn end(running: Running<Attended<Destination>>, is_asked_for: bool) -> Result<End, ApplianceError> {
+/// Stops within the deadline, whatever stands still; `look` is called now and then until it is over, and once more.
+fn end(running: Running<Attended<Destination>>, is_asked_for: bool, look: impl Fn()) -> Result<End, ApplianceError> {
+    let deadline = Instant::now() + DEADLINE;
     let (done, over) = mpsc::channel();
     let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
         let ended = running.stop().map(|(mut snapshot, destination)| {
+            let written = destination.turns().written();
             // What is not delivered soon waits in the spool for the next start.
             let Conclusion { failure, delivery } = destination.into_inner().conclude(&Arc::new(AtomicBool::new(true)));
-            snapshot.ledger.delivery = delivery.map(|report| report.records);
+            let ledger = &mut snapshot.ledger;
+            ledger.delivery = delivery.map(|report| report.records);
+            match &failure {
+                Some(OutputFailure::Stalled { cut_off, .. }) => ledger.unwritten += cut_off,
+                // Nobody knows how much of the last buffer got anywhere: none of it counts.
+                Some(_) => ledger.unwritten = ledger.recorded.saturating_sub(ledger.unsealed + written),
+                None => {}
+            }
             End { snapshot, output_failure: failure, is_asked_for }
         });
         let _ = done.send(ended);
     });
     stopping.map_err(StartError::Thread)?;
-    match over.recv_timeout(DEADLINE) {
-        Ok(ended) => Ok(ended?),
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(ApplianceError::Late),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(WorkerFailed.into()),
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = over.recv_timeout(left.min(TICK));
+        look();
+        match ended {
+            Ok(ended) => return Ok(ended?),
+            Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => return Err(ApplianceError::Late),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(WorkerFailed.into()),
+        }
     }
 }
 
@@ -149,11 +166,13 @@ fn is_watched(variable: impl Fn(&str) -> Option<String>) -> bool {
     has_interval && is_meant
 }
 
-/// The line of totals.
-fn say_totals(state: &State) {
+/// The line of totals. With the last one, what waits for the output is lost.
+fn say_totals(state: &State, is_last: bool) {
     let Some(Snapshot { ledger, sources, .. }) = state.snapshot() else { return };
     let down = sources.iter().filter(|source| source.state == crate::live::SourceState::Down).count();
     let records = ledger.delivery.unwrap_or_default();
+    let unsettled = ledger.unsettled.unwrap_or(0);
+    let (waiting, stalled) = if is_last { (0, unsettled) } else { (unsettled, 0) };
     tracing::info!(
         frames = ledger.captures.frames,
         kernel_drops = ledger.captures.system_drops,
@@ -161,7 +180,8 @@ fn say_totals(state: &State) {
         transactions = ledger.recorded,
         unsealed = ledger.unsealed,
         accepted = records.accepted,
-        waiting = records.waiting(),
+        output_stalled = ledger.unwritten + stalled,
+        waiting = records.waiting() + waiting,
         dropped = records.dropped_total(),
         sources_down = down,
         "totals"

@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Uid, geteuid};
 use uploader::{Destination, SpoolUse};
 
 use super::args::CheckArgs;
 use super::{exit, print, say};
-use crate::appliance::{ConfineError, Reach, become_user_of};
+use crate::appliance::{ConfineError, Reach, become_user_of, return_to};
 use crate::config::{Config, Loaded};
 use crate::fitness::{Purpose, misfits};
 use crate::secrecy::keep_memory_private;
@@ -35,13 +36,19 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             report.push_str("note  nothing is sent: there is no `url` in [upload], and no [upload.file]\n");
             exit::OK
         }
-        Some(delivery) => match become_sensor(&loaded.config, &args.config, &mut report) {
-            Ok(()) => try_delivery(&delivery, &mut report),
-            Err(error) => {
-                let _ = writeln!(report, "FAIL  {error}");
-                exit::FAILED
-            }
-        },
+        Some(delivery) => {
+            let (asks, reach) = (geteuid(), Reach::of(&loaded.config, &args.config));
+            let made: Vec<PathBuf> = reach.write.iter().flat_map(|folder| absent(folder)).collect();
+            let code = match become_sensor(&loaded.config, &reach, &mut report) {
+                Ok(()) => try_delivery(&delivery, &mut report),
+                Err(error) => {
+                    let _ = writeln!(report, "FAIL  {error}");
+                    exit::FAILED
+                }
+            };
+            leave_nothing(&made, asks);
+            code
+        }
     };
     // What was found is the answer, so it goes where an answer is looked for.
     match print(report.as_bytes()) {
@@ -51,9 +58,9 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
 }
 
 /// What a live sensor does as the user that it goes on as is tried as that user, once the file is read.
-fn become_sensor(config: &Config, file: &Path, report: &mut String) -> Result<(), ConfineError> {
+fn become_sensor(config: &Config, reach: &Reach, report: &mut String) -> Result<(), ConfineError> {
     let Some(user) = config.privileges.user.as_ref().filter(|_| !config.capture.is_empty()) else { return Ok(()) };
-    if become_user_of(&config.privileges, &Reach::of(config, file))? {
+    if become_user_of(&config.privileges, reach)? {
         let _ = writeln!(report, "note  tried as privileges.user = \"{user}\"");
     } else {
         let _ = writeln!(
@@ -68,6 +75,17 @@ fn become_sensor(config: &Config, file: &Path, report: &mut String) -> Result<()
 fn absent(folder: &Path) -> Vec<PathBuf> {
     let is_absent = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
     folder.ancestors().take_while(is_absent).map(Path::to_owned).collect()
+}
+
+/// Removes folders that were made to try: as far as it can as whoever tried, and the others as who `asks`, whose folder they are
+/// in. One that is in use is not empty.
+fn leave_nothing(made: &[PathBuf], asks: Uid) {
+    let left: Vec<&PathBuf> = made.iter().filter(|folder| std::fs::remove_dir(folder).is_err()).collect();
+    if geteuid() != asks && return_to(asks).is_ok() {
+        for folder in left {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {

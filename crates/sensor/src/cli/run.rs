@@ -139,11 +139,15 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
     // While there is the right to: then it is given up, before there is another thread that would keep it.
     let sources = Sources::open(sources, config.privileges.reopen)?;
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
-    let output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
+    let mut output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,
         Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
         None => Some(Output::stdout()),
     };
+    if let Some(output) = &mut output {
+        // As long as it is the user whom the pipe belongs to.
+        output.heed(&stop);
+    }
     let opener = give_rights_up(config, &args.config)?;
     second_signal.heed().map_err(Refusal::Signals)?;
     let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
@@ -404,8 +408,14 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
             );
             exit::FAILED
         }
-        // Stalled: only where somebody said what ends the wait, as no live sensor does.
-        Some(OutputFailure::Closed | OutputFailure::Stalled { .. }) | None => exit::OK,
+        Some(OutputFailure::Stalled { name, .. }) => {
+            tracing::error!(
+                "{name} took nothing further after the signal: {} records that were complete are not in it, and its last line may be cut",
+                ledger.unwritten
+            );
+            exit::FAILED
+        }
+        Some(OutputFailure::Closed) | None => exit::OK,
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::interface::EVERY;
 use super::interface_error::InterfaceError;
 use super::lanes::{LiveSegments, Told, wall_clock};
+use super::links::link_called;
 use super::listener::Share;
 use super::own::{OwnTraffic, WithoutOwn};
 use super::pattern::Absence;
@@ -177,7 +179,10 @@ impl<S: LiveSegments> Capture<S> {
             let Some(open) = source.as_mut().filter(|source| source.is_up()) else {
                 self.stay_away(&mut interface);
                 self.wait();
-                self.find(&mut source, &mut interface, &mut complaint);
+                // After the end nothing is taken up any more.
+                if !self.is_over() {
+                    self.find(&mut source, &mut interface, &mut complaint);
+                }
                 continue;
             };
             self.status.set(SourceState::Up);
@@ -196,7 +201,8 @@ impl<S: LiveSegments> Capture<S> {
                 self.sum_up("it is captured from now");
             }
         }
-        if let Some(open) = source.as_mut().filter(|source| source.is_up()) {
+        // One that was lost may have been up again for a moment: then there is something in its ring.
+        if let Some(open) = source.as_mut().filter(|source| !source.is_spare()) {
             self.drain(open);
         }
         self.pipeline.finish();
@@ -382,6 +388,14 @@ impl<S: LiveSegments> Capture<S> {
                 Err(InterfaceError::OtherKind { .. }) => {}
                 result => return Some(result.map_err(SourceError::from)),
             }
+        }
+        // Without the right that is missed first, whether there is such an interface or not.
+        if let SourceKind::Interface(options) = kind
+            && !self.opener.has_right()
+            && options.name != EVERY
+            && link_called(&options.name).is_ok_and(|found| found.is_none())
+        {
+            return Some(Err(InterfaceError::Missing { name: options.name.clone() }.into()));
         }
         let (status, segments) = (&self.status, self.pipeline.segments_mut());
         let opened = self.opener.open(kind, || {

@@ -28,7 +28,7 @@ const TURN: usize = 4_096;
 /// How long the kernel may fill a block of the ring before it hands it over, in milliseconds.
 const BLOCK_TIMEOUT_MS: i32 = 20;
 /// What libpcap calls all of them.
-const EVERY: &str = "any";
+pub(super) const EVERY: &str = "any";
 /// How long what another interface left in a ring may take to be handed over.
 const LEFT_OVER: Duration = Duration::from_millis(200);
 /// After so long without a frame nothing is left in a ring that gets no further ones: its last block has been handed over.
@@ -226,6 +226,11 @@ impl Interface {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         matches!(self.place, Place::Everywhere | Place::At(_))
+    }
+
+    /// Whether it is kept ready, and was bound to nothing that counts yet.
+    pub(super) const fn is_spare(&self) -> bool {
+        matches!(self.place, Place::Spare)
     }
 
     /// Gives the frames of the interface `name` from now on, which takes no right. What is left of another one in the ring

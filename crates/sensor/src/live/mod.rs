@@ -37,5 +37,5 @@ pub use pinning::{Pinning, PinningError, barred};
 pub use plan::{SourceError, SourceKind, SourcePlan};
 pub use renewal::Renewal;
 pub use right::{Opener, give_up, give_up_inheritance, has_right};
-pub use run::{Run, Running, Snapshot, SourceStatus, Sources, StartError};
+pub use run::{Run, Running, Snapshot, SourceStatus, Sources, StartError, Witness};
 pub use source::{LiveSource, Lost, SourceCounts};

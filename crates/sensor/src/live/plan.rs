@@ -162,6 +162,14 @@ impl Source {
         }
     }
 
+    /// Whether it is a ring that is kept ready, in which there is nothing.
+    pub(super) const fn is_spare(&self) -> bool {
+        match self {
+            Self::Interface(interface) => interface.is_spare(),
+            Self::Listener(_) => false,
+        }
+    }
+
     pub(super) fn interface(&self) -> Option<&str> {
         match self {
             Self::Interface(interface) if interface.is_up() => Some(interface.name()),

@@ -6,7 +6,7 @@
 //! queue cannot take is dropped, and counted there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
 
 use super::capture::{Capture, CaptureReport, CaptureStatus, SourceState};
@@ -110,11 +110,19 @@ pub enum StartError {
 pub struct Running<O> {
     stop: Arc<AtomicBool>,
     threads: Threads,
-    captures: Vec<Arc<CaptureStatus>>,
-    lanes: Vec<Arc<Told<LaneReport>>>,
+    witness: Witness,
     queue: Queue,
     sealing: Sealing<O>,
     _held: (Keeping, Option<HeldProtocols>),
+}
+
+/// What the threads of a running sensor tell, also while it stops.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    captures: Vec<Arc<CaptureStatus>>,
+    lanes: Vec<Arc<Told<LaneReport>>>,
+    /// Records that the sealing thread could not take.
+    refused: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -214,11 +222,12 @@ impl<O: Outlet + Send + 'static> Run<O> {
             }
             Threads::Many { captures: capture_threads, workers: worker_threads }
         };
-        Ok(Running { stop, threads, captures, lanes, queue, sealing, _held: held })
+        let witness = Witness { captures, lanes, refused: queue.refusals() };
+        Ok(Running { stop, threads, witness, queue, sealing, _held: held })
     }
 }
 
-impl<O: Outlet + Send + 'static> Running<O> {
+impl Witness {
     /// What was counted so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -230,7 +239,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
         });
         let lanes: Vec<_> = self.lanes.iter().map(|told| told.latest()).collect();
         // What a dispatcher refused is known at the end only; until then it is what is missing.
-        snapshot(captures.collect(), &lanes, None, self.queue.refused())
+        snapshot(captures.collect(), &lanes, None, self.refused.load(Ordering::Relaxed))
     }
 
     /// How often each thread has said that it is alive: a watchdog compares two of these.
@@ -238,6 +247,14 @@ impl<O: Outlet + Send + 'static> Running<O> {
     pub fn beats(&self) -> Vec<u64> {
         let captures = self.captures.iter().map(|status| status.told.beats());
         captures.chain(self.lanes.iter().map(|told| told.beats())).collect()
+    }
+}
+
+impl<O: Outlet + Send + 'static> Running<O> {
+    /// What the threads tell: this outlives the stop.
+    #[must_use]
+    pub fn witness(&self) -> Witness {
+        self.witness.clone()
     }
 
     /// Whether the outlet takes nothing further.
@@ -254,7 +271,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
         self.stop.store(true, Ordering::Relaxed);
         // What is still in rings and queues is parsed now: to wait for the sealing thread costs no frame.
         self.queue.wait_when_full();
-        let Self { threads, captures, queue, sealing, .. } = self;
+        let Self { threads, witness: Witness { captures, .. }, queue, sealing, .. } = self;
         let (reports, lanes, refused) = match threads {
             Threads::One(thread) => {
                 let (lane, report) = thread.join().map_err(|_| WorkerFailed)?;
@@ -275,7 +292,7 @@ impl<O: Outlet + Send + 'static> Running<O> {
         let records_refused = queue.refused();
         // The last sender goes: that is how the sealing thread learns that there is no more.
         drop(queue);
-        let outlet = sealing.finish()?;
+        let (outlet, sealed) = sealing.finish_counted()?;
         let sources = captures
             .iter()
             .zip(reports)
@@ -286,7 +303,9 @@ impl<O: Outlet + Send + 'static> Running<O> {
                 report,
             })
             .collect();
-        Ok((snapshot(sources, &lanes, Some(refused), records_refused), outlet))
+        let mut snapshot = snapshot(sources, &lanes, Some(refused), records_refused);
+        snapshot.ledger.unwritten += sealed.unwritten;
+        Ok((snapshot, outlet))
     }
 }
 

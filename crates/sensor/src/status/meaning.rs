@@ -17,7 +17,7 @@ pub(super) fn meaning(name: &str) -> Option<&'static str> {
         "messages_pending" => "HTTP messages that wait for their partner",
         "exchanges" => "HTTP exchanges: recorded, or left out by rules or samples",
         "records" => "Records for the platform or the output, by what became of them",
-        "records_waiting" => "Records that wait in memory and in the spool",
+        "records_waiting" => "Records that wait in memory and in the spool, or for the reader of the output",
         "captures" => "Sources and files opened",
         "interface_drops" => "Frames that interfaces dropped, as far as files and kernel say",
         "system_drops" => "Frames that whoever wrote a capture file dropped",

@@ -424,6 +424,7 @@ impl Store {
             } else if self.drop_oldest(&mut inner, Place::Memory, DropReason::MemoryFull).is_none() {
                 self.stats.settle(records.into(), Place::Memory, Fate::Dropped(DropReason::MemoryFull));
                 self.report_drop(records.into(), DropReason::MemoryFull);
+                self.note_want_of_room(DropReason::MemoryFull);
                 return;
             }
         }
@@ -454,7 +455,15 @@ impl Store {
         let entry = inner.remove(number)?;
         self.stats.settle(entry.remaining.into(), entry.place(), Fate::Dropped(reason));
         self.report_drop(entry.remaining.into(), reason);
+        self.note_want_of_room(reason);
         Some((number, entry.records))
+    }
+
+    /// With a spool it is memory that is full where the disk does not take what is in it.
+    fn note_want_of_room(&self, reason: DropReason) {
+        if self.spool.is_some() && matches!(reason, DropReason::DiskFull | DropReason::MemoryFull) {
+            self.stats.ran_out_of_room(Instant::now());
+        }
     }
 }
 
