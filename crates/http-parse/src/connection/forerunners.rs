@@ -32,20 +32,27 @@ struct Forerunner {
 
 impl Forerunner {
     fn new(response: &Message) -> Self {
-        let is_headless = response.unfinished && response.body_bytes == 0;
-        let body_until = match frame(response, Asked::Other).0 {
-            Framing::Length(length) if is_headless => response.end.saturating_add(length),
-            Framing::UntilClose if is_headless => u64::MAX,
-            _ => 0,
-        };
         Self {
             start: response.start.offset,
             end: response.end,
             acked: response.start.acked,
-            body_until,
+            body_until: unread_body_end(response, Asked::Other).unwrap_or(0),
             has_body: response.body_bytes > 0,
             accepts: (200..=299).contains(&response.status),
         }
+    }
+}
+
+/// Where the body of `response` ends, to a request that asked so, if there is one of which nothing was read: what came
+/// behind its head was taken for other responses. `u64::MAX`: with the stream.
+pub(super) fn unread_body_end(response: &Message, asked: Asked) -> Option<u64> {
+    if !response.unfinished || response.body_bytes > 0 {
+        return None;
+    }
+    match frame(response, asked).0 {
+        Framing::Length(length) => Some(response.end.saturating_add(length)),
+        Framing::UntilClose => Some(u64::MAX),
+        Framing::Empty | Framing::Chunked => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Connection;
 use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
+use super::forerunners::unread_body_end;
 use super::heads::SHORTEST;
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
@@ -528,13 +529,9 @@ impl Connection {
             // Read before its request was known: what was taken for its body were other responses.
             self.order.linked = false;
         }
-        if response.unfinished && response.body_bytes == 0 {
-            // The same the other way round: what was taken for other responses is its body.
-            self.order.body_until = match frame(response, Asked::by(request)).0 {
-                Framing::Length(length) => response.end.saturating_add(length),
-                Framing::UntilClose => u64::MAX,
-                Framing::Empty | Framing::Chunked => self.order.body_until,
-            };
+        // The same the other way round: what was taken for other responses is its body.
+        if let Some(end) = unread_body_end(response, Asked::by(request)) {
+            self.order.body_until = end;
         }
     }
 
