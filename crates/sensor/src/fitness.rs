@@ -5,10 +5,11 @@
 //! refuses. All that speaks against a configuration is told at once, each with its setting. Only conditions that come and go
 //! are left to whoever opens things: interfaces, ports, folders, the platform.
 
+use std::path::Path;
 use std::thread;
 
 use crate::appliance::unknown_identities;
-use crate::config::{Config, Cpus, Mask, Misfit};
+use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit};
 use crate::live::barred;
 use crate::masker::{MaskError, MaskPolicy};
 use crate::memory;
@@ -32,6 +33,14 @@ pub enum Purpose<'a> {
     Run,
     /// A live sensor that runs on this machine, with the configuration that it has.
     Reload(&'a Config),
+}
+
+/// Reads a file, with what the environment sets, and judges it by what is to be done with it.
+///
+/// # Errors
+/// As [`Loaded::read_for`].
+pub fn read(file: Option<&Path>, purpose: Purpose<'_>) -> Result<Loaded, ConfigError> {
+    Loaded::read_for(file, std::env::vars_os(), |config| misfits(config, purpose))
 }
 
 /// All that speaks against a configuration.
@@ -348,7 +357,7 @@ max_headers = 0
         fs::remove_file(&key).unwrap();
         assert_eq!(judged(&text, Purpose::Here).0, [2]);
         assert_eq!(judged(&text, Purpose::Anywhere).1, "");
-        let config = Loaded::parse(&text, std::path::Path::new("x")).unwrap().config;
+        let config = Loaded::parse(&text, Path::new("x")).unwrap().config;
         assert!(doubts(&config)[0].contains("cannot read the masking key"), "{:?}", doubts(&config));
         assert!(doubts(&Config::default()).is_empty());
     }

@@ -12,21 +12,20 @@ use uploader::{Destination, SpoolUse};
 use super::args::CheckArgs;
 use super::{exit, print, say};
 use crate::appliance::{ConfineError, Reach, become_user_of, return_to};
-use crate::config::{Config, Loaded};
-use crate::fitness::{Purpose, misfits};
+use crate::config::Config;
+use crate::fitness::{self, Purpose};
 use crate::secrecy::keep_memory_private;
 use crate::upload::Delivery;
 
 /// Reads the configuration and tries everything that delivery needs.
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let loaded =
-        match Loaded::read_for(Some(&args.config), std::env::vars_os(), |config| misfits(config, Purpose::Here)) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                say(format_args!("{error}\n"));
-                return exit::USAGE;
-            }
-        };
+    let loaded = match fitness::read(Some(&args.config), Purpose::Here) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            say(format_args!("{error}\n"));
+            return exit::USAGE;
+        }
+    };
     let mut report = format!("ok    configuration {}\n", args.config.display());
     for note in &loaded.notes {
         let _ = writeln!(report, "note  {note}");

@@ -13,9 +13,9 @@ use serde_json::json;
 use super::args::{FilterTestArgs, ListFormat, OutcomeName, ReplayArgs};
 use super::plan::{UsageError, settings};
 use super::{exit, say};
-use crate::config::{Config, Loaded};
+use crate::config::Config;
 use crate::filter::{Cause, Decision, Slot, Verdict};
-use crate::fitness::{Purpose, misfits};
+use crate::fitness::{self, Purpose};
 use crate::gate::{Gate, Memo};
 use crate::handler::{Finds, HttpHandler};
 use crate::masker::{MaskPolicy, RecordMasker};
@@ -67,8 +67,7 @@ pub(super) fn test(args: &FilterTestArgs) -> u8 {
 }
 
 fn resolve(args: &FilterTestArgs) -> Result<(Settings, Option<Filter>, Vec<Input>), UsageError> {
-    let purpose = Purpose::Replay { sizes: true };
-    let loaded = Loaded::read_for(Some(&args.config), std::env::vars_os(), |config| misfits(config, purpose))?;
+    let loaded = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
     }

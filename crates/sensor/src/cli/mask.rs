@@ -24,7 +24,7 @@ use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
-use crate::fitness::{Purpose, Sizes, misfits};
+use crate::fitness::{self, Purpose, Sizes};
 use crate::outlet::Outlet;
 use crate::pipeline::{Pipeline, Settings};
 use crate::progress::Progress;
@@ -101,9 +101,7 @@ pub(super) fn mask(args: &MaskArgs) -> u8 {
 }
 
 fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
-    let purpose = Purpose::Replay { sizes: true };
-    let Loaded { config, .. } =
-        Loaded::read_for(Some(&args.config), std::env::vars_os(), |config| misfits(config, purpose))?;
+    let Loaded { config, .. } = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
     let list = List::read(&args.secrets)?;
     let search = Arc::new(Search { leaks: list.leaks, found: Mutex::default() });
     let _ = tracing_subscriber::fmt()

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes, Misfi
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
-use crate::fitness::{Purpose, Sizes, misfits, worker_count};
+use crate::fitness::{self, Purpose, Sizes, worker_count};
 use crate::masker::{MaskError, MaskPolicy};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
@@ -127,8 +127,7 @@ impl Plan {
         // What flags say is judged with what they leave to the file; what is the file's alone, with its place in it.
         let is_sized = args.workers.is_some() || args.memory.is_some() || args.body_limit.is_some();
         let purpose = Purpose::Replay { sizes: !is_sized };
-        let Loaded { config: file, notes, .. } =
-            Loaded::read_for(args.config.as_deref(), std::env::vars_os(), |config| misfits(config, purpose))?;
+        let Loaded { config: file, notes, .. } = fitness::read(args.config.as_deref(), purpose)?;
         let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
         let body = args.body_limit.unwrap_or(file.bodies.limit);

@@ -26,7 +26,7 @@ use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat
 use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
-use crate::fitness::{Purpose, misfits, worker_count};
+use crate::fitness::{self, Purpose, worker_count};
 use crate::guard::quiet_panics;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
@@ -80,7 +80,7 @@ type Level = reload::Handle<EnvFilter, Registry>;
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> u8 {
-    let loaded = match read(&args.config, Purpose::Run) {
+    let loaded = match fitness::read(Some(&args.config), Purpose::Run) {
         Ok(loaded) => loaded,
         Err(error) => {
             refuse(&error);
@@ -111,10 +111,6 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     };
     log.settle(patience);
     code
-}
-
-fn read(file: &Path, purpose: Purpose<'_>) -> Result<Loaded, ConfigError> {
-    Loaded::read_for(Some(file), std::env::vars_os(), |config| misfits(config, purpose))
 }
 
 fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<End, Refusal> {
@@ -290,7 +286,8 @@ enum UploadChange {
 impl Reloadable {
     /// All that can fail, before anything is changed.
     fn prepare(&self, args: &RunArgs, started: &Loaded) -> Result<Renewed, String> {
-        let loaded = read(&args.config, Purpose::Reload(&started.config)).map_err(|error| error.to_string())?;
+        let loaded =
+            fitness::read(Some(&args.config), Purpose::Reload(&started.config)).map_err(|error| error.to_string())?;
         // What networks are called takes effect at the next start, and rules go by their numbers.
         let rules = policy::rules(&loaded.config).map_err(|error| error.to_string())?;
         // Without a key of the operator's, a mask made again would have other tokens.
