@@ -296,6 +296,16 @@ mod tests {
         }
     }
 
+    /// The segments of a path are not the container that all of them are.
+    #[test]
+    fn a_container_is_looked_at_in_parts() {
+        let policy = Arc::new(policy());
+        let text = "PIN=[pass'=a://PIN:\u{aa5c}/':";
+        let look = |is_thorough| masked(&policy, text.as_bytes(), "text/plain", false, is_thorough);
+        assert_eq!(look(false), look(true));
+        assert!(!look(false)[1].contains('\u{aa5c}'));
+    }
+
     /// Of a member that names, the first string is the name, and nothing that stands behind it.
     #[test]
     fn one_string_is_a_name() {

@@ -182,6 +182,8 @@ impl Walk<'_> {
         if found.is_container {
             if let Meaning::Secret(kind) = found.meaning {
                 self.pair_done = objects::container(self.text, found.start, kind, self.hits);
+                // Its keys are no secrets here; where only a part of the text is looked at, what is in one may be.
+                self.notes.iter_mut().for_each(|notes| notes.seen.push((at, self.pair_done)));
             }
             return;
         }
