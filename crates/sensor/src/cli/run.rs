@@ -26,12 +26,11 @@ use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat
 use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
-use crate::fitness::{self, Purpose, worker_count};
+use crate::fitness::{self, Purpose, Ready, worker_count};
 use crate::guard::quiet_panics;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
-use crate::policy;
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
 
@@ -80,8 +79,8 @@ type Level = reload::Handle<EnvFilter, Registry>;
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> u8 {
-    let loaded = match fitness::read(Some(&args.config), Purpose::Run) {
-        Ok(loaded) => loaded,
+    let (loaded, ready) = match fitness::read(Some(&args.config), Purpose::Run) {
+        Ok(read) => read,
         Err(error) => {
             refuse(&error);
             return exit::USAGE;
@@ -101,7 +100,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
-    let (code, patience) = match operate(args, loaded, &level, &log) {
+    let (code, patience) = match operate(args, loaded, ready, &level, &log) {
         Ok(end) => (conclude(&end, ledger, &log), LAST_WORDS),
         Err(refusal) => {
             tracing::error!("{refusal}");
@@ -113,7 +112,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     code
 }
 
-fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<End, Refusal> {
+fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Log) -> Result<End, Refusal> {
     let config = &loaded.config;
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -122,7 +121,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
 
     let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
     let workers = worker_count(config.workers.unwrap_or(0));
-    let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
+    let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config, ready)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
     let listed = live::interfaces().unwrap_or_else(|error| {
@@ -286,13 +285,13 @@ enum UploadChange {
 impl Reloadable {
     /// All that can fail, before anything is changed.
     fn prepare(&self, args: &RunArgs, started: &Loaded) -> Result<Renewed, String> {
-        let loaded =
+        let (loaded, mut ready) =
             fitness::read(Some(&args.config), Purpose::Reload(&started.config)).map_err(|error| error.to_string())?;
         // What networks are called takes effect at the next start, and rules go by their numbers.
-        let rules = policy::rules(&loaded.config).map_err(|error| error.to_string())?;
+        let rules = ready.rules(&loaded.config).map_err(|error| error.to_string())?;
         // Without a key of the operator's, a mask made again would have other tokens.
         let is_masked_otherwise = loaded.config.mask != self.mask || loaded.config.mask.key_file.is_some();
-        let mask = is_masked_otherwise.then(|| MaskPolicy::from_config(&loaded.config.mask)).transpose();
+        let mask = is_masked_otherwise.then(|| ready.mask(&loaded.config)).transpose();
         let mask = mask.map_err(|error| error.to_string())?;
         let upload = self.prepare_upload(&loaded.config)?;
         Ok(Renewed { loaded, rules, mask, upload })
