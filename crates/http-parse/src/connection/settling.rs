@@ -169,7 +169,7 @@ impl Connection {
     }
 
     /// Both sides as pairing sees them.
-    fn seen_by(&self, client: Side) -> (Requests<'_>, Responses<'_>) {
+    pub(super) fn seen_by(&self, client: Side) -> (Requests<'_>, Responses<'_>) {
         let stream = self.stream(client);
         let requests = Requests {
             complete: &self.requests,
