@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::interruptible::{Stallable, Unwritten};
 use crate::record::{Sealed, Unsealed};
@@ -116,6 +117,8 @@ pub struct Output {
     sink: Sink,
     name: String,
     failure: Option<OutputFailure>,
+    /// Of a file that is gone on with: the file, and whether it is to be looked for under its name again.
+    again: Option<(PathBuf, Arc<AtomicBool>)>,
 }
 
 #[derive(Debug)]
@@ -129,7 +132,7 @@ impl Output {
     /// The process's standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self { sink: Sink::Stdout(io::stdout()), name: "standard output".to_owned(), failure: None }
+        Self { sink: Sink::Stdout(io::stdout()), name: "standard output".to_owned(), failure: None, again: None }
     }
 
     /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
@@ -139,8 +142,53 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self, CreateError> {
         let name = path.display().to_string();
         match create_alone(path) {
-            Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None }),
+            Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None, again: None }),
             Err(source) => Err(CreateError { path: path.to_owned(), source }),
+        }
+    }
+
+    /// A file, created or gone on with: behind its last whole line, since half a line at the end is what a crash or a full disk
+    /// left of a record. Locked as by [`Self::create`]; every write goes to the end that the file has then.
+    ///
+    /// # Errors
+    /// When it cannot be opened for reading and writing, or another process writes to it.
+    pub fn append(path: &Path) -> Result<Self, CreateError> {
+        let name = path.display().to_string();
+        let (file, is_regular) = append_alone(path).map_err(|source| CreateError { path: path.to_owned(), source })?;
+        let again = is_regular.then(|| (path.to_owned(), Arc::default()));
+        Ok(Self { sink: Sink::File(file), name, failure: None, again })
+    }
+
+    /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
+    /// name by then, or a new one, gone on with. Whoever keeps files of a day moves them, and then sets this.
+    #[must_use]
+    pub fn again(&self) -> Option<Arc<AtomicBool>> {
+        self.again.as_ref().map(|(_, is_asked)| Arc::clone(is_asked))
+    }
+
+    /// Goes on in the file that has the name now. What cannot be opened leaves all as it is.
+    fn look_again(&mut self) {
+        let Some((path, is_asked)) = &self.again else { return };
+        if !is_asked.swap(false, Ordering::Relaxed) || self.failure.is_some() {
+            return;
+        }
+        let Sink::File(file) = &mut self.sink else { return };
+        let place = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        if file.metadata().map(place).ok().is_some_and(|own| std::fs::metadata(path).map(place).ok() == Some(own)) {
+            return;
+        }
+        match append_alone(path) {
+            Ok((next, true)) => {
+                *file = next;
+                tracing::info!("{} was moved or removed: records go to a new file of that name", path.display());
+            }
+            Ok((_, false)) => {
+                tracing::warn!("{} is no file any more: records go where they went before", path.display());
+            }
+            Err(error) => tracing::warn!(
+                "{} was moved or removed, and cannot be opened again: {error}; records go where they went before (the sensor's user needs the right to make files in the folder, or the file made for it)",
+                path.display()
+            ),
         }
     }
 
@@ -194,8 +242,13 @@ impl Outlet for Output {
         self.note(written)
     }
 
+    fn pulse(&mut self) {
+        self.look_again();
+    }
+
     /// Hands everything to the operating system.
     fn flush(&mut self) {
+        self.look_again();
         if self.failure.is_none() {
             let flushed = match &mut self.sink {
                 Sink::Stdout(stdout) => stdout.flush(),
@@ -210,16 +263,60 @@ impl Outlet for Output {
 /// What is in it goes once nobody else writes to it.
 fn create_alone(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    // Pipes and devices are for as many as like.
-    if file.metadata()?.is_file() {
-        // A file system without locks is no reason to refuse it.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let words = "another process writes its records to it; name another file";
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, words));
-        }
+    if lock(&file)? {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+/// Half a line at the end goes once nobody else writes to it: until then it may be one that is being written. Says whether it is
+/// a regular file, too.
+fn append_alone(path: &Path) -> io::Result<(File, bool)> {
+    // To open a pipe for reading, too, would be to be its reader.
+    let is_regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
+    let file = OpenOptions::new().read(is_regular).append(true).create(true).open(path)?;
+    if !lock(&file)? {
+        return Ok((file, false));
+    }
+    let length = file.metadata()?.len();
+    let whole = whole_lines(&file, length)?;
+    if whole < length {
+        file.set_len(whole)?;
+        tracing::warn!(
+            "{} ended within a line, as a crash or a full disk leaves it: {} bytes of that record are taken off",
+            path.display(),
+            length - whole
+        );
+    }
+    Ok((file, true))
+}
+
+/// Keeps other processes from writing to a regular file, and says whether it is one: pipes and devices are for as many as like.
+fn lock(file: &File) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    // A file system without locks is no reason to refuse it.
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let words = "another process writes its records to it; name another file";
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, words));
+    }
+    Ok(true)
+}
+
+/// Where the last whole line of a file of `length` bytes ends.
+fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
+    let (mut end, mut block) = (length, vec![0; 64 << 10]);
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let block = block.get_mut(..(end - start) as usize).unwrap_or_default();
+        file.read_exact_at(block, start)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// The output file could not be created.
@@ -265,6 +362,66 @@ mod tests {
         drop(first);
         Output::create(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    /// A start once emptied the file, so that a restart after a failure took all that was written with it.
+    #[test]
+    fn a_file_is_gone_on_with_behind_its_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.ndjson");
+        let half = "h".repeat(200_000);
+        for (before, kept) in [
+            (None, String::new()),
+            (Some(String::new()), String::new()),
+            (Some("one\ntwo\n".to_owned()), "one\ntwo\n".to_owned()),
+            (Some("one\n{\"half".to_owned()), "one\n".to_owned()),
+            (Some(format!("one\n{half}")), "one\n".to_owned()),
+            (Some(half.clone()), String::new()),
+        ] {
+            let _ = std::fs::remove_file(&path);
+            before.iter().for_each(|before| std::fs::write(&path, before).unwrap());
+            let mut output = Output::append(&path).unwrap();
+            assert!(output.accept(&Sealed { bytes: b"line\n", records: &[] }).is_continue());
+            // It is locked before it is looked at.
+            assert!(Output::append(&path).unwrap_err().to_string().contains("another process writes"));
+            // Emptied by whoever copied it, it has no hole.
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(kept.len() as u64).unwrap();
+            assert!(output.accept(&Sealed { bytes: b"next\n", records: &[] }).is_continue());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}next\n"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_left_when_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("records.ndjson"), folder.path().join("records.ndjson.1"));
+        let mut output = Output::append(&path).unwrap();
+        let again = output.again().unwrap();
+        let mut write = |bytes: &[u8], is_asked| {
+            again.store(is_asked, Ordering::Relaxed);
+            output.pulse();
+            assert!(output.accept(&Sealed { bytes, records: &[] }).is_continue());
+        };
+        write(b"one\n", false);
+        // It is where it was.
+        write(b"two\n", true);
+        std::fs::rename(&path, &moved).unwrap();
+        write(b"three\n", false);
+        write(b"four\n", true);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+        assert!(Output::append(&moved).is_ok(), "what was left is nobody's");
+        // What is made for it is gone on with; what cannot be opened leaves all as it is.
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        write(b"five\n", true);
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "made\nhalf").unwrap();
+        write(b"six\n", true);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "four\nfive\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "made\nsix\n");
+        // Of what is no file there is none to look for.
+        assert!(Output::append(Path::new("/dev/null")).unwrap().again().is_none());
     }
 
     #[test]

@@ -977,3 +977,57 @@ fn a_log_that_stands_still_does_not_stop_the_capture() {
     let rest = reader.join().unwrap();
     assert!(rest.contains("two is gone: it is down") && rest.contains("\"capturing\",\"source\":\"two\""), "{rest}");
 }
+
+/// A start once emptied the file: a sensor that was started again after a failure deleted all that was written before.
+#[test]
+fn a_file_of_records_is_gone_on_with_and_left_when_it_was_moved() {
+    let Some(mut confined) = Confined::new("app") else { return };
+    let (folder, served) = (confined.path("out"), confined.path("served"));
+    for folder in [&folder, &served] {
+        fs::create_dir(folder).unwrap();
+    }
+    std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    let (file, moved) = (folder.join("records.ndjson"), folder.join("records.ndjson.1"));
+    let config = format!(
+        "output = '{}'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n[status]\nenabled = false\n",
+        file.display()
+    );
+    let _server =
+        confined.spawn(&format!("python3 -m http.server 8000 --bind 127.0.0.1 --directory {}", served.display()));
+    let end = Instant::now() + Duration::from_secs(40);
+    let lines = |file: &PathBuf| -> Vec<String> {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| line.split("\"target\":\"/").nth(1).unwrap()[..3].to_owned()).collect()
+    };
+    let ask = |confined: &Confined, name: &str| {
+        let url = format!("http://127.0.0.1:8000/{name}");
+        while !run("ip", &["netns", "exec", &confined.namespace, "curl", "-s", "-m", "2", "-o", "/dev/null", &url]) {
+            assert!(Instant::now() < end, "the server does not answer");
+        }
+        while lines(&file).last().is_none_or(|last| last != name) {
+            assert!(Instant::now() < end, "{name} is not in {:?}\n{}", lines(&file), confined.said());
+            sleep(Duration::from_millis(50));
+        }
+    };
+    confined.start(&config);
+    ask(&confined, "one");
+    // As a crash leaves it.
+    let mut killed = confined.sensor.take().unwrap();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str("{\"half");
+    fs::write(&file, text).unwrap();
+    confined.start(&config);
+    ask(&confined, "two");
+    assert_eq!(lines(&file), ["one", "two"]);
+    assert!(confined.said().contains("6 bytes of that record are taken off"), "{}", confined.said());
+    // The user may make a file in the folder, which is open to it.
+    fs::rename(&file, &moved).unwrap();
+    confined.signal("SIGHUP");
+    confined.wait_for("records go to a new file of that name");
+    ask(&confined, "six");
+    assert_eq!((lines(&moved), lines(&file)), (vec!["one".to_owned(), "two".to_owned()], vec!["six".to_owned()]));
+    assert_eq!(fs::metadata(&file).unwrap().uid(), NOBODY);
+    confined.stop();
+}

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -137,13 +137,14 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
     let mut output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,
-        Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
+        Some(path) => Some(Output::append(path).map_err(UsageError::from)?),
         None => Some(Output::stdout()),
     };
     if let Some(output) = &mut output {
         // As long as it is the user whom the pipe belongs to.
         output.heed(&stop);
     }
+    let output_again = output.as_ref().and_then(Output::again);
     let opener = give_rights_up(config, &args.config)?;
     second_signal.heed().map_err(Refusal::Signals)?;
     let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
@@ -197,6 +198,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
         control,
         own: looked_up,
         state: Arc::clone(&appliance.state),
+        output_again,
     };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
@@ -262,6 +264,8 @@ struct Reloadable {
     own: Weak<OwnTraffic>,
     /// Which goes by the size of batches.
     state: Arc<State>,
+    /// Has the file of records looked for under its name again.
+    output_again: Option<Arc<AtomicBool>>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -326,6 +330,10 @@ impl Reloadable {
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
     if let Some(own) = reloadable.own.upgrade() {
         own.look_again();
+    }
+    // Whoever moved the file away is not to wait for whoever mends the configuration.
+    if let Some(again) = &reloadable.output_again {
+        again.store(true, Ordering::Relaxed);
     }
     let renewed = match reloadable.prepare(args, started) {
         Ok(renewed) => renewed,
