@@ -1031,3 +1031,37 @@ fn a_file_of_records_is_gone_on_with_and_left_when_it_was_moved() {
     assert_eq!(fs::metadata(&file).unwrap().uid(), NOBODY);
     confined.stop();
 }
+
+/// It ended without a word of what it cost.
+#[test]
+fn a_second_signal_ends_it_at_once_and_says_so() {
+    let Some(mut confined) = Confined::new("sec") else { return };
+    // More than the pipe has room for, on its way to a reader.
+    let before = "mkfifo \"$1.pipe\" && { sleep 60 <\"$1.pipe\" & exec >\"$1.pipe\"; }";
+    confined.start_after(before, "output = '-'\n[[capture]]\ninterface = 'lo'\n[status]\nenabled = false\n");
+    let served = confined.path("served");
+    fs::create_dir(&served).unwrap();
+    fs::write(served.join("large"), vec![b'x'; 600_000]).unwrap();
+    let _server =
+        confined.spawn(&format!("python3 -m http.server 8000 --bind 127.0.0.1 --directory {}", served.display()));
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut fetched = 0;
+    while fetched < 3 {
+        assert!(Instant::now() < end, "the server does not answer");
+        let url = "http://127.0.0.1:8000/large";
+        fetched += u32::from(run("ip", &["netns", "exec", &confined.namespace, "curl", "-sf", "-m", "2", url]));
+    }
+    // A reader who takes a little now and then: the stop takes its time.
+    let pipe = confined.path("etc/sensor.toml.pipe").display().to_string();
+    let slow = format!("import os, time\nf = os.open('{pipe}', os.O_RDONLY)\nwhile os.read(f, 4096): time.sleep(.4)");
+    let _slow = Killed(Command::new("python3").args(["-c", &slow]).spawn().unwrap());
+    sleep(Duration::from_millis(500));
+    confined.signal("SIGTERM");
+    sleep(Duration::from_millis(1_300));
+    confined.signal("SIGTERM");
+    let status = confined.sensor.take().unwrap().wait().unwrap();
+    let said = confined.said();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("a second signal ends it at once, without the ledger"), "{said}");
+    assert!(!said.contains("\"balanced\""), "{said}");
+}

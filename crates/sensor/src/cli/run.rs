@@ -17,7 +17,7 @@ use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, settings};
-use super::{exit, say, say_undelivered, watch_signals};
+use super::{LAST_WORD, exit, say, say_that_it_is_cut_short, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Log, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
@@ -146,7 +146,12 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
     }
     let output_again = output.as_ref().and_then(Output::again);
     let opener = give_rights_up(config, &args.config)?;
-    second_signal.heed().map_err(Refusal::Signals)?;
+    let lasting = log.clone();
+    let last_words = move || {
+        say_that_it_is_cut_short();
+        lasting.settle(LAST_WORD);
+    };
+    second_signal.heed(last_words).map_err(Refusal::Signals)?;
     let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
     log.start(io::stderr(), tell).map_err(Refusal::Thread)?;
 
