@@ -1065,3 +1065,27 @@ fn a_second_signal_ends_it_at_once_and_says_so() {
     assert!(said.contains("a second signal ends it at once, without the ledger"), "{said}");
     assert!(!said.contains("\"balanced\""), "{said}");
 }
+
+/// An interface that was up for less than the second until the next try left its frames in the ring, uncounted, for as long as
+/// it was down then.
+#[test]
+fn frames_of_a_moment_between_two_losses_are_taken_at_once() {
+    for (name, section, up) in [("mom", "interface = 'two'", "up"), ("mop", "interface = 'tw*'\nspare = 0", "up, two")]
+    {
+        let Some(mut confined) = Confined::new(name) else { return };
+        confined.start(&format!("output = '/dev/null'\n[[capture]]\n{section}\nfilter = 'ether proto 0x88b5'\n"));
+        let source = confined.source_at("two");
+        for round in 1..=2 {
+            confined.within("ip link set two down");
+            confined.wait_for_times("two is gone: it is down", round);
+            confined.within("ip link set two up");
+            confined.send("one", 300);
+            confined.within("ip link set two down");
+            confined.wait_for_frames(&source, 300 * round as u64);
+            confined.within("ip link set two up");
+            confined.wait_for_readiness(&source, &format!("+ source {source}: {up}"));
+        }
+        let said = confined.stop();
+        assert!(said.contains("\"received\":{\"dropped\":{\"abandoned\":0,\"kernel\":0},\"frames\":600"), "{said}");
+    }
+}
