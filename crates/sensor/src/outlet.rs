@@ -1,16 +1,19 @@
 //! Where finished records go.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
+
 use crate::interruptible::{Stallable, Unwritten};
-use crate::record::{Sealed, Unsealed};
+use crate::record::{Sealed, SealedRecord, Unsealed};
 
 /// How many bytes of records are gathered before they are handed on: large enough that system calls and the waking of
 /// threads do not show, small enough to stay in the cache.
@@ -90,17 +93,28 @@ impl Outlet for Discard {
     }
 }
 
+/// Where records ended in an output that ended early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Of the records that it was given last, those that it took whole.
+    pub taken: u64,
+    /// Of all that it took before, those that nobody can read any more: they were in the pipe when its reader went.
+    pub unread: u64,
+}
+
 /// Why the output ended early.
 #[derive(Debug)]
 pub enum OutputFailure {
     /// The reader of the pipe went away, as `head` does: nothing is wrong.
-    Closed,
+    Closed(Remains),
     /// It could not be written.
     Failed {
         /// Where to.
         name: String,
         /// What the system said.
         source: io::Error,
+        /// How much of it is there.
+        remains: Remains,
     },
     /// A signal ended the wait for a reader who took nothing.
     Stalled {
@@ -119,6 +133,8 @@ pub struct Output {
     failure: Option<OutputFailure>,
     /// Of a file that is gone on with: the file, and whether it is to be looked for under its name again.
     again: Option<(PathBuf, Arc<AtomicBool>)>,
+    /// Of a pipe: what may be in it yet.
+    latest: Latest,
 }
 
 #[derive(Debug)]
@@ -132,7 +148,13 @@ impl Output {
     /// The process's standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self { sink: Sink::Stdout(io::stdout()), name: "standard output".to_owned(), failure: None, again: None }
+        Self {
+            sink: Sink::Stdout(io::stdout()),
+            name: "standard output".to_owned(),
+            failure: None,
+            again: None,
+            latest: Latest::default(),
+        }
     }
 
     /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
@@ -142,7 +164,9 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self, CreateError> {
         let name = path.display().to_string();
         match create_alone(path) {
-            Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None, again: None }),
+            Ok(file) => {
+                Ok(Self { sink: Sink::File(file), name, failure: None, again: None, latest: Latest::default() })
+            }
             Err(source) => Err(CreateError { path: path.to_owned(), source }),
         }
     }
@@ -156,7 +180,7 @@ impl Output {
         let name = path.display().to_string();
         let (file, is_regular) = append_alone(path).map_err(|source| CreateError { path: path.to_owned(), source })?;
         let again = is_regular.then(|| (path.to_owned(), Arc::default()));
-        Ok(Self { sink: Sink::File(file), name, failure: None, again })
+        Ok(Self { sink: Sink::File(file), name, failure: None, again, latest: Latest::default() })
     }
 
     /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
@@ -210,13 +234,58 @@ impl Output {
         self.failure.take()
     }
 
-    fn note(&mut self, result: io::Result<()>) -> ControlFlow<()> {
-        match result {
-            Ok(()) => return ControlFlow::Continue(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.failure = Some(OutputFailure::Closed),
-            Err(source) => self.failure = Some(OutputFailure::Failed { name: self.name.clone(), source }),
-        }
+    /// Why it ends, when `taken` bytes of `records` were.
+    fn fail(&mut self, error: io::Error, records: &[SealedRecord], taken: usize) -> ControlFlow<()> {
+        // A record is whole with the line feed behind it.
+        let whole = records.partition_point(|record| record.range.end < taken);
+        let mut remains = Remains { taken: whole as u64, unread: 0 };
+        self.failure = Some(if error.kind() == io::ErrorKind::BrokenPipe {
+            if let Sink::Pipe(pipe) = &self.sink {
+                let (whole, rest) = records.split_at(whole);
+                self.latest.note(whole);
+                let begun = rest.first().map_or(0, |record| taken.saturating_sub(record.range.start));
+                remains.unread = self.latest.within(pipe.unread().saturating_sub(begun as u64));
+            }
+            OutputFailure::Closed(remains)
+        } else {
+            OutputFailure::Failed { name: self.name.clone(), source: error, remains }
+        });
         ControlFlow::Break(())
+    }
+}
+
+/// The lengths of the records that went into a pipe last.
+#[derive(Debug, Default)]
+struct Latest {
+    lengths: VecDeque<u64>,
+    bytes: u64,
+}
+
+impl Latest {
+    /// As much as a pipe holds, at most, unless somebody with the right to gave it more.
+    const MOST: u64 = 1 << 20;
+
+    fn note(&mut self, records: &[SealedRecord]) {
+        for record in records {
+            let length = record.range.len() as u64 + 1;
+            self.lengths.push_back(length);
+            self.bytes += length;
+        }
+        while let Some(first) = self.lengths.front().filter(|first| self.bytes - **first >= Self::MOST) {
+            self.bytes -= first;
+            self.lengths.pop_front();
+        }
+    }
+
+    /// How many of them the last `bytes` are of.
+    fn within(&self, bytes: u64) -> u64 {
+        let mut left = bytes;
+        let is_within = |length: &&u64| {
+            let is_within = left > 0;
+            left = left.saturating_sub(**length);
+            is_within
+        };
+        self.lengths.iter().rev().take_while(is_within).count() as u64
     }
 }
 
@@ -226,11 +295,14 @@ impl Outlet for Output {
             return ControlFlow::Break(());
         }
         let written = match &mut self.sink {
-            Sink::Stdout(stdout) => stdout.write_all(records.bytes),
-            Sink::File(file) => file.write_all(records.bytes),
+            Sink::Stdout(stdout) => write_all(stdout, records.bytes),
+            Sink::File(file) => write_all(file, records.bytes),
             Sink::Pipe(pipe) => match pipe.write_all(records.bytes) {
-                Ok(()) => Ok(()),
-                Err(Unwritten::Failed(error)) => Err(error),
+                Ok(()) => {
+                    self.latest.note(records.records);
+                    Ok(())
+                }
+                Err(Unwritten::Failed { error, taken }) => Err((error, taken)),
                 Err(Unwritten::Stalled { taken }) => {
                     // A record is whole with the line feed behind it.
                     let cut_off = records.records.iter().filter(|record| record.range.end >= taken).count() as u64;
@@ -239,25 +311,34 @@ impl Outlet for Output {
                 }
             },
         };
-        self.note(written)
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err((error, taken)) => self.fail(error, records.records, taken),
+        }
     }
 
     fn pulse(&mut self) {
         self.look_again();
     }
 
-    /// Hands everything to the operating system.
+    /// All that was accepted is the operating system's already.
     fn flush(&mut self) {
         self.look_again();
-        if self.failure.is_none() {
-            let flushed = match &mut self.sink {
-                Sink::Stdout(stdout) => stdout.flush(),
-                Sink::File(file) => file.flush(),
-                Sink::Pipe(_) => Ok(()),
-            };
-            let _ = self.note(flushed);
+    }
+}
+
+/// Writes all of it; or says how many bytes of it were written, and why no more.
+fn write_all(output: &impl AsFd, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::write(output, rest) {
+            Ok(0) => return Err((io::ErrorKind::WriteZero.into(), taken)),
+            Ok(count) => taken += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err((error.into(), taken)),
         }
     }
+    Ok(())
 }
 
 /// What is in it goes once nobody else writes to it.
@@ -329,6 +410,9 @@ pub struct CreateError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]
@@ -339,13 +423,82 @@ mod tests {
         // Later lines are refused without another attempt.
         assert_eq!(output.accept(&lines), ControlFlow::Break(()));
         match output.take_failure() {
-            Some(OutputFailure::Failed { name, source }) => {
+            Some(OutputFailure::Failed { name, source, remains }) => {
                 assert_eq!(name, "/dev/full");
                 assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+                assert_eq!(remains, Remains::default());
             }
             other => panic!("{other:?}"),
         }
         assert!(output.take_failure().is_none());
+    }
+
+    /// Records of different lengths.
+    fn lines(numbers: std::ops::Range<usize>) -> Unsealed {
+        let mut records = Unsealed::default();
+        for number in numbers {
+            let text = records.ends().0;
+            let start = text.len();
+            text.extend_from_slice(&[b'0'; 32]);
+            text.extend_from_slice(&vec![b'x'; number % 700]);
+            text.push(b'\n');
+            records.note(start);
+        }
+        records
+    }
+
+    /// Of the last buffer nothing was counted as written, or all of it.
+    #[test]
+    fn what_a_failed_output_took_is_told_to_the_record() {
+        for wanted in [0, 1, 100, 70_000] {
+            // It takes what there is room for, and refuses.
+            let (mut from, to) = io::pipe().unwrap();
+            let to = File::from(OwnedFd::from(to));
+            rustix::io::ioctl_fionbio(&to, true).unwrap();
+            let mut output = Output { sink: Sink::File(to), ..Output::stdout() };
+            let flow = output.accept(&lines(0..wanted).seal());
+            let failure = output.take_failure();
+            drop(output);
+            let mut read = String::new();
+            from.read_to_string(&mut read).unwrap();
+            let there = read.matches('\n').count() as u64;
+            match failure {
+                None => assert!(flow.is_continue() && there == wanted as u64),
+                Some(OutputFailure::Failed { remains, .. }) => {
+                    assert!(flow.is_break() && wanted == 70_000 && there > 0);
+                    assert_eq!(remains, Remains { taken: there, unread: 0 });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What was in the pipe when its reader went counted as written.
+    #[test]
+    fn what_a_reader_left_in_the_pipe_is_told_to_the_record() {
+        let ends: Vec<usize> = lines(0..100).seal().records.iter().map(|record| record.range.end + 1).collect();
+        // Of the bytes of a hundred lines it reads so many.
+        for read in [0, 1, ends[0] - 1, ends[0], ends[40], ends[40] + 1, ends[98] + 3, ends[99]] {
+            let (mut from, to) = io::pipe().unwrap();
+            let interrupted = Arc::default();
+            let pipe = Stallable::of(to.as_fd(), &interrupted).unwrap();
+            drop(to);
+            let mut output = Output { sink: Sink::Pipe(pipe), ..Output::stdout() };
+            for numbers in [0..30, 30..99, 99..100] {
+                assert!(output.accept(&lines(numbers).seal()).is_continue());
+            }
+            let mut got = vec![0; read];
+            from.read_exact(&mut got).unwrap();
+            drop(from);
+            assert!(output.accept(&lines(100..200).seal()).is_break());
+            let whole = got.iter().filter(|byte| **byte == b'\n').count() as u64;
+            match output.take_failure() {
+                Some(OutputFailure::Closed(remains)) => {
+                    assert_eq!(remains, Remains { taken: 0, unread: 100 - whole }, "{read}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Two sensors once wrote to one file, and each counted as written what the other wrote over.

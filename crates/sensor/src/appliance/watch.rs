@@ -146,8 +146,10 @@ fn end(
             ledger.delivery = delivery.map(|report| report.records);
             match &failure {
                 Some(OutputFailure::Stalled { cut_off, .. }) => ledger.unwritten += cut_off,
-                // Nobody knows how much of the last buffer got anywhere: none of it counts.
-                Some(_) => ledger.unwritten = ledger.recorded.saturating_sub(ledger.unsealed + written),
+                Some(OutputFailure::Failed { remains, .. } | OutputFailure::Closed(remains)) => {
+                    let written = (written + remains.taken).saturating_sub(remains.unread);
+                    ledger.unwritten = ledger.recorded.saturating_sub(ledger.unsealed + written);
+                }
                 None => {}
             }
             End { snapshot, output_failure: failure, is_asked_for }

@@ -128,8 +128,8 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
     let failed = outcome.failures.iter().map(Failure::exit_code).max().unwrap_or(0);
     match &outcome.output_failure {
         // Whoever reads has enough, as `head` does, and asks for no account.
-        Some(OutputFailure::Closed) => return failed,
-        Some(OutputFailure::Failed { name, source }) => {
+        Some(OutputFailure::Closed(_)) => return failed,
+        Some(OutputFailure::Failed { name, source, .. }) => {
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             return exit::FAILED;
         }

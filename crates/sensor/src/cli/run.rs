@@ -407,14 +407,18 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
         return exit::DEFECT;
     }
     match &end.output_failure {
-        Some(OutputFailure::Failed { name, source }) => {
-            tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
+        Some(OutputFailure::Failed { name, source, .. }) => {
+            tracing::error!(
+                "cannot write to {name}: {source}; {} records are not in it, and its last line may be cut",
+                ledger.unwritten
+            );
             exit::FAILED
         }
         // A sensor that ends by itself is to be started again, whatever the reason.
-        Some(OutputFailure::Closed) if !end.is_asked_for => {
+        Some(OutputFailure::Closed(_)) if !end.is_asked_for => {
             tracing::error!(
-                "whoever read the records from standard output has gone, so the sensor ends; `output` can name a file, and [upload] a platform"
+                "whoever read the records from standard output has gone, and {} records were not read, so the sensor ends; `output` can name a file, and [upload] a platform",
+                ledger.unwritten
             );
             exit::FAILED
         }
@@ -425,7 +429,7 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
             );
             exit::FAILED
         }
-        Some(OutputFailure::Closed) | None => exit::OK,
+        Some(OutputFailure::Closed(_)) | None => exit::OK,
     }
 }
 
