@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, settings};
-use super::{exit, say, say_undelivered, watch_signals};
+use super::{LAST_WORD, exit, say, say_that_it_is_cut_short, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Log, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
@@ -136,15 +136,21 @@ fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Lo
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
     let mut output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,
-        Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
+        Some(path) => Some(Output::append(path).map_err(UsageError::from)?),
         None => Some(Output::stdout()),
     };
     if let Some(output) = &mut output {
         // As long as it is the user whom the pipe belongs to.
         output.heed(&stop);
     }
+    let output_again = output.as_ref().and_then(Output::again);
     let opener = give_rights_up(config, &args.config)?;
-    second_signal.heed().map_err(Refusal::Signals)?;
+    let lasting = log.clone();
+    let last_words = move || {
+        say_that_it_is_cut_short();
+        lasting.settle(LAST_WORD);
+    };
+    second_signal.heed(last_words).map_err(Refusal::Signals)?;
     let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
     log.start(io::stderr(), tell).map_err(Refusal::Thread)?;
 
@@ -196,6 +202,7 @@ fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Lo
         control,
         own: looked_up,
         state: Arc::clone(&appliance.state),
+        output_again,
     };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
@@ -261,6 +268,8 @@ struct Reloadable {
     own: Weak<OwnTraffic>,
     /// Which goes by the size of batches.
     state: Arc<State>,
+    /// Has the file of records looked for under its name again.
+    output_again: Option<Arc<AtomicBool>>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -325,6 +334,10 @@ impl Reloadable {
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
     if let Some(own) = reloadable.own.upgrade() {
         own.look_again();
+    }
+    // Whoever moved the file away is not to wait for whoever mends the configuration.
+    if let Some(again) = &reloadable.output_again {
+        again.store(true, Ordering::Relaxed);
     }
     let renewed = match reloadable.prepare(args, started) {
         Ok(renewed) => renewed,
@@ -393,14 +406,18 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
         return exit::DEFECT;
     }
     match &end.output_failure {
-        Some(OutputFailure::Failed { name, source }) => {
-            tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
+        Some(OutputFailure::Failed { name, source, .. }) => {
+            tracing::error!(
+                "cannot write to {name}: {source}; {} records are not in it, and its last line may be cut",
+                ledger.unwritten
+            );
             exit::FAILED
         }
         // A sensor that ends by itself is to be started again, whatever the reason.
-        Some(OutputFailure::Closed) if !end.is_asked_for => {
+        Some(OutputFailure::Closed(_)) if !end.is_asked_for => {
             tracing::error!(
-                "whoever read the records from standard output has gone, so the sensor ends; `output` can name a file, and [upload] a platform"
+                "whoever read the records from standard output has gone, and {} records were not read, so the sensor ends; `output` can name a file, and [upload] a platform",
+                ledger.unwritten
             );
             exit::FAILED
         }
@@ -411,7 +428,7 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
             );
             exit::FAILED
         }
-        Some(OutputFailure::Closed) | None => exit::OK,
+        Some(OutputFailure::Closed(_)) | None => exit::OK,
     }
 }
 
