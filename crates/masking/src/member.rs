@@ -119,6 +119,14 @@ fn may_hold_slowly(text: &[u8], at: usize) -> bool {
     key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| key.contains(&b'\\') || role(key) == Some(Role::Holds))
 }
 
+/// Where the value starts of a key whose closing quote is in front of `at`; none, if no colon says that it is a key.
+#[inline]
+pub(crate) fn value(text: &[u8], at: usize) -> Option<usize> {
+    let blanks = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let colon = at + blanks(at);
+    (text.get(colon) == Some(&b':')).then(|| colon + 1 + blanks(colon + 1))
+}
+
 /// The key in front of the colon at `at`, if it has at most so many bytes. Of one with a quote in it, what is behind that.
 fn key(text: &[u8], at: usize, most: usize) -> Option<&[u8]> {
     let key = text[..at].trim_ascii_end().strip_suffix(b"\"")?;
@@ -230,8 +238,8 @@ const MAX_KEPT: usize = 1024;
 struct Level {
     start: usize,
     named: Named,
-    /// The latest key was of a member that names.
-    is_name: bool,
+    /// Where the value of the latest key starts, if its member names.
+    name_at: Option<usize>,
     holds: bool,
 }
 
@@ -282,11 +290,11 @@ impl Objects {
                     }
                     at = to + 1;
                     let Some(level) = self.levels.last_mut() else { continue };
-                    if text[at..].trim_ascii_start().first() == Some(&b':') {
+                    if let Some(value) = value(text, at) {
                         let role = json_role(&text[from..to], scratch);
-                        level.is_name = role == Some(Role::Names);
+                        level.name_at = (role == Some(Role::Names)).then_some(value);
                         level.holds |= role == Some(Role::Holds);
-                    } else if level.is_name && !level.named.is_some() {
+                    } else if level.name_at == Some(from - 1) && !level.named.is_some() {
                         level.named = Named::by(policy, &text[from..to], scratch);
                     }
                     continue;
@@ -297,7 +305,7 @@ impl Objects {
                     } else {
                         beyond += 1;
                         if let Some(level) = self.levels.last_mut() {
-                            level.is_name = false;
+                            level.name_at = None;
                         }
                     }
                 }

@@ -36,6 +36,8 @@ struct Open {
     mark: usize,
     named: Named,
     role: Option<Role>,
+    /// Where the value of the latest key starts. Nothing behind it in the same member is the name of another.
+    value: usize,
 }
 
 fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
@@ -63,12 +65,12 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
                 }
                 at = end + 1;
                 let Some(level) = open.last_mut() else { continue };
-                if text[at..].trim_ascii_start().first() == Some(&b':') {
-                    level.role = json_role(&text[from..end], scratch);
+                if let Some(value) = member::value(text, at) {
+                    (level.role, level.value) = (json_role(&text[from..end], scratch), value);
                     continue;
                 }
                 match level.role {
-                    Some(Role::Names) if !level.named.is_some() => {
+                    Some(Role::Names) if from == level.value + 1 && !level.named.is_some() => {
                         level.named = Named::by(policy, &text[from..end], scratch);
                     }
                     Some(Role::Holds) => held.push(from - 1, at),

@@ -296,6 +296,20 @@ mod tests {
         }
     }
 
+    /// Of a member that names, the first string is the name, and nothing that stands behind it.
+    #[test]
+    fn one_string_is_a_name() {
+        let policy = Arc::new(policy());
+        for text in [
+            r#"{"v":"aaaa","name": "q""PIN"="#,
+            r#"{"v":"aaaa","name": q "PIN"}"#,
+            r#"{"v":"aaaa","name": ["q"] "PIN"}"#,
+        ] {
+            let look = |is_thorough| masked(&policy, text.as_bytes(), "application/json", false, is_thorough);
+            assert_eq!(look(false), look(true), "{text}");
+        }
+    }
+
     #[test]
     fn names_count_wherever_they_stand() {
         let policy = policy();
