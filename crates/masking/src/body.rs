@@ -83,6 +83,32 @@ pub(crate) fn probe(
     kind
 }
 
+/// What servers put before JSON so that no page of others can run it as a script.
+const GUARDS: &[&[u8]] = &[b")]}'", b"for(;;);", b"for (;;);", b"while(1);", b"while (1);", b"{}&&", b"&&&START&&&"];
+/// The longest name of a function that JSON is handed to, as it is looked for.
+const MAX_CALL: usize = 256;
+
+/// How long what stands before JSON is, in a script that is nothing but JSON handed to a function (`callback({…})`, JSONP), or
+/// behind what keeps it from being run as one.
+fn preamble_len(body: &[u8]) -> Option<usize> {
+    let rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    let rest = rest.strip_prefix(b"/**/").unwrap_or(rest);
+    let behind = match GUARDS.iter().find_map(|guard| rest.strip_prefix(*guard)) {
+        Some(behind) => behind.trim_ascii_start().strip_prefix(b",").unwrap_or(behind),
+        None => {
+            let start = rest.get(..MAX_CALL).unwrap_or(rest);
+            let name = start.split(|byte| *byte == b'(').next().filter(|name| name.len() < start.len())?;
+            let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$.[]".contains(byte);
+            if name.is_empty() || !name.trim_ascii().iter().all(is_name) {
+                return None;
+            }
+            &rest[name.len() + 1..]
+        }
+    };
+    let json = behind.trim_ascii_start();
+    matches!(json.first(), Some(b'{' | b'[')).then_some(body.len() - json.len())
+}
+
 /// Hands `text[start..end]` to the reader of its kind. A survey of all of the text has to have been made.
 pub(crate) fn read(
     engine: &mut Engine,
@@ -94,11 +120,18 @@ pub(crate) fn read(
     at_cut: bool,
 ) {
     let body = &text[start..end];
+    // Paths are the one thing that JSON within a script is read as JSON for.
+    let preamble = if engine.policy.paths.is_empty() { None } else { preamble_len(body) };
     match media.kind(body) {
         Kind::Multipart { boundary } => {
             parts::mask(engine, readers, text, (start, end), boundary, location, at_cut);
         }
         _ if memchr::memchr(0, body).is_some() => wide::mask(engine, text, (start, end), location, at_cut),
+        Kind::Json | Kind::Text if let Some(len) = preamble => {
+            let before = Value { surveyed: true, ..Value::new(start, start + len, Layer::Plain, location) };
+            engine.value(text, &before, &|_| {});
+            json::mask(engine, &mut readers.json, text, (start + len, end), location, at_cut);
+        }
         Kind::Json => {
             let skip = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
             json::mask(engine, &mut readers.json, text, (start + skip, end), location, at_cut);
@@ -113,5 +146,70 @@ pub(crate) fn read(
             let value = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
             engine.value(text, &value, &|_| {});
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::Action;
+    use crate::finding::Side;
+    use crate::masker::{MaskedBody, Masker};
+    use crate::policy::{PathRule, Policy, Settings};
+
+    fn masked(media_type: &str, text: &str) -> String {
+        let path = PathRule { name: "NOTE".into(), path: "$.a.note".into(), action: Action::Redact };
+        let settings = Settings { key: vec![7; 32], paths: vec![path], ..Settings::default() };
+        let mut masker = Masker::new(Arc::new(Policy::new(&settings).unwrap()));
+        match masker.body(Side::Response, Some(media_type.as_bytes()), text.as_bytes(), false) {
+            MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+            _ => text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn paths_are_followed_into_json_within_a_script() {
+        for (before, behind) in [
+            ("", ""),
+            ("cb(", ");"),
+            ("/**/ my.app.cb[0] (\n", ")\n"),
+            ("/**/typeof_cb(", ", 200);"),
+            (")]}',\n", ""),
+            (")]}'\n", ""),
+            ("for(;;);", ""),
+            ("while(1);", "\n"),
+            ("\u{feff}cb(", ");"),
+            ("\x1e", "\n\x1e{\"b\":1}\n"),
+        ] {
+            let text = format!(
+                "{before}{{\"a\":{{\"note\":\"hunter22\",\"b\":\"plain\",\"password\":\"hunter33\"}}}}{behind}"
+            );
+            for media_type in ["application/json", "application/javascript", "text/plain", ""] {
+                // What is behind a separator is not told to be JSON by its looks.
+                if before == "\x1e" && media_type != "application/json" {
+                    continue;
+                }
+                let masked = masked(media_type, &text);
+                assert!(
+                    !masked.contains("hunter") && masked.contains("\"b\":\"plain\""),
+                    "{media_type}: {text}: {masked}"
+                );
+                assert!(masked.starts_with(before) && masked.ends_with(behind), "{masked}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_is_read_as_text_where_it_is_no_such_one() {
+        for text in [
+            "if (x) { password = 'hunter22' }",
+            "cb(password: [hunter22",
+            "password: ({hunter22})",
+            "cb({'password': 'hunter22'})",
+        ] {
+            assert!(!masked("application/javascript", text).contains("hunter"), "{text}");
+        }
+        assert_eq!(masked("text/plain", "note(s) on {\"a\":1}"), "note(s) on {\"a\":1}");
     }
 }

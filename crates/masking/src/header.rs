@@ -6,6 +6,7 @@ use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
 use crate::packed;
+use crate::pairs::userinfo_len;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -296,6 +297,13 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
     }
 }
 
+/// How long the user information is in front of a host, which has no `@` of its own, not even an escaped one.
+fn user_len(host: &[u8]) -> Option<usize> {
+    let is_before_path = |len: &usize| *len > 0 && memchr::memchr2(b'/', b'?', &host[..*len]).is_none();
+    let escaped = memchr::memmem::rfind(host, b"%40").filter(is_before_path);
+    userinfo_len(host).max(escaped)
+}
+
 /// Masks the value of a header that is `text[start..end]`.
 fn within(
     engine: &mut Engine,
@@ -322,12 +330,24 @@ fn within(
             engine.value(text, &Value { may_be_ssn: true, ..whole }, &named);
         }
         Class::Authority => {
-            let host = target::userinfo(engine, &text[..end], start, location, &named).unwrap_or(start);
-            // What has more than a host may have a query.
             let is_host =
                 |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
-            if engine.policy.has_text || !text[host..end].iter().all(is_host) {
-                engine.value(text, &Value { start: host, ..whole }, &named);
+            let has_text = engine.policy.has_text;
+            // Proxies make lists of hosts, each with a user of its own.
+            let (mut done, mut at) = (start, start);
+            for word in text[start..end].split_inclusive(u8::is_ascii_whitespace) {
+                let (from, user) = (at, user_len(word).map(|len| at + len));
+                at += word.len();
+                let Some(user) = user else { continue };
+                if done < from && (has_text || !text[done..from].iter().all(is_host)) {
+                    engine.value(text, &Value { start: done, end: from, ..whole }, &named);
+                }
+                target::userinfo(engine, text, (from, user), location, &named);
+                done = user;
+            }
+            // What has more than a host may have a query.
+            if has_text || !text[done..end].iter().all(is_host) {
+                engine.value(text, &Value { start: done, ..whole }, &named);
             }
         }
         Class::Secret(kind) => {

@@ -93,7 +93,8 @@ impl Lexer<'_> {
         let mut latest = None;
         loop {
             at +=
-                self.text[at..self.end].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+                // A record separator begins each text of a sequence (RFC 7464).
+                self.text[at..self.end].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'\x1e')).count();
             if at >= self.end {
                 return;
             }

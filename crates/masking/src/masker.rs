@@ -398,6 +398,22 @@ mod tests {
             let value = String::from_utf8_lossy(value);
             assert!(value.starts_with("tok_") && value.ends_with("@api.example"), "{value}");
         }
+        for list in
+            ["a, user:hunter2@api.example", "a,user:hunter2@api.example", "b:hunter2@c, a:80, user:hunter2@api.example"]
+        {
+            let masked = masker.header(Side::Request, b"Host", list.as_bytes());
+            let masked = String::from_utf8_lossy(masked.or(list.as_bytes())).into_owned();
+            assert!(!masked.contains("hunter2") && masked.ends_with("@api.example"), "{masked}");
+        }
+        for escaped in ["user%3Ahunter2%40api.example", "a, user%3ahunter2%40api.example", "user:hunter2%40api.example"]
+        {
+            let masked = masker.header(Side::Request, b"Host", escaped.as_bytes());
+            let masked = String::from_utf8_lossy(masked.or(escaped.as_bytes())).into_owned();
+            assert!(!masked.contains("hunter2") && masked.ends_with("%40api.example"), "{masked}");
+        }
+        for plain in ["a.example, b.example:8080", "a.example/?mail=a%40b.example"] {
+            assert!(matches!(masker.header(Side::Request, b"Host", plain.as_bytes()), Masked::Kept), "{plain}");
+        }
     }
 
     /// So do those that put a whole URL there.

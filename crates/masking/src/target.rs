@@ -16,19 +16,17 @@ pub(crate) struct Places<'a> {
     pub(crate) prefix: &'a [u8],
 }
 
-/// Masks the user information that an authority at `start` begins with, as a credential; gives where it ends, if there is any.
+/// Masks user information, as a credential.
 pub(crate) fn userinfo(
     engine: &mut Engine,
     text: &[u8],
-    start: usize,
+    (start, end): (usize, usize),
     location: Location,
     named: &impl Fn(&mut String),
-) -> Option<usize> {
-    let end = start + userinfo_len(&text[start..])?;
+) {
     let forced = engine.policy.credentials;
     let value = Value { forced, ..Value::new(start, end, Layer::Percent { plus: false }, location) };
     engine.value(text, &value, named);
-    Some(end)
 }
 
 /// Schemes that are followed by an address, not by user and password.
@@ -86,7 +84,10 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
         };
         if let Some(user) = user(text, at, end) {
             engine.value(text, &Value { end: user, at_cut: false, ..value }, &named("path"));
-            value.start = userinfo(engine, &text[..end], user, places.userinfo, &named("userinfo")).unwrap_or(user);
+            value.start = user + userinfo_len(&text[user..end]).unwrap_or(0);
+            if value.start > user {
+                userinfo(engine, text, (user, value.start), places.userinfo, &named("userinfo"));
+            }
         }
         engine.value(text, &value, &named("path"));
         at = end + 1;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::{
     AddressSource, Config, Filters, HeaderTest, Misfit, Normalize, NumberRange, Pattern, Rule, RuleKind, RuleSet,
-    Sample,
+    Sample, discreet,
 };
 use crate::filter::{self, BuiltIn, Conditions, HeaderCondition, Kind, Problem, RuleSettings, Rules, Sampling};
 use crate::normalize::{self, ClientSource, Normalizer};
@@ -32,7 +32,7 @@ impl FilterError {
                 Some(_) => format!("it is of rule `{}`", problem.name),
                 None => "put several values into one rule's lists".to_owned(),
             };
-            Misfit { key, found: Some(problem.message.clone()), advice, by: &[] }
+            Misfit { key, found: Some(discreet(&problem.found, &problem.message)), advice, by: &[] }
         };
         self.0.iter().map(misfit).collect()
     }

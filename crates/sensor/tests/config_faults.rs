@@ -120,10 +120,47 @@ const CHOICE: &[Case] = &[
         "not shown",
         "is no regular expression: unclosed group",
     ),
-    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { cookie = 'hunter2*' }", 4, "not shown", "\"glob:\""),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { cookie = 'hunter2*' }", 4, "not shown", "\"glob:…\""),
+    (
+        "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = 'authorization: Bearer hunter2'",
+        4,
+        "not shown",
+        "a table",
+    ),
+    (
+        "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { x-api-key = 'hunter2 ' }",
+        4,
+        "not shown",
+        "write \"…\"",
+    ),
+    (
+        "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { 'authorization: Bearer hunter2' = true }",
+        4,
+        "not shown",
+        "the name of a header",
+    ),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { x-api-key = 48151 }", 4, "a number (5", "true (it is"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['me:hunter2@a.example']", 4, "not shown", "behind the @"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['glob:me:hunter2@*']", 4, "not shown", "behind the @"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['https://me:hunter2@a']", 4, "not shown", "behind the @"),
+    ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\npath = ['/login?password=hunter2']", 4, "not shown", "no query"),
+    (
+        "[[filters.rule]]\nname = 'a'\nkind = 'allow'\npath = ['glob:/password=hunter2/{']",
+        4,
+        "not shown",
+        "`…` does not",
+    ),
     ("[[mask.pattern]]\nname = 'Credit_Card'\nregex = 'x'\naction = 'hash'", 2, "Credit_Card", "another one"),
     ("[[mask.pattern]]\nname = 'CREDENTIAL'\nregex = 'x'\naction = 'hash'", 2, "CREDENTIAL", "another one"),
     ("[mask]\nkey_file = 'hunter2hunter2hunter2hunter2hunter2'", 2, "not shown", "it looks like a key"),
+    ("[mask]\nkey_file = './hunter2hunter2hunter2hunter2hunter2'", 2, "not shown", "it looks like a key"),
+    ("[mask]\nkey_file = 'base64:hunter2hunter2hunter2hunter2hunter2='", 2, "not shown", "it looks like a key"),
+    ("[mask]\nkey_file = '/hunter2hunter2hunter2hunter2hunter2='", 2, "not shown", "it looks like a key"),
+    ("[mask]\nkey_file = 'hunter2'", 2, "not shown", "\"./key\""),
+    ("mask = '{ key_file = \"hunter2\" }'", 1, "not shown", "write [mask]"),
+    ("include = 'https://me:hunter2@a.example/'", 1, "not shown", "may include a folder"),
+    ("[capture.'password=hunter2']", 1, "found a table", "[[capture]]"),
+    ("'password=hunter2' = 1", 1, "not shown", "known here"),
     ("[[filters.rule]]\nname = 'no_include_rule'\nkind = 'allow'", 2, "no_include_rule", "another one"),
     ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['*.x']", 4, "found \"*.x\"", "\"glob:*.x\""),
     ("[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = 'x'", 4, "found \"x\"", "a list"),
@@ -210,7 +247,8 @@ const DELIVERY: &[Case] = &[
     ("[upload]\nurl = 'https://a.example'\n[upload.file]\npath = '/x'", 2, "[upload.file], too", "take one out"),
     ("[upload.file]\npath = '/x'\nkeep = 0", 3, "found 0", "1 to 100000"),
     ("[upload.tls]\ncertificate = 'a.pem'", 2, "found \"a.pem\"", "set `key`, too"),
-    ("[upload.tls]\nkey = 'a.key'", 2, "found \"a.key\"", "set `certificate`, too"),
+    ("[upload.tls]\nkey = 'hunter2'", 2, "not shown", "with its folder"),
+    ("[upload.tls]\nkey = './a.key'", 2, "found \"./a.key\"", "set `certificate`, too"),
     ("[upload.tls]\nmin_version = 1.2", 2, "found 1.2", "\"1.2\" or \"1.3\""),
     ("[upload.tls]\nserver_name = 'https://a'", 2, "found \"https://a\"", "without scheme"),
     ("[upload.tls]\ninsecure = true", 2, "not shown", "always checked"),
@@ -227,11 +265,12 @@ const SECRETS: &[Case] = &[
     ("client_secret_env = 'hunter2 and more'", 6, "not shown", "not what it holds"),
     ("client_secret_credential = 'hunter2/x'", 6, "not shown", "not what it holds"),
     (
-        "client_secret_file = 'a'\nclient_secret_env = 'B'",
+        "client_secret_file = './a'\nclient_secret_env = 'B'",
         7,
         "both client_secret_file and client_secret_env",
         "one place",
     ),
+    ("client_secret_file = 'hunter2'", 6, "not shown", "with its folder"),
     ("client_secret_file = ['hunter2']", 6, "found a list", "the path of a file"),
     (
         "client_secert_file = 'a'\nclient_secret_env = 'B'",
@@ -451,17 +490,23 @@ fn conditions_that_nothing_can_meet_are_refused_with_what_to_write() {
 fn what_is_in_force_is_printed_without_secrets_and_compared_with_them() {
     let rule = |secret: &str| {
         let text = format!(
-            "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = {{ authorization = 'Bearer {secret}', cookie = 'glob:*{secret}*', x-debug = true, user-agent = 'glob:kube-probe/*' }}\n[[filters.rule]]\nname = 'b'\nkind = 'allow'\nheader = {{ authorization = 'glob:Basic *' }}"
+            "[[mask.pattern]]\nname = 'p'\nregex = 'password=[a-z]+'\naction = 'redact'\n[[filters.rule]]\nname = 'c'\nkind = 'allow'\npath = ['/login', 'glob:/login?password={secret}']\n[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = {{ authorization = 'Bearer {secret}', cookie = 'glob:*{secret}*', x-debug = true, user-agent = 'glob:kube-probe/*' }}\n[[filters.rule]]\nname = 'b'\nkind = 'allow'\nheader = {{ authorization = 'glob:Basic *' }}"
         );
         Loaded::parse(&text, Path::new("sensor.toml")).unwrap()
     };
     let (one, other) = (rule("hunter2"), rule("hunter3"));
     let printed = one.print();
     assert!(!printed.contains("hunter2"), "{printed}");
-    for shown in ["x-debug = true", "user-agent = \"glob:kube-probe/*\"", "authorization = \"glob:Basic *\""] {
+    for shown in [
+        "path = [\"/login\", \"(28 characters, not shown)\"]",
+        "regex = \"password=[a-z]+\"",
+        "x-debug = true",
+        "user-agent = \"glob:kube-probe/*\"",
+        "authorization = \"glob:Basic *\"",
+    ] {
         assert!(printed.contains(shown), "{printed}");
     }
     assert_eq!(printed, other.print());
     let changes: Vec<_> = one.changes(&other).into_iter().map(|change| change.key).collect();
-    assert_eq!(changes, ["filters.rule[0].header"]);
+    assert_eq!(changes, ["filters.rule[0].path", "filters.rule[1].header"]);
 }

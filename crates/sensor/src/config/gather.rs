@@ -14,8 +14,9 @@ use toml::de::DeTable;
 use super::describe::{Content, Outline, join};
 use super::place::{Origin, Place};
 use super::problem::Problems;
+use super::secret;
 use super::suggest::nearest;
-use super::tree::{self, Lines, Node, Table, Value, shortened};
+use super::tree::{self, Lines, Node, Table, Value};
 
 /// The longest file that is read, and all files together.
 const LONGEST_FILE: u64 = 4 << 20;
@@ -99,13 +100,13 @@ impl Gathered {
         let snippets = match snippets(folder) {
             Ok(snippets) if snippets.len() <= MOST_FILES => snippets,
             Ok(snippets) => {
-                let found = format!("{} files in {}", snippets.len(), folder.display());
+                let found = format!("{} files in {}", snippets.len(), secret::folder(folder));
                 self.problems.at(&include.place, INCLUDE, found, format!("allowed: at most {MOST_FILES}"));
                 return;
             }
             Err(error) => {
                 self.is_partial = true;
-                let found = format!("the folder {} cannot be read: {error}", folder.display());
+                let found = format!("the folder {} cannot be read: {error}", secret::folder(folder));
                 let advice = "name a folder, which may be empty; it is looked for beside the file that includes it";
                 self.problems.at(&include.place, INCLUDE, found, advice);
                 return;
@@ -209,7 +210,7 @@ impl Gathered {
                 self.problems.at(
                     &place,
                     INCLUDE,
-                    format!("found \"{}\"", shortened(&value)),
+                    format!("found {}", secret::quoted(&value)),
                     "a folder is included by a file only",
                 );
                 continue;

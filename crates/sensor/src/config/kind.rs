@@ -12,7 +12,7 @@ use super::problem::Problems;
 use super::secret;
 use super::section::{Defaulted, Optional, Required};
 use super::suggest::nearest;
-use super::tree::{Lines, Node, Value, shortened};
+use super::tree::{Lines, Node, Value};
 use crate::units::{ByteSize, TimeSpan};
 
 /// A kind of value.
@@ -222,8 +222,10 @@ pub(super) struct Parsed<T> {
     form: &'static str,
     pub(super) parse: fn(&str) -> Result<T, String>,
     show: fn(&T) -> String,
-    /// Whether a text that is refused may hold a secret, and is not shown.
+    /// Whether a text that is refused may be a secret, beside what always may.
     is_private: fn(&str) -> bool,
+    /// Whether a text in force is shown whatever it looks like.
+    is_open: bool,
     /// The advice where there is no text at all.
     otherwise: Option<&'static str>,
 }
@@ -235,7 +237,13 @@ impl<T> Parsed<T> {
         self
     }
 
-    /// What is refused is not shown where this says so: it may be the secret itself.
+    /// It tells how secrets look, and is none.
+    pub(super) fn open(mut self) -> Self {
+        self.is_open = true;
+        self
+    }
+
+    /// What is refused is not shown where this says so, too: it may be the secret itself.
     pub(super) fn private(mut self, is_private: fn(&str) -> bool) -> Self {
         self.is_private = is_private;
         self
@@ -244,7 +252,14 @@ impl<T> Parsed<T> {
 
 /// A text of a form, in words; what `parse` refuses comes with its advice.
 pub(super) fn parsed<T: Display>(form: &'static str, parse: fn(&str) -> Result<T, String>) -> Parsed<T> {
-    Parsed { form, parse, show: |value| quoted(&value.to_string()), is_private: |_| false, otherwise: None }
+    Parsed {
+        form,
+        parse,
+        show: |value| quoted(&value.to_string()),
+        is_private: |_| false,
+        is_open: false,
+        otherwise: None,
+    }
 }
 
 impl<T: Clone> Kind for Parsed<T> {
@@ -255,22 +270,34 @@ impl<T: Clone> Kind for Parsed<T> {
     }
 
     fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<T> {
-        match node.as_str().map(self.parse) {
-            Some(Ok(value)) => return Some(value),
-            Some(Err(advice)) if node.as_str().is_some_and(self.is_private) => {
-                problems.at(&node.place, key, "found a value that is not shown", advice);
-            }
-            Some(Err(advice)) => problems.value(node, key, advice),
-            None => match self.otherwise {
+        let Some(text) = node.as_str() else {
+            match self.otherwise {
                 Some(advice) => problems.value(node, key, advice),
                 None => refuse(self, node, key, problems),
-            },
+            }
+            return None;
+        };
+        match (self.parse)(text) {
+            Ok(value) => return Some(value),
+            Err(advice) if (self.is_private)(text) || !self.is_open && secret::may_be_in(text) => {
+                let advice = secret::advice(text, &advice, || format!("allowed: {}", self.shape().words()));
+                problems.unshown(node, key, advice);
+            }
+            Err(advice) => problems.at(&node.place, key, format!("found \"{}\"", secret::escaped(text)), advice),
         }
         None
     }
 
     fn show(&self, value: &T) -> String {
         (self.show)(value)
+    }
+
+    fn show_openly(&self, _name: &str, value: &T) -> String {
+        let shown = self.show(value);
+        match self.is_open || !secret::is_in_text(&shown) {
+            true => shown,
+            false => quoted(&secret::hidden(shown.trim_matches('"'))),
+        }
     }
 }
 
@@ -315,6 +342,7 @@ pub(super) fn path() -> Parsed<PathBuf> {
         // A path from a document is UTF-8, as the document is.
         show: |path| quoted(&path.to_string_lossy()),
         is_private: |_| false,
+        is_open: false,
         otherwise: None,
     }
 }
@@ -322,13 +350,19 @@ pub(super) fn path() -> Parsed<PathBuf> {
 /// The name of a file that holds a secret, which is not the secret itself.
 pub(super) fn secret_path() -> Parsed<PathBuf> {
     let mut path = path();
+    path.form = "the path of a file, with its folder";
     path.parse = |text| {
         if secret::is_like_a_key(text) {
-            return Err("it looks like a key, and a key is never in the configuration: put it into a file and name that here, as in \"/etc/sensor/key\" or \"./key\"; and change the key, as it was readable here".to_owned());
+            return Err("it looks like a key, and a key is never in the configuration: put it into a file and name that here, as in \"/etc/sensor/key\"; and change the key, as it was readable here".to_owned());
         }
-        (self::path().parse)(text)
+        let file = (self::path().parse)(text)?;
+        // A word alone could be the secret as well as the name of its file, and nobody could tell.
+        if !text.contains('/') {
+            return Err("name the file with its folder, as in \"/etc/sensor/key\", or \"./key\" for one of this folder, so that no secret is taken for a name".to_owned());
+        }
+        Ok(file)
     };
-    path.private(secret::is_like_a_key)
+    path.private(|_| true)
 }
 
 /// An address to listen on.
@@ -443,9 +477,16 @@ impl<K: Kind> Kind for List<K> {
     }
 
     fn show(&self, value: &Self::Value) -> String {
-        let items: Vec<_> = value.iter().map(|item| self.of.show(item)).collect();
-        format!("[{}]", items.join(", "))
+        listed_as(value.iter().map(|item| self.of.show(item)))
     }
+
+    fn show_openly(&self, name: &str, value: &Self::Value) -> String {
+        listed_as(value.iter().map(|item| self.of.show_openly(name, item)))
+    }
+}
+
+fn listed_as(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
 /// The items of a variable's text: a TOML list, or texts with commas between them.
@@ -496,22 +537,22 @@ impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
 
     fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<Self::Value> {
         let Some(table) = node.as_table() else {
-            refuse(self, node, key, problems);
+            problems.no_table(node, key, format!("allowed: {}", self.shape().words()));
             return None;
         };
         let before = problems.count();
         let mut values = BTreeMap::new();
         for (written, node) in table {
-            let path = join(key, &shortened(written));
+            let path = join(key, &secret::word(written));
             let value = self.of.read(node, &path, problems);
             match (self.parse_key)(written) {
                 Ok(name) if values.contains_key(&name) => {
-                    let found = format!("the key `{}` means another one that is there", shortened(written));
+                    let found = format!("the key `{}` means another one that is there", secret::word(written));
                     problems.at(&node.place, &path, found, "keep one of the two");
                 }
                 Ok(name) => values.extend(value.map(|value| (name, value))),
                 Err(advice) => {
-                    problems.at(&node.place, &path, format!("found the key `{}`", shortened(written)), advice)
+                    problems.at(&node.place, &path, format!("found the key `{}`", secret::word(written)), advice)
                 }
             }
         }

@@ -147,6 +147,15 @@ pub struct Change {
     pub is_live: bool,
 }
 
+/// What a problem says of a text that stands in a configuration; without the text, where that may hold a secret.
+#[must_use]
+pub fn discreet(text: &str, said: &str) -> String {
+    if !secret::may_be_in(text) {
+        return said.to_owned();
+    }
+    secret::advice(text, said, || format!("a text {} cannot stand here", secret::hidden(text)))
+}
+
 fn outline() -> Outline {
     Config::outline()
 }

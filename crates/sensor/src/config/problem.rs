@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::LogFormat;
 use super::place::Place;
-use super::tree::{self, Node, Table, shortened};
+use super::secret;
+use super::tree::{self, Node, Table};
 
 /// The most problems that are kept; more are counted. A file of nothing but faults must not cost memory without end.
 const MOST_KEPT: usize = 200;
@@ -28,7 +29,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", shortened_key(&self.key))?;
+            write!(f, "{}: ", secret::word(&self.key))?;
         }
         write!(f, "{}; {}", self.found, self.advice)
     }
@@ -59,11 +60,6 @@ impl Misfit {
     }
 }
 
-/// A key as it can be shown: the names of sections are ours, the rest is the writer's and may be anything.
-fn shortened_key(key: &str) -> String {
-    shortened(key)
-}
-
 /// Problems as they are found.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -83,6 +79,19 @@ impl Problems {
     /// A value that may not stand there.
     pub(super) fn value(&mut self, node: &Node, key: &str, advice: impl Into<String>) {
         self.at(&node.place, key, format!("found {}", node.shown()), advice);
+    }
+
+    /// A value where a section's keys are to stand. A text may be all that belongs there, secrets included.
+    pub(super) fn no_table(&mut self, node: &Node, key: &str, advice: impl Into<String>) {
+        match node.as_str() {
+            Some(_) => self.unshown(node, key, advice),
+            None => self.value(node, key, advice),
+        }
+    }
+
+    /// A value that may not stand there and may be a secret, whatever it looks like.
+    pub(super) fn unshown(&mut self, node: &Node, key: &str, advice: impl Into<String>) {
+        self.at(&node.place, key, format!("found {}", node.hidden()), advice);
     }
 
     /// Anything else.

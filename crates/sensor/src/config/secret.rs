@@ -1,16 +1,70 @@
 //! What of a configuration may be a secret, although none belongs there. It is shown neither in a message nor by `--print`.
 //!
-//! Names and texts are judged by the rules that records are masked by, so that no second list of names is needed.
+//! Whatever an operator wrote comes into a message or onto the screen through [`word`], [`quoted`] or [`hidden`]. Names and
+//! texts are judged by the rules that records are masked by, so that no second list of names is needed.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use masking::{Masked, Masker, Policy, Settings, Side};
+use masking::{Action, Detector, Masked, MaskedBody, Masker, Policy, Settings, Side};
 
-/// What stands for a value that is not shown.
-pub(super) const HIDDEN: &str = "(not shown)";
+/// The most characters of a text that a message shows.
+const SHOWN_CHARS: usize = 60;
 
 /// The fewest characters that a key has, in hexadecimal digits or base64.
 const SHORTEST_KEY: usize = 32;
+
+/// What stands for a text that is not shown.
+pub(super) fn hidden(text: &str) -> String {
+    format!("({} characters, not shown)", text.chars().count())
+}
+
+/// A text in a message: escaped, cut where it is long, and not shown where it may hold a secret.
+pub(super) fn word(text: &str) -> String {
+    if may_be_in(text) { hidden(text) } else { escaped(text) }
+}
+
+/// The same of a text that was judged.
+pub(super) fn escaped(text: &str) -> String {
+    let mut short: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// The same in quotes, where it is shown.
+pub(super) fn quoted(text: &str) -> String {
+    if may_be_in(text) { format!("a text {}", hidden(text)) } else { format!("\"{}\"", escaped(text)) }
+}
+
+/// The name of a folder.
+pub(super) fn folder(folder: &Path) -> String {
+    word(&folder.to_string_lossy())
+}
+
+/// The advice about a text that is not shown, without the text where it quotes that; another one where it says it otherwise.
+pub(super) fn advice(text: &str, advice: &str, otherwise: impl FnOnce() -> String) -> String {
+    let bare = ["exact:", "glob:", "regex:"].iter().find_map(|form| text.strip_prefix(form)).unwrap_or(text);
+    let quoted = [bare, bare.trim()].into_iter().filter(|quoted| !quoted.is_empty());
+    let advice = quoted.fold(advice.to_owned(), |advice, quoted| advice.replace(quoted, "…"));
+    let says_it = advice.to_lowercase().contains(&bare.trim().to_lowercase());
+    if says_it && !bare.trim().is_empty() { otherwise() } else { advice }
+}
+
+/// Whether a text may hold a secret or be one: what is no name, path or number of anybody (several lines, or an armoured
+/// key), what is like a key, and what would be masked in a record.
+pub(super) fn may_be_in(text: &str) -> bool {
+    text.contains('\n') || is_like_a_key(text) || is_in_text(text)
+}
+
+/// Whether credentials are in a text, by their names or by what they look like.
+pub(super) fn is_in_text(text: &str) -> bool {
+    let Some(mut masker) = masker() else { return true };
+    text.contains("-----BEGIN")
+        || masker.body(Side::Request, Some(b"text/plain"), text.as_bytes(), false) != MaskedBody::Kept
+        || masker.target(text.as_bytes()) != Masked::Kept
+}
 
 /// Whether a header of this name holds credentials, or this text of one does.
 pub(super) fn is_in_header(name: &str, text: &str) -> bool {
@@ -26,11 +80,17 @@ pub(super) fn is_in_url(url: &str) -> bool {
     masker().is_none_or(|mut masker| masker.target(url.as_bytes()) != Masked::Kept)
 }
 
-/// Whether the text is one word that a key is more likely to be than the name of a file is.
+/// Whether the text is one word that a key is more likely to be than the name of a file is, perhaps behind the name of its
+/// form, as in `base64:`, or written as a path of this folder.
 pub(super) fn is_like_a_key(text: &str) -> bool {
     let is_of_key = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b);
+    let text = match text.split_once(':') {
+        Some((form, key)) if form.bytes().all(|b| b.is_ascii_alphanumeric()) => key.trim_start(),
+        _ => text,
+    };
+    let text = text.trim_start_matches("./");
     text.len() >= SHORTEST_KEY
-        && !text.starts_with('/')
+        && (!text.starts_with('/') || text.ends_with('='))
         && text.bytes().all(is_of_key)
         && text.bytes().any(|b| b.is_ascii_digit())
 }
@@ -39,7 +99,12 @@ pub(super) fn is_like_a_key(text: &str) -> bool {
 fn masker() -> Option<Masker> {
     static POLICY: OnceLock<Option<Arc<Policy>>> = OnceLock::new();
     let policy = POLICY.get_or_init(|| {
-        let settings = Settings { key: vec![1; 32], ..Settings::default() };
+        let looks = [Detector::Jwt, Detector::AwsKey, Detector::ApiKey, Detector::PrivateKey];
+        let settings = Settings {
+            key: vec![1; 32],
+            detectors: looks.into_iter().map(|detector| (detector, Action::Redact)).collect(),
+            ..Settings::default()
+        };
         Policy::new(&settings).ok().map(Arc::new)
     });
     policy.clone().map(Masker::new)

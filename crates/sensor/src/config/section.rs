@@ -10,8 +10,9 @@ use super::effective::{Effective, EffectiveValue};
 use super::kind::Kind;
 use super::place::Place;
 use super::problem::Problems;
+use super::secret;
 use super::suggest::nearest;
-use super::tree::{Node, Table, Value, shortened};
+use super::tree::{Node, Table, Value};
 
 /// The most sections of one kind that a list may hold.
 const MOST_TABLES: usize = 10_000;
@@ -177,7 +178,7 @@ impl Reader<'_> {
             Some(node) => match node.as_table() {
                 Some(table) => (table, node.place.clone()),
                 None => {
-                    self.problems.value(
+                    self.problems.no_table(
                         node,
                         &path,
                         format!("this is a section: write [{path}] and its keys below it"),
@@ -206,7 +207,7 @@ pub(super) fn read_section<T: Section>(
     let value = T::read(&mut reader);
     for (name, node) in table {
         if let Some((_, advice)) = T::REFUSED.iter().find(|(refused, _)| refused == name) {
-            reader.problems.at(&node.place, &join(&reader.path, name), "found a value that is not shown", *advice);
+            reader.problems.unshown(node, &join(&reader.path, name), *advice);
         } else if !reader.known.contains(&name.as_str()) {
             unknown(&mut reader, name, node);
         }
@@ -218,7 +219,7 @@ pub(super) fn read_section<T: Section>(
 fn unknown(reader: &mut Reader<'_>, name: &str, node: &Node) {
     // Beyond what is kept, looking for what was meant is for nothing.
     let advice = if reader.problems.is_full() { String::new() } else { meant_by(name, &reader.known) };
-    let found = format!("unknown key `{}`", shortened(name));
+    let found = format!("unknown key `{}`", secret::word(name));
     reader.problems.at(&node.place, &reader.path.clone(), found, advice);
 }
 

@@ -9,9 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::place::Place;
-
-/// The most characters of a value that a message shows.
-const SHOWN_CHARS: usize = 60;
+use super::secret;
 
 /// Keys and what stands there.
 pub(super) type Table = BTreeMap<String, Node>;
@@ -106,36 +104,29 @@ impl Node {
         matches!(&self.value, Value::List(list) if !list.is_empty() && list.iter().all(|node| node.as_table().is_some()))
     }
 
-    /// The value in a message: short, on one line, and nothing that looks like a key's content.
+    /// The value in a message: short, on one line, and nothing that may be a secret.
     pub(super) fn shown(&self) -> String {
         match &self.value {
-            Value::String(text) | Value::Raw(text) => shown_text(text),
+            Value::String(text) | Value::Raw(text) => secret::quoted(text),
             Value::Integer(number) => number.to_string(),
             Value::Float(number) => number.to_string(),
             Value::Boolean(flag) => flag.to_string(),
-            Value::Odd(text) => shortened(text),
+            Value::Odd(text) => secret::word(text),
             Value::List(list) if list.is_empty() => "an empty list".to_owned(),
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
         }
     }
-}
 
-/// A text in a message, quoted. What is no name, path or number of anybody (several lines, or an armoured key) is not shown.
-fn shown_text(text: &str) -> String {
-    if text.contains('\n') || text.contains("-----BEGIN") {
-        return "a text that is not shown".to_owned();
+    /// The same of what stands where secrets are looked for: only what sort of value it is.
+    pub(super) fn hidden(&self) -> String {
+        match &self.value {
+            Value::String(text) | Value::Raw(text) | Value::Odd(text) => format!("a text {}", secret::hidden(text)),
+            Value::Integer(_) | Value::Float(_) => format!("a number {}", secret::hidden(&self.shown())),
+            Value::Boolean(_) => "a value that is not shown".to_owned(),
+            Value::List(_) | Value::Table(_) => self.shown(),
+        }
     }
-    format!("\"{}\"", shortened(text))
-}
-
-/// Escaped, and cut where it is long.
-pub(super) fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_CHARS).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// Where the lines of a text begin.

@@ -91,6 +91,21 @@ pub(super) fn pattern() -> Parsed<Pattern> {
     })
 }
 
+/// A pattern of hosts, which are compared without user, password, scheme and path.
+pub(super) fn host_pattern() -> Parsed<Pattern> {
+    let mut parsed = pattern();
+    parsed.parse = |text| {
+        let read = (pattern().parse)(text)?;
+        match &read {
+            Pattern::Exact(host) | Pattern::Glob(host) if host.contains('@') => {
+                Err("a host has neither user nor password in front of it: write what is behind the @; and change the password, if it was one, as it was readable here".to_owned())
+            }
+            _ => Ok(read),
+        }
+    };
+    parsed.private(|text| text.contains('@'))
+}
+
 /// A pattern of paths, in which a `?` is rarely meant as a wildcard.
 pub(super) fn path_pattern() -> Parsed<Pattern> {
     let mut parsed = pattern();
@@ -136,6 +151,7 @@ pub(super) fn regex() -> Parsed<String> {
         }
         Ok(text.to_owned())
     })
+    .open()
 }
 
 /// Numbers from one to another, both included.
@@ -249,35 +265,30 @@ impl Kind for HeaderTests {
     }
 
     fn read(&self, node: &Node, key: &str, problems: &mut Problems) -> Option<HeaderTest> {
+        let name = key.rsplit_once("header.").map_or(key, |(_, name)| name);
         match &node.value {
             Value::Boolean(is_present) => Some(if *is_present { HeaderTest::Present } else { HeaderTest::Absent }),
             Value::String(text) | Value::Raw(text) => {
                 let read = (pattern().parse)(text).and_then(header_value);
-                let name = key.rsplit_once("header.").map_or(key, |(_, name)| name);
                 match read {
                     Ok(like) => Some(HeaderTest::Like(like)),
-                    Err(advice) if secret::is_in_header(name, text) => {
-                        // Advice quotes what was written.
-                        let reason = advice.rsplit_once("` ").map_or("", |(_, reason)| reason);
-                        let advice = if has_wildcard(text) && !has_form(text) {
-                            "a wildcard needs its form: write \"glob:\" before it, or \"exact:\" for itself".to_owned()
-                        } else {
-                            format!("allowed: a text, \"glob:…\" or \"regex:…\"; this {reason}")
-                                .trim_end_matches("; this ")
-                                .to_owned()
-                        };
-                        problems.at(&node.place, key, "found a value that is not shown", advice);
-                        None
-                    }
                     Err(advice) => {
-                        problems.value(node, key, advice);
+                        if secret::is_in_header(name, text) || secret::may_be_in(text) {
+                            let allowed = || "allowed: a text, \"glob:…\" or \"regex:…\"".to_owned();
+                            problems.unshown(node, key, secret::advice(text, &advice, allowed));
+                        } else {
+                            problems.value(node, key, advice);
+                        }
                         None
                     }
                 }
             }
             _ => {
                 let advice = "allowed: true (it is there), false (it is not), or a text, \"glob:…\" or \"regex:…\" for its value";
-                problems.value(node, key, advice);
+                match secret::is_in_header(name, "") {
+                    true => problems.unshown(node, key, advice),
+                    false => problems.value(node, key, advice),
+                }
                 None
             }
         }
@@ -294,8 +305,9 @@ impl Kind for HeaderTests {
     fn show_openly(&self, name: &str, value: &HeaderTest) -> String {
         match value {
             HeaderTest::Like(like) if !is_scheme(like) && secret::is_in_header(name, like.text()) => {
-                quoted(secret::HIDDEN)
+                quoted(&secret::hidden(like.text()))
             }
+            HeaderTest::Like(like) => pattern().show_openly(name, like),
             value => self.show(value),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::prelude::*;
 use crate::config::value::ports as port_ranges;
 use crate::config::value::{
-    HeaderTest, HeaderTests, Network, NumberRange, Pattern, media_type, network, path_pattern, pattern, statuses,
+    HeaderTest, HeaderTests, Network, NumberRange, Pattern, host_pattern, media_type, network, path_pattern, statuses,
     virtual_networks, vlans,
 };
 
@@ -82,7 +82,7 @@ section! {
         /// is true of is left out.
         pub kind: RuleKind = choice().required(RuleKind::Include),
         /// The host, without its port.
-        pub host: Vec<Pattern> = list(pattern()).or([]),
+        pub host: Vec<Pattern> = list(host_pattern()).or([]),
         /// The path, without its query.
         pub path: Vec<Pattern> = list(path_pattern()).or([]),
         /// The method, such as ["GET", "HEAD"].

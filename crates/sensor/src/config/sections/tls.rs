@@ -23,7 +23,7 @@ section! {
         /// The sensor's own certificate (PEM), and those between it and its authority. Default: none is shown.
         pub certificate: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.pem"),
         /// The certificate's private key (PEM: PKCS#8, SEC1 or PKCS#1), readable by the sensor's user only.
-        pub key: Option<PathBuf> = path().optional("/etc/sensor/tls/sensor.key"),
+        pub key: Option<PathBuf> = secret_path().optional("/etc/sensor/tls/sensor.key"),
         /// The name that is asked for, and that the server's certificate has to be for. Behind a proxy a platform is asked for it,
         /// too; a token endpoint's certificate is only checked. Default: the host of the URL.
         pub server_name: Option<String> = server_name().optional("edge.example.com"),
@@ -39,7 +39,8 @@ section! {
         if reader.has("certificate") && !reader.has("key") {
             reader.fault("certificate", "a certificate goes with its private key: set `key`, too");
         }
-        if reader.has("key") && !reader.has("certificate") {
+        // Of one that was refused that has been said, and nothing more is.
+        if this.key.is_some() && !reader.has("certificate") {
             reader.fault("key", "a key goes with its certificate: set `certificate`, too");
         }
     }
