@@ -1089,3 +1089,31 @@ fn frames_of_a_moment_between_two_losses_are_taken_at_once() {
         assert!(said.contains("\"received\":{\"dropped\":{\"abandoned\":0,\"kernel\":0},\"frames\":600"), "{said}");
     }
 }
+
+/// `check` was content with files that a start can read, as root, and no reload.
+#[test]
+fn check_tells_of_files_that_only_a_start_can_read() {
+    let Some(confined) = Confined::new("hup") else { return };
+    let (config, key) = (confined.path("check.toml"), confined.path("mask.key"));
+    let text = format!(
+        "mask.key_file = '{}'\n[privileges]\nuser = '{NOBODY}'\n[[capture]]\ninterface = 'two'\n",
+        key.display()
+    );
+    fs::write(&config, text).unwrap();
+    fs::write(&key, [7; 32]).unwrap();
+    let check = |config_mode: u32, key_mode: u32| {
+        fs::set_permissions(&config, fs::Permissions::from_mode(config_mode)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(key_mode)).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sensor")).args(["check", "--config"]).arg(&config).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = check(0o644, 0o604);
+    assert!(!said.contains("SIGHUP") && said.contains("tried as privileges.user"), "{said}");
+    for (modes, file) in [((0o600, 0o604), "check.toml"), ((0o644, 0o600), "mask.key")] {
+        let said = check(modes.0, modes.1);
+        let warning = said.split("warn  ").nth(1).unwrap_or_default();
+        assert!(warning.contains("every SIGHUP") && warning.contains(file), "{said}");
+    }
+}
