@@ -1117,3 +1117,27 @@ fn check_tells_of_files_that_only_a_start_can_read() {
         assert!(warning.contains("every SIGHUP") && warning.contains(file), "{said}");
     }
 }
+
+/// A listener on a group's address never joined it, and waited for ever.
+#[test]
+fn a_listener_on_a_group_joins_it() {
+    let Some(mut confined) = Confined::new("grp") else { return };
+    let config = "output = '/dev/null'\n[[capture]]\nlisten = '239.7.7.7:4789'\nencapsulation = 'vxlan'\n";
+    fs::write(confined.path("group.toml"), config).unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", &confined.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        .arg(confined.path("group.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("239.7.7.7:4789") && said.contains("ip route add GROUP dev INTERFACE"), "{said}");
+    confined.within("ip link set lo multicast on");
+    confined.within("ip route add 239.0.0.0/8 dev lo");
+    confined.start(config);
+    let program = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                   for _ in range(3): s.sendto(bytes(64), ('239.7.7.7', 4789))";
+    assert!(run("ip", &["netns", "exec", &confined.namespace, "python3", "-c", program]));
+    confined.wait_for_frames("239.7.7.7:4789", 3);
+    confined.stop();
+}

@@ -29,7 +29,7 @@ const HEADROOM: usize = 48;
 /// How to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerOptions {
-    /// Where to: an address of this host or the unspecified one, and the tunnel's port.
+    /// Where to: an address of this host, the unspecified one, or that of a group, which is joined; and the tunnel's port.
     pub address: SocketAddr,
     /// The socket's receive buffer in bytes.
     pub buffer_bytes: usize,
@@ -100,6 +100,9 @@ fn hint(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has this address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ if error.raw_os_error() == Some(libc::ENODEV) => {
+            "; no route says on which interface to join this group: 'ip route add GROUP dev INTERFACE' does"
+        }
         _ => "",
     }
 }
@@ -330,6 +333,16 @@ fn bind(options: &ListenerOptions) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
+    // On the interface that the routes to the group lead to, or, with IPv6, on the one that the address names.
+    match address {
+        SocketAddr::V4(address) if address.ip().is_multicast() => {
+            socket.join_multicast_v4(address.ip(), &Ipv4Addr::UNSPECIFIED)?;
+        }
+        SocketAddr::V6(address) if address.ip().is_multicast() => {
+            socket.join_multicast_v6(address.ip(), address.scope_id())?;
+        }
+        _ => {}
+    }
     if options.share == Share::First {
         // Only now: bound before, it would have joined another program's.
         socket.set_reuse_port(true)?;
