@@ -1141,3 +1141,19 @@ fn a_listener_on_a_group_joins_it() {
     confined.wait_for_frames("239.7.7.7:4789", 3);
     confined.stop();
 }
+
+/// Without a right the kernel gives a socket the buffer that the system allows, and says nothing.
+#[test]
+fn a_buffer_that_is_smaller_than_asked_for_is_told() {
+    for (name, is_told, wrap) in [
+        ("buf", true, "exec setpriv --inh-caps=-net_admin --bounding-set=-net_admin \"$0\" run --config \"$1\""),
+        ("bug", false, "true"),
+    ] {
+        let Some(mut confined) = Confined::new(name) else { return };
+        let config = "output = '/dev/null'\n[[capture]]\nlisten = '127.0.0.1:4789'\nencapsulation = 'vxlan'\nring = '1GiB'\nthreads = 2\n";
+        confined.start_after(wrap, config);
+        let said = confined.stop();
+        assert_eq!(said.matches("and not 1G").count(), usize::from(is_told), "{said}");
+        assert_eq!(said.contains("sysctl -w net.core.rmem_max=1073741824"), is_told, "{said}");
+    }
+}

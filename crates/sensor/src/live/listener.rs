@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::hold::REJECT_ALL;
 use super::lanes::wall_clock;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
+use crate::units::ByteSize;
 
 /// Datagrams read with one system call.
 const BATCH: usize = 64;
@@ -116,6 +117,16 @@ impl Listener {
     pub fn open(options: &ListenerOptions) -> Result<Self, ListenerError> {
         let address = options.address;
         let socket = bind(options).map_err(|source| ListenerError { address, source })?;
+        // The kernel doubles what it is asked for, and tells that.
+        let room = socket.recv_buffer_size().map_or(options.buffer_bytes, |doubled| doubled / 2);
+        if room < options.buffer_bytes.min(i32::MAX as usize / 2) && options.share != Share::Further {
+            tracing::warn!(
+                "the socket's buffer on UDP {address} is {} and not {}, as net.core.rmem_max says: 'sysctl -w net.core.rmem_max={}' allows it, or a smaller `ring` takes this line away",
+                ByteSize(room as u64),
+                ByteSize(options.buffer_bytes as u64),
+                options.buffer_bytes
+            );
+        }
         Ok(Self {
             address: socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address),
             socket,
