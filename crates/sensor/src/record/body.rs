@@ -136,13 +136,13 @@ impl<'a> Content<'a> {
             DecodeOutcome::Identity | DecodeOutcome::Complete => None,
             // The coding of a body that was cut ends early too; that says nothing about its sender.
             DecodeOutcome::Partial if self.is_truncated || !is_complete => None,
-            DecodeOutcome::Partial | DecodeOutcome::Failed => Some(Flag::DecodeFailed),
+            DecodeOutcome::Partial | DecodeOutcome::Failed | DecodeOutcome::Trailing => Some(Flag::DecodeFailed),
             DecodeOutcome::Limited => Some(Flag::DecodeLimit),
             DecodeOutcome::Unknown => Some(Flag::UnknownContentCoding),
         };
         let is_decoded = match outcome {
             DecodeOutcome::Identity | DecodeOutcome::Unknown => false,
-            DecodeOutcome::Complete | DecodeOutcome::Limited => true,
+            DecodeOutcome::Complete | DecodeOutcome::Limited | DecodeOutcome::Trailing => true,
             // Where nothing came of it, the bytes as sent are better than none.
             DecodeOutcome::Partial | DecodeOutcome::Failed => !decoded.is_empty(),
         };
@@ -168,9 +168,9 @@ impl<'a> Content<'a> {
             unpacked.clear();
             unpacked.shrink_to(KEPT_DECODED);
             let outcome = decoder.decode(std::iter::once(coding), self.bytes, limit, unpacked);
-            let is_whole = outcome == DecodeOutcome::Complete;
+            let is_whole = matches!(outcome, DecodeOutcome::Complete | DecodeOutcome::Trailing);
             let is_some = match outcome {
-                DecodeOutcome::Complete | DecodeOutcome::Limited => true,
+                DecodeOutcome::Complete | DecodeOutcome::Trailing | DecodeOutcome::Limited => true,
                 DecodeOutcome::Partial => self.is_truncated,
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
@@ -179,7 +179,7 @@ impl<'a> Content<'a> {
                 || !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
                 || is_whole && unpacked.len() > LOOKED_AT;
             if is_some && is_sound && !unpacked.is_empty() {
-                let is_truncated = self.is_truncated || !is_whole;
+                let is_truncated = self.is_truncated || outcome != DecodeOutcome::Complete;
                 return Content {
                     bytes: unpacked,
                     is_decoded: true,
@@ -431,6 +431,7 @@ mod tests {
             (Limited, DECODED, false, true, DECODED, true, Some(Flag::DecodeLimit)),
             (Limited, b"", false, true, b"", true, Some(Flag::DecodeLimit)),
             (Failed, DECODED, false, true, DECODED, true, Some(Flag::DecodeFailed)),
+            (Trailing, DECODED, false, true, DECODED, true, Some(Flag::DecodeFailed)),
             (Failed, b"", false, true, b"sent", false, Some(Flag::DecodeFailed)),
         ] {
             let content = sent(is_cut).decoded(outcome, decoded, is_complete);
