@@ -358,6 +358,17 @@ mod tests {
         assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
 
+    /// A password in a URL that a cut goes through where a character of it is written as an entity.
+    #[test]
+    fn half_an_entity_is_part_of_a_password() {
+        let policy = Arc::new(policy());
+        for text in ["a://::&#58", "see http://me:hunt&#x32", "see http://me:hunt&#3", "http://me:a&#39;b&#"] {
+            let look = |is_thorough| masked(&policy, text.as_bytes(), "text/plain", true, is_thorough);
+            assert_eq!(look(false), look(true), "{text}");
+            assert!(look(false)[0].contains("://tok_"), "{text}");
+        }
+    }
+
     #[test]
     fn zeros_are_seen() {
         let policy = policy();
