@@ -315,9 +315,12 @@ impl Guess {
 /// among them, or what is no UTF-8.
 fn is_no_text(bytes: &[u8]) -> bool {
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    start.iter().any(|byte| is_control(*byte)) || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+    // All are asked, whatever the first ones say: so many are at once.
+    let has_control = start.iter().fold(false, |found, byte| found | is_control(*byte));
+    has_control || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
 }
 
+#[inline(always)]
 const fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n' | 0x0c)
 }
@@ -407,6 +410,22 @@ fn as_text<'a>(content: &Content<'a>) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wherever the first sign of it stands, and however long the text is.
+    #[test]
+    fn control_characters_make_no_text() {
+        for len in 0..=2 * LOOKED_AT {
+            let mut bytes = b"\ttext\r\n\x0c".repeat(LOOKED_AT);
+            bytes.truncate(len);
+            assert!(!is_no_text(&bytes), "{len}");
+            for at in 0..len {
+                let byte = std::mem::replace(&mut bytes[at], 0x7f - (at % 8) as u8 * 0x11);
+                let is_seen = at < LOOKED_AT && is_control(0x7f - (at % 8) as u8 * 0x11);
+                assert_eq!(is_no_text(&bytes), is_seen, "{at} of {len}");
+                bytes[at] = byte;
+            }
+        }
+    }
 
     fn sent(is_truncated: bool) -> Content<'static> {
         Content { bytes: b"sent", is_truncated, ..Content::default() }
