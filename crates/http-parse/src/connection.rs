@@ -5,6 +5,7 @@ mod body;
 mod chunked;
 mod counting;
 mod cut_off;
+mod doubt;
 mod forerunners;
 mod heads;
 mod held;
@@ -194,7 +195,7 @@ impl Connection {
         if self.shunted.is_some() {
             return Want::Nothing;
         }
-        self.let_go(side, cx, sink);
+        self.let_go(side, &[], cx, sink);
         self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
         stream.gapped = true;
@@ -219,7 +220,7 @@ impl Connection {
             self.count_other(protocol, len, cx);
             return Want::Nothing;
         }
-        self.let_go(side, cx, sink);
+        self.let_go(side, &[], cx, sink);
         self.note_seen(side, position.offset);
         let stream = self.stream_mut(side);
         stream.next = position.offset;

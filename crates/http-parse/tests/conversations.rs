@@ -1793,3 +1793,37 @@ fn an_answer_lost_at_the_end_with_no_request_to_it_shows_a_shift() {
     let whole = Talk::default().client(get("/2")).server(numbered(2)).client(get("/3")).server(numbered(3));
     assert_eq!(whole.run_mid_stream().lines(), ["GET /2 -> 212", "GET /3 -> 213"]);
 }
+
+#[test]
+fn a_request_to_switch_is_found_behind_the_frames_that_overtake_it() {
+    let asks = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answers = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (by_client, by_server) = ("\u{81}\u{5}hello", "P\u{5}hello");
+    for late in 1..5 {
+        let mut talk = Talk::default().client(asks).server(answers);
+        for _ in 0..3 {
+            talk = talk.client(by_client).server(by_server);
+        }
+        // Reassembly knows later where a joined connection's client begins than where its server does.
+        let is_late = |op: &Op| matches!(op, Op::Data(CLIENT, ..));
+        let (client, server): (Vec<_>, Vec<_>) = talk.ops.iter().cloned().partition(is_late);
+        let (first, rest) = server.split_at(late);
+        talk.ops = [first, &client, rest].concat();
+        for outcome in [talk.run(), talk.run_mid_stream()] {
+            assert_eq!(outcome.lines(), ["GET /ws -> 101"], "{late}");
+            assert!(outcome.records[0].has(Flag::Upgraded));
+            assert_eq!(outcome.protocols(), [Protocol::Upgraded], "{late}");
+            let others = 3 * (by_client.len() + by_server.len());
+            assert_eq!(outcome.stats.not_http_bytes[Protocol::Upgraded as usize], others as u64, "{late}");
+        }
+    }
+    // Of a client that is not mirrored nothing comes, and it is not waited for without end.
+    let mut alone = Talk::default().server(answers);
+    for _ in 0..2000 {
+        alone = alone.server(by_server.repeat(100));
+    }
+    for outcome in [alone.run(), alone.run_mid_stream()] {
+        assert_eq!(outcome.lines(), ["- -> 101"]);
+        assert_eq!(outcome.wants.last(), Some(&Want::Nothing));
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use http_parse::{Flag, Settings};
 use support::dialogue::Dice;
-use support::mirror::{Wrong, captured};
+use support::mirror::{Wrong, captured, is_wrong};
 use support::{CLIENT, Op, SERVER, Talk, run};
 
 /// A client that keeps so many requests under way, or sends so many when all are answered.
@@ -130,4 +130,24 @@ fn a_tunnel_is_seen_where_its_request_was_given_up() {
     let outcome = talk.server("HTTP/1.1 200 OK\r\n\r\n").segment(SERVER, "\0\x01\x02\x03").run_with(&settings);
     assert_eq!(outcome.stats.paired, 2, "{:#?}", outcome.lines());
     assert_eq!(outcome.protocols(), [http_parse::Protocol::Tunnel]);
+}
+
+#[test]
+fn a_burst_of_mixed_methods_loses_only_what_finds_no_room() {
+    let (limit, exchanges) = (256, 3000);
+    let settings = Settings { max_pending: limit, ..Settings::default() };
+    let mut talk = Talk::default();
+    for number in 0..exchanges {
+        talk = talk.client(request(number, number % 3 == 0));
+    }
+    for number in 0..exchanges {
+        talk = talk.server(response(number, number % 3 == 0));
+    }
+    for number in exchanges..exchanges + 10 {
+        talk = talk.client(request(number, number % 3 == 0)).server(response(number, number % 3 == 0));
+    }
+    let outcome = talk.run_with(&settings);
+    assert_eq!(outcome.stats.paired as usize, limit + 10);
+    assert_eq!(outcome.stats.orphans as usize, exchanges - limit);
+    assert!(outcome.records.iter().all(|record| !is_wrong(record) && !record.has(Flag::UncertainPairing)));
 }

@@ -8,6 +8,7 @@ pub(crate) mod email;
 pub(crate) mod ipv6;
 mod literal;
 pub(crate) mod number;
+pub(crate) mod runs;
 pub(crate) mod tail;
 
 use std::fmt;

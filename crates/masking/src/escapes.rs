@@ -4,6 +4,8 @@
 //! more than all else. A look over a text asks here, at each sign that escapes start with, whether it may hide something; and at
 //! each separator or tag behind an escape, whether it says more when it is decoded. What is not certain is decoded.
 
+use wide::u8x16;
+
 use crate::layer::{Layer, MAX_BACKSLASHES, View};
 use crate::member::Role;
 use crate::policy::Policy;
@@ -305,6 +307,12 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 
 /// Whether what is behind an ampersand may be an entity.
 pub(crate) fn is_entity(rest: &[u8]) -> bool {
+    // In queries, which most are of, nothing of the kind is near.
+    if let Some(near) = rest.first_chunk::<16>()
+        && u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) == 0
+    {
+        return false;
+    }
     rest.iter().take(MAX_ENTITY).find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'#') == Some(&b';')
 }
 

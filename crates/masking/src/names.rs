@@ -167,12 +167,21 @@ impl Names {
         self.may_end_oddly(text)
     }
 
-    /// Whether no name of the set can end with these three bytes: the quickest test, which dismisses letters only, or two of
-    /// them behind what is no part of a name.
+    /// Whether no name of the set can end with the lowest three bytes of a word, the last of them the highest: the quickest
+    /// test, which dismisses letters only, or two of them behind what is no part of a name.
     #[inline(always)]
-    pub(crate) fn dismisses(&self, [first, second, third]: [u8; 3]) -> bool {
-        let firsts = self.tails[usize::from(u16::from_le_bytes([second, third]))];
-        firsts >> FIRST_CLASSES[usize::from(first)] & 1 == 0
+    pub(crate) fn dismisses(&self, tail: u32) -> bool {
+        let firsts = self.tails[usize::from((tail >> 8) as u16)];
+        firsts >> FIRST_CLASSES[usize::from(tail as u8)] & 1 == 0
+    }
+
+    /// The same of four bytes of which the second joins words: a name has a letter in front of it.
+    #[inline(always)]
+    pub(crate) fn dismisses_joined(&self, tail: u32) -> bool {
+        let [front, joint, ..] = tail.to_le_bytes();
+        matches!(joint, b'_' | b'-')
+            && front.is_ascii_alphabetic()
+            && self.dismisses(tail >> 8 & !0xff | u32::from(front))
     }
 
     /// Texts that end so are not dismissed from now on, although they name no secret; `ending` has at least three letters.

@@ -42,7 +42,8 @@ pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
     let Some(&[first, second, third, before, sign, behind]) = text.get(start..start.wrapping_add(6)) else {
         return false;
     };
-    let tail = if before == b'"' { [first, second, third] } else { [second, third, before] };
+    let front = u32::from_le_bytes([first, second, third, before]);
+    let tail = if before == b'"' { front } else { front >> 8 };
     // Of all bytes that a walk stops at, those from `:` to `=` are the separators.
     sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && behind != b'\\' && names.dismisses(tail)
 }
@@ -52,7 +53,8 @@ pub(crate) fn is_dismissed_afar(names: &Names, text: &[u8], at: usize) -> bool {
     let between = |byte: &&u8| matches!(**byte, b'"' | b'\'' | b'`' | b'\\') || byte.is_ascii_whitespace();
     let skipped = text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES).take_while(between).count();
     let name = &text[..at - skipped];
-    !ends_escaped(name) && name.last_chunk::<3>().is_some_and(|tail| names.dismisses(*tail))
+    !ends_escaped(name)
+        && name.last_chunk().is_some_and(|[a, b, c]| names.dismisses(u32::from_le_bytes([*a, *b, *c, 0])))
 }
 
 /// Whether the last bytes are an escape, so that what they stand for comes behind the name.

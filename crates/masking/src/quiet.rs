@@ -19,8 +19,8 @@ use crate::{escapes, markup, member, pairs};
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
 /// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
-const FRONT: usize = 4;
-const WINDOW: usize = FRONT + BLOCK + 4;
+const FRONT: usize = 6;
+const WINDOW: usize = FRONT + BLOCK + 2;
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -124,15 +124,23 @@ fn window_is_quiet(
     true
 }
 
-/// [`pairs::is_dismissed`] of the separator at `at` of a block.
+/// [`pairs::is_dismissed`] of the separator at `at` of a block, and what else is no name for certain: `_at` where no name ends
+/// with these letters and the one in front of them; the numbers of a time of the day.
 #[inline(always)]
 fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
-    let at = at % BLOCK;
-    let word = u32::from_le_bytes([window[at], window[at + 1], window[at + 2], window[at + 3]]);
-    let tail = if word >> 24 == u32::from(b'"') { word } else { word >> 8 };
-    let behind = window[at + FRONT + 1];
-    behind != b'/' && behind != b'\\' && names.dismisses([tail as u8, (tail >> 8) as u8, (tail >> 16) as u8])
-        || behind.is_ascii_digit() && window[at + FRONT] == b':' && pairs::is_behind_time(word.to_le_bytes())
+    // Six bytes in front of it, itself, and one behind.
+    let Some(around) = window.get(at % BLOCK..).and_then(|rest| rest.first_chunk::<8>()) else { return false };
+    let word = u64::from_le_bytes(*around);
+    let tail = (if word >> 40 & 0xff == u64::from(b'"') { word >> 8 } else { word >> 16 }) as u32;
+    let behind = (word >> 56) as u8;
+    if behind == b'/' || behind == b'\\' {
+        return false;
+    }
+    names.dismisses(tail >> 8)
+        || names.dismisses_joined(tail)
+        || behind.is_ascii_digit()
+            && around[FRONT] == b':'
+            && pairs::is_behind_time(((word >> 16) as u32).to_le_bytes())
 }
 
 /// What is not settled at once.
@@ -191,8 +199,8 @@ fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
         let bytes = u8x16::from(*lane);
         *least = least.min(bytes);
         separators |= u64::from((is(bytes, b':') | is(bytes, b'=')).to_bitmask()) << (16 * i);
-        // `%` and `&` are two of four that differ in two bits.
-        any |= is(bytes, b'\\') | is(bytes & u8x16::splat(!3), b'%' & !3) | is(bytes, b'<');
+        // `%` and `&` are two of four that differ in two bits, `<` and the backslash two of four that differ in two others.
+        any |= is(bytes | u8x16::splat(b'\\' ^ b'<'), b'\\' | b'<') | is(bytes & u8x16::splat(!3), b'%' & !3);
     }
     if any.to_bitmask() == 0 {
         return (separators, 0);
@@ -260,6 +268,7 @@ mod tests {
         fn as_a_full_look(pieces in proptest::collection::vec(prop_oneof![
             4 => "[a-z]{0,9}[:=\"]{1,3}",
             4 => "[A-Za-z_\\[\\]. -]{0,3}(pass|word|tok|en|PIN|pin|pw|sid|secret|key|Key|q)[0-9_ \\]]{0,2}['\"` ]{0,2}[:=]",
+            2 => "[a-zA-Z]{0,2}(\\\\n|\\\\u00e[0-9a-f]|[0-9.])?[_-](at|en|rd|wd|ss|al|ue|[a-z]{2})\"?[:=]",
             1 => "[0-9]{1,3}:[0-9]{2}",
             2 => "[a-z]{1,5}:\\\\?/\\\\?/[a-z]{0,4}(\\\\[nt\"])?[:@/]{0,2}",
             2 => "%[0-9a-g]{2}|&(quot|amp|lt|nbsp|#58|#x22|#10|#112);?",
@@ -276,7 +285,7 @@ mod tests {
         ], 0..16), at_cut: bool, is_own: bool) {
             let mut settings = Settings { key: vec![7; 32], ..Settings::default() };
             if is_own {
-                settings.fields = ["q", "größe", "ab"].map(|name| FieldRule { name: "OWN".into(), fields: vec![name.into()], action: Action::Redact }).into();
+                settings.fields = ["q", "größe", "ab", "cat", "êat"].map(|name| FieldRule { name: "OWN".into(), fields: vec![name.into()], action: Action::Redact }).into();
             }
             let policy = Arc::new(Policy::new(&settings).unwrap());
             let text = pieces.concat();
@@ -294,6 +303,16 @@ mod tests {
                 prop_assert!(is_quiet(&policy, &text), "{}", text);
             }
         }
+    }
+
+    /// The segments of a path are not the container that all of them are.
+    #[test]
+    fn a_container_is_looked_at_in_parts() {
+        let policy = Arc::new(policy());
+        let text = "PIN=[pass'=a://PIN:\u{aa5c}/':";
+        let look = |is_thorough| masked(&policy, text.as_bytes(), "text/plain", false, is_thorough);
+        assert_eq!(look(false), look(true));
+        assert!(!look(false)[1].contains('\u{aa5c}'));
     }
 
     /// Of a member that names, the first string is the name, and nothing that stands behind it.

@@ -2,6 +2,7 @@
 
 use wide::u8x16;
 
+use crate::detect::runs::{BLOCK, Runs};
 use crate::detect::{Detector, Hit, email, ipv6, is_ssn, number};
 use crate::escapes::Escapes;
 use crate::layer::Layer;
@@ -9,26 +10,21 @@ use crate::names::Meaning;
 use crate::policy::Policy;
 use crate::{markup, member, objects, pairs};
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
-
-/// A bit for each byte of a block: digits, and other bytes that a walk stops at. Those that nothing is looked for at are
-/// dismissed there: bytes known to the compiler are found faster than a choice of them.
+/// A bit for each byte of a block that a walk stops at, but for digits. Those that nothing is looked for at are dismissed
+/// there: bytes known to the compiler are found faster than a choice of them.
 #[inline(always)]
-fn stops_in(block: &[u8; BLOCK]) -> (u64, u64) {
-    let (mut digits, mut others) = (0, 0);
+fn stops_in(block: &[u8; BLOCK]) -> u64 {
+    let mut stops = 0;
     for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
         let bytes = u8x16::from(*lane);
-        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-        let numbers = bytes - u8x16::splat(b'0');
-        let is_digit = numbers.min(u8x16::splat(9)).simd_eq(numbers);
-        // `<` and `=` differ in their last bit.
-        let is_tag_or_equals = (bytes & u8x16::splat(!1)).simd_eq(u8x16::splat(b'<'));
-        let is_other = is(b':') | is_tag_or_equals | is(b'@') | is(b'\\') | is(b'%') | is(b'&');
-        digits |= u64::from(is_digit.to_bitmask()) << (16 * i);
-        others |= u64::from(is_other.to_bitmask()) << (16 * i);
+        let is = |bytes: u8x16, byte| bytes.simd_eq(u8x16::splat(byte));
+        // Pairs that differ in one bit, or two.
+        let is_tag_or_equals = is(bytes & u8x16::splat(!1), b'<');
+        let is_escape = is(bytes & u8x16::splat(!3), b'%' & !3) | is(bytes, b'\\');
+        let found = is(bytes, b':') | is_tag_or_equals | is(bytes, b'@') | is_escape;
+        stops |= u64::from(found.to_bitmask()) << (16 * i);
     }
-    (digits, others)
+    stops
 }
 
 /// What a survey wants to know of a text besides hits.
@@ -70,25 +66,25 @@ impl Notes {
 /// Walks over `text` and appends what is found.
 pub(crate) fn walk(policy: &Policy, text: &[u8], notes: Option<&mut Notes>, hits: &mut Vec<Hit>) {
     let mut walk = Walk { policy, text, notes, hits, number_done: 0, pair_done: 0, email_done: 0, ipv6_done: 0 };
-    let mut in_digits = 0;
+    let mut runs = Runs::default();
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     let mut last = [0; BLOCK];
     last[..rest.len()].copy_from_slice(rest);
     for (i, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
-        let (digits, mut others) = stops_in(block);
         if policy.has_numbers {
-            let mut starts = digits & !(digits << 1 | in_digits);
-            in_digits = digits >> 63;
-            while starts != 0 {
-                let from = starts.trailing_zeros();
-                let to = from + (!(digits >> from)).trailing_zeros();
-                walk.digits(BLOCK * i + from as usize, BLOCK * i + to as usize, (to as usize) < BLOCK);
-                starts &= starts - 1;
+            let mut found = runs.in_block(block);
+            while found != 0 {
+                walk.digits(BLOCK * i + found.trailing_zeros() as usize);
+                found &= found - 1;
             }
         }
-        while others != 0 {
-            walk.stop(BLOCK * i + others.trailing_zeros() as usize);
-            others &= others - 1;
+        let mut stops = stops_in(block);
+        while stops != 0 {
+            let at = BLOCK * i + stops.trailing_zeros() as usize;
+            if !walk.is_dismissed(at) {
+                walk.stop(at);
+            }
+            stops &= stops - 1;
         }
     }
 }
@@ -105,14 +101,33 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A run of digits; of one that reaches the end of its block, the end is not known.
-    #[inline(always)]
-    fn digits(&mut self, start: usize, end: usize, is_known: bool) {
-        let rest = if is_known { 0 } else { self.text[end..].iter().take_while(|byte| byte.is_ascii_digit()).count() };
-        number::at(self.policy, self.text, (start, end + rest), &mut self.number_done, self.hits);
+    /// The run of digits that `at` is within, or directly behind.
+    #[inline(never)]
+    fn digits(&mut self, at: usize) {
+        if at < self.number_done {
+            return;
+        }
+        let is_digit = |byte: &&u8| byte.is_ascii_digit();
+        let start = at - self.text[..at].iter().rev().take_while(is_digit).count();
+        let end = at + self.text[at..].iter().take_while(is_digit).count();
+        number::at(self.policy, self.text, (start, end), &mut self.number_done, self.hits);
     }
 
-    #[inline]
+    /// Whether the byte at `at` is a separator that nothing is looked for at, as most are: [`pairs::is_dismissed`], and no
+    /// colon within an address.
+    #[inline(always)]
+    fn is_dismissed(&self, at: usize) -> bool {
+        let around = at.checked_sub(6).and_then(|from| self.text.get(from..)?.first_chunk());
+        let Some(word) = around.map(|around| u64::from_le_bytes(*around)) else { return false };
+        let [.., before, sign, behind] = word.to_le_bytes();
+        let tail = if before == b'"' { word >> 16 } else { word >> 24 };
+        (sign == b'=' || sign == b':' && before == b'"')
+            && behind != b'/'
+            && behind != b'\\'
+            && self.policy.fields.dismisses(tail as u32)
+    }
+
+    #[inline(never)]
     fn stop(&mut self, at: usize) {
         match self.text[at] {
             sign @ (b':' | b'=') => {
@@ -182,6 +197,8 @@ impl Walk<'_> {
         if found.is_container {
             if let Meaning::Secret(kind) = found.meaning {
                 self.pair_done = objects::container(self.text, found.start, kind, self.hits);
+                // Its keys are no secrets here; where only a part of the text is looked at, what is in one may be.
+                self.notes.iter_mut().for_each(|notes| notes.seen.push((at, self.pair_done)));
             }
             return;
         }

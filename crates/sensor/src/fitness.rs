@@ -10,10 +10,11 @@ use std::thread;
 
 use crate::appliance::unknown_identities;
 use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit};
+use crate::filter::Rules;
 use crate::live::barred;
 use crate::masker::{MaskError, MaskPolicy};
 use crate::memory;
-use crate::policy;
+use crate::policy::{self, FilterError};
 use crate::source::Filter;
 use crate::units::ByteSize;
 
@@ -35,17 +36,49 @@ pub enum Purpose<'a> {
     Reload(&'a Config),
 }
 
+/// What was made of a configuration to judge it, so that a start need not make it again: expressions take their time.
+#[derive(Default)]
+pub struct Ready {
+    rules: Option<Rules>,
+    mask: Option<Option<MaskPolicy>>,
+}
+
+impl Ready {
+    /// What `[filters]` asks for, of the configuration that was judged.
+    ///
+    /// # Errors
+    /// As [`policy::rules`].
+    pub fn rules(&mut self, config: &Config) -> Result<Rules, FilterError> {
+        self.rules.take().map_or_else(|| policy::rules(config), Ok)
+    }
+
+    /// What `[mask]` asks for, of the configuration that was judged.
+    ///
+    /// # Errors
+    /// As [`MaskPolicy::from_config`].
+    pub fn mask(&mut self, config: &Config) -> Result<Option<MaskPolicy>, MaskError> {
+        self.mask.take().map_or_else(|| MaskPolicy::from_config(&config.mask), Ok)
+    }
+}
+
 /// Reads a file, with what the environment sets, and judges it by what is to be done with it.
 ///
 /// # Errors
 /// As [`Loaded::read_for`].
-pub fn read(file: Option<&Path>, purpose: Purpose<'_>) -> Result<Loaded, ConfigError> {
-    Loaded::read_for(file, std::env::vars_os(), |config| misfits(config, purpose))
+pub fn read(file: Option<&Path>, purpose: Purpose<'_>) -> Result<(Loaded, Ready), ConfigError> {
+    let mut ready = Ready::default();
+    let loaded = Loaded::read_for(file, std::env::vars_os(), |config| judge(config, purpose, &mut ready))?;
+    Ok((loaded, ready))
 }
 
 /// All that speaks against a configuration.
 #[must_use]
 pub fn misfits(config: &Config, purpose: Purpose<'_>) -> Vec<Misfit> {
+    judge(config, purpose, &mut Ready::default())
+}
+
+/// The same, and what was made on the way.
+fn judge(config: &Config, purpose: Purpose<'_>, ready: &mut Ready) -> Vec<Misfit> {
     let mut found = Vec::new();
     let sizes = match purpose {
         Purpose::Anywhere => Some(Sizes::of(config, config.workers.unwrap_or(1).max(1))),
@@ -58,8 +91,11 @@ pub fn misfits(config: &Config, purpose: Purpose<'_>) -> Vec<Misfit> {
     };
     found.extend(sizes.into_iter().flat_map(Sizes::misfits));
     filters(config, purpose, &mut found);
-    found.extend(policy::rules(config).err().into_iter().flat_map(|error| error.misfits()));
-    mask(&config.mask, !matches!(purpose, Purpose::Anywhere), &mut found);
+    match policy::rules(config) {
+        Ok(rules) => ready.rules = Some(rules),
+        Err(error) => found.extend(error.misfits()),
+    }
+    ready.mask = mask(&config.mask, !matches!(purpose, Purpose::Anywhere), &mut found);
     // Both are for live sensors only, but whoever writes them down means this machine.
     if matches!(purpose, Purpose::Here | Purpose::Run | Purpose::Reload(_)) {
         cpus(&config.cpus, &mut found);
@@ -162,25 +198,29 @@ fn filters(config: &Config, purpose: Purpose<'_>, found: &mut Vec<Misfit>) {
     }
 }
 
-fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) {
-    let mut refused = |key: &str, error: &MaskError, by| {
+/// What `[mask]` asks for, if nothing speaks against it.
+fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) -> Option<Option<MaskPolicy>> {
+    let mut refused = |key: &str, error: &MaskError| {
         let text = error.to_string();
         let (what, advice) = text.split_once("\nhint: ").unwrap_or((&text, "see [mask] in docs/configuration.md"));
-        found.push(Misfit { key: key.to_owned(), found: Some(what.to_owned()), advice: advice.to_owned(), by });
+        let (key, found_text, advice) = (key.to_owned(), what.to_owned(), advice.to_owned());
+        found.push(Misfit { key, found: Some(found_text), advice, by: &["mask"] });
     };
-    // The rules first, with whatever key.
-    if let Err(error) = MaskPolicy::from_config(&Mask { key_file: None, ..mask.clone() }) {
-        refused("mask", &error, &["mask"]);
-    }
-    if mask.key_file.is_some()
-        && let Err(error @ (MaskError::Key { .. } | MaskError::KeyLength { .. } | MaskError::Zeros { .. })) =
-            MaskPolicy::from_config(mask)
-    {
-        // A file that is not here, or not for whoever asks, may be where the configuration is for.
-        if is_here || !matches!(error, MaskError::Key { .. }) {
-            refused("mask.key_file", &error, &["mask"]);
+    match MaskPolicy::from_config(mask) {
+        Ok(policy) => return Some(policy),
+        Err(error @ (MaskError::Key { .. } | MaskError::KeyLength { .. } | MaskError::Zeros { .. })) => {
+            // The rules first, with whatever key.
+            if let Err(error) = MaskPolicy::from_config(&Mask { key_file: None, ..mask.clone() }) {
+                refused("mask", &error);
+            }
+            // A file that is not here, or not for whoever asks, may be where the configuration is for.
+            if is_here || !matches!(error, MaskError::Key { .. }) {
+                refused("mask.key_file", &error);
+            }
         }
+        Err(error) => refused("mask", &error),
     }
+    None
 }
 
 /// What speaks against a configuration on this machine, and may not on the one that it is for.

@@ -154,7 +154,7 @@ impl<F: Finds> HttpHandler<F> {
 
     /// The next `len` bytes of a client that may begin with a header are not there: how many of them are none of that.
     fn miss(&mut self, reading: &mut Reading, direction: Direction, len: u64) -> u64 {
-        let (of_header, kept) = reading.opening.missing(len);
+        let (of_header, kept) = reading.opening.missing(direction, len);
         self.proxy.bytes += of_header;
         self.pass(reading, direction, kept);
         len - of_header
@@ -256,10 +256,8 @@ impl<F: Finds> StreamHandler for HttpHandler<F> {
 
     fn end(&mut self, conn: &mut Conn, direction: Direction, at: Position) -> Want {
         let Conn::Read(reading) = conn else { return Want::Nothing };
-        if !reading.opening.is_over(direction) {
-            let kept = reading.opening.end();
-            self.pass(reading, direction, kept);
-        }
+        let kept = reading.opening.end(direction);
+        self.pass(reading, direction, kept);
         let Reading { http, meta, memo, .. } = reading;
         let mut sink = ConnSink { meta, memo, finds: &mut self.finds };
         want(http.end(side(direction), position(at), &mut self.context, &mut sink))
@@ -271,9 +269,9 @@ impl<F: Finds> StreamHandler for HttpHandler<F> {
             Conn::Read(reading) => reading,
             Conn::Out(slot) => return self.finds.unread(slot, shunted),
         };
-        if let Some(kept) = reading.opening.end() {
-            let direction = reading.meta.initiator.unwrap_or(Direction::Forward);
-            self.pass(&mut reading, direction, Some(kept));
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let kept = reading.opening.end(direction);
+            self.pass(&mut reading, direction, kept);
         }
         let Reading { http, meta, mut memo, .. } = reading;
         let mut sink = ConnSink { meta: &meta, memo: &mut memo, finds: &mut self.finds };

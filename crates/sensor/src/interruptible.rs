@@ -94,7 +94,12 @@ pub enum Unwritten {
         taken: usize,
     },
     /// The system refuses.
-    Failed(io::Error),
+    Failed {
+        /// What it says.
+        error: io::Error,
+        /// Bytes that were taken before.
+        taken: usize,
+    },
 }
 
 impl Stallable {
@@ -127,14 +132,21 @@ impl Stallable {
             }
             let piece = if self.blocks { rest.len().min(PIECE) } else { rest.len() };
             match self.pipe.write(&rest[..piece]) {
-                Ok(0) => return Err(Unwritten::Failed(io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(Unwritten::Failed { error: io::ErrorKind::WriteZero.into(), taken }),
                 Ok(count) => taken += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(taken)?,
-                Err(error) => return Err(Unwritten::Failed(error)),
+                Err(error) => return Err(Unwritten::Failed { error, taken }),
             }
         }
         Ok(())
+    }
+
+    /// Bytes in the pipe that nobody has read; of what is no pipe nobody knows.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        let is_pipe = self.pipe.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        if is_pipe { rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) } else { 0 }
     }
 
     /// Waits until something can be written, when `taken` bytes were.
@@ -151,7 +163,7 @@ impl Stallable {
             match poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&PATIENCE)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(error) => return Err(Unwritten::Failed(error.into())),
+                Err(error) => return Err(Unwritten::Failed { error: error.into(), taken }),
             }
         }
     }
@@ -224,7 +236,7 @@ mod tests {
             assert!(start.elapsed() > LAST_WAIT);
             drop(from);
             let gone = output.write_all(b"more").unwrap_err();
-            assert!(matches!(gone, Unwritten::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe));
+            assert!(matches!(gone, Unwritten::Failed { error, taken: 0 } if error.kind() == io::ErrorKind::BrokenPipe));
         }
     }
 

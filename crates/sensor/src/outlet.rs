@@ -1,15 +1,19 @@
 //! Where finished records go.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
 
 use crate::interruptible::{Stallable, Unwritten};
-use crate::record::{Sealed, Unsealed};
+use crate::record::{Sealed, SealedRecord, Unsealed};
 
 /// How many bytes of records are gathered before they are handed on: large enough that system calls and the waking of
 /// threads do not show, small enough to stay in the cache.
@@ -89,17 +93,28 @@ impl Outlet for Discard {
     }
 }
 
+/// Where records ended in an output that ended early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Of the records that it was given last, those that it took whole.
+    pub taken: u64,
+    /// Of all that it took before, those that nobody can read any more: they were in the pipe when its reader went.
+    pub unread: u64,
+}
+
 /// Why the output ended early.
 #[derive(Debug)]
 pub enum OutputFailure {
     /// The reader of the pipe went away, as `head` does: nothing is wrong.
-    Closed,
+    Closed(Remains),
     /// It could not be written.
     Failed {
         /// Where to.
         name: String,
         /// What the system said.
         source: io::Error,
+        /// How much of it is there.
+        remains: Remains,
     },
     /// A signal ended the wait for a reader who took nothing.
     Stalled {
@@ -116,6 +131,10 @@ pub struct Output {
     sink: Sink,
     name: String,
     failure: Option<OutputFailure>,
+    /// Of a file that is gone on with: the file, and whether it is to be looked for under its name again.
+    again: Option<(PathBuf, Arc<AtomicBool>)>,
+    /// Of a pipe: what may be in it yet.
+    latest: Latest,
 }
 
 #[derive(Debug)]
@@ -129,7 +148,13 @@ impl Output {
     /// The process's standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self { sink: Sink::Stdout(io::stdout()), name: "standard output".to_owned(), failure: None }
+        Self {
+            sink: Sink::Stdout(io::stdout()),
+            name: "standard output".to_owned(),
+            failure: None,
+            again: None,
+            latest: Latest::default(),
+        }
     }
 
     /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
@@ -139,8 +164,55 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self, CreateError> {
         let name = path.display().to_string();
         match create_alone(path) {
-            Ok(file) => Ok(Self { sink: Sink::File(file), name, failure: None }),
+            Ok(file) => {
+                Ok(Self { sink: Sink::File(file), name, failure: None, again: None, latest: Latest::default() })
+            }
             Err(source) => Err(CreateError { path: path.to_owned(), source }),
+        }
+    }
+
+    /// A file, created or gone on with: behind its last whole line, since half a line at the end is what a crash or a full disk
+    /// left of a record. Locked as by [`Self::create`]; every write goes to the end that the file has then.
+    ///
+    /// # Errors
+    /// When it cannot be opened for reading and writing, or another process writes to it.
+    pub fn append(path: &Path) -> Result<Self, CreateError> {
+        let name = path.display().to_string();
+        let (file, is_regular) = append_alone(path).map_err(|source| CreateError { path: path.to_owned(), source })?;
+        let again = is_regular.then(|| (path.to_owned(), Arc::default()));
+        Ok(Self { sink: Sink::File(file), name, failure: None, again, latest: Latest::default() })
+    }
+
+    /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
+    /// name by then, or a new one, gone on with. Whoever keeps files of a day moves them, and then sets this.
+    #[must_use]
+    pub fn again(&self) -> Option<Arc<AtomicBool>> {
+        self.again.as_ref().map(|(_, is_asked)| Arc::clone(is_asked))
+    }
+
+    /// Goes on in the file that has the name now. What cannot be opened leaves all as it is.
+    fn look_again(&mut self) {
+        let Some((path, is_asked)) = &self.again else { return };
+        if !is_asked.swap(false, Ordering::Relaxed) || self.failure.is_some() {
+            return;
+        }
+        let Sink::File(file) = &mut self.sink else { return };
+        let place = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        if file.metadata().map(place).ok().is_some_and(|own| std::fs::metadata(path).map(place).ok() == Some(own)) {
+            return;
+        }
+        match append_alone(path) {
+            Ok((next, true)) => {
+                *file = next;
+                tracing::info!("{} was moved or removed: records go to a new file of that name", path.display());
+            }
+            Ok((_, false)) => {
+                tracing::warn!("{} is no file any more: records go where they went before", path.display());
+            }
+            Err(error) => tracing::warn!(
+                "{} was moved or removed, and cannot be opened again: {error}; records go where they went before (the sensor's user needs the right to make files in the folder, or the file made for it)",
+                path.display()
+            ),
         }
     }
 
@@ -162,13 +234,58 @@ impl Output {
         self.failure.take()
     }
 
-    fn note(&mut self, result: io::Result<()>) -> ControlFlow<()> {
-        match result {
-            Ok(()) => return ControlFlow::Continue(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.failure = Some(OutputFailure::Closed),
-            Err(source) => self.failure = Some(OutputFailure::Failed { name: self.name.clone(), source }),
-        }
+    /// Why it ends, when `taken` bytes of `records` were.
+    fn fail(&mut self, error: io::Error, records: &[SealedRecord], taken: usize) -> ControlFlow<()> {
+        // A record is whole with the line feed behind it.
+        let whole = records.partition_point(|record| record.range.end < taken);
+        let mut remains = Remains { taken: whole as u64, unread: 0 };
+        self.failure = Some(if error.kind() == io::ErrorKind::BrokenPipe {
+            if let Sink::Pipe(pipe) = &self.sink {
+                let (whole, rest) = records.split_at(whole);
+                self.latest.note(whole);
+                let begun = rest.first().map_or(0, |record| taken.saturating_sub(record.range.start));
+                remains.unread = self.latest.within(pipe.unread().saturating_sub(begun as u64));
+            }
+            OutputFailure::Closed(remains)
+        } else {
+            OutputFailure::Failed { name: self.name.clone(), source: error, remains }
+        });
         ControlFlow::Break(())
+    }
+}
+
+/// The lengths of the records that went into a pipe last.
+#[derive(Debug, Default)]
+struct Latest {
+    lengths: VecDeque<u64>,
+    bytes: u64,
+}
+
+impl Latest {
+    /// As much as a pipe holds, at most, unless somebody with the right to gave it more.
+    const MOST: u64 = 1 << 20;
+
+    fn note(&mut self, records: &[SealedRecord]) {
+        for record in records {
+            let length = record.range.len() as u64 + 1;
+            self.lengths.push_back(length);
+            self.bytes += length;
+        }
+        while let Some(first) = self.lengths.front().filter(|first| self.bytes - **first >= Self::MOST) {
+            self.bytes -= first;
+            self.lengths.pop_front();
+        }
+    }
+
+    /// How many of them the last `bytes` are of.
+    fn within(&self, bytes: u64) -> u64 {
+        let mut left = bytes;
+        let is_within = |length: &&u64| {
+            let is_within = left > 0;
+            left = left.saturating_sub(**length);
+            is_within
+        };
+        self.lengths.iter().rev().take_while(is_within).count() as u64
     }
 }
 
@@ -178,11 +295,14 @@ impl Outlet for Output {
             return ControlFlow::Break(());
         }
         let written = match &mut self.sink {
-            Sink::Stdout(stdout) => stdout.write_all(records.bytes),
-            Sink::File(file) => file.write_all(records.bytes),
+            Sink::Stdout(stdout) => write_all(stdout, records.bytes),
+            Sink::File(file) => write_all(file, records.bytes),
             Sink::Pipe(pipe) => match pipe.write_all(records.bytes) {
-                Ok(()) => Ok(()),
-                Err(Unwritten::Failed(error)) => Err(error),
+                Ok(()) => {
+                    self.latest.note(records.records);
+                    Ok(())
+                }
+                Err(Unwritten::Failed { error, taken }) => Err((error, taken)),
                 Err(Unwritten::Stalled { taken }) => {
                     // A record is whole with the line feed behind it.
                     let cut_off = records.records.iter().filter(|record| record.range.end >= taken).count() as u64;
@@ -191,35 +311,93 @@ impl Outlet for Output {
                 }
             },
         };
-        self.note(written)
-    }
-
-    /// Hands everything to the operating system.
-    fn flush(&mut self) {
-        if self.failure.is_none() {
-            let flushed = match &mut self.sink {
-                Sink::Stdout(stdout) => stdout.flush(),
-                Sink::File(file) => file.flush(),
-                Sink::Pipe(_) => Ok(()),
-            };
-            let _ = self.note(flushed);
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err((error, taken)) => self.fail(error, records.records, taken),
         }
     }
+
+    fn pulse(&mut self) {
+        self.look_again();
+    }
+
+    /// All that was accepted is the operating system's already.
+    fn flush(&mut self) {
+        self.look_again();
+    }
+}
+
+/// Writes all of it; or says how many bytes of it were written, and why no more.
+fn write_all(output: &impl AsFd, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::write(output, rest) {
+            Ok(0) => return Err((io::ErrorKind::WriteZero.into(), taken)),
+            Ok(count) => taken += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err((error.into(), taken)),
+        }
+    }
+    Ok(())
 }
 
 /// What is in it goes once nobody else writes to it.
 fn create_alone(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    // Pipes and devices are for as many as like.
-    if file.metadata()?.is_file() {
-        // A file system without locks is no reason to refuse it.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let words = "another process writes its records to it; name another file";
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, words));
-        }
+    if lock(&file)? {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+/// Half a line at the end goes once nobody else writes to it: until then it may be one that is being written. Says whether it is
+/// a regular file, too.
+fn append_alone(path: &Path) -> io::Result<(File, bool)> {
+    // To open a pipe for reading, too, would be to be its reader.
+    let is_regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
+    let file = OpenOptions::new().read(is_regular).append(true).create(true).open(path)?;
+    if !lock(&file)? {
+        return Ok((file, false));
+    }
+    let length = file.metadata()?.len();
+    let whole = whole_lines(&file, length)?;
+    if whole < length {
+        file.set_len(whole)?;
+        tracing::warn!(
+            "{} ended within a line, as a crash or a full disk leaves it: {} bytes of that record are taken off",
+            path.display(),
+            length - whole
+        );
+    }
+    Ok((file, true))
+}
+
+/// Keeps other processes from writing to a regular file, and says whether it is one: pipes and devices are for as many as like.
+fn lock(file: &File) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    // A file system without locks is no reason to refuse it.
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let words = "another process writes its records to it; name another file";
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, words));
+    }
+    Ok(true)
+}
+
+/// Where the last whole line of a file of `length` bytes ends.
+fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
+    let (mut end, mut block) = (length, vec![0; 64 << 10]);
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let block = block.get_mut(..(end - start) as usize).unwrap_or_default();
+        file.read_exact_at(block, start)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// The output file could not be created.
@@ -232,6 +410,9 @@ pub struct CreateError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     #[test]
@@ -242,13 +423,82 @@ mod tests {
         // Later lines are refused without another attempt.
         assert_eq!(output.accept(&lines), ControlFlow::Break(()));
         match output.take_failure() {
-            Some(OutputFailure::Failed { name, source }) => {
+            Some(OutputFailure::Failed { name, source, remains }) => {
                 assert_eq!(name, "/dev/full");
                 assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+                assert_eq!(remains, Remains::default());
             }
             other => panic!("{other:?}"),
         }
         assert!(output.take_failure().is_none());
+    }
+
+    /// Records of different lengths.
+    fn lines(numbers: std::ops::Range<usize>) -> Unsealed {
+        let mut records = Unsealed::default();
+        for number in numbers {
+            let text = records.ends().0;
+            let start = text.len();
+            text.extend_from_slice(&[b'0'; 32]);
+            text.extend_from_slice(&vec![b'x'; number % 700]);
+            text.push(b'\n');
+            records.note(start);
+        }
+        records
+    }
+
+    /// Of the last buffer nothing was counted as written, or all of it.
+    #[test]
+    fn what_a_failed_output_took_is_told_to_the_record() {
+        for wanted in [0, 1, 100, 70_000] {
+            // It takes what there is room for, and refuses.
+            let (mut from, to) = io::pipe().unwrap();
+            let to = File::from(OwnedFd::from(to));
+            rustix::io::ioctl_fionbio(&to, true).unwrap();
+            let mut output = Output { sink: Sink::File(to), ..Output::stdout() };
+            let flow = output.accept(&lines(0..wanted).seal());
+            let failure = output.take_failure();
+            drop(output);
+            let mut read = String::new();
+            from.read_to_string(&mut read).unwrap();
+            let there = read.matches('\n').count() as u64;
+            match failure {
+                None => assert!(flow.is_continue() && there == wanted as u64),
+                Some(OutputFailure::Failed { remains, .. }) => {
+                    assert!(flow.is_break() && wanted == 70_000 && there > 0);
+                    assert_eq!(remains, Remains { taken: there, unread: 0 });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What was in the pipe when its reader went counted as written.
+    #[test]
+    fn what_a_reader_left_in_the_pipe_is_told_to_the_record() {
+        let ends: Vec<usize> = lines(0..100).seal().records.iter().map(|record| record.range.end + 1).collect();
+        // Of the bytes of a hundred lines it reads so many.
+        for read in [0, 1, ends[0] - 1, ends[0], ends[40], ends[40] + 1, ends[98] + 3, ends[99]] {
+            let (mut from, to) = io::pipe().unwrap();
+            let interrupted = Arc::default();
+            let pipe = Stallable::of(to.as_fd(), &interrupted).unwrap();
+            drop(to);
+            let mut output = Output { sink: Sink::Pipe(pipe), ..Output::stdout() };
+            for numbers in [0..30, 30..99, 99..100] {
+                assert!(output.accept(&lines(numbers).seal()).is_continue());
+            }
+            let mut got = vec![0; read];
+            from.read_exact(&mut got).unwrap();
+            drop(from);
+            assert!(output.accept(&lines(100..200).seal()).is_break());
+            let whole = got.iter().filter(|byte| **byte == b'\n').count() as u64;
+            match output.take_failure() {
+                Some(OutputFailure::Closed(remains)) => {
+                    assert_eq!(remains, Remains { taken: 0, unread: 100 - whole }, "{read}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Two sensors once wrote to one file, and each counted as written what the other wrote over.
@@ -265,6 +515,66 @@ mod tests {
         drop(first);
         Output::create(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    /// A start once emptied the file, so that a restart after a failure took all that was written with it.
+    #[test]
+    fn a_file_is_gone_on_with_behind_its_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.ndjson");
+        let half = "h".repeat(200_000);
+        for (before, kept) in [
+            (None, String::new()),
+            (Some(String::new()), String::new()),
+            (Some("one\ntwo\n".to_owned()), "one\ntwo\n".to_owned()),
+            (Some("one\n{\"half".to_owned()), "one\n".to_owned()),
+            (Some(format!("one\n{half}")), "one\n".to_owned()),
+            (Some(half.clone()), String::new()),
+        ] {
+            let _ = std::fs::remove_file(&path);
+            before.iter().for_each(|before| std::fs::write(&path, before).unwrap());
+            let mut output = Output::append(&path).unwrap();
+            assert!(output.accept(&Sealed { bytes: b"line\n", records: &[] }).is_continue());
+            // It is locked before it is looked at.
+            assert!(Output::append(&path).unwrap_err().to_string().contains("another process writes"));
+            // Emptied by whoever copied it, it has no hole.
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(kept.len() as u64).unwrap();
+            assert!(output.accept(&Sealed { bytes: b"next\n", records: &[] }).is_continue());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}next\n"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_left_when_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("records.ndjson"), folder.path().join("records.ndjson.1"));
+        let mut output = Output::append(&path).unwrap();
+        let again = output.again().unwrap();
+        let mut write = |bytes: &[u8], is_asked| {
+            again.store(is_asked, Ordering::Relaxed);
+            output.pulse();
+            assert!(output.accept(&Sealed { bytes, records: &[] }).is_continue());
+        };
+        write(b"one\n", false);
+        // It is where it was.
+        write(b"two\n", true);
+        std::fs::rename(&path, &moved).unwrap();
+        write(b"three\n", false);
+        write(b"four\n", true);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
+        assert!(Output::append(&moved).is_ok(), "what was left is nobody's");
+        // What is made for it is gone on with; what cannot be opened leaves all as it is.
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        write(b"five\n", true);
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "made\nhalf").unwrap();
+        write(b"six\n", true);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "four\nfive\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "made\nsix\n");
+        // Of what is no file there is none to look for.
+        assert!(Output::append(Path::new("/dev/null")).unwrap().again().is_none());
     }
 
     #[test]

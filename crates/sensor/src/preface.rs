@@ -5,8 +5,8 @@
 //! nothing depends on how the stream was cut into segments.
 //!
 //! Of a connection whose handshake was not seen nobody knows whether what is seen first is its beginning: what looks like a
-//! header there is taken out, so that the request behind it is found, and not believed. What is left of one that lost bytes
-//! goes on as it is, but by itself.
+//! header there is taken out of either direction, in whatever pieces it comes, so that the request behind it is found, and not
+//! believed. What is left of one that lost bytes goes on as it is, but by itself.
 
 use decap::{Direction, Endpoint};
 use reassembly::Position;
@@ -28,12 +28,37 @@ enum State {
     Begins(Direction),
     /// The beginning was not seen; of this direction it is known that what was seen first is no header.
     Joined(Option<Direction>),
+    /// The same, once a header that comes in pieces may have begun: how both directions stand, each for itself.
+    JoinedPieces(Box<Both>),
     /// Bytes are lost: at most so many may be left of a header's line.
     Torn(Direction, usize),
     /// It may be in these bytes.
     Unclear(Direction, Box<Kept>),
     /// The rest of a header, in bytes.
     Within(Direction, u64),
+}
+
+/// Both directions of a connection, each by itself.
+#[derive(Debug, Default)]
+struct Both {
+    forward: Opening,
+    reverse: Opening,
+}
+
+impl Both {
+    const fn of(&self, direction: Direction) -> &Opening {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Reverse => &self.reverse,
+        }
+    }
+
+    const fn of_mut(&mut self, direction: Direction) -> &mut Opening {
+        match direction {
+            Direction::Forward => &mut self.forward,
+            Direction::Reverse => &mut self.reverse,
+        }
+    }
 }
 
 /// The first bytes of a direction, and how they came.
@@ -108,6 +133,7 @@ impl Opening {
         match &self.state {
             State::Over => true,
             State::Joined(looked_at) => *looked_at == Some(direction),
+            State::JoinedPieces(both) => both.of(direction).is_over(direction),
             State::Begins(client) | State::Unclear(client, _) | State::Within(client, _) | State::Torn(client, _) => {
                 *client != direction
             }
@@ -133,11 +159,27 @@ impl Opening {
                         let found = Proxied { version: header.version, addresses: None };
                         return Taken::Header { found: Some(found), len, before: 0 };
                     }
-                    // Here a header that comes in pieces is none: what may be anything is not kept.
-                    _ if looked_at.is_none() => self.state = State::Joined(Some(direction)),
-                    _ => {}
+                    Preface::NeedMore => {
+                        let other = if looked_at.is_none() { State::Begins(direction.opposite()) } else { State::Over };
+                        let mut both = Box::<Both>::default();
+                        both.of_mut(direction).state = State::Begins(direction);
+                        both.of_mut(direction.opposite()).state = other;
+                        self.state = State::JoinedPieces(both);
+                        return self.data(direction, position, bytes);
+                    }
+                    Preface::NotProxy if looked_at.is_none() => self.state = State::Joined(Some(direction)),
+                    Preface::NotProxy => {}
                 }
                 return Taken::Passed(None);
+            }
+            State::JoinedPieces(mut both) => {
+                let mut taken = both.of_mut(direction).data(direction, position, bytes);
+                if let Taken::Header { found: Some(found), .. } = &mut taken {
+                    found.addresses = None;
+                    *both.of_mut(direction.opposite()) = Self::NONE;
+                }
+                self.state = State::JoinedPieces(both);
+                return taken;
             }
             State::Begins(direction) => match read_preface(bytes) {
                 // The usual case.
@@ -168,15 +210,20 @@ impl Opening {
         }
     }
 
-    /// The next `len` bytes of the client's direction are not there: how many of them belong to a header, and what was kept
-    /// and is the connection's.
+    /// The next `len` bytes of a direction for which it [is not over](Self::is_over) are not there: how many of them belong to
+    /// a header, and what was kept and is the connection's.
     #[must_use]
-    pub fn missing(&mut self, len: u64) -> (u64, Option<Box<Kept>>) {
+    pub fn missing(&mut self, direction: Direction, len: u64) -> (u64, Option<Box<Kept>>) {
         match std::mem::take(&mut self.state) {
             State::Over | State::Torn(..) => (0, None),
             joined @ State::Joined(_) => {
                 self.state = joined;
                 (0, None)
+            }
+            State::JoinedPieces(mut both) => {
+                let missed = both.of_mut(direction).missing(direction, len);
+                self.state = State::JoinedPieces(both);
+                missed
             }
             State::Begins(direction) => {
                 self.torn(direction, len);
@@ -194,15 +241,23 @@ impl Opening {
         }
     }
 
-    /// Nothing more comes: what was kept is the connection's.
+    /// Nothing more comes of a direction: what was kept of it is the connection's.
     #[must_use]
-    pub fn end(&mut self) -> Option<Box<Kept>> {
+    pub fn end(&mut self, direction: Direction) -> Option<Box<Kept>> {
+        if self.is_over(direction) {
+            return None;
+        }
         match std::mem::take(&mut self.state) {
             State::Unclear(_, kept) => Some(kept),
             // The other direction may still begin.
             joined @ State::Joined(_) => {
                 self.state = joined;
                 None
+            }
+            State::JoinedPieces(mut both) => {
+                let kept = both.of_mut(direction).end(direction);
+                self.state = State::JoinedPieces(both);
+                kept
             }
             _ => None,
         }
@@ -247,9 +302,9 @@ mod tests {
 
     /// What a connection is given of a stream that comes in pieces which end at `cuts`: bytes and where they began; and how
     /// many bytes were taken out.
-    fn pass(stream: &[u8], cuts: &[usize]) -> (Vec<(u64, u8)>, usize, Option<Proxied>) {
-        let mut opening = Opening::new(Some(Direction::Forward));
-        assert!(opening.is_over(Direction::Reverse));
+    fn pass(stream: &[u8], cuts: &[usize], client: Option<Direction>) -> (Vec<(u64, u8)>, usize, Option<Proxied>) {
+        let mut opening = Opening::new(client);
+        assert_eq!(opening.is_over(Direction::Reverse), client.is_some());
         let (mut passed, mut taken_out, mut found_once) = (Vec::new(), 0, None);
         let mut pass = |position: Position, bytes: &[u8]| {
             passed.extend(bytes.iter().enumerate().map(|(n, byte)| (position.offset - OFFSET + n as u64, *byte)));
@@ -280,7 +335,7 @@ mod tests {
             }
             start = end;
         }
-        opening.end().iter().flat_map(|kept| kept.pieces()).for_each(|(at, bytes)| pass(at, bytes));
+        opening.end(Direction::Forward).iter().flat_map(|kept| kept.pieces()).for_each(|(at, bytes)| pass(at, bytes));
         (passed, taken_out, found_once)
     }
 
@@ -308,12 +363,17 @@ mod tests {
     proptest! {
         /// However a stream is cut, the same bytes are taken out, the others passed at their places, and none is lost.
         #[test]
-        fn cuts_do_not_matter((stream, len) in streams(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+        fn cuts_do_not_matter(
+            (stream, len) in streams(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            from_start: bool,
+        ) {
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
             cuts.sort_unstable();
-            let whole = pass(&stream, &[]);
-            prop_assert_eq!(&pass(&stream, &cuts), &whole);
-            prop_assert_eq!(&pass(&stream, &(0..stream.len()).collect::<Vec<_>>()), &whole);
+            let client = from_start.then_some(Direction::Forward);
+            let whole = pass(&stream, &[], client);
+            prop_assert_eq!(&pass(&stream, &cuts, client), &whole);
+            prop_assert_eq!(&pass(&stream, &(0..stream.len()).collect::<Vec<_>>(), client), &whole);
             let (passed, taken_out, found) = whole;
             // What follows a prefix of a header at random may complete none.
             prop_assert_eq!(taken_out, len);
@@ -333,9 +393,9 @@ mod tests {
             panic!()
         };
         // Of 256 bytes of extensions, 200 are lost, and then 100 bytes with the rest.
-        assert!(matches!(opening.missing(200), (200, None)));
+        assert!(matches!(opening.missing(Direction::Forward, 200), (200, None)));
         assert!(!opening.is_over(Direction::Forward));
-        assert!(matches!(opening.missing(100), (56, None)));
+        assert!(matches!(opening.missing(Direction::Forward, 100), (56, None)));
         assert!(opening.is_over(Direction::Forward));
     }
 
@@ -343,7 +403,7 @@ mod tests {
     fn what_is_left_of_a_torn_line_is_told_from_what_is_behind_it() {
         let torn = || {
             let mut opening = Opening::new(Some(Direction::Forward));
-            assert!(matches!(opening.missing(20), (0, None)));
+            assert!(matches!(opening.missing(Direction::Forward, 20), (0, None)));
             opening
         };
         for (rest, expected) in [
@@ -361,11 +421,11 @@ mod tests {
         }
         // Only of what was lost within the first 107 bytes.
         let mut opening = Opening::new(Some(Direction::Forward));
-        assert!(matches!(opening.missing(106), (0, None)));
+        assert!(matches!(opening.missing(Direction::Forward, 106), (0, None)));
         assert!(opening.is_over(Direction::Forward));
         let mut opening = Opening::new(Some(Direction::Forward));
         assert!(matches!(opening.data(Direction::Forward, at(0), b"PROXY"), Taken::Kept));
-        let (0, Some(kept)) = opening.missing(1) else { panic!() };
+        let (0, Some(kept)) = opening.missing(Direction::Forward, 1) else { panic!() };
         assert_eq!(kept.pieces().collect::<Vec<_>>(), [(at(0), &b"PROXY"[..])]);
         let taken = opening.data(Direction::Forward, at(6), b"TCP4 1.1.1.1 2.2.2.2 1 2\r\nGET");
         assert!(matches!(taken, Taken::Torn(26)), "{taken:?}");
@@ -390,9 +450,26 @@ mod tests {
             assert_eq!(found.addresses, None);
             assert!(opening.is_over(direction) && opening.is_over(other));
         }
-        // What could be the beginning of one is not kept where it may be anything.
+        // In pieces, while the other direction says something else, or the same.
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let other = direction.opposite();
+            let mut opening = Opening::new(None);
+            assert!(matches!(opening.data(direction, at(0), &stream[..7]), Taken::Kept));
+            assert!(!opening.is_over(direction) && !opening.is_over(other));
+            assert!(matches!(opening.data(other, at(0), b"PRO"), Taken::Kept));
+            assert!(matches!(opening.data(other, at(3), b"P"), Taken::Passed(Some(_))));
+            assert!(!opening.is_over(direction) && opening.is_over(other));
+            let taken = opening.data(direction, at(7), &stream[7..]);
+            let Taken::Header { found: Some(found), len: 38, before: 7 } = taken else { panic!("{taken:?}") };
+            assert_eq!(found.addresses, None);
+            assert!(opening.is_over(direction) && opening.is_over(other));
+        }
+        // What was kept comes out in the end.
         let mut opening = Opening::new(None);
-        assert!(matches!(opening.data(Direction::Forward, at(0), b"PRO"), Taken::Passed(None)));
-        assert!(opening.is_over(Direction::Forward) && !opening.is_over(Direction::Reverse));
+        assert!(matches!(opening.data(Direction::Reverse, at(0), b"PRO"), Taken::Kept));
+        assert!(opening.end(Direction::Forward).is_none());
+        let kept = opening.end(Direction::Reverse).expect("three bytes");
+        assert_eq!(kept.pieces().collect::<Vec<_>>(), [(at(0), &b"PRO"[..])]);
+        assert!(opening.end(Direction::Reverse).is_none());
     }
 }

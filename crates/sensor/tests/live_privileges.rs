@@ -977,3 +977,115 @@ fn a_log_that_stands_still_does_not_stop_the_capture() {
     let rest = reader.join().unwrap();
     assert!(rest.contains("two is gone: it is down") && rest.contains("\"capturing\",\"source\":\"two\""), "{rest}");
 }
+
+/// A start once emptied the file: a sensor that was started again after a failure deleted all that was written before.
+#[test]
+fn a_file_of_records_is_gone_on_with_and_left_when_it_was_moved() {
+    let Some(mut confined) = Confined::new("app") else { return };
+    let (folder, served) = (confined.path("out"), confined.path("served"));
+    for folder in [&folder, &served] {
+        fs::create_dir(folder).unwrap();
+    }
+    std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    let (file, moved) = (folder.join("records.ndjson"), folder.join("records.ndjson.1"));
+    let config = format!(
+        "output = '{}'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n[status]\nenabled = false\n",
+        file.display()
+    );
+    let _server =
+        confined.spawn(&format!("python3 -m http.server 8000 --bind 127.0.0.1 --directory {}", served.display()));
+    let end = Instant::now() + Duration::from_secs(40);
+    let lines = |file: &PathBuf| -> Vec<String> {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| line.split("\"target\":\"/").nth(1).unwrap()[..3].to_owned()).collect()
+    };
+    let ask = |confined: &Confined, name: &str| {
+        let url = format!("http://127.0.0.1:8000/{name}");
+        while !run("ip", &["netns", "exec", &confined.namespace, "curl", "-s", "-m", "2", "-o", "/dev/null", &url]) {
+            assert!(Instant::now() < end, "the server does not answer");
+        }
+        while lines(&file).last().is_none_or(|last| last != name) {
+            assert!(Instant::now() < end, "{name} is not in {:?}\n{}", lines(&file), confined.said());
+            sleep(Duration::from_millis(50));
+        }
+    };
+    confined.start(&config);
+    ask(&confined, "one");
+    // As a crash leaves it.
+    let mut killed = confined.sensor.take().unwrap();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut text = fs::read_to_string(&file).unwrap();
+    text.push_str("{\"half");
+    fs::write(&file, text).unwrap();
+    confined.start(&config);
+    ask(&confined, "two");
+    assert_eq!(lines(&file), ["one", "two"]);
+    assert!(confined.said().contains("6 bytes of that record are taken off"), "{}", confined.said());
+    // The user may make a file in the folder, which is open to it.
+    fs::rename(&file, &moved).unwrap();
+    confined.signal("SIGHUP");
+    confined.wait_for("records go to a new file of that name");
+    ask(&confined, "six");
+    assert_eq!((lines(&moved), lines(&file)), (vec!["one".to_owned(), "two".to_owned()], vec!["six".to_owned()]));
+    assert_eq!(fs::metadata(&file).unwrap().uid(), NOBODY);
+    confined.stop();
+}
+
+/// It ended without a word of what it cost.
+#[test]
+fn a_second_signal_ends_it_at_once_and_says_so() {
+    let Some(mut confined) = Confined::new("sec") else { return };
+    // More than the pipe has room for, on its way to a reader.
+    let before = "mkfifo \"$1.pipe\" && { sleep 60 <\"$1.pipe\" & exec >\"$1.pipe\"; }";
+    confined.start_after(before, "output = '-'\n[[capture]]\ninterface = 'lo'\n[status]\nenabled = false\n");
+    let served = confined.path("served");
+    fs::create_dir(&served).unwrap();
+    fs::write(served.join("large"), vec![b'x'; 600_000]).unwrap();
+    let _server =
+        confined.spawn(&format!("python3 -m http.server 8000 --bind 127.0.0.1 --directory {}", served.display()));
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut fetched = 0;
+    while fetched < 3 {
+        assert!(Instant::now() < end, "the server does not answer");
+        let url = "http://127.0.0.1:8000/large";
+        fetched += u32::from(run("ip", &["netns", "exec", &confined.namespace, "curl", "-sf", "-m", "2", url]));
+    }
+    // A reader who takes a little now and then: the stop takes its time.
+    let pipe = confined.path("etc/sensor.toml.pipe").display().to_string();
+    let slow = format!("import os, time\nf = os.open('{pipe}', os.O_RDONLY)\nwhile os.read(f, 4096): time.sleep(.4)");
+    let _slow = Killed(Command::new("python3").args(["-c", &slow]).spawn().unwrap());
+    sleep(Duration::from_millis(500));
+    confined.signal("SIGTERM");
+    sleep(Duration::from_millis(1_300));
+    confined.signal("SIGTERM");
+    let status = confined.sensor.take().unwrap().wait().unwrap();
+    let said = confined.said();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("a second signal ends it at once, without the ledger"), "{said}");
+    assert!(!said.contains("\"balanced\""), "{said}");
+}
+
+/// An interface that was up for less than the second until the next try left its frames in the ring, uncounted, for as long as
+/// it was down then.
+#[test]
+fn frames_of_a_moment_between_two_losses_are_taken_at_once() {
+    for (name, section, up) in [("mom", "interface = 'two'", "up"), ("mop", "interface = 'tw*'\nspare = 0", "up, two")]
+    {
+        let Some(mut confined) = Confined::new(name) else { return };
+        confined.start(&format!("output = '/dev/null'\n[[capture]]\n{section}\nfilter = 'ether proto 0x88b5'\n"));
+        let source = confined.source_at("two");
+        for round in 1..=2 {
+            confined.within("ip link set two down");
+            confined.wait_for_times("two is gone: it is down", round);
+            confined.within("ip link set two up");
+            confined.send("one", 300);
+            confined.within("ip link set two down");
+            confined.wait_for_frames(&source, 300 * round as u64);
+            confined.within("ip link set two up");
+            confined.wait_for_readiness(&source, &format!("+ source {source}: {up}"));
+        }
+        let said = confined.stop();
+        assert!(said.contains("\"received\":{\"dropped\":{\"abandoned\":0,\"kernel\":0},\"frames\":600"), "{said}");
+    }
+}

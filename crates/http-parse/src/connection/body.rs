@@ -4,11 +4,12 @@ use memchr::{memchr, memrchr};
 
 use super::Connection;
 use super::chunked::{Chunked, Step};
+use super::doubt::is_start;
 use super::side::State;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::flags::{Flag, Flags};
-use crate::head::{StartLine, looks_like_start, parse_head, parse_trailers};
+use crate::head::{parse_head, parse_trailers};
 use crate::message::{Message, MessageKind};
 use crate::protocol::Protocol;
 use crate::stats::Unparsable;
@@ -26,25 +27,21 @@ impl Connection {
         sink: &mut impl ExchangeSink,
     ) -> usize {
         if self.stream(side).doubtful {
-            let at = self.stream(side).at;
-            if (self.held.is_some() || self.looks_like_next(side, position, bytes))
-                && self.may_hold(side, bytes.len(), cx)
-            {
+            let may_be_next = self.held.is_some() || self.looks_like_next(side, position, bytes);
+            let is_body = may_be_next && self.is_response_body(side, position);
+            if may_be_next && !is_body && self.waits_to_tell(side, bytes, cx) {
                 self.hold_back(side, position, bytes, cx);
                 return bytes.len();
             }
             if self.held.is_some() {
-                // Too much waits: it is read, and then these bytes are.
-                self.let_go(side, cx, sink);
+                // What waits is read, and then these bytes are.
+                let at = self.stream(side).at;
+                self.let_go(side, bytes, cx, sink);
                 self.stream_mut(side).at = at;
                 return 0;
             }
-            if self.is_next_message(side, position, bytes) {
-                // There is no body after all: what would be its first bytes is the next message.
-                if let Some(request) = self.stream_mut(side).reading_mut() {
-                    request.unfinished = true;
-                }
-                self.complete(side, cx, sink);
+            if !is_body && self.is_next_message(side, position, bytes) {
+                self.end_without_body(side, cx, sink);
                 return 0;
             }
             self.stream_mut(side).doubtful = false;
@@ -429,7 +426,7 @@ impl Connection {
 
     /// Nothing more comes of a side.
     pub(super) fn end_side(&mut self, side: Side, cx: &mut Context, sink: &mut impl ExchangeSink) {
-        self.let_go(side, cx, sink);
+        self.let_go(side, &[], cx, sink);
         if self.stream(side).state == State::Head {
             // Nor may what is behind the line be held back: no request will tell.
             let before = std::mem::replace(&mut cx.releases, true);
@@ -464,68 +461,6 @@ impl Connection {
         }
     }
 
-    /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
-    ///
-    /// While nothing was lost and no request pipelined, the next response comes only after something more of the client: a
-    /// request that is not there yet is merely captured late. Not so late that another response waits already.
-    fn is_next_message(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
-        if self.kind_of(side) == Some(MessageKind::Response)
-            && self.order.linked
-            && !self.order.pipelined
-            && self.responses.is_empty()
-            && !self.may_hide_request(side.opposite())
-            && let Some(response) = self.stream(side).reading()
-            && !response.after_loss
-            && response.start.acked.is_some()
-            && response.start.acked == position.acked
-        {
-            return false;
-        }
-        self.looks_like_next(side, position, bytes)
-    }
-
-    /// Whether `bytes` there look like the next message of the side.
-    ///
-    /// A response's start line need not be whole: a body that begins like one is far rarer than one cut in two. The same holds
-    /// for a request behind one that was refused, if it is not as short as the body that was announced.
-    fn looks_like_next(&self, side: Side, position: Position, bytes: &[u8]) -> bool {
-        let kind = self.kind_of(side);
-        if kind == Some(MessageKind::Request) && self.is_body_for_certain(side, position, bytes) {
-            return false;
-        }
-        let version = b"HTTP/1.";
-        let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
-        let may_be_cut = match kind {
-            Some(MessageKind::Response) => begins,
-            _ => {
-                self.is_refused(side)
-                    && !matches!(self.stream(side).state, State::Length(left) if left <= bytes.len() as u64)
-            }
-        };
-        (may_be_cut && looks_like_start(bytes) == StartLine::NeedMore) || is_start(bytes, kind)
-    }
-
-    /// Whether the request in hand, which expects 100 (Continue), has another answer.
-    fn is_refused(&self, client: Side) -> bool {
-        let refuses = |response: &Message| response.match_state.has_request() && response.status >= 300;
-        let reading = self.stream(client.opposite()).reading();
-        self.requests.is_empty() && self.responses.get(0).or(reading).is_some_and(refuses)
-    }
-
-    /// Whether `bytes` are the body of the request in hand, which expects 100 (Continue), whatever they look like: its client
-    /// had received nothing since that could have refused it; or no refusal was seen, and they are as long as the body is.
-    fn is_body_for_certain(&self, client: Side, position: Position, bytes: &[u8]) -> bool {
-        let (stream, server) = (self.stream(client), self.stream(client.opposite()));
-        let Some(request) = stream.reading() else { return false };
-        if let (Some(before), Some(heard)) = (request.start.acked, position.acked)
-            && heard <= before
-        {
-            return true;
-        }
-        let is_answered = !self.responses.is_empty() || server.reading().is_some();
-        !is_answered && matches!(stream.state, State::Length(left) if left == bytes.len() as u64)
-    }
-
     /// Whether a request of `client` may have been lost that the next response answers.
     pub(super) fn may_hide_request(&self, client: Side) -> bool {
         self.stream(client).lossy || self.front_request().is_some_and(|request| request.after_loss)
@@ -545,13 +480,4 @@ fn begin_capture(message: &mut Message, state: State, cx: &mut Context) -> bool 
     };
     cx.lend_body(message, expected);
     true
-}
-
-/// Whether a start line of `kind` stands at the beginning of `bytes`.
-fn is_start(bytes: &[u8], kind: Option<MessageKind>) -> bool {
-    match looks_like_start(bytes) {
-        StartLine::Request => kind == Some(MessageKind::Request),
-        StartLine::Response => kind == Some(MessageKind::Response),
-        StartLine::NeedMore | StartLine::No => false,
-    }
 }

@@ -456,7 +456,7 @@ impl Connection {
 }
 
 /// What a connection changes to with this response, if it does.
-fn switches_protocol(response: &Message, asked: Asked) -> Option<Protocol> {
+pub(super) fn switches_protocol(response: &Message, asked: Asked) -> Option<Protocol> {
     if response.status == 101 {
         let upgrade = response.header("upgrade").unwrap_or_default();
         let is_http2 = upgrade.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"));

@@ -8,7 +8,7 @@ use super::waiting::Point;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
 use crate::head::{StartLine, looks_like_start};
-use crate::message::MessageKind;
+use crate::message::{MatchState, Message, MessageKind};
 use crate::protocol::{ClientHello, Protocol};
 use crate::recognize::{Recognized, recognize};
 use crate::{Position, Side};
@@ -208,8 +208,7 @@ impl Connection {
     ) -> usize {
         if self.stream(side).state == State::Boundary {
             if let Some(protocol) = self.fallback {
-                self.shunt(protocol, None, cx, sink);
-                return 0;
+                return self.leave_http(side, protocol, bytes, cx, sink);
             }
             self.mark_loss(side, position.offset);
             self.stream_mut(side).lose_sync();
@@ -218,6 +217,30 @@ impl Connection {
             self.stream_mut(side).pass(position.acked, bytes);
         }
         self.skip(side, bytes.len() as u64, cx, sink);
+        bytes.len()
+    }
+
+    /// What follows a 101 (Switching Protocols) or a tunnel's opening is not HTTP: the connection is given up, unless the
+    /// request is still on its way that the 101 answers. Reassembly may keep the first bytes of a joined connection's client.
+    fn leave_http(
+        &mut self,
+        side: Side,
+        protocol: Protocol,
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) -> usize {
+        let is_unasked = |response: &Message| response.status == 101 && response.match_state == MatchState::Undecided;
+        let len = self.stream(side).message.as_deref().map_or(0, |candidate| candidate.head.len()) + bytes.len();
+        let stream = self.stream_mut(side);
+        stream.searched = stream.searched.saturating_add(len as u64);
+        let may_wait = stream.searched <= cx.settings().max_detect as u64;
+        if !may_wait || self.client == Some(side) || !self.responses.last().is_some_and(is_unasked) {
+            self.shunt(protocol, None, cx, sink);
+            return 0;
+        }
+        self.drop_candidate(side, protocol, cx);
+        self.count_other(protocol, bytes.len() as u64, cx);
         bytes.len()
     }
 

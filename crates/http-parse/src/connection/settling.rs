@@ -4,7 +4,7 @@ use super::Connection;
 use super::ahead::{Ahead, BEHIND_LOSS, ENOUGH, ENOUGH_JOINED, PATIENCE, look_ahead};
 use super::counting::Responses;
 use super::forerunners::unread_body_end;
-use super::heads::SHORTEST;
+use super::heads::{SHORTEST, switches_protocol};
 use super::pairing::{Decision, Queue, Requests, crosses, extent};
 use super::waiting::Point;
 use crate::Side;
@@ -169,7 +169,7 @@ impl Connection {
     }
 
     /// Both sides as pairing sees them.
-    fn seen_by(&self, client: Side) -> (Requests<'_>, Responses<'_>) {
+    pub(super) fn seen_by(&self, client: Side) -> (Requests<'_>, Responses<'_>) {
         let stream = self.stream(client);
         let requests = Requests {
             complete: &self.requests,
@@ -303,6 +303,7 @@ impl Connection {
                 if response.match_state == MatchState::Undecided {
                     let decision = self.decide(&response, force, cx);
                     self.apply(decision, &mut response, cx, sink);
+                    self.note_late_switch(&response);
                 }
                 match response.match_state {
                     MatchState::Orphan => self.emit(None, Some(response), cx, sink),
@@ -532,6 +533,15 @@ impl Connection {
         // The same the other way round: what was taken for other responses is its body.
         if let Some(end) = unread_body_end(response, Asked::by(request)) {
             self.order.body_until = end;
+        }
+    }
+
+    /// A request that was overtaken by its 101 (Switching Protocols) was read as HTTP anew: it ends here.
+    fn note_late_switch(&mut self, response: &Message) {
+        let is_last = self.responses.is_empty() && self.requests.len() <= 1;
+        if response.match_state.has_request() && is_last {
+            let protocol = switches_protocol(response, Asked::Other);
+            protocol.into_iter().for_each(|protocol| self.switch_to(protocol));
         }
     }
 

@@ -14,8 +14,11 @@ use crate::flags::Flags;
 use crate::framing::Asked;
 use crate::message::{MatchState, Message};
 
-/// Runs that are kept: of requests given up one behind the other, whose responses have bodies by the same rule.
-const MOST_RUNS: usize = 64;
+/// Runs that are kept: of requests given up one behind the other, whose responses have bodies by the same rule. A client that
+/// mixes methods has a new run every few requests.
+const MOST_RUNS: usize = 4096;
+/// The same where memory is full.
+const FEW_RUNS: usize = 64;
 
 /// Requests one behind the other that were given up and may still be answered.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +32,18 @@ struct Run {
 }
 
 /// Requests given up, oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Surplus {
     runs: VecDeque<Run>,
 }
 
 impl Surplus {
-    fn new() -> Self {
-        Self { runs: VecDeque::with_capacity(MOST_RUNS) }
-    }
-
     fn allocated(&self) -> usize {
         size_of::<Self>() + self.runs.capacity() * size_of::<Run>()
     }
 
-    /// Takes note of a request that is behind all the others; false: of no more.
-    fn add(&mut self, request: &Message) -> bool {
+    /// Takes note of a request that is behind all the others; false: of no more than so many runs.
+    fn add(&mut self, request: &Message, most: usize) -> bool {
         if request.index == u32::MAX {
             // That is where numbering ends.
             return false;
@@ -54,7 +53,7 @@ impl Surplus {
             run.last = request.index;
             return true;
         }
-        let has_room = self.runs.len() < MOST_RUNS;
+        let has_room = self.runs.len() < most;
         if has_room {
             let (index, start) = (request.index, request.start.offset);
             self.runs.push_back(Run { first: index, last: index, start, asked });
@@ -98,9 +97,10 @@ impl Connection {
             return false;
         }
         let before = self.order.surplus.as_deref().map_or(0, Surplus::allocated);
-        let surplus = self.order.surplus.get_or_insert_with(|| Box::new(Surplus::new()));
+        let surplus = self.order.surplus.get_or_insert_default();
+        let is_added = surplus.add(last, if cx.is_full() { FEW_RUNS } else { MOST_RUNS });
         cx.charge_queue(before, surplus.allocated());
-        if !surplus.add(last) {
+        if !is_added {
             return false;
         }
         let request = self.requests.pop_last();
@@ -127,18 +127,22 @@ impl Connection {
     #[cold]
     pub(super) fn doubt_surplus(&mut self, client: Side, cx: &mut Context) {
         let Some(surplus) = self.drop_surplus(cx) else { return };
-        for run in surplus.runs {
-            for request in self.requests.iter_mut().take_while(|request| request.index < run.first) {
-                request.hole_after = request.hole_after.min(run.start);
+        let runs = &surplus.runs;
+        // Runs that are behind none of the requests so far.
+        let mut passed = 0;
+        for request in self.requests.iter_mut() {
+            let before = runs.partition_point(|run| run.last < request.index);
+            request.after_hidden |= before > passed;
+            passed = before;
+            if let Some(next) = runs.get(runs.partition_point(|run| run.first <= request.index)) {
+                request.hole_after = request.hole_after.min(next.start);
             }
-            let behind = self.requests.iter_mut().find(|request| request.index > run.last);
-            let stream = if client == Side::Left { &mut self.left } else { &mut self.right };
-            match behind {
+        }
+        if passed < runs.len() {
+            let stream = self.stream_mut(client);
+            match stream.begun_mut() {
                 Some(next) => next.after_hidden = true,
-                None => match stream.begun_mut() {
-                    Some(next) => next.after_hidden = true,
-                    None => stream.hidden = true,
-                },
+                None => stream.hidden = true,
             }
         }
     }
@@ -183,9 +187,9 @@ mod tests {
 
     #[test]
     fn requests_given_up_are_answered_in_their_place() {
-        let mut surplus = Surplus::new();
+        let mut surplus = Surplus::default();
         for (index, head) in [(4, false), (5, false), (6, true), (9, true)] {
-            assert!(surplus.add(&request(index, head)));
+            assert!(surplus.add(&request(index, head), MOST_RUNS));
         }
         assert_eq!(surplus.runs.len(), 3);
         let mut asked = Vec::new();
@@ -202,13 +206,16 @@ mod tests {
 
     #[test]
     fn a_run_takes_any_number_of_requests_and_there_are_a_few_of_them() {
-        let mut surplus = Surplus::new();
-        assert!((1..100_000).all(|index| surplus.add(&request(index, false))));
-        let added = (100_000..200_000).take_while(|index| surplus.add(&request(*index, index % 2 == 0))).count();
-        assert_eq!(added, MOST_RUNS - 1);
-        assert_eq!(surplus.runs.capacity(), Surplus::new().runs.capacity());
-        let mut last = Surplus::new();
-        assert!(last.add(&request(u32::MAX - 1, false)) && !last.add(&request(u32::MAX, false)));
+        let mut surplus = Surplus::default();
+        assert!((1..100_000).all(|index| surplus.add(&request(index, false), FEW_RUNS)));
+        let added =
+            (100_000..200_000).take_while(|index| surplus.add(&request(*index, index % 2 == 0), FEW_RUNS)).count();
+        assert_eq!(added, FEW_RUNS - 1);
+        let added =
+            (200_000..300_000).take_while(|index| surplus.add(&request(*index, index % 2 == 0), MOST_RUNS)).count();
+        assert_eq!(added, MOST_RUNS - FEW_RUNS);
+        let mut last = Surplus::default();
+        assert!(last.add(&request(u32::MAX - 1, false), 2) && !last.add(&request(u32::MAX, false), 2));
         last.answer();
         assert!(last.runs.is_empty());
     }

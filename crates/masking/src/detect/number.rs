@@ -1,14 +1,21 @@
 //! What begins with digits: payment cards, IBANs, social security numbers, phone numbers, IPv4 addresses.
 //!
-//! One walk over the runs of digits; most are dismissed by their length and the byte behind them.
+//! One walk over the runs of digits; most are dismissed by their length and the byte behind them ([`super::runs`] does so for
+//! many at once).
 
 use super::{Detector, Hit, ends_word, starts_word};
 use crate::policy::{KindId, Policy};
 
 /// Looks at the run of digits that is `start..end`. `done` is how far numbers have been found: what is
 /// within one is not looked at again.
-#[inline(always)]
-pub(crate) fn at(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut usize, hits: &mut Vec<Hit>) {
+pub(crate) fn at(policy: &Policy, text: &[u8], run: (usize, usize), done: &mut usize, hits: &mut Vec<Hit>) {
+    if run.0 >= *done && may_be(text, run) {
+        look(policy, text, run, done, hits);
+    }
+}
+
+/// Whether a run of digits may be part of anything that is looked for.
+pub(super) fn may_be(text: &[u8], (start, end): (usize, usize)) -> bool {
     let len = end - start;
     let is_digit = |n: usize| text.get(end + n).is_some_and(u8::is_ascii_digit);
     let is = |n: usize, byte: u8| text.get(end + n) == Some(&byte);
@@ -31,9 +38,7 @@ pub(crate) fn at(policy: &Policy, text: &[u8], (start, end): (usize, usize), don
         }
         _ => false,
     };
-    if (len >= 12 || may_go_on || may_be_inside) && start >= *done {
-        look(policy, text, (start, end), done, hits);
-    }
+    len >= 12 || may_go_on || may_be_inside
 }
 
 fn look(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut usize, hits: &mut Vec<Hit>) {

@@ -157,6 +157,11 @@ impl Reach {
         if let Some(file) = &config.upload.file {
             reach.write.insert(folder_of(&file.path));
         }
+        // A file of records that is moved away is made anew. Of a pipe or a device, which nobody moves, the folder stays shut.
+        let is_sent = config.upload.url.is_some() || config.upload.file.is_some();
+        if let Some(output) = config.output.as_deref().filter(|output| !is_sent && output.is_file()) {
+            reach.write.insert(folder_of(output));
+        }
         reach
     }
 

@@ -4,6 +4,7 @@ mod allocator;
 mod attended;
 mod confine;
 mod log;
+mod notify;
 mod sources;
 mod state;
 mod watch;

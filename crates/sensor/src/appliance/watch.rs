@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use super::attended::Attended;
+use super::notify::Notifier;
 use super::state::State;
 use crate::destination::{Conclusion, Destination};
 use crate::live::{Run, Running, Snapshot, StartError};
@@ -84,7 +85,8 @@ impl Appliance {
         let running = run.start()?;
         let witness = running.witness();
         state.note(witness.snapshot(), &witness.beats(), Instant::now());
-        tell(&[NotifyState::Ready]);
+        let mut manager = Notifier::from_environment();
+        manager.tell(&[NotifyState::Ready]);
         tracing::info!("capturing");
         let is_watched = is_watched(|name| std::env::var(name).ok());
         let (mut said, mut was_alive) = (Instant::now(), true);
@@ -94,7 +96,9 @@ impl Appliance {
             state.note(witness.snapshot(), &witness.beats(), now);
             let is_alive = state.is_alive(now);
             if is_watched && is_alive {
-                tell(&[NotifyState::Watchdog]);
+                manager.beat();
+            } else {
+                manager.catch_up();
             }
             if was_alive && !is_alive {
                 tracing::error!("a thread makes no progress; /healthz says which");
@@ -104,9 +108,9 @@ impl Appliance {
                 let clock = NotifyState::monotonic_usec_now().ok();
                 let mut states = vec![NotifyState::Reloading];
                 states.extend(clock);
-                tell(&states);
+                manager.tell(&states);
                 reload.reload();
-                tell(&[NotifyState::Ready]);
+                manager.tell(&[NotifyState::Ready]);
             }
             if said.elapsed() >= TOTALS {
                 said = now;
@@ -114,16 +118,23 @@ impl Appliance {
             }
         }
         let is_asked_for = stop.load(Ordering::Relaxed);
-        tell(&[NotifyState::Stopping]);
+        manager.tell(&[NotifyState::Stopping]);
         tracing::info!("stopping");
-        let look = || state.note(witness.snapshot(), &witness.beats(), Instant::now());
+        let look = || {
+            manager.catch_up();
+            state.note(witness.snapshot(), &witness.beats(), Instant::now());
+        };
         // Without a ledger there is at least what the threads have told.
         end(running, is_asked_for, look).inspect_err(|_| say_totals(&state, true))
     }
 }
 
 /// Stops within the deadline, whatever stands still; `look` is called now and then until it is over, and once more.
-fn end(running: Running<Attended<Destination>>, is_asked_for: bool, look: impl Fn()) -> Result<End, ApplianceError> {
+fn end(
+    running: Running<Attended<Destination>>,
+    is_asked_for: bool,
+    mut look: impl FnMut(),
+) -> Result<End, ApplianceError> {
     let deadline = Instant::now() + DEADLINE;
     let (done, over) = mpsc::channel();
     let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
@@ -135,8 +146,10 @@ fn end(running: Running<Attended<Destination>>, is_asked_for: bool, look: impl F
             ledger.delivery = delivery.map(|report| report.records);
             match &failure {
                 Some(OutputFailure::Stalled { cut_off, .. }) => ledger.unwritten += cut_off,
-                // Nobody knows how much of the last buffer got anywhere: none of it counts.
-                Some(_) => ledger.unwritten = ledger.recorded.saturating_sub(ledger.unsealed + written),
+                Some(OutputFailure::Failed { remains, .. } | OutputFailure::Closed(remains)) => {
+                    let written = (written + remains.taken).saturating_sub(remains.unread);
+                    ledger.unwritten = ledger.recorded.saturating_sub(ledger.unsealed + written);
+                }
                 None => {}
             }
             End { snapshot, output_failure: failure, is_asked_for }
@@ -186,13 +199,6 @@ fn say_totals(state: &State, is_last: bool) {
         sources_down = down,
         "totals"
     );
-}
-
-/// Tells the service manager, if there is one.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        tracing::debug!("cannot tell the service manager: {error}");
-    }
 }
 
 #[cfg(test)]

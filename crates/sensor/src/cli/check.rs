@@ -20,7 +20,7 @@ use crate::upload::Delivery;
 /// Reads the configuration and tries everything that delivery needs.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let loaded = match fitness::read(Some(&args.config), Purpose::Here) {
-        Ok(loaded) => loaded,
+        Ok((loaded, _)) => loaded,
         Err(error) => {
             say(format_args!("{error}\n"));
             return exit::USAGE;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use collector::{Arguments, Collector, Options};
 
-use super::{SecondSignal, exit, say, start_logging, watch_signals};
+use super::{exit, say, start_logging, watch_signals};
 use crate::appliance::give_back_large_buffers;
 use crate::secrecy::keep_memory_private_or_warn;
 
@@ -48,7 +48,7 @@ pub(super) fn collector(arguments: Arguments) -> u8 {
 /// A flag that is set once the process is asked to end.
 pub(super) fn watched_flag() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    if let Err(error) = watch_signals(&stop).and_then(SecondSignal::heed) {
+    if let Err(error) = watch_signals(&stop).and_then(|second| second.heed(|| {})) {
         tracing::warn!("cannot watch for signals ({error}): they end the process without a word");
     }
     stop

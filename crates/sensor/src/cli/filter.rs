@@ -67,12 +67,12 @@ pub(super) fn test(args: &FilterTestArgs) -> u8 {
 }
 
 fn resolve(args: &FilterTestArgs) -> Result<(Settings, Option<Filter>, Vec<Input>), UsageError> {
-    let loaded = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
+    let (loaded, ready) = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
     for note in &loaded.notes {
         say(format_args!("warning: {note}\n"));
     }
     let mut settings =
-        settings(&ReplayArgs::upload_of(Vec::new()), &loaded.config)?.with_memory(loaded.config.memory.0, 1)?;
+        settings(&ReplayArgs::upload_of(Vec::new()), &loaded.config, ready)?.with_memory(loaded.config.memory.0, 1)?;
     // Bodies say nothing to rules.
     settings.http.body_limit = 0;
     let mut warnings = Vec::new();

@@ -24,7 +24,7 @@ use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
-use crate::fitness::{self, Purpose, Sizes};
+use crate::fitness::{self, Purpose, Ready, Sizes};
 use crate::outlet::Outlet;
 use crate::pipeline::{Pipeline, Settings};
 use crate::progress::Progress;
@@ -101,7 +101,7 @@ pub(super) fn mask(args: &MaskArgs) -> u8 {
 }
 
 fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
-    let Loaded { config, .. } = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
+    let (Loaded { config, .. }, ready) = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
     let list = List::read(&args.secrets)?;
     let search = Arc::new(Search { leaks: list.leaks, found: Mutex::default() });
     let _ = tracing_subscriber::fmt()
@@ -121,7 +121,7 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if inputs.contains(&Input::Stdin) {
         return Err(Failure::Stdin);
     }
-    let masked = replay_settings(&config)?;
+    let masked = replay_settings(&config, ready)?;
     let unmasked = Settings { mask: None, ..masked.clone() };
     let edge = match Delivery::from_config(&config.upload, &config.sensor).map(|delivery| delivery.shape) {
         Some(edge @ Shape::Edge(_)) => edge,
@@ -137,9 +137,9 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     Ok(Report { lines: list.lines, unplanted, native, edge: in_edge, files, leaks })
 }
 
-fn replay_settings(config: &Config) -> Result<Settings, UsageError> {
+fn replay_settings(config: &Config, ready: Ready) -> Result<Settings, UsageError> {
     check_sizes(Sizes::of(config, 1))?;
-    Ok(settings(&ReplayArgs::upload_of(Vec::new()), config)?.with_memory(config.memory.0, 1)?)
+    Ok(settings(&ReplayArgs::upload_of(Vec::new()), config, ready)?.with_memory(config.memory.0, 1)?)
 }
 
 /// Looks at all records of the captures in one shape: how many they are, and which secrets are in them.

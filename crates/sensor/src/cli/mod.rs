@@ -12,8 +12,8 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn replay(args: ReplayArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if let Err(error) = watch_signals(&interrupted).and_then(SecondSignal::heed) {
+    if let Err(error) = watch_signals(&interrupted).and_then(|second| second.heed(say_that_it_is_cut_short)) {
         tracing::warn!("cannot watch for Ctrl-C ({error}): it will end the replay without a summary");
     }
     let hangup = match plan.reload_flag() {
@@ -128,8 +128,8 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
     let failed = outcome.failures.iter().map(Failure::exit_code).max().unwrap_or(0);
     match &outcome.output_failure {
         // Whoever reads has enough, as `head` does, and asks for no account.
-        Some(OutputFailure::Closed) => return failed,
-        Some(OutputFailure::Failed { name, source }) => {
+        Some(OutputFailure::Closed(_)) => return failed,
+        Some(OutputFailure::Failed { name, source, .. }) => {
             tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
             return exit::FAILED;
         }
@@ -253,12 +253,14 @@ fn man(command: Option<&str>) -> u8 {
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the first signal is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it may take to say that another one ends the process.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// Ctrl-C and SIGTERM set the flag; [`SecondSignal`] is what another one does.
 fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<SecondSignal> {
-    let second = SecondSignal { interrupted: Arc::clone(interrupted), counts: Arc::default() };
+    let second = SecondSignal { interrupted: Arc::clone(interrupted), came: Arc::default() };
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), Arc::clone(&second.counts))?;
+        flag::register(signal, Arc::clone(&second.came))?;
         flag::register(signal, Arc::clone(interrupted))?;
     }
     Ok(second)
@@ -281,23 +283,44 @@ fn is_ignored(signal: i32) -> bool {
 #[must_use = "without its thread a second signal does nothing"]
 struct SecondSignal {
     interrupted: Arc<AtomicBool>,
-    /// It would count now.
-    counts: Arc<AtomicBool>,
+    /// Whether a signal came.
+    came: Arc<AtomicBool>,
 }
 
 impl SecondSignal {
-    /// Starts the thread that sees time pass: a signal's handler cannot. It lasts as long as the process.
-    fn heed(self) -> io::Result<()> {
-        let Self { interrupted, counts } = self;
+    /// Starts the thread that sees time pass: a signal's handler cannot. It lasts as long as the process. `last_words`
+    /// say what the second signal ends.
+    fn heed(self, last_words: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let Self { interrupted, came } = self;
         let wait = move || {
             while !interrupted.load(Ordering::Relaxed) {
                 thread::sleep(LOOK);
             }
             thread::sleep(AGAIN);
-            counts.store(true, Ordering::Relaxed);
+            came.store(false, Ordering::Relaxed);
+            while !came.load(Ordering::Relaxed) {
+                thread::sleep(LOOK);
+            }
+            // Who reads standard error may stand still, too.
+            let (said, is_said) = mpsc::channel();
+            let say = move || {
+                last_words();
+                let _ = said.send(());
+            };
+            if thread::Builder::new().name("last-words".to_owned()).spawn(say).is_ok() {
+                let _ = is_said.recv_timeout(LAST_WORD);
+            }
+            signal_hook::low_level::exit(i32::from(exit::INTERRUPTED));
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
     }
+}
+
+/// What a second signal leaves unsaid and undone.
+fn say_that_it_is_cut_short() {
+    tracing::error!(
+        "a second signal ends it at once, without the ledger: what is not written, delivered or in a spool by now is lost"
+    );
 }
 
 /// Warnings and errors to standard error; `SENSOR_LOG` asks for more. `quiet` leaves errors.

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, LedgerFormat, Loaded, MediaTypes, Misfi
 use crate::destination::{Destination, Upload};
 use crate::dispatch::WhenFull;
 use crate::filter::RuleSwitch;
-use crate::fitness::{self, Purpose, Sizes, worker_count};
+use crate::fitness::{self, Purpose, Ready, Sizes, worker_count};
 use crate::masker::{MaskError, MaskPolicy};
 use crate::memory::TooLittle;
 use crate::outlet::{CreateError, Output};
@@ -127,12 +127,12 @@ impl Plan {
         // What flags say is judged with what they leave to the file; what is the file's alone, with its place in it.
         let is_sized = args.workers.is_some() || args.memory.is_some() || args.body_limit.is_some();
         let purpose = Purpose::Replay { sizes: !is_sized };
-        let Loaded { config: file, notes, .. } = fitness::read(args.config.as_deref(), purpose)?;
+        let (Loaded { config: file, notes, .. }, ready) = fitness::read(args.config.as_deref(), purpose)?;
         let workers = worker_count(args.workers.or(file.workers).unwrap_or(1));
         let memory = args.memory.unwrap_or(file.memory);
         let body = args.body_limit.unwrap_or(file.bodies.limit);
         check_sizes(Sizes { memory, body, ..Sizes::of(&file, workers) })?;
-        let mut settings = settings(&args, &file)?.with_memory(memory.0, workers)?;
+        let mut settings = settings(&args, &file, ready)?.with_memory(memory.0, workers)?;
         let filter = args.filter.or(file.filter).filter(|filter| !filter.trim().is_empty());
         let filter = filter.map(|filter| Filter::new(&filter)).transpose().map_err(UsageError::Filter)?;
         let mut warnings = Vec::new();
@@ -224,7 +224,7 @@ pub(super) fn check_sizes(sizes: Sizes) -> Result<(), UsageError> {
     sizes.misfits().into_iter().next().map_or(Ok(()), |misfit| Err(UsageError::Sizes(misfit)))
 }
 
-pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, UsageError> {
+pub(super) fn settings(args: &ReplayArgs, file: &Config, mut ready: Ready) -> Result<Settings, UsageError> {
     let types = args.body_types.as_ref().unwrap_or(&file.bodies.types);
     let http = http_parse::Settings {
         body_limit: args.body_limit.unwrap_or(file.bodies.limit).as_usize(),
@@ -251,9 +251,9 @@ pub(super) fn settings(args: &ReplayArgs, file: &Config) -> Result<Settings, Usa
         reassembly,
         http,
         record,
-        mask: MaskPolicy::from_config(&file.mask)?,
+        mask: ready.mask(file)?,
         normalize: Arc::new(policy::normalizer(&file.normalize)),
-        filters: Arc::new(RuleSwitch::new(policy::rules(file)?)),
+        filters: Arc::new(RuleSwitch::new(ready.rules(file)?)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, settings};
-use super::{exit, say, say_undelivered, watch_signals};
+use super::{LAST_WORD, exit, say, say_that_it_is_cut_short, say_undelivered, watch_signals};
 use crate::appliance::{
     Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Log, Reach, Room, SourcesError, State, confine,
     give_back_large_buffers, sources,
@@ -26,12 +26,11 @@ use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat
 use crate::destination::{self, Destination};
 use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
-use crate::fitness::{self, Purpose, worker_count};
+use crate::fitness::{self, Purpose, Ready, worker_count};
 use crate::guard::quiet_panics;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
-use crate::policy;
 use crate::status::{StatusError, StatusServer};
 use crate::upload::{Delivery, UploadOutlet};
 
@@ -80,8 +79,8 @@ type Level = reload::Handle<EnvFilter, Registry>;
 
 /// Runs until a signal.
 pub(super) fn run(args: &RunArgs) -> u8 {
-    let loaded = match fitness::read(Some(&args.config), Purpose::Run) {
-        Ok(loaded) => loaded,
+    let (loaded, ready) = match fitness::read(Some(&args.config), Purpose::Run) {
+        Ok(read) => read,
         Err(error) => {
             refuse(&error);
             return exit::USAGE;
@@ -101,7 +100,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
-    let (code, patience) = match operate(args, loaded, &level, &log) {
+    let (code, patience) = match operate(args, loaded, ready, &level, &log) {
         Ok(end) => (conclude(&end, ledger, &log), LAST_WORDS),
         Err(refusal) => {
             tracing::error!("{refusal}");
@@ -113,7 +112,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     code
 }
 
-fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<End, Refusal> {
+fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Log) -> Result<End, Refusal> {
     let config = &loaded.config;
     // First of all: a signal during the start is none to be lost.
     let (stop, hangup) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -122,7 +121,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
 
     let pinning = Pinning::new(&config.cpus.capture, &config.cpus.workers)?;
     let workers = worker_count(config.workers.unwrap_or(0));
-    let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config)?
+    let mut settings = settings(&ReplayArgs::upload_of(Vec::new()), config, ready)?
         .with_memory(config.memory.0, workers)
         .map_err(UsageError::from)?;
     let listed = live::interfaces().unwrap_or_else(|error| {
@@ -137,15 +136,21 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
     let delivery = Delivery::from_config(&config.upload, &settings.record.sensor);
     let mut output = match config.output.as_deref().filter(|path| path.as_os_str() != "-") {
         _ if delivery.is_some() => None,
-        Some(path) => Some(Output::create(path).map_err(UsageError::from)?),
+        Some(path) => Some(Output::append(path).map_err(UsageError::from)?),
         None => Some(Output::stdout()),
     };
     if let Some(output) = &mut output {
         // As long as it is the user whom the pipe belongs to.
         output.heed(&stop);
     }
+    let output_again = output.as_ref().and_then(Output::again);
     let opener = give_rights_up(config, &args.config)?;
-    second_signal.heed().map_err(Refusal::Signals)?;
+    let lasting = log.clone();
+    let last_words = move || {
+        say_that_it_is_cut_short();
+        lasting.settle(LAST_WORD);
+    };
+    second_signal.heed(last_words).map_err(Refusal::Signals)?;
     let tell = |lines| tracing::warn!(lines, "lines of the log were left out: nobody took them in time");
     log.start(io::stderr(), tell).map_err(Refusal::Thread)?;
 
@@ -197,6 +202,7 @@ fn operate(args: &RunArgs, loaded: Loaded, level: &Level, log: &Log) -> Result<E
         control,
         own: looked_up,
         state: Arc::clone(&appliance.state),
+        output_again,
     };
     Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
 }
@@ -262,6 +268,8 @@ struct Reloadable {
     own: Weak<OwnTraffic>,
     /// Which goes by the size of batches.
     state: Arc<State>,
+    /// Has the file of records looked for under its name again.
+    output_again: Option<Arc<AtomicBool>>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -286,13 +294,13 @@ enum UploadChange {
 impl Reloadable {
     /// All that can fail, before anything is changed.
     fn prepare(&self, args: &RunArgs, started: &Loaded) -> Result<Renewed, String> {
-        let loaded =
+        let (loaded, mut ready) =
             fitness::read(Some(&args.config), Purpose::Reload(&started.config)).map_err(|error| error.to_string())?;
         // What networks are called takes effect at the next start, and rules go by their numbers.
-        let rules = policy::rules(&loaded.config).map_err(|error| error.to_string())?;
+        let rules = ready.rules(&loaded.config).map_err(|error| error.to_string())?;
         // Without a key of the operator's, a mask made again would have other tokens.
         let is_masked_otherwise = loaded.config.mask != self.mask || loaded.config.mask.key_file.is_some();
-        let mask = is_masked_otherwise.then(|| MaskPolicy::from_config(&loaded.config.mask)).transpose();
+        let mask = is_masked_otherwise.then(|| ready.mask(&loaded.config)).transpose();
         let mask = mask.map_err(|error| error.to_string())?;
         let upload = self.prepare_upload(&loaded.config)?;
         Ok(Renewed { loaded, rules, mask, upload })
@@ -326,6 +334,10 @@ impl Reloadable {
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
     if let Some(own) = reloadable.own.upgrade() {
         own.look_again();
+    }
+    // Whoever moved the file away is not to wait for whoever mends the configuration.
+    if let Some(again) = &reloadable.output_again {
+        again.store(true, Ordering::Relaxed);
     }
     let renewed = match reloadable.prepare(args, started) {
         Ok(renewed) => renewed,
@@ -394,14 +406,18 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
         return exit::DEFECT;
     }
     match &end.output_failure {
-        Some(OutputFailure::Failed { name, source }) => {
-            tracing::error!("cannot write to {name}: {source}; what was written before is incomplete");
+        Some(OutputFailure::Failed { name, source, .. }) => {
+            tracing::error!(
+                "cannot write to {name}: {source}; {} records are not in it, and its last line may be cut",
+                ledger.unwritten
+            );
             exit::FAILED
         }
         // A sensor that ends by itself is to be started again, whatever the reason.
-        Some(OutputFailure::Closed) if !end.is_asked_for => {
+        Some(OutputFailure::Closed(_)) if !end.is_asked_for => {
             tracing::error!(
-                "whoever read the records from standard output has gone, so the sensor ends; `output` can name a file, and [upload] a platform"
+                "whoever read the records from standard output has gone, and {} records were not read, so the sensor ends; `output` can name a file, and [upload] a platform",
+                ledger.unwritten
             );
             exit::FAILED
         }
@@ -412,7 +428,7 @@ fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
             );
             exit::FAILED
         }
-        Some(OutputFailure::Closed) | None => exit::OK,
+        Some(OutputFailure::Closed(_)) | None => exit::OK,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::interface::EVERY;
+use super::interface::{EVERY, Interface};
 use super::interface_error::InterfaceError;
 use super::lanes::{LiveSegments, Told, wall_clock};
 use super::links::link_called;
@@ -178,7 +178,7 @@ impl<S: LiveSegments> Capture<S> {
         while !self.is_over() {
             let Some(open) = source.as_mut().filter(|source| source.is_up()) else {
                 self.stay_away(&mut interface);
-                self.wait();
+                self.wait(source.as_mut());
                 // After the end nothing is taken up any more.
                 if !self.is_over() {
                     self.find(&mut source, &mut interface, &mut complaint);
@@ -307,19 +307,47 @@ impl<S: LiveSegments> Capture<S> {
         taken
     }
 
-    /// Waits a little before the next try.
-    fn wait(&mut self) {
+    /// Waits a little before the next try. What `lost` gets meanwhile is taken: an interface that is up for a moment is not to
+    /// fill the ring unseen.
+    fn wait(&mut self, mut lost: Option<&mut Source>) {
         let until = Instant::now() + RETRY;
         let is_spare = self.plan.pattern.is_some();
         while Instant::now() < until && !self.is_over() {
-            std::thread::sleep(self.pipeline.segments().patience());
+            let patience = self.pipeline.segments().patience();
+            let mut taken = 0;
+            match &mut lost {
+                Some(Source::Interface(ring)) if ring.is_lost() => taken = self.take_strays(ring, patience),
+                _ => std::thread::sleep(patience),
+            }
             self.status.told.beat();
-            if is_spare {
+            if is_spare && taken == 0 {
                 self.pipeline.segments_mut().absent(wall_clock());
             } else {
-                self.pipeline.segments_mut().pulse(wall_clock(), true);
+                self.pipeline.segments_mut().pulse(wall_clock(), taken == 0);
+            }
+            if self.last_told.elapsed() >= TELL {
+                self.tell(lost.as_deref_mut());
             }
         }
+    }
+
+    /// Takes what came of an interface that is lost, unless it is another source's by now.
+    fn take_strays(&mut self, ring: &mut Interface, patience: Duration) -> usize {
+        if self.plan.pattern.as_ref().is_some_and(|pattern| pattern.is_taken(ring.name())) {
+            // That one has them, too. It is opened again with the next interface.
+            if let Err(error) = ring.close_intake() {
+                tracing::debug!(source = self.name, "cannot shut out what is another source's now: {error}");
+            }
+            std::thread::sleep(patience);
+            return 0;
+        }
+        let (pipeline, faults) = (&mut self.pipeline, &mut self.faults);
+        let taken = ring.take_strays(patience, &mut |frame| {
+            faults.guard(Trouble::Frame, || pipeline.push(frame));
+        });
+        self.report.frames += taken as u64;
+        self.taken += taken as u64;
+        taken
     }
 
     /// Tries once. `interface` is the one that it had, and then the one that it has.

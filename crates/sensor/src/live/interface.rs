@@ -233,6 +233,28 @@ impl Interface {
         matches!(self.place, Place::Spare)
     }
 
+    /// Whether it gave the frames of an interface, which is gone or down.
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self.place, Place::Lost(_))
+    }
+
+    /// Takes what a lost interface that was up again in between left in the ring: the kernel lets it in before anybody has
+    /// looked. Gives how many frames that were, after up to `patience` when there were none.
+    pub(super) fn take_strays(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> usize {
+        let Place::Lost(index) = self.place else { return 0 };
+        // What it says of the interface is known, and would have libpcap give up what is there.
+        let _ = SockRef::from(&self.capture).take_error();
+        if !self.has_more && !wait(&self.capture, patience).is_ok_and(|events| events.contains(PollFlags::IN)) {
+            return 0;
+        }
+        if links::name_of(index).is_ok_and(|name| name.is_some_and(|name| name != self.name)) {
+            // It is called otherwise now, so it is not meant. Where it fails it is the next look's matter.
+            let _ = self.close_intake();
+            return 0;
+        }
+        self.hand_on(take).unwrap_or(0)
+    }
+
     /// Gives the frames of the interface `name` from now on, which takes no right. What is left of another one in the ring
     /// comes first.
     ///

@@ -93,6 +93,11 @@ impl Pattern {
         self.shares().taken.insert(name.to_owned(), index);
     }
 
+    /// Whether a thread has an interface of this name.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.shares().taken.contains_key(name)
+    }
+
     /// Those that are taken are how many there are to be. Gives how many that is.
     pub(super) fn expect_these(&self) -> usize {
         let mut shares = self.shares();

@@ -41,7 +41,8 @@ section! {
         /// headers (--filter). Default: every frame, as with an empty expression. What is recorded of the transactions in
         /// them is the matter of [filters].
         pub filter: Option<String> = frame_filter().optional(""),
-        /// Where records go that are not uploaded; "-" is standard output (-o). Default: "-".
+        /// Where records go that are not uploaded; "-" is standard output (-o). A replay empties a file first; a live sensor goes
+        /// on behind what is in it, and on SIGHUP in the file that has the name by then, where that was moved. Default: "-".
         pub output: Option<PathBuf> = path().optional("-"),
         /// Print the ledger at the end, to standard error, as "text" or "json" (--ledger). Default: a replay does not, a live
         /// sensor does as text. Where its log is JSON (log.format) the ledger is, too, whatever is said here.

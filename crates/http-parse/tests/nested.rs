@@ -1,0 +1,95 @@
+//! Bodies that look like messages: nothing of them is one while it is known that there is a body, however the stream was cut.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail")]
+
+mod support;
+
+use support::{CLIENT, Op, Talk};
+
+const STATUS_LINE: &str = "HTTP/1.1 299 Nested\r\nContent-Length: 0\r\n\r\n";
+
+fn get(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn response(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The same calls, each with at most so many bytes.
+fn cut(talk: &Talk, most: usize) -> Talk {
+    let mut pieces = Vec::new();
+    for op in &talk.ops {
+        let Op::Data(side, position, bytes) = op else {
+            pieces.push(op.clone());
+            continue;
+        };
+        let mut position = *position;
+        for piece in bytes.chunks(most) {
+            pieces.push(Op::Data(*side, position, piece.to_vec()));
+            position.offset += piece.len() as u64;
+        }
+    }
+    Talk { ops: pieces, ..talk.clone() }
+}
+
+const BODIES: [&str; 6] = [STATUS_LINE, "HTTP/1.1 200", "HTTP/1.", "H", "Hello", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"];
+
+/// A client that waits; the response with this number has this body.
+fn conversation(exchanges: usize, nested: usize, body: &str, swapped: bool) -> Talk {
+    let mut talk = Talk::default();
+    for number in 0..exchanges {
+        talk = talk.client(get(number)).server(response(if number == nested { body } else { "abc" }));
+        if number == 0 && swapped {
+            // Reassembly of a joined connection knows where the server's side begins before the client's.
+            talk = talk.swap();
+        }
+    }
+    talk
+}
+
+#[test]
+fn a_body_that_begins_like_a_response_is_a_body_in_any_segments() {
+    let ways = [3, 10].into_iter().flat_map(|exchanges| [false, true].map(|swapped| (exchanges, swapped)));
+    for ((exchanges, swapped), body) in ways.flat_map(|way| BODIES.map(|body| (way, body))) {
+        for nested in 0..exchanges {
+            let talk = conversation(exchanges, nested, body, swapped);
+            for most in [1448, 1, 2, 7, 30] {
+                let talk = cut(&talk, most);
+                for outcome in [talk.run(), talk.run_mid_stream()] {
+                    let what =
+                        format!("{nested} of {exchanges}, {body:?}, swapped {swapped}, cut to {most}: {outcome:#?}");
+                    assert_eq!(outcome.stats.paired as usize, exchanges, "{what}");
+                    let record = &outcome.records[nested];
+                    assert_eq!(record.response.as_ref().unwrap().body, body.as_bytes(), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cuts_do_not_matter_where_it_is_not_known_whether_there_is_a_body() {
+    let begins = ["HTTP/1.1 299 Nested\r\nX: y\r\n\r\n", "HTTP/1.1 299 N", "HTTP/1.", "H", "Hello", "HTTP/2 2"];
+    for (lost, begin) in [0, 1, 2].into_iter().flat_map(|lost| begins.map(|begin| (lost, begin))) {
+        for method in ["GET", "HEAD"] {
+            let mut talk = Talk::default();
+            for number in 0..6 {
+                let request = get(number).replacen("GET", method, 1);
+                let answer = response(begin);
+                // To HEAD, the next response stands where the body would.
+                let answer = if method == "HEAD" { answer.split_at(answer.len() - begin.len()).0 } else { &answer };
+                talk = if number == lost { talk.lost(CLIENT, request) } else { talk.client(request) };
+                talk = talk.server(answer);
+            }
+            for run in [Talk::run, Talk::run_mid_stream] {
+                let whole = run(&talk);
+                for most in [1, 2, 7, 30] {
+                    let cut = run(&cut(&talk, most));
+                    assert_eq!(cut.lines(), whole.lines(), "{lost} {begin:?} {method} cut to {most}");
+                    assert!(cut.records == whole.records, "{lost} {begin:?} {method} cut to {most}");
+                }
+            }
+        }
+    }
+}
