@@ -9,7 +9,7 @@ use crate::form::{named, push_name};
 use crate::json_path::Level;
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
-use crate::policy::KindId;
+use crate::policy::{KindId, Policy};
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -237,14 +237,10 @@ impl Lexer<'_> {
             let level: &Nesting = &levels[i];
             if level.is_array { Level::Index(level.index) } else { Level::Key(&self.text[level.key.0..level.key.1]) }
         };
-        let last = levels.len().checked_sub(1)?;
         let policy = &self.engine.policy;
         let plain = levels.iter().all(|level| !self.text[level.key.0..level.key.1].contains(&b'\\'));
         if plain {
-            let mut rules = policy.paths.iter();
-            return rules
-                .find(|(path, _)| path.may_end(level_of(last)) && path.matches(levels.len(), level_of))
-                .map(|(_, kind)| *kind);
+            return rule_of(policy, levels.len(), level_of);
         }
         // Rarely: keys with escapes are decoded first.
         self.reader.keys.clear();
@@ -256,13 +252,9 @@ impl Lexer<'_> {
             ranges.push(from..self.reader.keys.len());
         }
         let keys = &self.reader.keys;
-        let level_of = |i: usize| {
+        rule_of(policy, levels.len(), |i| {
             if levels[i].is_array { Level::Index(levels[i].index) } else { Level::Key(&keys[ranges[i].clone()]) }
-        };
-        let mut rules = policy.paths.iter();
-        rules
-            .find(|(path, _)| path.may_end(level_of(last)) && path.matches(levels.len(), level_of))
-            .map(|(_, kind)| *kind)
+        })
     }
 
     /// A key: its own text is looked at as a value's is.
@@ -324,6 +316,13 @@ impl Lexer<'_> {
         };
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
+}
+
+/// What the own paths say of the place that is made of `count` levels.
+fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
+    let last = level_of(count.checked_sub(1)?);
+    let mut rules = policy.paths.iter();
+    rules.find(|(path, _)| path.may_end(last) && path.matches(count, &level_of)).map(|(_, kind)| *kind)
 }
 
 /// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before

@@ -124,6 +124,7 @@ pub(crate) fn find(policy: &Policy, text: &[u8], is_thorough: bool, hits: &mut V
 }
 
 /// An element that is open.
+#[derive(Default)]
 struct Open {
     name: (usize, usize),
     content: usize,
@@ -141,7 +142,9 @@ struct Open {
 /// Parts of `text[start..end]` that tags say are secrets, in order.
 pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize)) -> Vec<Region> {
     let text = &text[..end];
-    let mut tree = Tree { policy, text, open: Vec::new(), held: Held::default(), regions: Vec::new() };
+    // What stands in no element has neighbours, too: a fragment, or lines of a log.
+    let whole = Open { name: (start, start), content: start, ..Open::default() };
+    let mut tree = Tree { policy, text, open: vec![whole], held: Held::default(), regions: Vec::new() };
     let mut at = start;
     while let Some(tag) = memchr::memchr(b'<', &text[at..]).map(|len| at + len) {
         let rest = &text[tag + 1..];

@@ -180,6 +180,12 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         return Some(Pair { start: at + 3, end: *done, is_container: false, meaning });
     }
     let name_end = name_end(text, *done, at);
+    if let Some(pair) = typeset(names, text, (*done, name_end), at) {
+        if is_secret(&text[pair.start..pair.end]) {
+            *done = pair.end;
+        }
+        return Some(pair);
+    }
     // `user[pin][0]`: the last word alone says nothing.
     let is_path = name_end > *done && text[name_end - 1] == b']';
     if !is_path && !names.may_end(&text[*done..name_end]) {
@@ -204,6 +210,34 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         *done = end;
     }
     Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
+}
+
+/// How long the quotation mark of a typesetter is that a text starts with: “”„‟, ‘’‚‛, «», as programs for writing put them in
+/// place of what is typed.
+fn mark_len(text: &[u8]) -> Option<usize> {
+    match text {
+        [0xe2, 0x80, 0x98..=0x9f, ..] => Some(3),
+        [0xc2, 0xab | 0xbb, ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// The pair whose name, which ends at `end`, is in such marks; its value may be, too.
+fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) -> Option<Pair> {
+    let name = &text[floor..end];
+    let len = [3, 2].into_iter().find(|len| name.len() > *len && mark_len(&name[name.len() - len..]) == Some(*len))?;
+    let name = &name[..name.len() - len];
+    let name = &name[name.len().saturating_sub(MAX_NAME)..];
+    let start = (0..name.len()).rev().find_map(|from| mark_len(&name[from..]).map(|len| from + len))?;
+    let meaning = names.meaning_of_path(&name[start..]).filter(|meaning| *meaning != Meaning::Harmless)?;
+    let (start, end) = value(text, at);
+    let pair = |start, end| Pair { start, end, is_container: false, meaning };
+    let Some(len) = mark_len(&text[start..]) else { return Some(pair(start, end)) };
+    let start = start + len;
+    let window = &text[start..text.len().min(start + MAX_USERINFO)];
+    let ends = |from: &usize| window[*from] == b'\n' || mark_len(&window[*from..]).is_some();
+    let len = memchr::memchr3_iter(0xe2, 0xc2, b'\n', window).find(ends);
+    Some(pair(start, start + len.unwrap_or(window.len())))
 }
 
 /// Where the name ends whose separator is at `at`: in front of quotes and blanks, in whatever order mistakes put them.
@@ -231,8 +265,13 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
     };
     // `:=`, `=>`, `==`.
     skip(2, |byte| matches!(byte, b'=' | b'>' | b':'));
-    let blanks = skip(MAX_BLANKS, |byte| byte.is_ascii_whitespace() || matches!(byte, 0xc2 | 0xa0));
-    let escapes = skip(MAX_QUOTES, |byte| byte == b'\\');
+    let mut blanks = skip(MAX_BLANKS, |byte| byte.is_ascii_whitespace() || matches!(byte, 0xc2 | 0xa0));
+    // The first byte of a character that is no blank.
+    if blanks > 0 && text[start - 1] == 0xc2 {
+        (start, blanks) = (start - 1, blanks - 1);
+    }
+    let escapes = text[start..].iter().take(MAX_QUOTES).take_while(|byte| **byte == b'\\').count();
+    start += escapes;
     start += comment_len(&text[start..]);
     let rest = &text[start..];
     if let Some(inner) = rest.strip_prefix(b"\"\"\"") {
@@ -384,6 +423,16 @@ mod tests {
         assert_eq!(found("a[pin]=1&b[password][0]=2&c.pin=3"), ["1", "2", "3"]);
         assert_eq!(found("password => 'x y'"), ["x y"]);
         assert_eq!(found("password='unclosed"), ["unclosed"]);
+        assert_eq!(found("password: £ab, password=\u{a0}£c"), ["£ab", "£c"]);
+        assert_eq!(found("password=\u{a0}£c d"), ["£c"]);
+        // As programs for writing have it.
+        assert_eq!(found("“user”: “a”, “password”: “x y”, “b”: “c”"), ["x y"]);
+        assert_eq!(
+            found("‘pin’=‘1’ «new password» : «2 3» „token“:„4“ {“pin”: \"5\"} “pin”: 6"),
+            ["1", "2 3", "4", "5", "6"]
+        );
+        assert_eq!(found("“password”: “unclosed x\nnext line”"), ["unclosed x"]);
+        assert_eq!(found("“password” “x”, he said: “spin”: “y”, pass”: z, ”: w, “”: v"), [""; 0]);
     }
 
     /// A quote in front of a separator may be the end of what was found before.

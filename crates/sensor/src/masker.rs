@@ -16,7 +16,7 @@ use masking::{
     Settings, Side,
 };
 
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{Detector, Mask, MaskAction};
 use crate::record::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking};
@@ -89,7 +89,7 @@ impl MaskPolicy {
         if !mask.enabled || !finds {
             return Ok(None);
         }
-        let key = match &mask.key_file {
+        let mut key = match &mask.key_file {
             Some(path) => read_key(path)?,
             None => random_key().map_err(MaskError::Random)?,
         };
@@ -109,7 +109,7 @@ impl MaskPolicy {
             action: action(pattern.action),
         });
         let mut settings = Settings {
-            key,
+            key: std::mem::take(&mut *key),
             credentials: mask.credentials,
             credentials_action: action(mask.credentials_action),
             not_credentials: mask.not_credentials.clone(),
@@ -160,8 +160,10 @@ impl MaskPolicy {
     }
 }
 
-fn read_key(path: &Path) -> Result<Vec<u8>, MaskError> {
-    let mut key = Vec::new();
+/// What is refused is overwritten, too: it may be another key.
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaskError> {
+    // Room for all of it at once: a buffer that grows would leave copies behind.
+    let mut key = Zeroizing::new(Vec::with_capacity(MOST_KEY as usize + 1));
     let read = File::open(path).and_then(|file| file.take(MOST_KEY + 1).read_to_end(&mut key));
     read.map_err(|source| MaskError::Key { path: path.to_owned(), source })?;
     if key.len() < KEY || key.len() as u64 > MOST_KEY {
@@ -174,8 +176,8 @@ fn read_key(path: &Path) -> Result<Vec<u8>, MaskError> {
     Ok(key)
 }
 
-fn random_key() -> io::Result<Vec<u8>> {
-    let mut key = vec![0; KEY];
+fn random_key() -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut key = Zeroizing::new(vec![0; KEY]);
     File::open(RANDOM)?.read_exact(&mut key)?;
     Ok(key)
 }

@@ -91,8 +91,8 @@ fn absent(folder: &Path) -> Vec<PathBuf> {
     folder.ancestors().take_while(is_absent).map(Path::to_owned).collect()
 }
 
-/// Removes folders that were made to try: as far as it can as whoever tried, and the others as who `asks`, whose folder they are
-/// in. One that is in use is not empty.
+/// Removes folders that were made to try, as whoever asks may be somebody else than who is to write there: as far as it can as
+/// whoever tried, and the others as who `asks`, whose folder they are in. One that is in use is not empty.
 fn leave_nothing(made: &[PathBuf], asks: Uid) {
     let left: Vec<&PathBuf> = made.iter().filter(|folder| std::fs::remove_dir(folder).is_err()).collect();
     if geteuid() != asks && return_to(asks).is_ok() {
@@ -111,7 +111,6 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
         let _ = writeln!(report, "FAIL  {problem}");
     }
     if let Some(spool) = &delivery.settings.spool {
-        let made = absent(&spool.folder);
         let _ = match uploader::try_spool(&spool.folder) {
             Ok(SpoolUse::Free) => writeln!(report, "ok    spool {}", spool.folder.display()),
             Ok(SpoolUse::InUse) => {
@@ -138,10 +137,6 @@ fn try_delivery(delivery: &Delivery, report: &mut String) -> u8 {
                 "FAIL  spool {}: holds batches of {holds}, and {wanted} is to be sent; go back to the shape before until they are delivered, or name another upload.spool.folder",
                 spool.folder.display()
             );
-        }
-        // Whoever asks may be somebody else than who is to write there: nothing is left behind. One that is in use is not empty.
-        for folder in made {
-            let _ = std::fs::remove_dir(folder);
         }
     }
     match &delivery.destination {

@@ -44,9 +44,9 @@ section! {
     /// in them.
     pub struct Filters {
         /// Sets of rules that come with the program and leave out what is seldom wanted: "static_assets", "health_checks",
-        /// "mesh_probes", "shadow_traffic".
+        /// "mesh_probes", "shadow_traffic". Each asks for more than a path, which anybody can choose: a media type, a success.
         pub sets: Vec<RuleSet> = list(choice()).or([]),
-        /// Rules, any number of them.
+        /// Rules, up to 480 of them.
         pub rule: Vec<Rule> = tables(),
     }
     check(this, reader) {

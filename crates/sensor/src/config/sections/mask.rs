@@ -71,7 +71,7 @@ section! {
         pub json_paths: BTreeMap<String, MaskAction> = map("a JSON path", json_path, Actions).or([]),
         /// Media types whose bodies are left out, such as ["application/pdf"].
         pub drop_body: Vec<String> = list(media_type()).or([]),
-        /// Expressions of your own, any number of them.
+        /// Expressions of your own, up to 256 of them.
         pub pattern: Vec<MaskPattern> = tables(),
     }
     refuse {
