@@ -148,7 +148,10 @@ impl Lexer<'_> {
                     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
                     at += self.text[at..self.end].iter().take_while(|byte| is_part(byte)).count();
                     let word = &self.text[start..at];
-                    let is_number = !word.iter().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E'));
+                    // What goes on as names do is none: without its beginning, it may be another one.
+                    let is_whole = !matches!(self.text[..self.end].get(at), Some(b'_' | b'$' | b'[' | 0x80..));
+                    let is_number =
+                        is_whole && !word.iter().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E'));
                     if is_number {
                         self.scalar(start, at, Layer::Plain, at == self.end);
                         next = Next::Separator;

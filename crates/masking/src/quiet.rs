@@ -319,6 +319,17 @@ mod tests {
         assert!(!look(false)[1].contains('\u{aa5c}'));
     }
 
+    /// The end of a name that begins with digits is not taken for the whole, as if they were a value of JSON.
+    #[test]
+    fn a_name_is_not_cut_at_its_digits() {
+        let policy = Arc::new(policy());
+        for name in ["000_PIN", "000$PIN", "000[PIN]", "000\u{e9}PIN"] {
+            let text = format!(r#"{{"name":"password\n","v":{name}:a="#);
+            let look = |is_thorough| masked(&policy, text.as_bytes(), "application/json", false, is_thorough);
+            assert_eq!(look(false), look(true), "{text}");
+        }
+    }
+
     /// Of a member that names, the first string is the name, and nothing that stands behind it.
     #[test]
     fn one_string_is_a_name() {
