@@ -485,7 +485,7 @@ def stop(options, scratch):
     rows, faults = [], []
     for turn in range(3):
         with Wire() as wire:
-            records = os.path.join(scratch, "records.ndjson")
+            records = os.path.join(scratch, "records%d.ndjson" % turn)
             sensor = Sensor(options, scratch, output=records)
             sender = spawn(replay_words(options.capture, "max", None, ("--loop=20",)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(1.5)

@@ -11,6 +11,7 @@ mod heads;
 mod held;
 mod hunt;
 mod pairing;
+pub(crate) mod pieces;
 mod settling;
 mod side;
 mod surplus;

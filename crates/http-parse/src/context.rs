@@ -131,6 +131,9 @@ impl Context {
 
     /// Takes a message back.
     pub(crate) fn give_back(&mut self, mut message: Box<Message>) {
+        if message.pieces.is_some() {
+            self.drop_pieces(&mut message);
+        }
         let body = std::mem::take(&mut message.body);
         let body_capacity = body.capacity();
         if message.head.capacity() > POOLED_HEAD {

@@ -1,6 +1,7 @@
 //! One HTTP message: a raw head with a table of spans, and what was kept of its body.
 
 use crate::Position;
+use crate::connection::pieces::Pieces;
 use crate::flags::Flags;
 
 /// A range of the head buffer.
@@ -114,6 +115,8 @@ pub struct Message {
     pub(crate) match_state: MatchState,
     /// Behind a request: the offset of the first bytes that may hide another request; `u64::MAX`: none.
     pub(crate) hole_after: u64,
+    /// The pieces in which a candidate came; charged apart.
+    pub(crate) pieces: Option<Box<Pieces>>,
     /// The allocated bytes that the context's count holds for this message.
     pub(crate) charged: usize,
 }
@@ -300,6 +303,7 @@ impl Message {
             acked_before,
             match_state,
             hole_after,
+            pieces: _,
             charged: _,
         } = self;
         (*old_kind, *old_start) = (kind, start);

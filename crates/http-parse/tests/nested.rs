@@ -93,3 +93,41 @@ fn cuts_do_not_matter_where_it_is_not_known_whether_there_is_a_body() {
         }
     }
 }
+
+/// Behind what cannot be read, the next message is found at the start of a segment: also of one that begins in the middle of
+/// what might have become a start line.
+#[test]
+fn odd_messages_are_read_alike_in_any_segments() {
+    let requests = [
+        "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\nhello",
+        "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "GET /a\r\n\r\n",
+        "get  /a http/1.10\n\n",
+    ];
+    let lines =
+        ["HTTP/1.1 200", "HTTP/1.1 2000 OK", "HTTP/1.1 20 OK", "HTTP/1.1 abc", "http/1.1  200 OK", "HTTP/1.1 100 C"];
+    let fields = [
+        "",
+        "Content-Length: 5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length: -1\r\nContent-Length : 6\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        " folded\r\nno colon\r\n",
+    ];
+    let bodies = ["", "hello", "HTTP/", "5\r\nhello\r\n0\r\n\r\n", "5;x\r\nhello\r\n\r\n"];
+    for (request, line) in requests.iter().flat_map(|request| lines.map(|line| (request, line))) {
+        for (field, body) in fields.iter().flat_map(|field| bodies.map(|body| (field, body))) {
+            let talk = Talk::default().client(request).server(format!("{line}\r\n{field}\r\n{body}"));
+            let talk = [1, 2].into_iter().fold(talk, |talk, number| talk.client(get(number)).server(response("abc")));
+            let whole = talk.run();
+            for most in [1, 2, 7, 30] {
+                let cut = cut(&talk, most).run();
+                assert_eq!(cut.lines(), whole.lines(), "{request:?} {line:?} {field:?} {body:?} cut to {most}");
+                assert!(cut.records == whole.records, "{request:?} {line:?} {field:?} {body:?} cut to {most}");
+            }
+        }
+    }
+}

@@ -209,8 +209,8 @@ impl Layer {
             }
             return;
         }
-        // Tokens and the like.
-        if replacement.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+        // Tokens and the like. All bytes are asked, whatever the first ones say: so many are at once.
+        if replacement.iter().fold(true, |is_word, byte| is_word & (byte.is_ascii_alphanumeric() | (*byte == b'_'))) {
             out.extend_from_slice(replacement);
             return;
         }

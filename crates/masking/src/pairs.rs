@@ -120,8 +120,12 @@ pub(crate) fn cut_userinfo(text: &[u8]) -> Option<usize> {
     let start = memchr::memrchr_iter(b':', &text[from..])
         .find_map(|colon| slashes_len(&text[from + colon + 1..]).map(|len| from + colon + 1 + len))?;
     let authority = &text[start..];
-    let is_within =
-        !authority.iter().any(|byte| matches!(byte, b'/' | b'?' | b'#' | b'@')) && authority.first() != Some(&b'[');
+    let ends = |(at, byte): (usize, &u8)| match byte {
+        // Of an entity, which may be cut itself.
+        b'#' => at == 0 || authority[at - 1] != b'&',
+        byte => matches!(byte, b'/' | b'?' | b'@'),
+    };
+    let is_within = !authority.iter().enumerate().any(ends) && authority.first() != Some(&b'[');
     let password = &authority[memchr::memchr(b':', authority)? + 1..];
     let is_port = password.len() <= MAX_PORT && password.iter().all(u8::is_ascii_digit);
     (is_within && !is_port).then_some(start)

@@ -350,7 +350,10 @@ fn create_alone(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Half a line at the end goes once nobody else writes to it: until then it may be one that is being written. Says whether it is
+/// What a record begins with.
+const RECORD: &[u8] = b"{\"";
+
+/// Half a record at the end goes once nobody else writes to it: until then it may be one that is being written. Says whether it is
 /// a regular file, too.
 fn append_alone(path: &Path) -> io::Result<(File, bool)> {
     // To open a pipe for reading, too, would be to be its reader.
@@ -362,6 +365,13 @@ fn append_alone(path: &Path) -> io::Result<(File, bool)> {
     let length = file.metadata()?.len();
     let whole = whole_lines(&file, length)?;
     if whole < length {
+        let mut front = [0; RECORD.len()];
+        let front = &mut front[..RECORD.len().min((length - whole) as usize)];
+        file.read_exact_at(front, whole)?;
+        if !RECORD.starts_with(front) {
+            let words = "its last line has no end and is no record, so this is no file of records; name another one";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+        }
         file.set_len(whole)?;
         tracing::warn!(
             "{} ended within a line, as a crash or a full disk leaves it: {} bytes of that record are taken off",
@@ -522,12 +532,13 @@ mod tests {
     fn a_file_is_gone_on_with_behind_its_last_whole_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.ndjson");
-        let half = "h".repeat(200_000);
+        let half = format!("{{\"{}", "h".repeat(200_000));
         for (before, kept) in [
             (None, String::new()),
             (Some(String::new()), String::new()),
             (Some("one\ntwo\n".to_owned()), "one\ntwo\n".to_owned()),
             (Some("one\n{\"half".to_owned()), "one\n".to_owned()),
+            (Some("one\n{".to_owned()), "one\n".to_owned()),
             (Some(format!("one\n{half}")), "one\n".to_owned()),
             (Some(half.clone()), String::new()),
         ] {
@@ -542,6 +553,16 @@ mod tests {
             assert!(output.accept(&Sealed { bytes: b"next\n", records: &[] }).is_continue());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}next\n"));
         }
+    }
+
+    /// Whoever names the wrong file loses nothing of it.
+    #[test]
+    fn what_is_no_file_of_records_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "one\ntwo").unwrap();
+        assert!(Output::append(&path).unwrap_err().to_string().contains("no file of records"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo");
     }
 
     #[test]
@@ -569,7 +590,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         write(b"five\n", true);
         std::fs::remove_dir(&path).unwrap();
-        std::fs::write(&path, "made\nhalf").unwrap();
+        std::fs::write(&path, "made\n{\"half").unwrap();
         write(b"six\n", true);
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "four\nfive\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "made\nsix\n");

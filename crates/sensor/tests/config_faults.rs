@@ -78,7 +78,15 @@ const LIVE: &[Case] = &[
     ("[[capture]]\ninterface = 'a'\ndevice = 'b'", 3, "not shown", "`interface`"),
     ("[[capture]]\ninterface = 'a b'", 2, "found \"a b\"", "the name of an interface"),
     ("[[capture]]\ninterface = 'a'\nsnaplen = 96", 3, "not shown", "captured whole"),
-    ("[[capture]]\ninterface = 'a'\nring = '1KiB'", 3, "found \"1KiB\"", "1MiB to 4GiB"),
+    ("[[capture]]\ninterface = 'a'\nring = '1KiB'", 3, "found \"1KiB\"", "1MiB to 2GiB"),
+    ("[[capture]]\ninterface = 'a'\nring = '3GiB'", 3, "found \"3GiB\"", "1MiB to 2GiB"),
+    (
+        "[[capture]]\nlisten = '0.0.0.0:4789'\nencapsulation = 'vxlan'\nring = '2GiB'",
+        4,
+        "found \"2GiB\"",
+        "a socket's buffer is 1GiB at most",
+    ),
+    ("[[capture]]\nlisten = '239.1.1.1:4789'\nencapsulation = 'vxlan'\nthreads = 2", 4, "found 2", "take it out"),
     ("[[capture]]\ninterface = 'a'\npromisc = true", 3, "unknown key `promisc`", "`promiscuous`"),
     (
         "[[capture]]\nname = 'x'\ninterface = 'a'\n[[capture]]\nname = 'x'\ninterface = 'b'",

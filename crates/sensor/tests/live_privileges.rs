@@ -1089,3 +1089,71 @@ fn frames_of_a_moment_between_two_losses_are_taken_at_once() {
         assert!(said.contains("\"received\":{\"dropped\":{\"abandoned\":0,\"kernel\":0},\"frames\":600"), "{said}");
     }
 }
+
+/// `check` was content with files that a start can read, as root, and no reload.
+#[test]
+fn check_tells_of_files_that_only_a_start_can_read() {
+    let Some(confined) = Confined::new("hup") else { return };
+    let (config, key) = (confined.path("check.toml"), confined.path("mask.key"));
+    let text = format!(
+        "mask.key_file = '{}'\n[privileges]\nuser = '{NOBODY}'\n[[capture]]\ninterface = 'two'\n",
+        key.display()
+    );
+    fs::write(&config, text).unwrap();
+    fs::write(&key, [7; 32]).unwrap();
+    let check = |config_mode: u32, key_mode: u32| {
+        fs::set_permissions(&config, fs::Permissions::from_mode(config_mode)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(key_mode)).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sensor")).args(["check", "--config"]).arg(&config).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = check(0o644, 0o604);
+    assert!(!said.contains("SIGHUP") && said.contains("tried as privileges.user"), "{said}");
+    for (modes, file) in [((0o600, 0o604), "check.toml"), ((0o644, 0o600), "mask.key")] {
+        let said = check(modes.0, modes.1);
+        let warning = said.split("warn  ").nth(1).unwrap_or_default();
+        assert!(warning.contains("every SIGHUP") && warning.contains(file), "{said}");
+    }
+}
+
+/// A listener on a group's address never joined it, and waited for ever.
+#[test]
+fn a_listener_on_a_group_joins_it() {
+    let Some(mut confined) = Confined::new("grp") else { return };
+    let config = "output = '/dev/null'\n[[capture]]\nlisten = '239.7.7.7:4789'\nencapsulation = 'vxlan'\n";
+    fs::write(confined.path("group.toml"), config).unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", &confined.namespace, env!("CARGO_BIN_EXE_sensor"), "run", "--config"])
+        .arg(confined.path("group.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("239.7.7.7:4789") && said.contains("ip route add GROUP dev INTERFACE"), "{said}");
+    confined.within("ip link set lo multicast on");
+    confined.within("ip route add 239.0.0.0/8 dev lo");
+    confined.start(config);
+    let program = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                   for _ in range(3): s.sendto(bytes(64), ('239.7.7.7', 4789))";
+    assert!(run("ip", &["netns", "exec", &confined.namespace, "python3", "-c", program]));
+    confined.wait_for_frames("239.7.7.7:4789", 3);
+    confined.stop();
+}
+
+/// Without a right the kernel gives a socket the buffer that the system allows, and says nothing.
+#[test]
+fn a_buffer_that_is_smaller_than_asked_for_is_told() {
+    for (name, is_told, wrap) in [
+        ("buf", true, "exec setpriv --inh-caps=-net_admin --bounding-set=-net_admin \"$0\" run --config \"$1\""),
+        ("bug", false, "true"),
+    ] {
+        let Some(mut confined) = Confined::new(name) else { return };
+        let config = "output = '/dev/null'\n[[capture]]\nlisten = '127.0.0.1:4789'\nencapsulation = 'vxlan'\nring = '1GiB'\nthreads = 2\n";
+        confined.start_after(wrap, config);
+        let said = confined.stop();
+        assert_eq!(said.matches("and not 1G").count(), usize::from(is_told), "{said}");
+        assert_eq!(said.contains("sysctl -w net.core.rmem_max=1073741824"), is_told, "{said}");
+    }
+}

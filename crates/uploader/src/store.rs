@@ -310,10 +310,8 @@ impl Store {
         }
         self.publish(&inner);
         if lost > 0 {
-            tracing::warn!(
-                records = lost,
-                "records were still in memory at the end and are lost; a spool would keep them"
-            );
+            let why = if self.spool.is_some() { "the spool did not take them" } else { "a spool would keep them" };
+            tracing::warn!(records = lost, "records were still in memory at the end and are lost; {why}");
         }
     }
 

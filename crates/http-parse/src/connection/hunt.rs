@@ -149,26 +149,26 @@ impl Connection {
             Verdict::Start(kind) => {
                 cx.stats.undecided_bytes -= before as u64;
                 cx.stats.parsed_bytes += before as u64;
+                cx.drop_pieces(&mut candidate);
                 self.adopt_candidate(side, kind, candidate, before, position, cx, sink)
             }
             Verdict::NeedMore => {
                 cx.stats.undecided_bytes += used as u64;
+                cx.note_piece(&mut candidate, position);
                 self.stream_mut(side).hold(candidate);
                 used
             }
             Verdict::No => {
                 let start = candidate.start;
                 candidate.head.truncate(before);
-                self.stream_mut(side).pass(start.acked, &candidate.head);
                 self.stream_mut(side).hold(candidate);
-                if !(exact && self.fallback.is_some()) {
-                    let candidate = self.stream_mut(side).message.take();
-                    cx.stats.undecided_bytes -= before as u64;
-                    candidate.into_iter().for_each(|candidate| cx.give_back(candidate));
-                    self.skip(side, before as u64, cx, sink);
+                if exact && self.fallback.is_some() {
+                    return self.miss(side, start, &[], cx, sink);
                 }
-                if self.shunted.is_none() {
-                    self.miss(side, start, &[], cx, sink);
+                self.retry(side, cx, sink);
+                if self.shunted.is_none() && self.stream(side).has_candidate() {
+                    let exact = self.stream(side).state == State::Boundary;
+                    return self.hunt_on(side, position, bytes, exact, cx, sink);
                 }
                 // These bytes are a segment's start of their own: the caller tries them again.
                 0

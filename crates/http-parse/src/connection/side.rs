@@ -152,6 +152,11 @@ impl Stream {
         if self.in_body() { self.message.as_deref_mut() } else { None }
     }
 
+    /// Whether bytes wait that may become a message.
+    pub(super) const fn has_candidate(&self) -> bool {
+        self.message.is_some() && matches!(self.state, State::Boundary | State::Search)
+    }
+
     /// The message that has begun and is not at its end.
     pub(super) fn begun_mut(&mut self) -> Option<&mut Message> {
         if matches!(self.state, State::Boundary | State::Search) { None } else { self.message.as_deref_mut() }

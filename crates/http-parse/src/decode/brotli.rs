@@ -2,19 +2,19 @@
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 
-use super::DecodeOutcome;
 use super::output::Output;
+use super::{DecodeOutcome, ended};
 
 /// Input is given in pieces of this many bytes, because output is handed over between them: what came before a break is
 /// then kept up to the last piece.
 const PIECE: usize = 512;
 
-/// Undoes `br`. The window grows with the output, to 16 MiB at most. Bytes behind the end are ignored.
+/// Undoes `br`. The window grows with the output, to 16 MiB at most.
 pub(super) fn decode(input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
     let alloc = StandardAlloc::default;
     let mut state = BrotliState::new_strict(alloc(), alloc(), alloc());
     let mut total = 0;
-    for piece in input.chunks(PIECE) {
+    for (number, piece) in input.chunks(PIECE).enumerate() {
         let (mut taken, mut available) = (0, piece.len());
         loop {
             // At the limit one more byte is asked for: there may be none, and the stream may end right here.
@@ -37,7 +37,7 @@ pub(super) fn decode(input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
             }
             out.advance(produced);
             match result {
-                BrotliResult::ResultSuccess => return DecodeOutcome::Complete,
+                BrotliResult::ResultSuccess => return ended(input.get(number * PIECE + taken..).unwrap_or_default()),
                 BrotliResult::ResultFailure => return DecodeOutcome::Failed,
                 BrotliResult::NeedsMoreInput => break,
                 BrotliResult::NeedsMoreOutput if produced == 0 => return DecodeOutcome::Failed,

@@ -2,8 +2,8 @@
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::DecodeOutcome;
 use super::output::Output;
+use super::{DecodeOutcome, ended};
 
 /// The first bytes of every gzip member: magic and the one compression method.
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
@@ -37,22 +37,24 @@ impl Inflater {
     /// Undoes `deflate`, of either kind.
     pub(super) fn inflate(&mut self, input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
         let has_header = matches!(input, [first, second, ..] if is_zlib_header(*first, *second));
-        let Progress { outcome, .. } = self.run(has_header, input, out);
-        if has_header && outcome == DecodeOutcome::Failed && out.len() == 0 {
-            return self.run(false, input, out).outcome;
+        let mut progress = self.run(has_header, input, out);
+        if has_header && progress.outcome == DecodeOutcome::Failed && out.len() == 0 {
+            progress = self.run(false, input, out);
         }
-        outcome
+        match progress.outcome {
+            DecodeOutcome::Complete => ended(input.get(progress.taken..).unwrap_or_default()),
+            outcome => outcome,
+        }
     }
 
-    /// Undoes `gzip`, member after member, with zeros between them or not. Bytes behind the last member that begin no other are
-    /// ignored.
+    /// Undoes `gzip`, member after member, with zeros between them or not.
     pub(super) fn gunzip(&mut self, input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
         let mut rest = input;
         loop {
             let begins_member = rest.iter().zip(GZIP_MAGIC).all(|(byte, magic)| *byte == magic);
             if rest.is_empty() || !begins_member {
                 let is_first = rest.len() == input.len();
-                return if is_first { DecodeOutcome::Failed } else { DecodeOutcome::Complete };
+                return if is_first { DecodeOutcome::Failed } else { ended(rest) };
             }
             let Some(header) = gzip_header(rest) else { return DecodeOutcome::Partial };
             let before = out.len();

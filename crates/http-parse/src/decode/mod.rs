@@ -24,8 +24,10 @@ const MAX_KEPT_SCRATCH: usize = 1 << 20;
 pub enum DecodeOutcome {
     /// No content coding was named (or `identity`): the bytes are what they were.
     Identity,
-    /// Decoded to the end of its input.
+    /// Decoded to the end of its input, but for zeros behind it: they are padding.
     Complete,
+    /// Decoded to the end of the coding, behind which the input has bytes that are none of it.
+    Trailing,
     /// The input ended before the coding did, as a truncated body does.
     Partial,
     /// The output limit was reached.
@@ -158,11 +160,17 @@ fn worse(one: DecodeOutcome, other: DecodeOutcome) -> DecodeOutcome {
     let rank = |outcome| match outcome {
         DecodeOutcome::Identity | DecodeOutcome::Unknown => 0,
         DecodeOutcome::Complete => 1,
-        DecodeOutcome::Partial => 2,
-        DecodeOutcome::Limited => 3,
-        DecodeOutcome::Failed => 4,
+        DecodeOutcome::Trailing => 2,
+        DecodeOutcome::Partial => 3,
+        DecodeOutcome::Limited => 4,
+        DecodeOutcome::Failed => 5,
     };
     if rank(other) > rank(one) { other } else { one }
+}
+
+/// The outcome of a coding that has ended, with these bytes behind it.
+fn ended(behind: &[u8]) -> DecodeOutcome {
+    if behind.iter().all(|byte| *byte == 0) { DecodeOutcome::Complete } else { DecodeOutcome::Trailing }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-use super::DecodeOutcome::{Complete, Failed, Identity, Limited, Partial, Unknown};
+use super::DecodeOutcome::{Complete, Failed, Identity, Limited, Partial, Trailing, Unknown};
 use super::*;
 
 const NO_LIMIT: usize = 64 << 20;
@@ -236,8 +236,8 @@ fn gzip_members_follow_each_other_and_garbage_ends_them() {
     let both = [&one[..], &two].concat();
     let body = [gzip(&one), gzip(b""), gzip(&two)].concat();
     assert_eq!(decode("gzip", &body, NO_LIMIT), (Complete, both.clone()));
-    for garbage in [&[0; 100][..], b"garbage", b"\x1f\x8c", b"\x1f\x8b\x07"] {
-        assert_eq!(decode("gzip", &[&body[..], garbage].concat(), NO_LIMIT), (Complete, both.clone()));
+    for garbage in [&b"garbage"[..], b"\x1f\x8c", b"\x1f\x8b\x07", b"\0\0\0garbage"] {
+        assert_eq!(decode("gzip", &[&body[..], garbage].concat(), NO_LIMIT), (Trailing, both.clone()));
     }
     assert_eq!(decode("gzip", &[&body[..], b"\x1f\x8b"].concat(), NO_LIMIT), (Partial, both.clone()));
     for padding in [1, 7, 512] {
@@ -245,11 +245,10 @@ fn gzip_members_follow_each_other_and_garbage_ends_them() {
         assert_eq!(decode("gzip", &padded, NO_LIMIT), (Complete, both.clone()), "{padding} zeros");
     }
     for (name, encode) in CODINGS.into_iter().skip(1) {
-        assert_eq!(
-            decode(name, &[&encode(&one)[..], b"garbage"].concat(), NO_LIMIT),
-            (Complete, one.clone()),
-            "{name}"
-        );
+        for (behind, outcome) in [(&b"garbage"[..], Trailing), (b"\0\0\0g", Trailing), (&[0; 100], Complete)] {
+            let found = decode(name, &[&encode(&one)[..], behind].concat(), NO_LIMIT);
+            assert_eq!(found, (outcome, one.clone()), "{name} {behind:?}");
+        }
     }
     let frames = [zstd(&one), b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec(), zstd(&two)].concat();
     assert_eq!(decode("zstd", &frames, NO_LIMIT), (Complete, both));

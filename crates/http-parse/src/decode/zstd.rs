@@ -6,8 +6,8 @@ use std::io::Read;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::DecodeOutcome;
 use super::output::Output;
+use super::{DecodeOutcome, ended};
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -51,7 +51,7 @@ struct Blocks<'a> {
 }
 
 impl ZstdDecoder {
-    /// Undoes `zstd`, frame after frame. Bytes behind the last frame that begin no other are ignored.
+    /// Undoes `zstd`, frame after frame.
     pub(super) fn decode(&mut self, input: &[u8], out: &mut Output<'_>) -> DecodeOutcome {
         let mut rest = input;
         let mut is_first = true;
@@ -62,7 +62,7 @@ impl ZstdDecoder {
                 continue;
             }
             if !rest.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic) {
-                return if is_first { DecodeOutcome::Failed } else { DecodeOutcome::Complete };
+                return if is_first { DecodeOutcome::Failed } else { ended(rest) };
             }
             is_first = false;
             match self.decode_frame(rest, out) {

@@ -15,4 +15,4 @@ pub use confine::{ConfineError, FileSystem, Reach, become_user_of, confine, retu
 pub use log::Log;
 pub use sources::{SourcesError, sources};
 pub use state::{Room, State};
-pub use watch::{Appliance, ApplianceError, End, Reload};
+pub use watch::{Appliance, ApplianceError, DEADLINE, End, Reload};

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often the totals are said.
 const TOTALS: Duration = Duration::from_secs(60);
 /// How long the stop may take. What is parsed by then is delivered or in the spool.
-const DEADLINE: Duration = Duration::from_millis(4_800);
+pub const DEADLINE: Duration = Duration::from_millis(4_800);
 
 /// A sensor that is to run until it is told to stop.
 #[derive(Debug)]
@@ -57,6 +57,9 @@ pub struct End {
     pub output_failure: Option<OutputFailure>,
     /// Whether a signal asked for it.
     pub is_asked_for: bool,
+    /// Whether something stood still for longer than a stop may take: the counts are those that were told last, and may be off by
+    /// what was under way.
+    pub is_late: bool,
 }
 
 /// Why it did not start, or not end well.
@@ -68,18 +71,13 @@ pub enum ApplianceError {
     /// A thread failed.
     #[error(transparent)]
     Worker(#[from] WorkerFailed),
-    /// It did not end in time.
-    #[error(
-        "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost, and the totals count it as output_stalled where it was to be written"
-    )]
-    Late,
 }
 
 impl Appliance {
     /// Runs until it is told to stop, or the output takes nothing further.
     ///
     /// # Errors
-    /// When it cannot start, a thread failed, or the stop takes too long.
+    /// When it cannot start, or a thread failed.
     pub fn run(self, mut reload: impl Reload) -> Result<End, ApplianceError> {
         let Self { run, state, stop, reload: asked } = self;
         let running = run.start()?;
@@ -125,16 +123,22 @@ impl Appliance {
             state.note(witness.snapshot(), &witness.beats(), Instant::now());
         };
         // Without a ledger there is at least what the threads have told.
-        end(running, is_asked_for, look).inspect_err(|_| say_totals(&state, true))
+        let ended = end(running, is_asked_for, look).inspect_err(|_| say_totals(&state, true))?;
+        Ok(match (ended, state.snapshot()) {
+            (Some(end), _) => end,
+            (None, Some(snapshot)) => end_of_last_look(snapshot, is_asked_for),
+            (None, None) => return Err(WorkerFailed.into()),
+        })
     }
 }
 
-/// Stops within the deadline, whatever stands still; `look` is called now and then until it is over, and once more.
+/// Stops within the deadline, whatever stands still: then there is no end to tell of. `look` is called now and then until it is
+/// over, and once more.
 fn end(
     running: Running<Attended<Destination>>,
     is_asked_for: bool,
     mut look: impl FnMut(),
-) -> Result<End, ApplianceError> {
+) -> Result<Option<End>, ApplianceError> {
     let deadline = Instant::now() + DEADLINE;
     let (done, over) = mpsc::channel();
     let stopping = thread::Builder::new().name("stopping".to_owned()).spawn(move || {
@@ -152,7 +156,7 @@ fn end(
                 }
                 None => {}
             }
-            End { snapshot, output_failure: failure, is_asked_for }
+            End { snapshot, output_failure: failure, is_asked_for, is_late: false }
         });
         let _ = done.send(ended);
     });
@@ -162,12 +166,19 @@ fn end(
         let ended = over.recv_timeout(left.min(TICK));
         look();
         match ended {
-            Ok(ended) => return Ok(ended?),
-            Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => return Err(ApplianceError::Late),
+            Ok(ended) => return Ok(Some(ended?)),
+            Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(WorkerFailed.into()),
         }
     }
+}
+
+/// The end of a sensor whose stop is not complete, by what its threads told last: what was on its way to the output is lost.
+fn end_of_last_look(mut snapshot: Snapshot, is_asked_for: bool) -> End {
+    let ledger = &mut snapshot.ledger;
+    ledger.unwritten += ledger.unsettled.take().unwrap_or(0);
+    End { snapshot, output_failure: None, is_asked_for, is_late: true }
 }
 
 /// Whether the service manager waits to be told that all is well. Without a process id it is whoever has the variables that is

@@ -30,25 +30,27 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     for note in &loaded.notes {
         let _ = writeln!(report, "note  {note}");
     }
-    let code = match Delivery::from_config(&loaded.config.upload, &loaded.config.sensor) {
-        None => {
-            report.push_str("note  nothing is sent: there is no `url` in [upload], and no [upload.file]\n");
-            exit::OK
+    let (asks, reach) = (geteuid(), Reach::of(&loaded.config, &args.config));
+    let made: Vec<PathBuf> = reach.write.iter().flat_map(|folder| absent(folder)).collect();
+    let delivery = Delivery::from_config(&loaded.config.upload, &loaded.config.sensor);
+    let code = match (become_sensor(&loaded.config, &reach, &mut report), delivery) {
+        (Err(error), _) => {
+            let _ = writeln!(report, "FAIL  {error}");
+            exit::FAILED
         }
-        Some(delivery) => {
-            let (asks, reach) = (geteuid(), Reach::of(&loaded.config, &args.config));
-            let made: Vec<PathBuf> = reach.write.iter().flat_map(|folder| absent(folder)).collect();
-            let code = match become_sensor(&loaded.config, &reach, &mut report) {
-                Ok(()) => try_delivery(&delivery, &mut report),
-                Err(error) => {
-                    let _ = writeln!(report, "FAIL  {error}");
-                    exit::FAILED
-                }
-            };
-            leave_nothing(&made, asks);
-            code
+        (Ok(is_another), delivery) => {
+            if is_another {
+                try_reload(&loaded.config, &args.config, &mut report);
+            }
+            if let Some(delivery) = delivery {
+                try_delivery(&delivery, &mut report)
+            } else {
+                report.push_str("note  nothing is sent: there is no `url` in [upload], and no [upload.file]\n");
+                exit::OK
+            }
         }
     };
+    leave_nothing(&made, asks);
     // What was found is the answer, so it goes where an answer is looked for.
     match print(report.as_bytes()) {
         exit::OK => code,
@@ -56,9 +58,11 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     }
 }
 
-/// What a live sensor does as the user that it goes on as is tried as that user, once the file is read.
-fn become_sensor(config: &Config, reach: &Reach, report: &mut String) -> Result<(), ConfineError> {
-    let Some(user) = config.privileges.user.as_ref().filter(|_| !config.capture.is_empty()) else { return Ok(()) };
+/// What a live sensor does as the user that it goes on as is tried as that user, once the file is read. Says whether that is somebody
+/// else than who asks.
+fn become_sensor(config: &Config, reach: &Reach, report: &mut String) -> Result<bool, ConfineError> {
+    let Some(user) = config.privileges.user.as_ref().filter(|_| !config.capture.is_empty()) else { return Ok(false) };
+    let asks = geteuid();
     if become_user_of(&config.privileges, reach)? {
         let _ = writeln!(report, "note  tried as privileges.user = \"{user}\"");
     } else {
@@ -67,7 +71,18 @@ fn become_sensor(config: &Config, reach: &Reach, report: &mut String) -> Result<
             "note  tried as the user who asks: to try as privileges.user = \"{user}\" takes root, or to be that user"
         );
     }
-    Ok(())
+    Ok(geteuid() != asks)
+}
+
+/// A start reads the configuration and what it names as whoever starts it, a reload as the user that the sensor goes on as.
+fn try_reload(config: &Config, path: &Path, report: &mut String) {
+    if let Err(error) = fitness::read(Some(path), Purpose::Reload(config)) {
+        let error = error.to_string().replace('\n', "\n      ");
+        let _ = writeln!(
+            report,
+            "warn  a start can read all this, but as its user the sensor would refuse every SIGHUP: let that user read it\n      {error}"
+        );
+    }
 }
 
 /// Those of a folder and what is above it that are not there.

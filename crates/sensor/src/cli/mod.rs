@@ -156,7 +156,10 @@ fn conclude(outcome: &Outcome, quiet: bool, ledger: Option<LedgerFormat>) -> u8 
         !delivery.complete || delivery.records.rejected > 0 || delivery.records.dropped_total() > 0
     };
     if let Some(delivery) = &outcome.delivery {
-        say_undelivered(&delivery.records);
+        say_undelivered(
+            &delivery.records,
+            " (--ledger text prints it); an [upload.spool] keeps what waits for the platform, up to its max_bytes",
+        );
     }
     if outcome.delivery.as_ref().is_some_and(is_short) {
         return if outcome.was_interrupted { exit::INTERRUPTED } else { exit::FAILED };
@@ -200,8 +203,8 @@ fn configuration(args: &ConfigArgs) -> u8 {
     }
 }
 
-/// Says which records did not get there, and what becomes of them.
-fn say_undelivered(records: &uploader::RecordsLine) {
+/// Says which records did not get there, and what becomes of them; where the ledger is, and what would have kept them, as `advice`.
+fn say_undelivered(records: &uploader::RecordsLine, advice: &str) {
     if records.reported_failed > 0 {
         tracing::warn!(
             "{} records were accepted with answers that report them as failed inside: see what the platform stored",
@@ -221,10 +224,7 @@ fn say_undelivered(records: &uploader::RecordsLine) {
         );
     }
     if records.dropped_total() > 0 {
-        tracing::error!(
-            "{} records were dropped; the ledger says why (a replay prints it with --ledger text), and an [upload.spool] keeps what waits for the platform, up to its max_bytes",
-            records.dropped_total()
-        );
+        tracing::error!("{} records were dropped; the ledger says why{advice}", records.dropped_total());
     }
 }
 

@@ -19,8 +19,8 @@ use super::args::{ReplayArgs, RunArgs};
 use super::plan::{UsageError, settings};
 use super::{LAST_WORD, exit, say, say_that_it_is_cut_short, say_undelivered, watch_signals};
 use crate::appliance::{
-    Appliance, ApplianceError, Attended, ConfineError, End, FileSystem, Log, Reach, Room, SourcesError, State, confine,
-    give_back_large_buffers, sources,
+    Appliance, ApplianceError, Attended, ConfineError, DEADLINE, End, FileSystem, Log, Reach, Room, SourcesError,
+    State, confine, give_back_large_buffers, sources,
 };
 use crate::config::{Change, Config, ConfigError, LedgerFormat, Loaded, LogFormat, LogLevel, Mask, NO_PROXY, Upload};
 use crate::destination::{self, Destination};
@@ -100,12 +100,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
+    let has_spool = config.upload.spool.is_some();
     let (code, patience) = match operate(args, loaded, ready, &level, &log) {
-        Ok(end) => (conclude(&end, ledger, &log), LAST_WORDS),
+        Ok(end) => (conclude(&end, ledger, has_spool, &log), if end.is_late { LATE_WORDS } else { LAST_WORDS }),
         Err(refusal) => {
             tracing::error!("{refusal}");
-            let is_late = matches!(refusal, Refusal::Appliance(ApplianceError::Late));
-            (refusal.exit_code(), if is_late { LATE_WORDS } else { LAST_WORDS })
+            (refusal.exit_code(), LAST_WORDS)
         }
     };
     log.settle(patience);
@@ -392,14 +392,24 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
 }
 
 /// Says what is to be said at the end.
-fn conclude(end: &End, format: LedgerFormat, log: &Log) -> u8 {
+fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
     let ledger = &end.snapshot.ledger;
     match format {
         LedgerFormat::Text => log.say(format_args!("{ledger}")),
         LedgerFormat::Json => log.say(format_args!("{}\n", ledger.to_json())),
     }
     if let Some(records) = &ledger.delivery {
-        say_undelivered(records);
+        let advice = match has_spool {
+            true => "",
+            false => "; an [upload.spool] keeps what waits for the platform, up to its max_bytes",
+        };
+        say_undelivered(records, advice);
+    }
+    if end.is_late {
+        tracing::error!(
+            "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost, and the ledger, as of then, counts it as output_stalled where it was to be written"
+        );
+        return exit::FAILED;
     }
     if let Err(imbalance) = ledger.check() {
         tracing::error!("{imbalance}; this is a defect of the program, please report it");

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::hold::REJECT_ALL;
 use super::lanes::wall_clock;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
+use crate::units::ByteSize;
 
 /// Datagrams read with one system call.
 const BATCH: usize = 64;
@@ -29,7 +30,7 @@ const HEADROOM: usize = 48;
 /// How to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerOptions {
-    /// Where to: an address of this host or the unspecified one, and the tunnel's port.
+    /// Where to: an address of this host, the unspecified one, or that of a group, which is joined; and the tunnel's port.
     pub address: SocketAddr,
     /// The socket's receive buffer in bytes.
     pub buffer_bytes: usize,
@@ -100,6 +101,9 @@ fn hint(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has this address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ if error.raw_os_error() == Some(libc::ENODEV) => {
+            "; no route says on which interface to join this group: 'ip route add GROUP dev INTERFACE' does"
+        }
         _ => "",
     }
 }
@@ -113,6 +117,16 @@ impl Listener {
     pub fn open(options: &ListenerOptions) -> Result<Self, ListenerError> {
         let address = options.address;
         let socket = bind(options).map_err(|source| ListenerError { address, source })?;
+        // The kernel doubles what it is asked for, and tells that.
+        let room = socket.recv_buffer_size().map_or(options.buffer_bytes, |doubled| doubled / 2);
+        if room < options.buffer_bytes.min(i32::MAX as usize / 2) && options.share != Share::Further {
+            tracing::warn!(
+                "the socket's buffer on UDP {address} is {} and not {}, as net.core.rmem_max says: 'sysctl -w net.core.rmem_max={}' allows it, or a smaller `ring` takes this line away",
+                ByteSize(room as u64),
+                ByteSize(options.buffer_bytes as u64),
+                options.buffer_bytes
+            );
+        }
         Ok(Self {
             address: socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address),
             socket,
@@ -330,6 +344,16 @@ fn bind(options: &ListenerOptions) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
+    // On the interface that the routes to the group lead to, or, with IPv6, on the one that the address names.
+    match address {
+        SocketAddr::V4(address) if address.ip().is_multicast() => {
+            socket.join_multicast_v4(address.ip(), &Ipv4Addr::UNSPECIFIED)?;
+        }
+        SocketAddr::V6(address) if address.ip().is_multicast() => {
+            socket.join_multicast_v6(address.ip(), address.scope_id())?;
+        }
+        _ => {}
+    }
     if options.share == Share::First {
         // Only now: bound before, it would have joined another program's.
         socket.set_reuse_port(true)?;

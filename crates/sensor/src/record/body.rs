@@ -136,13 +136,13 @@ impl<'a> Content<'a> {
             DecodeOutcome::Identity | DecodeOutcome::Complete => None,
             // The coding of a body that was cut ends early too; that says nothing about its sender.
             DecodeOutcome::Partial if self.is_truncated || !is_complete => None,
-            DecodeOutcome::Partial | DecodeOutcome::Failed => Some(Flag::DecodeFailed),
+            DecodeOutcome::Partial | DecodeOutcome::Failed | DecodeOutcome::Trailing => Some(Flag::DecodeFailed),
             DecodeOutcome::Limited => Some(Flag::DecodeLimit),
             DecodeOutcome::Unknown => Some(Flag::UnknownContentCoding),
         };
         let is_decoded = match outcome {
             DecodeOutcome::Identity | DecodeOutcome::Unknown => false,
-            DecodeOutcome::Complete | DecodeOutcome::Limited => true,
+            DecodeOutcome::Complete | DecodeOutcome::Limited | DecodeOutcome::Trailing => true,
             // Where nothing came of it, the bytes as sent are better than none.
             DecodeOutcome::Partial | DecodeOutcome::Failed => !decoded.is_empty(),
         };
@@ -168,9 +168,9 @@ impl<'a> Content<'a> {
             unpacked.clear();
             unpacked.shrink_to(KEPT_DECODED);
             let outcome = decoder.decode(std::iter::once(coding), self.bytes, limit, unpacked);
-            let is_whole = outcome == DecodeOutcome::Complete;
+            let is_whole = matches!(outcome, DecodeOutcome::Complete | DecodeOutcome::Trailing);
             let is_some = match outcome {
-                DecodeOutcome::Complete | DecodeOutcome::Limited => true,
+                DecodeOutcome::Complete | DecodeOutcome::Trailing | DecodeOutcome::Limited => true,
                 DecodeOutcome::Partial => self.is_truncated,
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
@@ -179,7 +179,7 @@ impl<'a> Content<'a> {
                 || !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
                 || is_whole && unpacked.len() > LOOKED_AT;
             if is_some && is_sound && !unpacked.is_empty() {
-                let is_truncated = self.is_truncated || !is_whole;
+                let is_truncated = self.is_truncated || outcome != DecodeOutcome::Complete;
                 return Content {
                     bytes: unpacked,
                     is_decoded: true,
@@ -315,9 +315,12 @@ impl Guess {
 /// among them, or what is no UTF-8.
 fn is_no_text(bytes: &[u8]) -> bool {
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    start.iter().any(|byte| is_control(*byte)) || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+    // All are asked, whatever the first ones say: so many are at once.
+    let has_control = start.iter().fold(false, |found, byte| found | is_control(*byte));
+    has_control || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
 }
 
+#[inline(always)]
 const fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n' | 0x0c)
 }
@@ -408,6 +411,22 @@ fn as_text<'a>(content: &Content<'a>) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    /// Wherever the first sign of it stands, and however long the text is.
+    #[test]
+    fn control_characters_make_no_text() {
+        for len in 0..=2 * LOOKED_AT {
+            let mut bytes = b"\ttext\r\n\x0c".repeat(LOOKED_AT);
+            bytes.truncate(len);
+            assert!(!is_no_text(&bytes), "{len}");
+            for at in 0..len {
+                let byte = std::mem::replace(&mut bytes[at], 0x7f - (at % 8) as u8 * 0x11);
+                let is_seen = at < LOOKED_AT && is_control(0x7f - (at % 8) as u8 * 0x11);
+                assert_eq!(is_no_text(&bytes), is_seen, "{at} of {len}");
+                bytes[at] = byte;
+            }
+        }
+    }
+
     fn sent(is_truncated: bool) -> Content<'static> {
         Content { bytes: b"sent", is_truncated, ..Content::default() }
     }
@@ -431,6 +450,7 @@ mod tests {
             (Limited, DECODED, false, true, DECODED, true, Some(Flag::DecodeLimit)),
             (Limited, b"", false, true, b"", true, Some(Flag::DecodeLimit)),
             (Failed, DECODED, false, true, DECODED, true, Some(Flag::DecodeFailed)),
+            (Trailing, DECODED, false, true, DECODED, true, Some(Flag::DecodeFailed)),
             (Failed, b"", false, true, b"sent", false, Some(Flag::DecodeFailed)),
         ] {
             let content = sent(is_cut).decoded(outcome, decoded, is_complete);

@@ -33,8 +33,8 @@ section! {
         /// The interface to capture on: a name, "any", or a pattern as in "eth*" or "eth{0,2}" for all that match, those that come
         /// up later included (`spare`). One that is given another name is what the new name says: no longer meant, or meant now.
         pub interface: Option<String> = interface().optional("eth1"),
-        /// The address and port to receive a tunnel's datagrams on, without any privilege. Needs `encapsulation`; excludes
-        /// `interface`.
+        /// The address and port to receive a tunnel's datagrams on, without any privilege. The address of a multicast group is
+        /// joined where the host's routes lead to it. Needs `encapsulation`; excludes `interface`.
         pub listen: Option<SocketAddr> = socket_address().optional(([0, 0, 0, 0], 4_789)).alternative(),
         /// What the datagrams carry: "vxlan", "vxlan-gpe", "geneve" or "gtp-u". With `listen` only.
         pub encapsulation: Option<Encapsulation> = choice().optional(Encapsulation::Vxlan).alternative(),
@@ -43,8 +43,9 @@ section! {
         pub threads: Option<u16> = whole(1..=64).optional(2_u16).alternative(),
         /// Whether to see frames that are for other hosts, as those of a mirror are.
         pub promiscuous: bool = flag().or(true),
-        /// What the kernel holds for the sensor while it is busy: the ring of an interface, the socket's buffer.
-        pub ring: ByteSize = size(mib(1)..=gib(4)).or(mib(64)),
+        /// What the kernel holds for the sensor while it is busy: the ring of an interface, or the socket's buffer, which is 1 GiB at
+        /// most.
+        pub ring: ByteSize = size(mib(1)..=gib(2)).or(mib(64)),
         /// Only frames that match this pcap filter expression, as they are on the wire. Default: all. With `interface` only.
         pub filter: Option<String> = text().optional("udp port 4789"),
         /// Whether a source that is missing ends the start, or a pattern of whose interfaces none can be captured from; else it is
@@ -78,6 +79,12 @@ section! {
                 if reader.has("filter") {
                     reader.fault("filter", "a BPF filter goes with `interface`, not with `listen`");
                 }
+                if this.ring > LARGEST_BUFFER {
+                    reader.fault("ring", "a socket's buffer is 1GiB at most; where that is too little, more `threads` have one each");
+                }
+                if this.listen.is_some_and(|address| address.ip().is_multicast()) && this.threads.is_some_and(|threads| threads > 1) {
+                    reader.fault("threads", "what is sent to a group goes to each of its sockets, and would be counted as often: take it out");
+                }
                 if this.listen.is_some_and(|address| address.port() == 0) {
                     reader.fault("listen", "allowed: the port that the mirror sends to, such as 4789");
                 }
@@ -92,6 +99,9 @@ section! {
         }
     }
 }
+
+/// What the kernel takes for a socket's buffer, of which it doubles the size.
+const LARGEST_BUFFER: ByteSize = gib(1);
 
 /// An interface, or several by a pattern.
 fn interface() -> Parsed<String> {
