@@ -227,6 +227,9 @@ fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) 
     let name = &text[floor..end];
     let len = [3, 2].into_iter().find(|len| name.len() > *len && mark_len(&name[name.len() - len..]) == Some(*len))?;
     let name = &name[..name.len() - len];
+    if !names.may_end(name) {
+        return None;
+    }
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
     let start = (0..name.len()).rev().find_map(|from| mark_len(&name[from..]).map(|len| from + len))?;
     let meaning = names.meaning_of_path(&name[start..]).filter(|meaning| *meaning != Meaning::Harmless)?;
