@@ -35,7 +35,9 @@ pub(crate) fn mask(
     let kind = media.kind(text);
     // What a survey does not see: members that name what others hold.
     let has_neighbours = engine.has_neighbours(text);
+    let is_more_in_parts = kind == Kind::Form && engine.is_more_in_parts();
     if is_clean
+        && !is_more_in_parts
         && !has_neighbours
         && !is_cut
         && !has_zeros
@@ -63,6 +65,9 @@ pub(crate) fn mask(
         if has_neighbours && kind != Kind::Json || has_zeros {
             engine.see_all(text.len());
         }
+    }
+    if is_more_in_parts {
+        engine.distrust(text.len());
     }
     readers.json.has_neighbours = has_neighbours;
     read(engine, readers, text, (0, text.len()), media, location, at_cut);

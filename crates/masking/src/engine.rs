@@ -193,6 +193,17 @@ impl Engine {
         self.notes.has_tags || self.is_thorough
     }
 
+    /// Whether parts that the surveyed text has between ampersands may say more than it does as a whole.
+    pub(crate) fn is_more_in_parts(&self) -> bool {
+        self.notes.escapes.has_numeric()
+    }
+
+    /// No part of a text of so many bytes is passed over, and every name counts.
+    pub(crate) fn distrust(&mut self, len: usize) {
+        (self.notes.has_names, self.notes.has_escapes) = (true, true);
+        self.see_all(len);
+    }
+
     /// No part of a text of so many bytes is passed over.
     pub(crate) fn see_all(&mut self, len: usize) {
         self.notes.seen.clear();
@@ -242,8 +253,7 @@ impl Engine {
         self.seen_next = 0;
         (self.hits, self.notes) = (hits, notes);
         if self.is_thorough {
-            (self.notes.has_names, self.notes.has_escapes) = (true, true);
-            self.see_all(text.len());
+            self.distrust(text.len());
         }
         self.notes.seen.is_empty() && !self.notes.has_names
     }

@@ -34,13 +34,19 @@ pub(crate) struct Escapes {
     latest: usize,
     decoded: usize,
     at_cut: bool,
+    has_numeric: bool,
     views: (View, View),
 }
 
 impl Escapes {
     /// Nothing was looked at yet.
     pub(crate) fn start(&mut self, at_cut: bool) {
-        (self.latest, self.decoded, self.at_cut) = (0, 0, at_cut);
+        (self.latest, self.decoded, self.at_cut, self.has_numeric) = (0, 0, at_cut, false);
+    }
+
+    /// Whether there was an entity of a number (`&#112;`): what is split at ampersands says something else without it.
+    pub(crate) fn has_numeric(&self) -> bool {
+        self.has_numeric
     }
 
     /// Whether there was an escape.
@@ -81,7 +87,10 @@ impl Escapes {
             }
             // Of a query.
             b'&' if !is_entity(&text[at + 1..]) => return false,
-            _ => at,
+            sign => {
+                self.has_numeric |= sign == b'&' && text.get(at + 1) == Some(&b'#');
+                at
+            }
         };
         // Whatever the text is in, what is behind the last of several backslashes is as it is, or what that makes of it.
         let Some((taken, bytes, len)) = Layer::Any.escape(&text[last..]) else {

@@ -330,6 +330,20 @@ mod tests {
         }
     }
 
+    /// At its ampersand a form, or a query, ends what the entity is part of as text.
+    #[test]
+    fn an_entity_that_a_form_splits_joins_nothing() {
+        let policy = Arc::new(policy());
+        for joint in ["&#112;", "&#x112;", "&#274;"] {
+            let text = format!("{joint}pin\\n:{{\"name\":\"password\\n\",\"v\":\"aaaa\"");
+            for content_type in ["application/x-www-form-urlencoded", "text/plain"] {
+                let look = |is_thorough| masked(&policy, text.as_bytes(), content_type, false, is_thorough);
+                assert_eq!(look(false), look(true), "{text}");
+                assert!(!look(false)[1].contains("aaaa"), "{text}");
+            }
+        }
+    }
+
     /// Of a member that names, the first string is the name, and nothing that stands behind it.
     #[test]
     fn one_string_is_a_name() {

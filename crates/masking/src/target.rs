@@ -57,7 +57,10 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
     engine.start();
     let hides = engine.policy.has_text && engine.policy.whole_patterns > 0;
     // User information need not be behind a scheme, and what is handed out as a code is none elsewhere.
-    if engine.survey(text, at_cut) && !hides {
+    let is_clean = engine.survey(text, at_cut);
+    if engine.is_more_in_parts() {
+        engine.distrust(text.len());
+    } else if is_clean && !hides {
         let Some(at) = memchr::memchr3(b'+', b'@', b'?', text) else { return };
         let rest = &text[at..];
         if rest[0] == b'?' && memchr::memchr2(b'+', b'@', rest).is_none() && !form::has_grant(rest) {

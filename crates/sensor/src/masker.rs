@@ -20,6 +20,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{Detector, Mask, MaskAction};
 use crate::record::{Finding, FindingForm, Findings, Masked, MaskedBody, Masking};
+use crate::secrecy::keep_memory_private_or_warn;
 
 mod repeated;
 
@@ -90,7 +91,10 @@ impl MaskPolicy {
             return Ok(None);
         }
         let mut key = match &mask.key_file {
-            Some(path) => read_key(path)?,
+            Some(path) => {
+                keep_memory_private_or_warn();
+                read_key(path)?
+            }
             None => random_key().map_err(MaskError::Random)?,
         };
         let own_rules = mask.fields.iter().map(|(name, action)| FieldRule {

@@ -1,14 +1,15 @@
 //! What the memory of this process holds stays in it.
 //!
-//! Once the client's secret, a token or a private key is loaded, a core dump would hold it, and so would whatever another
-//! process of the same user reads out of this one. Secrets that go are overwritten; this is for those that are in use.
+//! Once the client's secret, a token, a private key or the key of masks is loaded, a core dump would hold it, and so would
+//! whatever another process of the same user reads out of this one. Secrets that go are overwritten; this is for those that are
+//! in use.
 
 use std::io;
 
 /// From now on the process leaves no core dump, neither as a file nor through a program that collects them
 /// (core(5)), and only root may look into it (`PR_SET_DUMPABLE` in prctl(2)).
 ///
-/// There is no way back within the process: whoever wants a dump of a crash tries it without `[upload]`.
+/// There is no way back within the process: whoever wants a dump of a crash tries it without `[upload]` and `mask.key_file`.
 ///
 /// # Errors
 /// When the system refuses; what it did not refuse is done.
