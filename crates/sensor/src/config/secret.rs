@@ -4,7 +4,7 @@
 //! texts are judged by the rules that records are masked by, so that no second list of names is needed.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use masking::{Action, Detector, Masked, MaskedBody, Masker, Policy, Settings, Side};
 
@@ -60,54 +60,60 @@ pub(super) fn may_be_in(text: &str) -> bool {
 
 /// Whether credentials are in a text, by their names or by what they look like.
 pub(super) fn is_in_text(text: &str) -> bool {
-    let Some(mut masker) = masker() else { return true };
     text.contains("-----BEGIN")
-        || masker.body(Side::Request, Some(b"text/plain"), text.as_bytes(), false) != MaskedBody::Kept
-        || masker.target(text.as_bytes()) != Masked::Kept
+        || judged(|masker| {
+            masker.body(Side::Request, Some(b"text/plain"), text.as_bytes(), false) != MaskedBody::Kept
+                || masker.target(text.as_bytes()) != Masked::Kept
+        })
 }
 
 /// Whether a header of this name holds credentials, or this text of one does.
 pub(super) fn is_in_header(name: &str, text: &str) -> bool {
     // A value that is a secret wherever values of the field are.
     const ANY: &[u8] = b"x=Zq7Xw9LkPq4v";
-    let Some(mut masker) = masker() else { return true };
-    let mut is_secret = |value: &[u8]| masker.header(Side::Request, name.as_bytes(), value) != Masked::Kept;
-    is_secret(ANY) || is_secret(text.as_bytes())
+    judged(|masker| {
+        let mut is_secret = |value: &[u8]| masker.header(Side::Request, name.as_bytes(), value) != Masked::Kept;
+        is_secret(ANY) || is_secret(text.as_bytes())
+    })
 }
 
 /// Whether a URL, or its path and query, holds credentials.
 pub(super) fn is_in_url(url: &str) -> bool {
-    masker().is_none_or(|mut masker| masker.target(url.as_bytes()) != Masked::Kept)
+    judged(|masker| masker.target(url.as_bytes()) != Masked::Kept)
 }
 
 /// Whether the text is one word that a key is more likely to be than the name of a file is, perhaps behind the name of its
 /// form, as in `base64:`, or written as a path of this folder.
 pub(super) fn is_like_a_key(text: &str) -> bool {
-    let is_of_key = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b);
     let text = match text.split_once(':') {
         Some((form, key)) if form.bytes().all(|b| b.is_ascii_alphanumeric()) => key.trim_start(),
         _ => text,
     };
     let text = text.trim_start_matches("./");
+    // Of base64 there are two alphabets (RFC 4648, sections 4 and 5); what has signs of both is a path.
+    let is_of = |signs: &[u8]| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'=' || signs.contains(&b));
     text.len() >= SHORTEST_KEY
         && (!text.starts_with('/') || text.ends_with('='))
-        && text.bytes().all(is_of_key)
+        && (is_of(b"+/") || is_of(b"-_"))
         && text.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// One that knows credentials and nothing else; whatever it makes of them is thrown away, so its key is of no account.
-fn masker() -> Option<Masker> {
-    static POLICY: OnceLock<Option<Arc<Policy>>> = OnceLock::new();
-    let policy = POLICY.get_or_init(|| {
+/// What a masker says that knows credentials and nothing else. Whatever it makes of them is thrown away, so its key is of no
+/// account. Without one, everything may be a secret.
+fn judged(judge: impl FnOnce(&mut Masker) -> bool) -> bool {
+    static MASKER: OnceLock<Option<Mutex<Masker>>> = OnceLock::new();
+    let masker = MASKER.get_or_init(|| {
         let looks = [Detector::Jwt, Detector::AwsKey, Detector::ApiKey, Detector::PrivateKey];
         let settings = Settings {
             key: vec![1; 32],
             detectors: looks.into_iter().map(|detector| (detector, Action::Redact)).collect(),
             ..Settings::default()
         };
-        Policy::new(&settings).ok().map(Arc::new)
+        Policy::new(&settings).ok().map(|policy| Mutex::new(Masker::new(Arc::new(policy))))
     });
-    policy.clone().map(Masker::new)
+    let Some(mut masker) = masker.as_ref().and_then(|masker| masker.lock().ok()) else { return true };
+    masker.begin();
+    judge(&mut masker)
 }
 
 #[cfg(test)]
@@ -139,12 +145,22 @@ mod tests {
 
     #[test]
     fn keys_are_told_from_names_of_files() {
-        for key in ["0123456789abcdef0123456789abcdef", "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="] {
+        for key in [
+            "0123456789abcdef0123456789abcdef",
+            "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=",
+            "./q83vEjRW/JCrze8S+FZ4kKvN7xI0VniQq83vEjRWeJA",
+            "base64:q83vEjRW_JCrze8S-FZ4kKvN7xI0VniQq83vEjRWeJA",
+        ] {
             assert!(is_like_a_key(key), "{key}");
         }
-        for path in
-            ["/etc/sensor/mask-2026-11-21-0123456789abcdef", "mask.key", "keys/0123456789abcdef01234567.key", "key"]
-        {
+        for path in [
+            "/etc/sensor/mask-2026-11-21-0123456789abcdef",
+            "mask.key",
+            "keys/0123456789abcdef01234567.key",
+            "environments/production-eu-west1/sensor-mask-key",
+            "./environments/production_eu_west_1/sensor_mask_key2",
+            "key",
+        ] {
             assert!(!is_like_a_key(path), "{path}");
         }
     }
