@@ -11,7 +11,7 @@ use decap::{TunnelId, TunnelPath};
 use http_parse::{Exchange, Heads, Message, Side};
 
 use crate::filter::{
-    Cause, Decision, Early, Facts, Fields, FlowFacts, FlowPlace, FlowVerdict, KnownFlow, LazyRequest, Outcomes, Recall,
+    Cause, Decision, Early, Facts, Fields, FlowFacts, FlowPlace, FlowVerdict, LazyRequest, Outcomes, Recall,
     RequestFacts, ResponseFacts, RuleSwitch, Rules, Sighting, Slot, Verdict,
 };
 use crate::normalize::{Normalizer, endpoint_template, host, normalize_path};
@@ -179,12 +179,12 @@ impl Gate {
         let Self { normalizer, rules, recall, scratch, .. } = self;
         let mut facts = Sent::new(normalizer, meta, heads.client, request, scratch);
         let verdict = match heads.response {
-            None => match recall.request(rules, &flow, &mut facts) {
+            None => match recall.request(rules, flow, &mut facts) {
                 Early::Out(cause) => Verdict::Out(cause),
                 Early::In(rule) => Verdict::In(rule),
                 Early::NeedsResponse => return true,
             },
-            Some(response) => recall.verdict(rules, &flow, &mut facts, Some(&response_facts(response))),
+            Some(response) => recall.verdict(rules, flow, &mut facts, Some(&response_facts(response))),
         };
         debug_assert_eq!(
             verdict,
@@ -261,7 +261,7 @@ impl Gate {
         let flow = self.known_flow(meta, exchange.client, memo);
         let Self { normalizer, rules, recall, scratch, .. } = self;
         let mut facts = Sent::new(normalizer, meta, exchange.client, request, scratch);
-        let verdict = recall.verdict(rules, &flow, &mut facts, exchange.response.map(response_facts).as_ref());
+        let verdict = recall.verdict(rules, flow, &mut facts, exchange.response.map(response_facts).as_ref());
         debug_assert_eq!(
             verdict,
             self.looked_up(meta, exchange.client, request, exchange.response),
@@ -286,16 +286,15 @@ impl Gate {
     }
 
     /// What the rules say of the connection's addresses, noted for its next transaction.
-    fn known_flow(&mut self, meta: &ConnectionMeta, client: Side, memo: &mut Memo) -> KnownFlow {
-        let noted = memo.flow.filter(|flow| flow.generation == self.generation && flow.client == client);
-        if let Some(known) = noted.and_then(|flow| self.recall.flow_at(flow.place)) {
-            return known;
+    fn known_flow(&mut self, meta: &ConnectionMeta, client: Side, memo: &mut Memo) -> FlowPlace {
+        if let Some(noted) = memo.flow.filter(|flow| flow.generation == self.generation && flow.client == client) {
+            return noted.place;
         }
         let mut vnis = [0; MOST_VNIS];
         let facts = flow_facts(&self.normalizer, meta, client, &mut vnis);
-        let (known, place) = self.recall.flow(&self.rules, &facts);
-        memo.flow = place.map(|place| FlowMemo { generation: self.generation, client, place });
-        known
+        let place = self.recall.flow(&self.rules, &facts);
+        memo.flow = place.is_lasting().then_some(FlowMemo { generation: self.generation, client, place });
+        place
     }
 
     /// Has `ask` answer on the facts of an exchange.

@@ -46,7 +46,7 @@ pub use explain::{Explanation, Judgement};
 pub use facts::{Facts, Fields, FlowFacts, RequestFacts, ResponseFacts};
 pub use glob::Glob;
 pub use outcomes::{Outcome, Outcomes, Slot};
-pub use recall::{FlowPlace, KnownFlow, LazyRequest, Recall};
+pub use recall::{FlowPlace, LazyRequest, Recall};
 pub use rules::Rules;
 pub use sampling::Sighting;
 pub use sets::MAX_RULES;

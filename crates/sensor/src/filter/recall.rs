@@ -1,6 +1,6 @@
 //! What rules say of facts that come again and again: a flow's addresses, methods with hosts, media types.
 //!
-//! Rules are the same for all workers, and this is a worker's own. It holds no more than a few hundred entries, whatever comes
+//! Rules are the same for all workers, and this is a worker's own. It holds no more than some dozens of entries, whatever comes
 //! in, and what is not in it is looked up: it changes how long an answer takes, never the answer.
 
 use core::hash::{BuildHasher as _, Hasher as _};
@@ -14,7 +14,7 @@ use super::sets::Bits;
 use super::verdict::{Attribute, Early, Verdict};
 
 /// What is remembered of each kind.
-const MOST_FLOWS: usize = 256;
+const MOST_FLOWS: usize = 64;
 const HOSTS: usize = 64;
 const MEDIA_TYPES: usize = 16;
 /// The longest text that is remembered: method and host, or a Content-Type.
@@ -63,21 +63,30 @@ impl<'a> LazyRequest<'a> for RequestFacts<'a> {
 }
 
 /// What rules say of the facts of a flow: the same for every transaction on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownFlow {
+#[derive(Debug, PartialEq, Eq)]
+struct KnownFlow {
     left: Bits,
     verdict: Option<Verdict>,
     is_client_known: bool,
 }
 
-/// Where a [`Recall`] keeps what is known of a flow. It holds for that one, and until it is given other rules.
+/// Where a [`Recall`] keeps what is known of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowPlace(u16);
+
+impl FlowPlace {
+    /// Whether it stays that of the flow. Else there was no more room: it is good for one question.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        (self.0 as usize) < MOST_FLOWS - 1
+    }
+}
 
 /// What was said of facts that come again, by one set of rules: with others, a new one is to be taken.
 #[derive(Debug)]
 pub struct Recall {
-    /// Many flows, few entries: mostly no rule tells their addresses apart.
+    /// Many flows, few entries: mostly no rule tells their addresses apart. The last of [`MOST_FLOWS`] changes with each flow
+    /// that there is no room for.
     flows: Vec<KnownFlow>,
     /// The rules that method and host rule out.
     hosts: Texts,
@@ -92,32 +101,26 @@ impl Default for Recall {
 }
 
 impl Recall {
-    /// What the rules say of a flow, and where that is kept; `None`: there is no more room.
-    pub fn flow(&mut self, rules: &Rules, flow: &FlowFacts<'_>) -> (KnownFlow, Option<FlowPlace>) {
+    /// Where it is kept what the rules say of a flow.
+    pub fn flow(&mut self, rules: &Rules, flow: &FlowFacts<'_>) -> FlowPlace {
         let mut left = rules.all;
         let verdict = rules.after_flow(&mut left, flow);
         let known = KnownFlow { left, verdict, is_client_known: flow.client.is_some() };
-        let place = self.flows.iter().position(|other| *other == known).or_else(|| {
-            let has_room = self.flows.len() < MOST_FLOWS;
-            has_room.then(|| {
+        let place = match self.flows.iter().take(MOST_FLOWS - 1).position(|other| *other == known) {
+            Some(place) => place,
+            None => {
+                self.flows.truncate(MOST_FLOWS - 1);
                 self.flows.push(known);
                 self.flows.len() - 1
-            })
-        });
-        (known, place.and_then(|place| u16::try_from(place).ok()).map(FlowPlace))
+            }
+        };
+        FlowPlace(u16::try_from(place).unwrap_or(u16::MAX))
     }
 
-    /// What is kept there.
-    #[inline]
-    #[must_use]
-    pub fn flow_at(&self, place: FlowPlace) -> Option<KnownFlow> {
-        self.flows.get(usize::from(place.0)).copied()
-    }
-
-    /// As [`Rules::request`], on a flow of which this is known.
-    pub fn request<'a>(&mut self, rules: &Rules, flow: &KnownFlow, request: &mut impl LazyRequest<'a>) -> Early {
-        let mut left = flow.left;
-        match flow.verdict.or_else(|| self.after_request(rules, flow, &mut left, request)) {
+    /// As [`Rules::request`], on a flow of which this is known: the rules are those that it was asked of.
+    pub fn request<'a>(&mut self, rules: &Rules, flow: FlowPlace, request: &mut impl LazyRequest<'a>) -> Early {
+        let mut left = Bits::NONE;
+        match self.after_request(rules, flow, &mut left, request) {
             Some(Verdict::Out(cause)) => Early::Out(cause),
             Some(Verdict::In(rule)) => Early::In(rule),
             None => Early::NeedsResponse,
@@ -128,12 +131,12 @@ impl Recall {
     pub fn verdict<'a>(
         &mut self,
         rules: &Rules,
-        flow: &KnownFlow,
+        flow: FlowPlace,
         request: &mut impl LazyRequest<'a>,
         response: Option<&ResponseFacts<'_>>,
     ) -> Verdict {
-        let mut left = flow.left;
-        if let Some(verdict) = flow.verdict.or_else(|| self.after_request(rules, flow, &mut left, request)) {
+        let mut left = Bits::NONE;
+        if let Some(verdict) = self.after_request(rules, flow, &mut left, request) {
             return verdict;
         }
         let Some(response) = response else {
@@ -144,15 +147,19 @@ impl Recall {
             rules.find_in_response(Attribute::Status, response, &Bits::NONE, found);
         });
         if left.meets(rules.asking(Attribute::ContentType)) {
-            let mut out = *rules.asking(Attribute::ContentType);
+            let mut is_there = false;
             response.headers.first("content-type", &mut |value| {
-                out = self.media_types.recall([value, &[]], || {
+                is_there = true;
+                let out = self.media_types.recall([value, &[]], || {
                     let mut found = Bits::NONE;
                     rules.find_content_type(value, &mut found);
                     rules.asking(Attribute::ContentType).minus(&found)
                 });
+                left = left.minus(out);
             });
-            left = left.minus(&out);
+            if !is_there {
+                left = left.minus(rules.asking(Attribute::ContentType));
+            }
         }
         let wanted = left;
         rules.narrow(&mut left, Attribute::ResponseHeaders, |found| {
@@ -161,14 +168,23 @@ impl Recall {
         rules.strongest(&left)
     }
 
+    /// `left` becomes what is left of the rules, where the verdict is not certain.
     fn after_request<'a>(
         &mut self,
         rules: &Rules,
-        flow: &KnownFlow,
+        flow: FlowPlace,
         left: &mut Bits,
         request: &mut impl LazyRequest<'a>,
     ) -> Option<Verdict> {
-        if !flow.is_client_known {
+        *left = rules.all;
+        let known = self.flows.get(usize::from(flow.0));
+        if let Some(known) = known {
+            if known.verdict.is_some() {
+                return known.verdict;
+            }
+            *left = known.left;
+        }
+        if known.is_none_or(|known| !known.is_client_known) {
             rules.narrow(left, Attribute::Client, |found| rules.find_client(request.client(), found));
         }
         self.narrow_by_host(rules, left, request);
@@ -201,11 +217,10 @@ impl Recall {
             out.add(&by_host.minus(&hosts));
             out
         };
-        let out = match host_text {
-            Some(host) => self.hosts.recall([method, host], look_up),
-            None => look_up(),
-        };
-        *left = left.minus(&out);
+        match host_text {
+            Some(host) => *left = left.minus(self.hosts.recall([method, host], look_up)),
+            None => *left = left.minus(&look_up()),
+        }
     }
 }
 
@@ -213,6 +228,8 @@ impl Recall {
 #[derive(Debug)]
 struct Texts {
     entries: Vec<Entry>,
+    /// Of a text that is too long to be kept.
+    long: Bits,
     /// Where the last one was.
     last: usize,
 }
@@ -229,33 +246,44 @@ const FREE: [u8; 2] = [u8::MAX; 2];
 
 impl Texts {
     fn new(count: usize) -> Self {
-        Self { entries: vec![Entry { lens: FREE, text: [0; LONGEST_TEXT], out: Bits::NONE }; count], last: 0 }
+        Self {
+            entries: vec![Entry { lens: FREE, text: [0; LONGEST_TEXT], out: Bits::NONE }; count],
+            long: Bits::NONE,
+            last: 0,
+        }
     }
 
     /// The rules that two texts rule out, looked up if they are not known.
     #[inline]
-    fn recall(&mut self, texts: [&[u8]; 2], look_up: impl FnOnce() -> Bits) -> Bits {
+    fn recall(&mut self, texts: [&[u8]; 2], look_up: impl FnOnce() -> Bits) -> &Bits {
         // Most are as the one before.
-        if let Some(entry) = self.entries.get(self.last).filter(|entry| entry.is_of(texts)) {
-            return entry.out;
+        if self.entries.get(self.last).is_none_or(|entry| !entry.is_of(texts)) && !self.find(texts) {
+            let out = look_up();
+            let entry = self.entries.get_mut(self.last).filter(|_| is_kept(texts));
+            let Some(entry) = entry else {
+                self.long = out;
+                return &self.long;
+            };
+            entry.put(texts, out);
         }
-        let [one, two] = texts;
-        if one.len() + two.len() > LONGEST_TEXT || self.entries.is_empty() {
-            return look_up();
+        self.entries.get(self.last).map_or(&self.long, |entry| &entry.out)
+    }
+
+    /// Goes to the place of these texts; whether they are there.
+    fn find(&mut self, texts: [&[u8]; 2]) -> bool {
+        if !is_kept(texts) || self.entries.is_empty() {
+            return false;
         }
         let mut hasher = FixedState::default().build_hasher();
-        hasher.write(two);
-        hasher.write(one);
+        texts.iter().for_each(|text| hasher.write(text));
         // The remainder is below the number of entries.
         self.last = (hasher.finish() % self.entries.len() as u64) as usize;
-        let Some(entry) = self.entries.get_mut(self.last) else { return look_up() };
-        if entry.is_of(texts) {
-            return entry.out;
-        }
-        let out = look_up();
-        entry.put(texts, out);
-        out
+        self.entries.get(self.last).is_some_and(|entry| entry.is_of(texts))
     }
+}
+
+fn is_kept(texts: [&[u8]; 2]) -> bool {
+    texts.iter().map(|text| text.len()).sum::<usize>() <= LONGEST_TEXT
 }
 
 impl Entry {
@@ -276,5 +304,75 @@ impl Entry {
         tail.copy_from_slice(two);
         self.lens = [first, second];
         self.out = out;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decap::Endpoint;
+
+    use super::*;
+    use crate::filter::{Conditions, Kind, RuleSettings, Settings};
+
+    #[test]
+    fn flows_beyond_the_room_are_answered_too() {
+        let rule = |bit: u32| RuleSettings {
+            name: format!("r{bit}"),
+            kind: Kind::Exclude,
+            conditions: Conditions {
+                vni: vec![bit.to_string()],
+                method: vec![super::super::Pattern::Glob("GET".to_owned())],
+                ..Conditions::default()
+            },
+            sampling: None,
+        };
+        let settings = Settings { rules: (0..7).map(rule).collect(), ..Settings::default() };
+        let rules = Rules::compile(&settings).unwrap();
+        let mut recall = Recall::default();
+        let end = Endpoint { ip: [10, 0, 0, 1].into(), port: 80 };
+        let mut lasting = Vec::new();
+        // Each of these networks leaves other rules, twice as many as there is room for.
+        for number in (0_u32..128).chain(0..128) {
+            let vnis: Vec<u32> = (0..7).filter(|bit| number >> bit & 1 == 1).collect();
+            let flow = FlowFacts { peer: end, client: Some(end.ip), server: end, vnis: &vnis, vlans: &[] };
+            let headers: [(&str, &str); 0] = [];
+            let mut request =
+                RequestFacts { client: end.ip, method: b"GET", host: None, path: Some(b"/"), headers: &headers };
+            let expected = rules.request(&flow, &request);
+            let place = recall.flow(&rules, &flow);
+            assert_eq!(recall.request(&rules, place, &mut request), expected, "network {number}");
+            lasting.extend(place.is_lasting().then_some((place, expected)));
+            for (place, expected) in &lasting {
+                assert_eq!(recall.request(&rules, *place, &mut request), *expected);
+            }
+        }
+        assert_eq!(lasting.len(), 2 * (MOST_FLOWS - 1));
+        assert!(recall.flows.len() <= MOST_FLOWS);
+    }
+
+    #[test]
+    fn a_table_of_texts_says_what_was_looked_up() {
+        let bits = |number: usize| {
+            let mut bits = Bits::NONE;
+            bits.insert(number);
+            bits
+        };
+        let mut texts = Texts::new(4);
+        for turn in 0..3 {
+            for number in 0..100 {
+                // Too long for the table from 81 on; all lengths twice, taken apart differently.
+                let text = "x".repeat(number);
+                let (one, two) = text.as_bytes().split_at(number / 2);
+                assert_eq!(*texts.recall([one, two], || bits(number)), bits(number), "turn {turn}");
+                assert_eq!(
+                    *texts.recall([two, one], || bits(number + 100 * (number % 2))),
+                    bits(number + 100 * (number % 2))
+                );
+            }
+        }
+        let known = *texts.recall([b"GET", b"a.example"], || bits(1));
+        let again = *texts.recall([b"GET", b"a.example"], || unreachable!("it was the one before"));
+        assert_eq!(known, again);
+        assert_eq!(*texts.recall([b"GETa", b".example"], || bits(2)), bits(2), "another pair of texts");
     }
 }

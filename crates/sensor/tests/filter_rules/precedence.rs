@@ -202,16 +202,17 @@ proptest! {
                 }
                 let request = *request;
                 let known = match places.get(&number) {
-                    Some(place) => recall.flow_at(*place).unwrap(),
+                    Some(place) => *place,
                     None => {
-                        let (known, place) = recall.flow(&compiled, &facts.flow);
-                        places.insert(number, place.unwrap());
-                        known
+                        let place = recall.flow(&compiled, &facts.flow);
+                        prop_assert!(place.is_lasting());
+                        places.insert(number, place);
+                        place
                     }
                 };
-                let early = recall.request(&compiled, &known, &mut request.clone());
+                let early = recall.request(&compiled, known, &mut request.clone());
                 prop_assert_eq!(early, compiled.request(&facts.flow, &request), "in turn {}", turn);
-                let verdict = recall.verdict(&compiled, &known, &mut request.clone(), facts.response.as_ref());
+                let verdict = recall.verdict(&compiled, known, &mut request.clone(), facts.response.as_ref());
                 prop_assert_eq!(verdict, compiled.verdict(&facts), "in turn {}", turn);
             }
         }
