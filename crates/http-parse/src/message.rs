@@ -228,6 +228,13 @@ impl Message {
         self.headers.iter().map(|span| self.header_at(*span))
     }
 
+    /// The lengths of the header fields' names, each as the bit of that number; the highest stands for 63 and more.
+    #[must_use]
+    pub fn header_name_lengths(&self) -> u64 {
+        let length = |span: &HeaderSpan| span.name.end.wrapping_sub(span.name.start).min(63);
+        self.headers.iter().fold(0, |lengths, span| lengths | 1 << length(span))
+    }
+
     /// The trailer fields in wire order.
     pub fn trailers(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
         self.trailers.iter().map(|span| self.header_at(*span))

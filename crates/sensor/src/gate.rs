@@ -4,14 +4,15 @@
 //! request, no body is kept; nor is a response's where its head settles it. What was decided then is remembered for when
 //! the exchange is complete, so that rules are asked once for most exchanges.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use decap::{TunnelId, TunnelPath};
 use http_parse::{Exchange, Heads, Message, Side};
 
 use crate::filter::{
-    Cause, Decision, Early, Facts, FlowFacts, FlowVerdict, Outcomes, RequestFacts, ResponseFacts, RuleSwitch, Rules,
-    Sighting, Slot, Verdict,
+    Cause, Decision, Early, Facts, Fields, FlowFacts, FlowPlace, FlowVerdict, LazyRequest, Outcomes, Recall,
+    RequestFacts, ResponseFacts, RuleSwitch, Rules, Sighting, Slot, Verdict,
 };
 use crate::normalize::{Normalizer, endpoint_template, host, normalize_path};
 use crate::record::{Admission, ConnectionMeta, Target, TransactionId, side};
@@ -26,6 +27,8 @@ pub struct Gate {
     /// Of each rule, and of having none that includes.
     slots: Vec<Slot>,
     outcomes: Outcomes,
+    /// What these rules said of what comes again.
+    recall: Recall,
     scratch: Scratch,
 }
 
@@ -36,9 +39,21 @@ struct Scratch {
     template: Vec<u8>,
 }
 
-/// What was decided on a connection's latest transaction before it was complete.
+/// What is known of a connection: what its addresses say, and what was decided on its latest transaction before it was
+/// complete.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Memo(Option<Decided>);
+pub struct Memo {
+    decided: Option<Decided>,
+    flow: Option<FlowMemo>,
+}
+
+/// What a connection's addresses say.
+#[derive(Clone, Copy, Debug)]
+struct FlowMemo {
+    generation: u64,
+    client: Side,
+    place: FlowPlace,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Decided {
@@ -65,7 +80,16 @@ impl Gate {
         let (rules, generation) = switch.current();
         let mut outcomes = Outcomes::default();
         let slots = outcomes.admit(&rules);
-        Self { normalizer, switch, rules, generation, slots, outcomes, scratch: Scratch::default() }
+        Self {
+            normalizer,
+            switch,
+            rules,
+            generation,
+            slots,
+            outcomes,
+            recall: Recall::default(),
+            scratch: Scratch::default(),
+        }
     }
 
     /// Takes other rules, if there are any. What was decided by the earlier ones stays so.
@@ -80,6 +104,7 @@ impl Gate {
     fn exchange_rules(&mut self) {
         (self.rules, self.generation) = self.switch.current();
         self.slots = self.outcomes.admit(&self.rules);
+        self.recall = Recall::default();
     }
 
     /// What was counted.
@@ -150,25 +175,28 @@ impl Gate {
         if let Some(decided) = memo.decided(self.generation, request, heads.response) {
             return decided.is_in();
         }
-        let Self { normalizer, rules, scratch, .. } = self;
-        let mut vnis = [0; MOST_VNIS];
-        let flow = flow_facts(normalizer, meta, heads.client, &mut vnis);
-        let facts = request_facts(normalizer, meta, heads.client, request, scratch);
+        let flow = self.known_flow(meta, heads.client, memo);
+        let Self { normalizer, rules, recall, scratch, .. } = self;
+        let mut facts = Sent::new(normalizer, meta, heads.client, request, scratch);
         let verdict = match heads.response {
-            None => match rules.request(&flow, &facts) {
+            None => match recall.request(rules, flow, &mut facts) {
                 Early::Out(cause) => Verdict::Out(cause),
                 Early::In(rule) => Verdict::In(rule),
                 Early::NeedsResponse => return true,
             },
-            Some(response) => {
-                rules.verdict(&Facts { flow, request: Some(facts), response: Some(response_facts(response)) })
-            }
+            Some(response) => recall.verdict(rules, flow, &mut facts, Some(&response_facts(response))),
         };
+        debug_assert_eq!(
+            verdict,
+            self.looked_up(meta, heads.client, request, heads.response),
+            "what is recalled is what is looked up"
+        );
         let response = heads.response.map(|response| response.start().offset);
-        let by_id = rules.sample_by_id(verdict, || *TransactionId::of_request(meta, heads.client, request).as_bytes());
+        let by_id =
+            self.rules.sample_by_id(verdict, || *TransactionId::of_request(meta, heads.client, request).as_bytes());
         let (generation, request) = (self.generation, request.start().offset);
         let decided = Decided { generation, request, response, verdict, by_id };
-        *memo = Memo(Some(decided));
+        memo.decided = Some(decided);
         decided.is_in()
     }
 
@@ -177,7 +205,7 @@ impl Gate {
     pub fn admit<'a>(
         &'a mut self,
         meta: &ConnectionMeta,
-        memo: &Memo,
+        memo: &mut Memo,
         exchange: &Exchange<'_>,
     ) -> Option<Admission<'a>> {
         if self.rules.is_empty() {
@@ -202,14 +230,14 @@ impl Gate {
     }
 
     /// What becomes of an exchange, not counted but for sampling by the minute.
-    pub fn decide(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) -> Decision {
+    pub fn decide(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>) -> Decision {
         let known = exchange.request.and_then(|request| memo.decided(self.generation, request, exchange.response));
         if let Some(decision) = known.and_then(|known| known.by_id) {
             return decision;
         }
         let verdict = match known {
             Some(known) => known.verdict,
-            None => self.with_facts(meta, exchange, Rules::verdict),
+            None => self.verdict(meta, memo, exchange),
         };
         let Verdict::In(Some(rule)) = verdict else {
             return self.rules.sample(verdict, &Sighting { id: &[0; 16], template: &[], at: 0 });
@@ -226,6 +254,47 @@ impl Gate {
         };
         let at = message.map_or(0, |message| message.start().at);
         rules.sample(verdict, &Sighting { id: id.as_bytes(), template, at })
+    }
+
+    fn verdict(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>) -> Verdict {
+        let Some(request) = exchange.request else { return self.with_facts(meta, exchange, Rules::verdict) };
+        let flow = self.known_flow(meta, exchange.client, memo);
+        let Self { normalizer, rules, recall, scratch, .. } = self;
+        let mut facts = Sent::new(normalizer, meta, exchange.client, request, scratch);
+        let verdict = recall.verdict(rules, flow, &mut facts, exchange.response.map(response_facts).as_ref());
+        debug_assert_eq!(
+            verdict,
+            self.looked_up(meta, exchange.client, request, exchange.response),
+            "what is recalled is what is looked up"
+        );
+        verdict
+    }
+
+    /// The verdict with nothing recalled: every test that runs rules checks each verdict against it.
+    fn looked_up(
+        &mut self,
+        meta: &ConnectionMeta,
+        client: Side,
+        request: &Message,
+        response: Option<&Message>,
+    ) -> Verdict {
+        let Self { normalizer, rules, scratch, .. } = self;
+        let mut vnis = [0; MOST_VNIS];
+        let flow = flow_facts(normalizer, meta, client, &mut vnis);
+        let request = Some(request_facts(normalizer, meta, client, request, scratch));
+        rules.verdict(&Facts { flow, request, response: response.map(response_facts) })
+    }
+
+    /// What the rules say of the connection's addresses, noted for its next transaction.
+    fn known_flow(&mut self, meta: &ConnectionMeta, client: Side, memo: &mut Memo) -> FlowPlace {
+        if let Some(noted) = memo.flow.filter(|flow| flow.generation == self.generation && flow.client == client) {
+            return noted.place;
+        }
+        let mut vnis = [0; MOST_VNIS];
+        let facts = flow_facts(&self.normalizer, meta, client, &mut vnis);
+        let place = self.recall.flow(&self.rules, &facts);
+        memo.flow = place.is_lasting().then_some(FlowMemo { generation: self.generation, client, place });
+        place
     }
 
     /// Has `ask` answer on the facts of an exchange.
@@ -250,7 +319,7 @@ impl Gate {
 impl Memo {
     /// What was decided, if it was by these rules and on this transaction.
     fn decided(&self, generation: u64, request: &Message, response: Option<&Message>) -> Option<Decided> {
-        let decided = self.0.filter(|it| it.generation == generation && it.request == request.start().offset)?;
+        let decided = self.decided.filter(|it| it.generation == generation && it.request == request.start().offset)?;
         let holds = decided.response.is_none_or(|begin| response.is_some_and(|it| it.start().offset == begin));
         holds.then_some(decided)
     }
@@ -283,6 +352,61 @@ fn flow_facts<'a>(
     }
 }
 
+/// A request as it was sent, of which nothing is normalized unless a rule asks for it.
+struct Sent<'a, 's> {
+    normalizer: &'a Normalizer,
+    meta: &'a ConnectionMeta,
+    client: Side,
+    request: &'a Message,
+    target: Target<'a>,
+    scratch: &'s mut Scratch,
+}
+
+impl<'a, 's> Sent<'a, 's> {
+    fn new(
+        normalizer: &'a Normalizer,
+        meta: &'a ConnectionMeta,
+        client: Side,
+        request: &'a Message,
+        scratch: &'s mut Scratch,
+    ) -> Self {
+        let target = Target::new(request.method(), request.target());
+        Self { normalizer, meta, client, request, target, scratch }
+    }
+}
+
+impl<'a> LazyRequest<'a> for Sent<'a, '_> {
+    fn client(&mut self) -> IpAddr {
+        client_address(self.normalizer, self.meta, self.client, self.request)
+    }
+
+    fn method(&self) -> &'a [u8] {
+        self.request.method()
+    }
+
+    fn host_text(&self) -> Option<&'a [u8]> {
+        if self.target.host.is_some() { None } else { self.request.header("host") }
+    }
+
+    fn host(&mut self) -> Option<&[u8]> {
+        let authority = host(self.target.host, None, self.request.header("host"), &mut self.scratch.host);
+        authority.map(|authority| authority.host)
+    }
+
+    fn path(&mut self) -> Option<&[u8]> {
+        self.target.path.map(|path| normalize_path(path, &mut self.scratch.path))
+    }
+
+    fn headers(&self) -> &'a dyn Fields {
+        self.request
+    }
+}
+
+fn client_address(normalizer: &Normalizer, meta: &ConnectionMeta, client: Side, request: &Message) -> IpAddr {
+    let headers = request.headers().map(|header| (header.name, header.value));
+    normalizer.origin(meta.endpoint(client).ip, meta.proxied(client).map(|it| it.ip), headers).client.ip
+}
+
 fn request_facts<'a>(
     normalizer: &Normalizer,
     meta: &ConnectionMeta,
@@ -291,11 +415,9 @@ fn request_facts<'a>(
     scratch: &'a mut Scratch,
 ) -> RequestFacts<'a> {
     let target = Target::new(request.method(), request.target());
-    let headers = request.headers().map(|header| (header.name, header.value));
-    let origin = normalizer.origin(meta.endpoint(client).ip, meta.proxied(client).map(|it| it.ip), headers);
     let authority = host(target.host, None, request.header("host"), &mut scratch.host);
     RequestFacts {
-        client: origin.client.ip,
+        client: client_address(normalizer, meta, client, request),
         method: request.method(),
         host: authority.map(|authority| authority.host),
         path: target.path.map(|path| normalize_path(path, &mut scratch.path)),

@@ -29,7 +29,7 @@ pub trait Finds {
     fn wants_body(&mut self, meta: &ConnectionMeta, memo: &mut Memo, heads: &Heads<'_>) -> bool;
 
     /// An exchange is complete.
-    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>);
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>);
 
     /// A connection is TLS, and said hello.
     fn client_hello(&mut self, hello: &ClientHello);
@@ -414,7 +414,7 @@ impl<O: Handoff> Finds for Records<O> {
         self.gate.wants_body(meta, memo, heads)
     }
 
-    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>) {
         let Some(admission) = self.gate.admit(meta, memo, exchange) else { return };
         self.tally.exchange(exchange, self.names.as_mut());
         if self.buffer.is_empty() {

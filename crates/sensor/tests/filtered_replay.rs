@@ -243,7 +243,7 @@ impl Finds for Watched {
         self.gate.wants_body(meta, memo, heads)
     }
 
-    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>) {
         let kept = |message: Option<&Message>| message.map_or(0, |message| message.body().captured.len());
         let kept = (kept(exchange.request), kept(exchange.response));
         match self.gate.decide(meta, memo, exchange) {

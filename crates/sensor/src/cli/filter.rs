@@ -263,7 +263,7 @@ impl Finds for Judge {
         false
     }
 
-    fn exchange(&mut self, meta: &ConnectionMeta, memo: &Memo, exchange: &Exchange<'_>) {
+    fn exchange(&mut self, meta: &ConnectionMeta, memo: &mut Memo, exchange: &Exchange<'_>) {
         if self.failure.is_some() {
             return;
         }

@@ -10,6 +10,11 @@ pub trait Fields {
     /// Calls `visit` with the name and the value of each field, in wire order.
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8]));
 
+    /// The lengths of the fields' names as bits, the highest for 63 and more: those of no field may be in it, too.
+    fn name_lengths(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Calls `visit` with the value of the first field of this name, if there is one.
     fn first(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
         let mut is_found = false;
@@ -27,6 +32,10 @@ impl Fields for Message {
         for header in self.headers() {
             visit(header.name, header.value);
         }
+    }
+
+    fn name_lengths(&self) -> u64 {
+        self.header_name_lengths()
     }
 
     fn first(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {

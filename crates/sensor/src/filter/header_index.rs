@@ -85,6 +85,11 @@ impl HeaderIndexBuilder {
 impl HeaderIndex {
     /// Adds to `found` the rules among `wanted` all of whose conditions hold.
     pub(super) fn find(&self, fields: &dyn Fields, wanted: &Bits, found: &mut Bits) {
+        // Most messages have no field that any rule is about, and most of those none with a name as long.
+        if self.lengths & fields.name_lengths() == 0 {
+            found.add(&self.by_absence.and(wanted));
+            return;
+        }
         let mut holding = self.absent;
         fields.each(&mut |name, value| {
             if self.lengths & length_bit(name.len()) == 0 {
@@ -98,7 +103,6 @@ impl HeaderIndex {
                 field.values.find(value, &mut holding);
             }
         });
-        // Most messages have no field that any rule is about.
         if holding == self.absent {
             found.add(&self.by_absence.and(wanted));
         } else {

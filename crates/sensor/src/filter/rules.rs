@@ -175,7 +175,7 @@ impl Rules {
         (self.strongest(&left), Stage::Response)
     }
 
-    fn after_flow(&self, left: &mut Bits, flow: &FlowFacts<'_>) -> Option<Verdict> {
+    pub(super) fn after_flow(&self, left: &mut Bits, flow: &FlowFacts<'_>) -> Option<Verdict> {
         self.narrow_by_flow(left, flow);
         let [without_client, with_client] = &self.told_by_flow;
         self.certain(left, if flow.client.is_some() { with_client } else { without_client })
@@ -192,7 +192,7 @@ impl Rules {
     }
 
     /// The verdict if it cannot change any more: `left` are the rules that match or may, and those of them in `told` match.
-    fn certain(&self, left: &Bits, told: &Bits) -> Option<Verdict> {
+    pub(super) fn certain(&self, left: &Bits, told: &Bits) -> Option<Verdict> {
         let matching = left.and(told);
         if matching.is_empty() && self.include.is_empty() {
             return left.is_empty().then_some(Verdict::In(None));
@@ -219,7 +219,7 @@ impl Rules {
     }
 
     /// The verdict, when what is left is what matches.
-    fn strongest(&self, matching: &Bits) -> Verdict {
+    pub(super) fn strongest(&self, matching: &Bits) -> Verdict {
         match matching.first() {
             Some(bit) => {
                 let rule = self.rule(bit);
@@ -251,7 +251,7 @@ impl Rules {
     }
 
     fn narrow_by_client(&self, left: &mut Bits, client: IpAddr) {
-        self.narrow(left, Attribute::Client, |found| add(found, self.clients.find(client)));
+        self.narrow(left, Attribute::Client, |found| self.find_client(client, found));
     }
 
     fn narrow_by_request(&self, left: &mut Bits, flow: &FlowFacts<'_>, request: Option<&RequestFacts<'_>>) {
@@ -285,7 +285,7 @@ impl Rules {
         }
     }
 
-    fn narrow_by_response(&self, left: &mut Bits, response: Option<&ResponseFacts<'_>>) {
+    pub(super) fn narrow_by_response(&self, left: &mut Bits, response: Option<&ResponseFacts<'_>>) {
         for attribute in [Attribute::Status, Attribute::ContentType, Attribute::ResponseHeaders] {
             let wanted = *left;
             self.narrow(left, attribute, |found| {
@@ -305,20 +305,36 @@ impl Rules {
     ) {
         match attribute {
             Attribute::Status => add(found, self.statuses.find(response.status)),
-            Attribute::ContentType => response.headers.first("content-type", &mut |value| {
-                let mut room = [0; LONGEST_MEDIA_TYPE];
-                if let Some(media_type) = media_type(value, &mut room) {
-                    self.content_types.find(media_type, found);
-                }
-            }),
+            Attribute::ContentType => {
+                response.headers.first("content-type", &mut |value| self.find_content_type(value, found));
+            }
             Attribute::ResponseHeaders => self.response_headers.find(response.headers, wanted, found),
             _ => {}
         }
     }
 
+    /// Adds the rules whose condition on the media type this Content-Type meets.
+    pub(super) fn find_content_type(&self, value: &[u8], found: &mut Bits) {
+        let mut room = [0; LONGEST_MEDIA_TYPE];
+        if let Some(media_type) = media_type(value, &mut room) {
+            self.content_types.find(media_type, found);
+        }
+    }
+
+    /// Adds the rules whose condition on the client's address this one meets.
+    pub(super) fn find_client(&self, client: IpAddr, found: &mut Bits) {
+        add(found, self.clients.find(client));
+    }
+
+    /// The rules that have a condition on the attribute.
+    #[inline]
+    pub(super) fn asking(&self, attribute: Attribute) -> &Bits {
+        self.asking.get(attribute as usize).unwrap_or(&Bits::NONE)
+    }
+
     /// Takes the rules away whose condition on the attribute does not hold; `find` gives those whose does.
     #[inline]
-    fn narrow(&self, left: &mut Bits, attribute: Attribute, find: impl FnOnce(&mut Bits)) {
+    pub(super) fn narrow(&self, left: &mut Bits, attribute: Attribute, find: impl FnOnce(&mut Bits)) {
         if self.asked >> attribute as u16 & 1 == 0 {
             return;
         }

@@ -31,6 +31,8 @@ const MOST_FLOATING: usize = 4;
 pub(super) struct TextIndex {
     anything: Bits,
     exact: HashMap<Box<[u8]>, Bits, FixedState>,
+    /// The lengths of the exact ones, as bits; the highest stands for 63 and more.
+    exact_lengths: u64,
     prefixes: Trie,
     suffixes: Trie,
     automata: Vec<PatternAutomaton>,
@@ -98,6 +100,7 @@ impl TextIndexBuilder {
         let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, floating } = self;
         let mut index = TextIndex {
             anything,
+            exact_lengths: exact.keys().fold(0, |lengths, text| lengths | length_bit(text.len())),
             exact,
             prefixes: Trie::new(prefixes),
             suffixes: Trie::new(suffixes.into_iter().map(|(mut text, rules)| {
@@ -118,7 +121,7 @@ impl TextIndex {
     #[inline]
     pub(super) fn find(&self, text: &[u8], found: &mut Bits) {
         found.add(&self.anything);
-        if !self.exact.is_empty()
+        if self.exact_lengths & length_bit(text.len()) != 0
             && let Some(rules) = self.exact.get(text)
         {
             found.add(rules);
@@ -157,6 +160,10 @@ impl TextIndex {
             self.add_expressions(two);
         }
     }
+}
+
+const fn length_bit(length: usize) -> u64 {
+    1 << if length < 63 { length } else { 63 }
 }
 
 /// Whether a pattern is one, whatever it is asked of, and however much there is of it with others.

@@ -7,6 +7,8 @@ use super::sets::Bits;
 pub(super) struct Trie {
     /// The root is the first. Empty without texts.
     nodes: Vec<Node>,
+    /// The nodes behind the root by their bytes, 0 where there is none: most texts end their way here.
+    starts: Vec<u32>,
     /// The bytes behind each node, and the nodes that they lead to.
     bytes: Vec<u8>,
     targets: Vec<u32>,
@@ -60,14 +62,28 @@ impl Trie {
             }
             trie.nodes.push(node);
         }
+        trie.starts = vec![0; 256];
+        let behind_root = trie.nodes.first().map_or(0, |root| usize::from(root.count));
+        for (byte, target) in trie.bytes.iter().zip(&trie.targets).take(behind_root) {
+            if let Some(start) = trie.starts.get_mut(usize::from(*byte)) {
+                *start = *target;
+            }
+        }
         trie
     }
 
     /// The rules of all texts that these bytes begin with.
     #[inline]
-    pub(super) fn find<'a>(&self, bytes: impl Iterator<Item = &'a u8>) -> Option<&Bits> {
-        let mut node = self.nodes.first()?;
-        let mut longest = node.has_rules.then_some(node.rules);
+    pub(super) fn find<'a>(&self, mut bytes: impl Iterator<Item = &'a u8>) -> Option<&Bits> {
+        let root = self.nodes.first()?;
+        let mut longest = root.has_rules.then_some(root.rules);
+        let start = bytes.next().and_then(|byte| self.starts.get(usize::from(*byte)).filter(|start| **start != 0));
+        let Some(mut node) = start.and_then(|start| self.nodes.get(*start as usize)) else {
+            return self.sets.get(longest? as usize);
+        };
+        if node.has_rules {
+            longest = Some(node.rules);
+        }
         for byte in bytes {
             let first = node.first as usize;
             let here = self.bytes.get(first..first + usize::from(node.count)).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Random rules over random transactions, against the naive evaluator.
 
+use std::collections::HashMap;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -7,7 +9,7 @@ use proptest::sample::select;
 use sensor::config::Network;
 use sensor::filter::{
     Attribute, Cause, Conditions, Counts, Decision, Early, FlowVerdict, HeaderCondition, HeaderTest, Judgement, Kind,
-    Pattern, RuleSettings, Sighting, Stage, Verdict,
+    Pattern, Recall, RuleSettings, Sighting, Stage, Verdict,
 };
 use sensor::normalize::parse_network;
 
@@ -93,7 +95,11 @@ fn conditions() -> impl Strategy<Value = Conditions> {
 }
 
 fn rules() -> impl Strategy<Value = Vec<RuleSettings>> {
-    vec((select(Kind::ALL.as_slice()), conditions()), 0..7).prop_map(|rules| {
+    rules_up_to(6)
+}
+
+fn rules_up_to(most: usize) -> impl Strategy<Value = Vec<RuleSettings>> {
+    vec((select(Kind::ALL.as_slice()), conditions()), 0..=most).prop_map(|rules| {
         let named =
             |(place, (kind, conditions))| RuleSettings { name: format!("r{place}"), kind, conditions, sampling: None };
         rules.into_iter().enumerate().map(named).collect()
@@ -175,6 +181,41 @@ proptest! {
         }
         prop_assert_eq!(counts.recorded() + counts.filtered() + counts.sampled_out(), transactions.len() as u64);
         prop_assert_eq!(counts.filtered_by(&compiled).map(|(_, count)| count).sum::<u64>(), counts.filtered());
+    }
+
+    /// What a worker remembers of facts that come again changes no answer: not on flows, hosts and media types that it
+    /// knows, nor where others took their places.
+    #[test]
+    fn what_is_recalled_is_what_is_looked_up(
+        rules in rules_up_to(60),
+        transactions in vec((transactions(), option::weighted(0.2, "[a-z]{1,90}")), 1..24),
+    ) {
+        let compiled = compile(rules);
+        let mut recall = Recall::default();
+        let mut places = HashMap::new();
+        for turn in 0..2 {
+            for (number, (transaction, other_host)) in transactions.iter().enumerate() {
+                let mut facts = transaction.facts();
+                let Some(request) = facts.request.as_mut() else { continue };
+                if let Some(host) = other_host {
+                    request.host = Some(host.as_bytes());
+                }
+                let request = *request;
+                let known = match places.get(&number) {
+                    Some(place) => *place,
+                    None => {
+                        let place = recall.flow(&compiled, &facts.flow);
+                        prop_assert!(place.is_lasting());
+                        places.insert(number, place);
+                        place
+                    }
+                };
+                let early = recall.request(&compiled, known, &mut request.clone());
+                prop_assert_eq!(early, compiled.request(&facts.flow, &request), "in turn {}", turn);
+                let verdict = recall.verdict(&compiled, known, &mut request.clone(), facts.response.as_ref());
+                prop_assert_eq!(verdict, compiled.verdict(&facts), "in turn {}", turn);
+            }
+        }
     }
 
     /// What is said early is said as soon as it is certain, and is never taken back.
