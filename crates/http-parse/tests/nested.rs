@@ -139,6 +139,29 @@ fn responses_behind_one_to_a_hidden_head_are_not_its_body() {
     }
 }
 
+/// The same where the loss is not known yet: the client's bytes behind a hole come when the server has ended.
+#[test]
+fn responses_to_requests_that_are_late_behind_a_hole_are_not_a_body() {
+    for (before, len) in [0, 2, 5].into_iter().flat_map(|before| [20, 5000].map(|len| (before, len))) {
+        let mut talk = Talk::default();
+        for number in 0..before {
+            talk = talk.client(get(number)).server(response("abc"));
+        }
+        let exchanged = talk.ops.len();
+        talk = talk.lost(CLIENT, "HEAD /8 HTTP/1.1\r\nHost: h\r\n\r\n").client(get(9)).end(CLIENT);
+        let late = talk.ops.split_off(exchanged);
+        let head = format!("HTTP/1.1 208 OK\r\nContent-Length: {len}\r\n\r\n");
+        talk = talk.server(head).server("HTTP/1.1 209 OK\r\nContent-Length: 2\r\n\r\nok").end(support::SERVER);
+        talk.ops.extend(late);
+        for most in [1448, 1, 7, 30] {
+            let outcome = cut(&talk, most).run();
+            let what = format!("{before} before, {len}, cut to {most}: {:?}", outcome.lines());
+            assert_eq!(outcome.stats.messages as usize, 2 * before + 3, "{what}");
+            assert!(outcome.stats.is_balanced() && !outcome.lines().contains(&"GET /9 -> 208".to_owned()), "{what}");
+        }
+    }
+}
+
 #[test]
 fn cuts_do_not_matter_where_it_is_not_known_whether_there_is_a_body() {
     let begins = ["HTTP/1.1 299 Nested\r\nX: y\r\n\r\n", "HTTP/1.1 299 N", "HTTP/1.", "H", "Hello", "HTTP/2 2"];

@@ -2,6 +2,7 @@
 //! has one, or the client waits for 100 (Continue) before it sends one.
 
 use super::Connection;
+use super::heads::SHORTEST;
 use super::side::State;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
@@ -69,10 +70,20 @@ impl Connection {
             && !response.after_loss
             && response.start.acked.is_some()
             && response.start.acked == position.acked
+            && !self.may_come_two(side.opposite(), position)
         {
             return false;
         }
         self.looks_like_next(side, position, bytes)
+    }
+
+    /// Whether two requests may be on their way in what the server had received at `position`: they may have been sent together
+    /// with what is not known yet to be lost.
+    fn may_come_two(&self, client: Side, position: Position) -> bool {
+        let stream = self.stream(client);
+        let shortest = if self.order.shortest == u32::MAX { SHORTEST } else { u64::from(self.order.shortest) };
+        let unknown = position.acked.zip(stream.settled()).map(|(acked, settled)| acked.saturating_sub(settled));
+        unknown.is_none_or(|unknown| unknown >= shortest + SHORTEST)
     }
 
     /// Whether `bytes` there look like the next message of the side.
