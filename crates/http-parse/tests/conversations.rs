@@ -1827,3 +1827,43 @@ fn a_request_to_switch_is_found_behind_the_frames_that_overtake_it() {
         assert_eq!(outcome.wants.last(), Some(&Want::Nothing));
     }
 }
+
+/// What was sent before the capture may be answered first: a switch says nothing of the requests that it does not answer.
+#[test]
+fn a_switch_does_not_vouch_for_the_request_before_it() {
+    let asks = "GET /1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answers = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (by_client, by_server) = ("\u{81}\u{5}hello", "P\u{5}hello");
+    for (frames, late) in [0, 3].into_iter().flat_map(|frames| [0, 1, 2].map(|late| (frames, late))) {
+        let mut talk = Talk::default().client(asks).server(numbered(0)).server(answers);
+        for _ in 0..frames {
+            talk = talk.client(by_client).server(by_server);
+        }
+        talk.ops[..=late].rotate_left(1);
+        let outcome = talk.run_mid_stream();
+        assert!(!outcome.lines().contains(&"GET /1 -> 210".to_owned()), "{frames} {late}: {:?}", outcome.lines());
+        assert_eq!(outcome.stats.messages, 3, "{frames} {late}");
+        assert!(outcome.records.iter().all(|record| record.has(Flag::UncertainPairing)), "{:?}", outcome.records);
+    }
+}
+
+/// The same behind a loss, where the switch was held back until then.
+#[test]
+fn a_switch_that_was_held_back_does_not_vouch_for_the_request_behind_a_hole() {
+    let asks = "GET /5 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answers = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let nested = "HTTP/1.1 299 Nested\r\n\r\n";
+    let second = format!("HTTP/1.1 212 OK\r\nContent-Length: {}\r\n\r\n{nested}", nested.len());
+    let (begun, rest) = ("POST /2 HTTP/1.1\r\nHost: h\r\n", "Content-Length: 3\r\n\r\nabc");
+    let hole = [rest, &get("/3"), &get("/4")].concat();
+    let mut talk = Talk::default().client(get("/1")).server(numbered(1)).client(begun).lost(CLIENT, hole).client(asks);
+    let behind = talk.ops.split_off(talk.ops.len() - 2);
+    let mut talk = talk.server(second).server(numbered(3)).server(numbered(4)).server(answers);
+    talk.ops.extend(behind);
+    for outcome in [talk.run(), talk.run_mid_stream()] {
+        for wrong in ["GET /5 -> 213", "GET /5 -> 214", "GET /5 -> 212"] {
+            assert!(!outcome.lines().contains(&wrong.to_owned()), "{:?}", outcome.lines());
+        }
+        assert!(outcome.stats.is_balanced());
+    }
+}

@@ -176,7 +176,11 @@ impl Opening {
                 let mut taken = both.of_mut(direction).data(direction, position, bytes);
                 if let Taken::Header { found: Some(found), .. } = &mut taken {
                     found.addresses = None;
-                    *both.of_mut(direction.opposite()) = Self::NONE;
+                    // What is kept of the other direction is handed on with what comes of it next, or at its end.
+                    let other = both.of_mut(direction.opposite());
+                    if !matches!(other.state, State::Unclear(..)) {
+                        *other = Self::NONE;
+                    }
                 }
                 self.state = State::JoinedPieces(both);
                 return taken;
@@ -463,6 +467,28 @@ mod tests {
             let Taken::Header { found: Some(found), len: 38, before: 7 } = taken else { panic!("{taken:?}") };
             assert_eq!(found.addresses, None);
             assert!(opening.is_over(direction) && opening.is_over(other));
+        }
+        // What is kept of the other direction when a header is found is not lost: it comes out with what follows.
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let other = direction.opposite();
+            for ends in [false, true] {
+                let mut opening = Opening::new(None);
+                assert!(matches!(opening.data(other, at(0), b"\r\n"), Taken::Kept));
+                let taken = opening.data(direction, at(0), &stream);
+                assert!(matches!(taken, Taken::Header { found: Some(_), len: 45, before: 0 }), "{taken:?}");
+                assert!(opening.is_over(direction) && !opening.is_over(other));
+                let kept = if ends {
+                    opening.end(other)
+                } else {
+                    match opening.data(other, at(2), b"HTTP/1.1 200 OK\r\n") {
+                        Taken::Passed(kept) => kept,
+                        taken => panic!("{taken:?}"),
+                    }
+                };
+                let kept = kept.expect("two bytes");
+                assert_eq!(kept.pieces().collect::<Vec<_>>(), [(at(0), &b"\r\n"[..])]);
+                assert!(opening.is_over(other) && opening.end(other).is_none());
+            }
         }
         // What was kept comes out in the end.
         let mut opening = Opening::new(None);

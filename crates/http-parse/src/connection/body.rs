@@ -28,6 +28,14 @@ impl Connection {
     ) -> usize {
         if self.stream(side).doubtful {
             let may_be_next = self.held.is_some() || self.looks_like_next(side, position, bytes);
+            if may_be_next && self.held.is_none() {
+                // The head may be what the pairs before it waited for: its request is certain then, or it is not, and that
+                // must not depend on whether head and body came together.
+                self.settle(false, cx, sink);
+                if !self.stream(side).doubtful {
+                    return 0;
+                }
+            }
             let is_body = may_be_next && self.is_response_body(side, position);
             if may_be_next && !is_body && self.waits_to_tell(side, bytes, cx) {
                 self.hold_back(side, position, bytes, cx);

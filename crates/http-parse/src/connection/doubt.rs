@@ -2,6 +2,7 @@
 //! has one, or the client waits for 100 (Continue) before it sends one.
 
 use super::Connection;
+use super::heads::SHORTEST;
 use super::side::State;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
@@ -20,8 +21,11 @@ impl Connection {
     }
 
     /// Whether what comes at `position` is the body of the response in hand, whatever it looks like and whichever of the
-    /// requests that wait is answered: all that was received of the client is known, all of it that the response may answer asks
-    /// for a body, and nothing more was received that another response could answer, unless the client pipelines.
+    /// requests that wait is answered: all that the client sent is known, all of it that the response may answer asks for a
+    /// body, and nothing more was received that another response could answer, unless the client pipelines.
+    ///
+    /// Where a request may be hidden, HEAD is not ruled out: behind such a request in front of the first one that was captured,
+    /// or one that was lost, responses that are bodies would be lost without a trace.
     pub(super) fn is_response_body(&self, side: Side, position: Position) -> bool {
         let (Some(client), State::Length(_)) = (self.client.filter(|client| *client != side), self.stream(side).state)
         else {
@@ -34,15 +38,22 @@ impl Connection {
             Asked::Connect => !(200..=299).contains(&response.status),
             Asked::Head => false,
         };
+        let hides = |request: &Message| request.after_loss || request.after_hidden || request.hole_after < acked;
         let may_be_answered =
             |request: &&Message| request.start.acked.is_none_or(|heard| heard <= response.start.offset);
         let (requests, _) = self.seen_by(client);
-        if self.order.pipelined || requests.settled.is_none_or(|settled| settled < acked) {
+        let has_given_up = self.order.surplus.is_some() || self.order.forerunners.is_some();
+        if self.order.pipelined
+            || self.initiator.is_none()
+            || requests.lossy
+            || has_given_up
+            || requests.settled.is_none_or(|settled| settled < acked)
+        {
             return false;
         }
-        let mut candidates =
-            requests.iter().take_while(|request| request.start.offset < acked).filter(may_be_answered).peekable();
-        candidates.peek().is_some() && candidates.all(asks)
+        let mut candidates = requests.iter().take_while(|request| request.start.offset < acked).peekable();
+        candidates.peek().is_some()
+            && candidates.all(|request| !hides(request) && (asks(request) || !may_be_answered(&request)))
     }
 
     /// Whether `bytes`, where a body of doubtful existence would start, are the next message of the side.
@@ -59,10 +70,20 @@ impl Connection {
             && !response.after_loss
             && response.start.acked.is_some()
             && response.start.acked == position.acked
+            && !self.may_come_two(side.opposite(), position)
         {
             return false;
         }
         self.looks_like_next(side, position, bytes)
+    }
+
+    /// Whether two requests may be on their way in what the server had received at `position`: they may have been sent together
+    /// with what is not known yet to be lost.
+    fn may_come_two(&self, client: Side, position: Position) -> bool {
+        let stream = self.stream(client);
+        let shortest = if self.order.shortest == u32::MAX { SHORTEST } else { u64::from(self.order.shortest) };
+        let unknown = position.acked.zip(stream.settled()).map(|(acked, settled)| acked.saturating_sub(settled));
+        unknown.is_none_or(|unknown| unknown >= shortest + SHORTEST)
     }
 
     /// Whether `bytes` there look like the next message of the side.
@@ -74,16 +95,24 @@ impl Connection {
         if kind == Some(MessageKind::Request) && self.is_body_for_certain(side, position, bytes) {
             return false;
         }
-        let version = b"HTTP/1.";
-        let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
+        if kind == Some(MessageKind::Response)
+            && let State::Length(left) = self.stream(side).state
+            && let Some((body, behind)) = usize::try_from(left).ok().and_then(|left| bytes.split_at_checked(left))
+            && is_begun(body)
+            && (is_start(behind, kind) || (!behind.is_empty() && is_begun(behind)))
+        {
+            // Right behind what is as long as the body stands the next message.
+            return false;
+        }
         let may_be_cut = match kind {
-            Some(MessageKind::Response) => begins,
+            Some(MessageKind::Response) => is_begun(bytes),
             _ => {
                 self.is_refused(side)
                     && !matches!(self.stream(side).state, State::Length(left) if left <= bytes.len() as u64)
+                    && looks_like_start(bytes) == StartLine::NeedMore
             }
         };
-        (may_be_cut && looks_like_start(bytes) == StartLine::NeedMore) || is_start(bytes, kind)
+        may_be_cut || is_start(bytes, kind)
     }
 
     /// Whether the request in hand, which expects 100 (Continue), has another answer.
@@ -106,6 +135,13 @@ impl Connection {
         let is_answered = !self.responses.is_empty() || server.reading().is_some();
         !is_answered && matches!(stream.state, State::Length(left) if left == bytes.len() as u64)
     }
+}
+
+/// Whether `bytes` are the beginning of a response's start line, and more of it is to come.
+pub(super) fn is_begun(bytes: &[u8]) -> bool {
+    let version = b"HTTP/1.";
+    let begins = bytes.get(..bytes.len().min(version.len())).is_some_and(|begin| version.starts_with(begin));
+    begins && looks_like_start(bytes) == StartLine::NeedMore
 }
 
 /// Whether a start line of `kind` stands at the beginning of `bytes`.

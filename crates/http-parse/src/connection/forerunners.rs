@@ -134,7 +134,7 @@ impl Connection {
                 // Read before its request was known: what was taken for its body were other responses.
                 Asked::Head if first.has_body => self.doubt_forerunners(cx),
                 Asked::Head => {}
-                Asked::Connect if first.accepts => self.switch_to(Protocol::Tunnel),
+                Asked::Connect if first.accepts => self.switch_to(Protocol::Tunnel, true),
                 // The same the other way round: what was taken for other responses is its body.
                 _ if first.body_until > 0 => self.take_for_body(first.body_until, cx),
                 _ => {}

@@ -327,7 +327,7 @@ impl Connection {
             self.complete(side, cx, sink);
         }
         if let Some(protocol) = switches {
-            self.switch_to(protocol);
+            self.switch_to(protocol, certain);
         }
     }
 
@@ -402,20 +402,22 @@ impl Connection {
         if switches.is_some() {
             message.flags.insert(Flag::Upgraded);
         }
+        let certain = message.match_state == MatchState::Matched;
         self.complete(side, cx, sink);
         if let Some(protocol) = switches {
-            self.switch_to(protocol);
+            self.switch_to(protocol, certain);
         }
     }
 
-    /// What follows on both sides is another protocol, or HTTP anew.
-    pub(super) fn switch_to(&mut self, protocol: Protocol) {
+    /// What follows on both sides is another protocol, or HTTP anew. Only where it is `certain` which request was answered is
+    /// nothing hidden any more in front of what follows: its own request, and others before it, may be still to come.
+    pub(super) fn switch_to(&mut self, protocol: Protocol, certain: bool) {
         self.fallback = Some(protocol);
         for stream in [&mut self.left, &mut self.right] {
             if stream.state == State::Search && stream.message.is_none() {
                 stream.state = State::Boundary;
             }
-            if stream.state == State::Boundary {
+            if certain && stream.state == State::Boundary {
                 stream.lossy = false;
                 (stream.hole, stream.hole_bytes, stream.due) = (u64::MAX, 0, u64::MAX);
                 stream.hidden = false;

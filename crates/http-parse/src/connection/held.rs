@@ -8,9 +8,9 @@
 //! may yet become a start line are held back, too.
 
 use super::Connection;
+use super::doubt::is_begun;
 use crate::context::Context;
 use crate::exchange::ExchangeSink;
-use crate::head::{StartLine, looks_like_start};
 use crate::message::{MatchState, MessageKind};
 use crate::{Position, Side};
 
@@ -66,8 +66,7 @@ impl Connection {
             && !cx.is_short()
             && held.len().saturating_add(bytes.len()) <= cx.settings().max_head
             && pieces < MOST_PIECES
-            && (self.waits_for_request(side)
-                || looks_like_start(Begin::new(held, bytes).bytes()) == StartLine::NeedMore)
+            && (self.waits_for_request(side) || is_begun(Begin::new(held, bytes).bytes()))
     }
 
     /// Whether the request is on its way that says whether the response in hand has a body.
@@ -80,6 +79,11 @@ impl Connection {
         };
         let response = self.stream(side).reading();
         response.is_some_and(|response| response.match_state == MatchState::Undecided) && may_come() && !client.ended
+    }
+
+    /// Whether what is held back is enough to tell whether a start line stands there.
+    pub(super) fn can_tell_held(&self) -> bool {
+        self.held.as_deref().is_some_and(|held| !is_begun(Begin::new(&held.bytes, &[]).bytes()))
     }
 
     /// Holds `bytes` back. The stream stands where the first of them does.

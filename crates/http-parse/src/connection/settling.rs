@@ -359,7 +359,10 @@ impl Connection {
                 } else {
                     given_up
                 };
-                let held = if asked.is_some() { self.take_held(cx) } else { None };
+                // A request that may yet turn out to be another's does not say that there is a body.
+                let is_open = response.match_state == MatchState::Tentative
+                    && asked.is_some_and(|asked| frame(&response, asked).0 != Framing::Empty);
+                let held = if asked.is_some() && !is_open { self.take_held(cx) } else { None };
                 self.stream_mut(server).hold(response);
                 if let Some(asked) = asked {
                     // This may complete it, and settle again.
@@ -368,6 +371,8 @@ impl Connection {
                 if let Some(held) = held {
                     self.stream_mut(server).doubtful = false;
                     self.release(server, &held, cx, sink);
+                } else if is_open && self.can_tell_held() {
+                    self.let_go(server, &[], cx, sink);
                 }
             }
             break;
@@ -540,8 +545,9 @@ impl Connection {
     fn note_late_switch(&mut self, response: &Message) {
         let is_last = self.responses.is_empty() && self.requests.len() <= 1;
         if response.match_state.has_request() && is_last {
+            let certain = response.match_state == MatchState::Matched;
             let protocol = switches_protocol(response, Asked::Other);
-            protocol.into_iter().for_each(|protocol| self.switch_to(protocol));
+            protocol.into_iter().for_each(|protocol| self.switch_to(protocol, certain));
         }
     }
 
@@ -553,7 +559,7 @@ impl Connection {
             && self.stream(self.client.unwrap_or(Side::Left).opposite()).message.is_none()
         {
             response.flags.insert(Flag::Upgraded);
-            self.switch_to(Protocol::Tunnel);
+            self.switch_to(Protocol::Tunnel, true);
         }
     }
 
