@@ -429,4 +429,18 @@ mod tests {
         reach.read_beside_targets(Path::new("/lib/x/key.pem"));
         assert!(reach.fixed.is_empty(), "{reach:?}");
     }
+
+    /// A file of records behind a link is made anew in the folder that the link leads to.
+    #[test]
+    fn the_folder_of_a_linked_file_of_records_is_written_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(at.join("data")).unwrap();
+        fs::create_dir_all(at.join("links")).unwrap();
+        fs::write(at.join("data/r.ndjson"), "").unwrap();
+        symlink("../data/r.ndjson", at.join("links/r.ndjson")).unwrap();
+        let config = Config { output: Some(at.join("links/r.ndjson")), ..Config::default() };
+        let reach = Reach::of(&config, &at.join("sensor.toml"));
+        assert_eq!(reach.write, BTreeSet::from([at.join("links"), at.join("data")]));
+    }
 }
