@@ -8,8 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -71,6 +73,8 @@ impl Read for Interruptible {
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// After a signal, what is on its way out has so long in all.
 const MOST_WAIT: Duration = Duration::from_secs(4);
+/// How often it is looked whether a pipe has a reader now: nothing tells.
+const LOOK: Duration = Duration::from_millis(50);
 /// What a pipe takes that is said to take anything (PIPE_BUF).
 const PIECE: usize = 4 << 10;
 
@@ -80,6 +84,8 @@ pub struct Stallable {
     pipe: File,
     /// Whether a write that finds no room waits, as it does where the pipe's mode is shared with other processes.
     blocks: bool,
+    /// Whether nobody has read from it yet.
+    is_awaiting: bool,
     interrupted: Arc<AtomicBool>,
     /// When waiting ends in any case.
     end: Option<Instant>,
@@ -117,7 +123,41 @@ impl Stallable {
         let name = format!("/proc/self/fd/{}", same.as_raw_fd());
         let own = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(name);
         let (pipe, blocks) = own.map_or((same, true), |own| (own, false));
-        Some(Self { pipe, blocks, interrupted: Arc::clone(interrupted), end: None })
+        Some(Self { pipe, blocks, is_awaiting: false, interrupted: Arc::clone(interrupted), end: None })
+    }
+
+    /// A named pipe, which need not have a reader yet: the first write waits for one. What sets the flag is to be told by
+    /// [`Self::heed`].
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let open = |reads| OpenOptions::new().read(reads).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let (pipe, is_awaiting) = match open(false) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                // Only for as long as it takes to open it: later the right to may be gone.
+                let _reader = open(true).map_err(|error| {
+                    let words = format!(
+                        "nobody reads from this pipe yet, and to wait for a reader takes the right to read from it: {error}; start the reader first, or give the sensor's user that right"
+                    );
+                    io::Error::new(error.kind(), words)
+                })?;
+                (open(false)?, true)
+            }
+            opened => (opened?, false),
+        };
+        Ok(Self { pipe, blocks: false, is_awaiting, interrupted: Arc::default(), end: None })
+    }
+
+    /// Ends what it waits for once `interrupted` is set.
+    pub fn heed(&mut self, interrupted: &Arc<AtomicBool>) {
+        self.interrupted = Arc::clone(interrupted);
+    }
+
+    /// Whether nobody has read from it since it was opened.
+    #[must_use]
+    pub const fn is_awaiting(&self) -> bool {
+        self.is_awaiting
     }
 
     /// Writes all of it.
@@ -133,8 +173,13 @@ impl Stallable {
             let piece = if self.blocks { rest.len().min(PIECE) } else { rest.len() };
             match self.pipe.write(&rest[..piece]) {
                 Ok(0) => return Err(Unwritten::Failed { error: io::ErrorKind::WriteZero.into(), taken }),
-                Ok(count) => taken += count,
+                Ok(count) => {
+                    taken += count;
+                    self.is_awaiting = false;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Of one that was never read from that is no end.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.is_awaiting => self.wait(taken)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(taken)?,
                 Err(error) => return Err(Unwritten::Failed { error, taken }),
             }
@@ -160,8 +205,11 @@ impl Stallable {
                     return Err(Unwritten::Stalled { taken });
                 }
             }
-            match poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&PATIENCE)) {
+            let mut pipe = [PollFd::new(&self.pipe, PollFlags::OUT)];
+            match poll(&mut pipe, Some(&PATIENCE)) {
                 Ok(0) | Err(Errno::INTR) => {}
+                // Nobody is at the other end, which polling does not wait for.
+                Ok(_) if self.is_awaiting && pipe[0].revents().contains(PollFlags::ERR) => thread::sleep(LOOK),
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(Unwritten::Failed { error: error.into(), taken }),
             }
@@ -173,7 +221,6 @@ impl Stallable {
 mod tests {
     use std::io::Write as _;
     use std::os::fd::OwnedFd;
-    use std::thread;
     use std::time::Duration;
 
     use super::*;

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,20 +167,25 @@ impl Output {
             Ok(file) => {
                 Ok(Self { sink: Sink::File(file), name, failure: None, again: None, latest: Latest::default() })
             }
-            Err(source) => Err(CreateError { path: path.to_owned(), source }),
+            Err(source) => Err(CreateError::new(path, source)),
         }
     }
 
     /// A file, created or gone on with: behind its last whole line, since half a line at the end is what a crash or a full disk
-    /// left of a record. Locked as by [`Self::create`]; every write goes to the end that the file has then.
+    /// left of a record. Locked as by [`Self::create`]; every write goes to the end that the file has then. A pipe need not have
+    /// a reader yet: the first write waits for it.
     ///
     /// # Errors
     /// When it cannot be opened for reading and writing, or another process writes to it.
     pub fn append(path: &Path) -> Result<Self, CreateError> {
         let name = path.display().to_string();
-        let (file, is_regular) = append_alone(path).map_err(|source| CreateError { path: path.to_owned(), source })?;
-        let again = is_regular.then(|| (path.to_owned(), Arc::default()));
-        Ok(Self { sink: Sink::File(file), name, failure: None, again, latest: Latest::default() })
+        let opened = append_alone(path).map_err(|source| CreateError::new(path, source))?;
+        let again = matches!(opened, Opened::Regular(_)).then(|| (path.to_owned(), Arc::default()));
+        let sink = match opened {
+            Opened::Regular(file) | Opened::Device(file) => Sink::File(file),
+            Opened::Pipe(pipe) => Sink::Pipe(pipe),
+        };
+        Ok(Self { sink, name, failure: None, again, latest: Latest::default() })
     }
 
     /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
@@ -201,14 +206,17 @@ impl Output {
         if file.metadata().map(place).ok().is_some_and(|own| std::fs::metadata(path).map(place).ok() == Some(own)) {
             return;
         }
+        let is_other = || tracing::warn!("{} is no file any more: records go where they went before", path.display());
+        // To open a pipe or a device may have effects.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return is_other();
+        }
         match append_alone(path) {
-            Ok((next, true)) => {
+            Ok(Opened::Regular(next)) => {
                 *file = next;
                 tracing::info!("{} was moved or removed: records go to a new file of that name", path.display());
             }
-            Ok((_, false)) => {
-                tracing::warn!("{} is no file any more: records go where they went before", path.display());
-            }
+            Ok(Opened::Device(_) | Opened::Pipe(_)) => is_other(),
             Err(error) => tracing::warn!(
                 "{} was moved or removed, and cannot be opened again: {error}; records go where they went before (the sensor's user needs the right to make files in the folder, or the file made for it)",
                 path.display()
@@ -219,10 +227,13 @@ impl Output {
     /// The same; but once `interrupted` is set, a reader who takes nothing is waited for a second longer, and a slow one for a
     /// few seconds.
     pub fn heed(&mut self, interrupted: &Arc<AtomicBool>) {
-        let pipe = match &self.sink {
+        let pipe = match &mut self.sink {
             Sink::Stdout(stdout) => Stallable::of(stdout.as_fd(), interrupted),
             Sink::File(file) => Stallable::of(file.as_fd(), interrupted),
-            Sink::Pipe(_) => None,
+            Sink::Pipe(pipe) => {
+                pipe.heed(interrupted);
+                None
+            }
         };
         if let Some(pipe) = pipe {
             self.sink = Sink::Pipe(pipe);
@@ -351,35 +362,89 @@ fn create_alone(path: &Path) -> io::Result<File> {
 }
 
 /// What a record begins with.
-const RECORD: &[u8] = b"{\"";
+const RECORD: &[u8] = b"{\"id\":\"";
 
-/// Half a record at the end goes once nobody else writes to it: until then it may be one that is being written. Says whether it is
-/// a regular file, too.
-fn append_alone(path: &Path) -> io::Result<(File, bool)> {
-    // To open a pipe for reading, too, would be to be its reader.
-    let is_regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
-    let file = OpenOptions::new().read(is_regular).append(true).create(true).open(path)?;
+/// What records can be appended to.
+#[derive(Debug)]
+enum Opened {
+    /// Behind its last whole line.
+    Regular(File),
+    /// A device, a terminal.
+    Device(File),
+    /// A named pipe, with a reader or without.
+    Pipe(Stallable),
+}
+
+/// Half a record at the end goes once nobody else writes to it: until then it may be one that is being written. Waits for nobody.
+fn append_alone(path: &Path) -> io::Result<Opened> {
+    let found = std::fs::metadata(path).ok();
+    if found.as_ref().is_some_and(|found| found.file_type().is_fifo()) {
+        return open_pipe(path);
+    }
+    // To open a device for reading, too, may have effects; one that waits for a line to be up does not say so.
+    let is_regular = found.is_none_or(|found| found.is_file());
+    let flags = if is_regular { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
+    let file = OpenOptions::new().read(is_regular).append(true).create(true).custom_flags(flags).open(path)?;
     if !lock(&file)? {
-        return Ok((file, false));
+        // It was put there just now, and this would be its reader.
+        if file.metadata()?.file_type().is_fifo() {
+            drop(file);
+            return open_pipe(path);
+        }
+        rustix::io::ioctl_fionbio(&file, false)?;
+        return Ok(Opened::Device(file));
     }
     let length = file.metadata()?.len();
     let whole = whole_lines(&file, length)?;
     if whole < length {
-        let mut front = [0; RECORD.len()];
-        let front = &mut front[..RECORD.len().min((length - whole) as usize)];
-        file.read_exact_at(front, whole)?;
-        if !RECORD.starts_with(front) {
+        if !is_torn(&file, whole, length)? {
             let words = "its last line has no end and is no record, so this is no file of records; name another one";
             return Err(io::Error::new(io::ErrorKind::InvalidData, words));
         }
-        file.set_len(whole)?;
+        file.set_len(whole).map_err(|error| {
+            let words = format!(
+                "it ends within a record, as a crash or a full disk leaves it, and the half of it cannot be taken off: {error}; cut the file to {whole} bytes, or move it away (one that can only be appended to, as by 'chattr +a', cannot be cut)"
+            );
+            io::Error::new(error.kind(), words)
+        })?;
         tracing::warn!(
-            "{} ended within a line, as a crash or a full disk leaves it: {} bytes of that record are taken off",
+            "{} ended within a line, as a crash or a full disk leaves it: {} bytes are taken off",
             path.display(),
             length - whole
         );
     }
-    Ok((file, true))
+    Ok(Opened::Regular(file))
+}
+
+fn open_pipe(path: &Path) -> io::Result<Opened> {
+    let pipe = Stallable::open(path)?;
+    if pipe.is_awaiting() {
+        tracing::warn!(
+            "{} is a pipe that nobody reads from yet: records wait for a reader, and those that find no room are dropped",
+            path.display()
+        );
+    }
+    Ok(Opened::Pipe(pipe))
+}
+
+/// Whether what is in a file from `start` to its `end` is what is left of a record: its beginning, or zeros, which is what there
+/// is where data never reached the disk.
+fn is_torn(file: &File, start: u64, end: u64) -> io::Result<bool> {
+    let (mut at, mut block) = (start, vec![0; 64 << 10]);
+    while at < end {
+        let part = block.get_mut(..(end - at).min(64 << 10) as usize).unwrap_or_default();
+        file.read_exact_at(part, at)?;
+        if let Some(zeros) = part.iter().position(|byte| *byte != 0) {
+            at += zeros as u64;
+            let mut front = [0; RECORD.len()];
+            let front = &mut front[..RECORD.len().min((end - at) as usize)];
+            file.read_exact_at(front, at)?;
+            let written = front.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            return Ok(RECORD.starts_with(&front[..written]));
+        }
+        at += part.len() as u64;
+    }
+    Ok(true)
 }
 
 /// Keeps other processes from writing to a regular file, and says whether it is one: pipes and devices are for as many as like.
@@ -410,18 +475,27 @@ fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The output file could not be created.
+/// The output file could not be created or opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot create the output file {}: {source}", path.display())]
+#[error("cannot {} the output file {}: {source}", if *.exists { "open" } else { "create" }, path.display())]
 pub struct CreateError {
     path: PathBuf,
+    /// Whether there is one.
+    exists: bool,
     source: io::Error,
+}
+
+impl CreateError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), exists: path.symlink_metadata().is_ok(), source }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
     use std::os::fd::OwnedFd;
+    use std::time::Duration;
 
     use super::*;
 
@@ -532,12 +606,12 @@ mod tests {
     fn a_file_is_gone_on_with_behind_its_last_whole_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.ndjson");
-        let half = format!("{{\"{}", "h".repeat(200_000));
+        let half = format!("{{\"id\":\"{}", "h".repeat(200_000));
         for (before, kept) in [
             (None, String::new()),
             (Some(String::new()), String::new()),
             (Some("one\ntwo\n".to_owned()), "one\ntwo\n".to_owned()),
-            (Some("one\n{\"half".to_owned()), "one\n".to_owned()),
+            (Some("one\n{\"id\":\"half".to_owned()), "one\n".to_owned()),
             (Some("one\n{".to_owned()), "one\n".to_owned()),
             (Some(format!("one\n{half}")), "one\n".to_owned()),
             (Some(half.clone()), String::new()),
@@ -560,9 +634,97 @@ mod tests {
     fn what_is_no_file_of_records_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
-        std::fs::write(&path, "one\ntwo").unwrap();
-        assert!(Output::append(&path).unwrap_err().to_string().contains("no file of records"));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo");
+        for text in ["one\ntwo", "one\n\0\0two", "one\n{\"half", "{\"name\":\"config\",\"keep\":\"me\"}", "{\"id\":7,"]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = Output::append(&path).unwrap_err().to_string();
+            assert!(error.contains("no file of records") && error.contains("cannot open the output file"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    /// A crash of the host, or of who holds the disk, can leave zeros where data was to be.
+    #[test]
+    fn zeros_at_the_end_are_taken_off_as_half_a_record_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.ndjson");
+        let many = "\0".repeat(200_000);
+        for (whole, rest) in
+            [("one\n", "\0"), ("one\n", &many), ("", "\0\0"), ("one\n", "{\"id\":\"0\0\0"), ("one\n", "\0\0{\"id")]
+        {
+            std::fs::write(&path, format!("{whole}{rest}")).unwrap();
+            let mut output = Output::append(&path).unwrap();
+            assert!(output.accept(&Sealed { bytes: b"next\n", records: &[] }).is_continue());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{whole}next\n"));
+        }
+    }
+
+    fn make_pipe(path: &Path) {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+
+    /// What must not wait for ever does so on a thread that is left behind.
+    fn unless_it_hangs<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(work()));
+        result.recv_timeout(Duration::from_secs(60)).expect("it waits for a reader")
+    }
+
+    /// The start once stood still there, whatever signal came.
+    #[test]
+    fn a_pipe_that_nobody_reads_yet_is_opened_and_written_once_somebody_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        make_pipe(&path);
+        let named = path.clone();
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let is_set = Arc::clone(&interrupted);
+        let mut output = unless_it_hangs(move || {
+            let mut output = Output::append(&named).unwrap();
+            output.heed(&is_set);
+            output
+        });
+        assert!(output.again().is_none());
+        let named = path.clone();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let mut got = [0; 4];
+            File::open(named).unwrap().read_exact(&mut got).unwrap();
+            got
+        });
+        assert!(output.accept(&Sealed { bytes: b"one\n", records: &[] }).is_continue());
+        assert_eq!(&reader.join().unwrap(), b"one\n");
+        // One who was there and went has gone.
+        assert!(output.accept(&Sealed { bytes: b"two\n", records: &[] }).is_break());
+        assert!(matches!(output.take_failure(), Some(OutputFailure::Closed(_))));
+        // A signal ends the wait for the first one.
+        let named = path.clone();
+        let is_set = Arc::clone(&interrupted);
+        let failure = unless_it_hangs(move || {
+            let mut output = Output::append(&named).unwrap();
+            output.heed(&is_set);
+            is_set.store(true, Ordering::Relaxed);
+            assert!(output.accept(&lines(0..7).seal()).is_break());
+            output.take_failure()
+        });
+        assert!(matches!(failure, Some(OutputFailure::Stalled { cut_off: 7, .. })), "{failure:?}");
+    }
+
+    /// The thread that writes once stood still there for good.
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_leaves_all_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("records.ndjson"), folder.path().join("records.ndjson.1"));
+        let mut output = Output::append(&path).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        make_pipe(&path);
+        output.again().unwrap().store(true, Ordering::Relaxed);
+        let flow = unless_it_hangs(move || {
+            output.pulse();
+            output.accept(&Sealed { bytes: b"one\n", records: &[] })
+        });
+        assert!(flow.is_continue());
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\n");
     }
 
     #[test]
@@ -590,7 +752,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         write(b"five\n", true);
         std::fs::remove_dir(&path).unwrap();
-        std::fs::write(&path, "made\n{\"half").unwrap();
+        std::fs::write(&path, "made\n{\"id\":\"half").unwrap();
         write(b"six\n", true);
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "four\nfive\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "made\nsix\n");

@@ -1016,12 +1016,12 @@ fn a_file_of_records_is_gone_on_with_and_left_when_it_was_moved() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     let mut text = fs::read_to_string(&file).unwrap();
-    text.push_str("{\"half");
+    text.push_str("{\"id\":\"half");
     fs::write(&file, text).unwrap();
     confined.start(&config);
     ask(&confined, "two");
     assert_eq!(lines(&file), ["one", "two"]);
-    assert!(confined.said().contains("6 bytes of that record are taken off"), "{}", confined.said());
+    assert!(confined.said().contains("11 bytes are taken off"), "{}", confined.said());
     // The user may make a file in the folder, which is open to it.
     fs::rename(&file, &moved).unwrap();
     confined.signal("SIGHUP");

@@ -69,6 +69,9 @@ const SHARED: [&str; 16] = [
 /// Links of the system itself, which nobody leads elsewhere.
 const LASTING: [&str; 6] = ["/bin", "/lib", "/lib64", "/sbin", "/var/lock", "/var/run"];
 
+/// Where there is nothing but devices, and names of what is open.
+const UNMOVED: [&str; 2] = ["/dev", "/proc"];
+
 /// Links that are followed for one path, as the kernel does.
 const MOST_LINKS: usize = 40;
 
@@ -119,6 +122,8 @@ pub struct Reach {
     pub read: BTreeSet<PathBuf>,
     /// Folders in which it may do anything.
     pub write: BTreeSet<PathBuf>,
+    /// Folders in which a file of records is made anew once it was moved, where the user can reach them.
+    pub renewed: BTreeSet<PathBuf>,
     /// Links to something directly in a folder that the whole system shares, each with that: what they are led to later is not
     /// in reach.
     pub fixed: BTreeMap<PathBuf, PathBuf>,
@@ -157,12 +162,24 @@ impl Reach {
         if let Some(file) = &config.upload.file {
             reach.write.insert(folder_of(&file.path));
         }
-        // A file of records that is moved away is made anew. Of a pipe or a device, which nobody moves, the folder stays shut.
         let is_sent = config.upload.url.is_some() || config.upload.file.is_some();
-        if let Some(output) = config.output.as_deref().filter(|output| !is_sent && output.is_file()) {
-            reach.write.insert(folder_of(output));
+        if let Some(output) = config.output.as_deref().filter(|_| !is_sent) {
+            reach.renew(output);
         }
         reach
+    }
+
+    /// A file of records that is moved away is made anew: beside its name, or where that leads as a link. Of a pipe or a device,
+    /// which nobody moves, the folder stays shut, and so does that of what only leads to an open file (`/dev/stdout`).
+    fn renew(&mut self, output: &Path) {
+        let Ok(named) = std::path::absolute(output) else { return };
+        if !output.is_file() || UNMOVED.iter().any(|folder| named.starts_with(folder)) {
+            return;
+        }
+        self.renewed.insert(folder_of(output));
+        if let Ok(real) = output.canonicalize() {
+            self.renewed.insert(folder_of(&real));
+        }
     }
 
     /// The links that must not be led elsewhere while a process of this user runs, once it is confined.
@@ -380,6 +397,16 @@ fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
             .map_err(|error| ConfineError::Path { path: path.clone(), source: io::Error::other(error) })?;
         ruleset = ruleset.add_rule(PathBeneath::new(place, all & !AccessFs::Execute))?;
     }
+    for path in reach.renewed.difference(&reach.write) {
+        // The file itself is open already.
+        match PathFd::new(path) {
+            Ok(place) => ruleset = ruleset.add_rule(PathBeneath::new(place, all & !AccessFs::Execute))?,
+            Err(error) => tracing::warn!(
+                "the sensor's user cannot get to {}: {error}; a file of records that is moved away from there is gone on with until a restart",
+                path.display()
+            ),
+        }
+    }
     for path in reach.read.iter().map(PathBuf::as_path).chain(reach.is_for_names().then_some(Path::new(NAMES))) {
         // What is not there cannot be read either way.
         let Ok(place) = PathFd::new(path) else { continue };
@@ -396,6 +423,7 @@ fn shut(reach: &Reach) -> Result<FileSystem, ConfineError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -428,5 +456,27 @@ mod tests {
         let mut reach = Reach::default();
         reach.read_beside_targets(Path::new("/lib/x/key.pem"));
         assert!(reach.fixed.is_empty(), "{reach:?}");
+    }
+
+    /// A file of records behind a link is made anew in the folder that the link leads to.
+    #[test]
+    fn the_folder_of_a_linked_file_of_records_is_written_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(at.join("data")).unwrap();
+        fs::create_dir_all(at.join("links")).unwrap();
+        fs::write(at.join("data/r.ndjson"), "").unwrap();
+        symlink("../data/r.ndjson", at.join("links/r.ndjson")).unwrap();
+        let config = Config { output: Some(at.join("links/r.ndjson")), ..Config::default() };
+        let reach = Reach::of(&config, &at.join("sensor.toml"));
+        assert_eq!(reach.renewed, BTreeSet::from([at.join("links"), at.join("data")]));
+        // The folder of every device is none to be opened for what only leads to a file.
+        let log = fs::File::create(at.join("log")).unwrap();
+        for output in [format!("/proc/self/fd/{}", log.as_raw_fd()), format!("/dev/fd/{}", log.as_raw_fd())] {
+            assert!(Path::new(&output).is_file());
+            let reach =
+                Reach::of(&Config { output: Some(output.into()), ..Config::default() }, &at.join("sensor.toml"));
+            assert_eq!(reach.renewed, BTreeSet::default());
+        }
     }
 }
