@@ -35,7 +35,7 @@ pub(crate) struct Look {
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look {
     escapes.start(false);
-    let mut quick = Quick { policy, text, escapes, may_hold: false };
+    let mut quick = Quick { policy, text, escapes, may_hold: false, authority_done: 0 };
     let mut least = u8x16::splat(u8::MAX);
     let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
     Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
@@ -153,6 +153,8 @@ struct Quick<'a> {
     text: &'a [u8],
     escapes: &'a mut Escapes,
     may_hold: bool,
+    /// How far has been looked for what ends the authority of a URL.
+    authority_done: usize,
 }
 
 impl Quick<'_> {
@@ -170,12 +172,12 @@ impl Quick<'_> {
 
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
-        let Self { policy, text, escapes, may_hold } = self;
+        let Self { policy, text, escapes, may_hold, authority_done } = self;
         if text[at] == b':' {
             if pairs::is_time(text, at) {
                 return true;
             }
-            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at) {
+            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at, authority_done) {
                 return false;
             }
         }
@@ -402,7 +404,8 @@ mod tests {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
         let policy = policy();
         let mut escapes = Escapes::default();
-        let mut quick = Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false };
+        let mut quick =
+            Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false, authority_done: 0 };
         assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
         assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
