@@ -220,7 +220,7 @@ impl Walk<'_> {
             Meaning::Ssn if is_ssn(value.trim_ascii()) => self.policy.detector(Detector::UsSsn),
             Meaning::Ssn | Meaning::Harmless => None,
         };
-        self.hits.extend(kind.map(|kind| Hit::new(found.start, found.end, kind)));
+        self.hits.extend(kind.map(|kind| Hit { is_named: true, ..Hit::new(found.start, found.end, kind) }));
     }
 
     /// A tag. What it says of others is told where a value is looked at, not where a text is surveyed.
