@@ -47,7 +47,8 @@ pub(crate) fn mask(
         let may_hide = match kind {
             // A form's `+` is a space.
             Kind::Form => {
-                memchr::memchr(b'+', text).is_some() && (engine.policy.has_text || form::has_spaced_names(text))
+                memchr::memchr(b'+', text).is_some()
+                    && (engine.policy.has_text || form::has_spaced_names(&engine.policy.fields, text))
             }
             // The name of a part is in its head, and so is that of a header.
             Kind::Multipart { .. } | Kind::Message => true,

@@ -113,11 +113,13 @@ pub(crate) struct Hit {
     pub(crate) quiet: bool,
     /// Only what is beside it tells what it is.
     pub(crate) beside: bool,
+    /// A name is in front of it.
+    pub(crate) is_named: bool,
 }
 
 impl Hit {
     pub(crate) fn new(start: usize, end: usize, kind: KindId) -> Self {
-        Self { start, end, kind, partial: false, quiet: false, beside: false }
+        Self { start, end, kind, partial: false, quiet: false, beside: false, is_named: false }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) const REDACTED: &[u8] = b"REDACTED";
 const MAX_NESTING: usize = 3;
 /// The level at which a plus in a query or form is not a blank, but itself, as clients write that do not escape it.
 const PLUS_LEVEL: usize = MAX_NESTING + 2;
+/// The last level of texts within that one.
+const LAST_LEVEL: usize = PLUS_LEVEL + MAX_NESTING;
 
 /// No shorter name of letters alone holds a secret, in bytes.
 const LONG_NAME: usize = 12;
@@ -96,7 +98,7 @@ pub(crate) struct Engine {
     hits: Vec<Hit>,
     places: Vec<Place>,
     plain: Vec<u8>,
-    views: [View; PLUS_LEVEL],
+    views: [View; LAST_LEVEL],
     /// What a survey saw; and how far values have come in it.
     notes: Notes,
     seen_next: usize,
@@ -319,6 +321,7 @@ impl Engine {
         if let Some(kind) = value.forced {
             return self.whole(text, value, kind, field);
         }
+        let mut was_seen = true;
         if value.surveyed && !value.may_be_ssn && self.policy.whole_patterns == 0 {
             // A blank written as a plus separates the groups of numbers, the words of what announces a secret, and
             // whatever own expressions want.
@@ -326,7 +329,8 @@ impl Engine {
             let has_blanks = value.layer == Layer::Percent { plus: true }
                 && raw.contains(&b'+')
                 && (!self.policy.patterns.is_empty() || raw.iter().any(may_hide));
-            if !self.was_seen(value.start, value.end) && !has_blanks {
+            was_seen = self.was_seen(value.start, value.end);
+            if !was_seen && !has_blanks {
                 return false;
             }
         }
@@ -376,32 +380,73 @@ impl Engine {
             }
             level += 1;
         }
-        if value.layer == (Layer::Percent { plus: true }) && self.policy.has_text && raw.contains(&b'+') {
-            let (view, layer) = (&mut views[PLUS_LEVEL - 1], Layer::Percent { plus: false });
-            decode(layer, value.at_cut, raw, |i| (value.start + i) as u32, view);
-            // In an address it is one wherever it stands, in a number only in front.
-            if !view.text.contains(&b'@') {
-                for at in memchr::memchr_iter(b'+', raw) {
-                    let at = view.origin.partition_point(|origin| (*origin as usize) < value.start + at);
-                    if let Some([front, plus, behind]) =
-                        at.checked_sub(1).and_then(|from| view.text.get_mut(from..from + 3))
-                        && front.is_ascii_digit()
-                        && behind.is_ascii_digit()
-                    {
-                        *plus = b' ';
-                    }
-                }
+        if value.layer == (Layer::Percent { plus: true }) && raw.contains(&b'+') {
+            // A survey reads it as itself, so that names are found here only if it saw one; but what another reading found may
+            // go on behind it.
+            let goes_on = |place: &Place| place.hit.is_named && raw.get(place.end - value.start) == Some(&b'+');
+            if was_seen || self.policy.has_text || places.iter().any(goes_on) {
+                self.value_with_plus(raw, value, &mut views, &mut hits, &mut places);
             }
-            hits.clear();
-            self.scan(&view.text, value.at_cut, None, &mut hits);
-            places.extend(hits.iter().map(|hit| {
-                let (start, end) = view.source(hit.start, hit.end);
-                Place { start, end, level: PLUS_LEVEL, hit: *hit }
-            }));
         }
         let found = self.replace(text, value, is_decoded, &views, &mut places, field);
         (self.views, self.hits, self.places) = (views, hits, places);
         found
+    }
+
+    /// Looks through a value of a query or form once more in which a plus is not a blank, but itself; and takes what a blank
+    /// ended that was one as far as it goes.
+    fn value_with_plus(
+        &mut self,
+        raw: &[u8],
+        value: &Value,
+        views: &mut [View; LAST_LEVEL],
+        hits: &mut Vec<Hit>,
+        places: &mut Vec<Place>,
+    ) {
+        let blanks = places.len();
+        let (view, layer) = (&mut views[PLUS_LEVEL - 1], Layer::Percent { plus: false });
+        decode(layer, value.at_cut, raw, |i| (value.start + i) as u32, view);
+        // How far what has a name goes is told before the next changes the text. Texts within it may end it earlier, which they
+        // do not tell here.
+        let mut done = 0..0;
+        for place in &mut places[..blanks] {
+            // What another goes on to is masked with it, and looked at once.
+            let is_done = done.contains(&place.end);
+            if place.hit.is_named && !is_done && raw.get(place.end - value.start) == Some(&b'+') {
+                done.start = place.end;
+                let from = view.origin.partition_point(|origin| (*origin as usize) < place.end);
+                let rest = view.text.get(from..).unwrap_or_default();
+                place.end = view.source(from, from + pairs::bare_len(rest, false)).1;
+                done.end = place.end;
+            }
+        }
+        // In an address it is one wherever it stands, in a number only in front.
+        if self.policy.has_text && !view.text.contains(&b'@') {
+            for at in memchr::memchr_iter(b'+', raw) {
+                let at = view.origin.partition_point(|origin| (*origin as usize) < value.start + at);
+                if let Some([front, plus, behind]) =
+                    at.checked_sub(1).and_then(|from| view.text.get_mut(from..from + 3))
+                    && front.is_ascii_digit()
+                    && behind.is_ascii_digit()
+                {
+                    *plus = b' ';
+                }
+            }
+        }
+        for level in PLUS_LEVEL..=LAST_LEVEL {
+            let (before, after) = views.split_at_mut(level);
+            let Some(view) = before.last() else { break };
+            hits.clear();
+            self.scan(&view.text, value.at_cut, None, hits);
+            places.extend(hits.iter().map(|hit| {
+                let (start, end) = view.source(hit.start, hit.end);
+                Place { start, end, level, hit: *hit }
+            }));
+            let has_escapes =
+                Layer::Any.has_escapes(&view.text) || value.at_cut && Layer::Any.half_escape(&view.text) > 0;
+            let Some(next) = after.first_mut().filter(|_| has_escapes) else { break };
+            decode(Layer::Any, value.at_cut, &view.text, |i| view.origin[i], next);
+        }
     }
 
     /// Replaces a value that is a secret as a whole.

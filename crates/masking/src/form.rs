@@ -3,7 +3,8 @@
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::layer::{Layer, View};
-use crate::names::Meaning;
+use crate::names::{Meaning, Names};
+use crate::pairs;
 use crate::policy::KindId;
 
 /// Of longer names the end is looked up.
@@ -72,10 +73,17 @@ pub(crate) fn has_grant(text: &[u8]) -> bool {
     starts && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
 }
 
-/// Whether the name of a pair has a blank written as a plus, which a survey does not see as one.
-pub(crate) fn has_spaced_names(text: &[u8]) -> bool {
+/// Whether the name of a pair, or one in its value, has a blank written as a plus, which a survey does not see as one.
+pub(crate) fn has_spaced_names(names: &Names, text: &[u8]) -> bool {
+    let mut start = 0;
     text.split(|byte| *byte == b'&').any(|pair| {
-        memchr::memchr2(b'+', b'=', pair).is_some_and(|at| pair[at] == b'+' && memchr::memchr(b'=', pair).is_some())
+        let from = start;
+        start += pair.len() + 1;
+        let Some(plus) = memchr::memchr(b'+', pair) else { return false };
+        let equals = memchr::memchr(b'=', pair);
+        equals.is_some_and(|equals| plus < equals)
+            || memchr::memchr2_iter(b':', b'=', &pair[plus..])
+                .any(|at| !pairs::is_dismissed(names, text, from + plus + at))
     })
 }
 

@@ -99,16 +99,20 @@ fn is_part(byte: u8) -> bool {
 }
 
 /// Whether a URL may be behind the separator at `at` that has user information, in whatever escapes but of its own signs.
-pub(crate) fn may_have_userinfo(text: &[u8], at: usize) -> bool {
+/// Separators come in order; `done` is how far those before it have been looked for what ends an authority, so that no byte
+/// is looked at twice.
+pub(crate) fn may_have_userinfo(text: &[u8], at: usize, done: &mut usize) -> bool {
     let Some(len) = slashes_len(&text[at + 1..]) else { return false };
-    let authority = &text[at + 1 + len..];
-    let window = authority.get(..MAX_ESCAPED * MAX_USERINFO).unwrap_or(authority);
-    let ends = |(at, byte): (usize, &u8)| match byte {
+    let start = at + 1 + len;
+    let limit = text.len().min(start + MAX_ESCAPED * MAX_USERINFO);
+    let ends = |at: usize| match text[at] {
         // Of an entity.
-        b'#' => at == 0 || window[at - 1] != b'&',
+        b'#' => text[at - 1] != b'&',
         byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
     };
-    window.iter().enumerate().position(ends).is_some_and(|end| window[end] == b'@')
+    let from = start.max(*done).min(limit);
+    *done = (from..limit).find(|at| ends(*at)).unwrap_or(limit);
+    *done < limit && text[*done] == b'@'
 }
 
 /// Where the user information starts that a cut ends, so that it has no sign of one: of the last URL, if neither blank nor
@@ -233,9 +237,14 @@ fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) 
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
     let start = (0..name.len()).rev().find_map(|from| mark_len(&name[from..]).map(|len| from + len))?;
     let meaning = names.meaning_of_path(&name[start..]).filter(|meaning| *meaning != Meaning::Harmless)?;
-    let (start, end) = value(text, at);
     let pair = |start, end| Pair { start, end, is_container: false, meaning };
-    let Some(len) = mark_len(&text[start..]) else { return Some(pair(start, end)) };
+    // Where a mark is in front of the value, nothing else is asked where it ends: that might be far behind.
+    let start = value_front(text, at).start;
+    let start = start + usize::from(matches!(text.get(start), Some(b'"' | b'\'' | b'`')));
+    let Some(len) = mark_len(&text[start..]) else {
+        let (start, end) = value(text, at);
+        return Some(pair(start, end));
+    };
     let start = start + len;
     let window = &text[start..text.len().min(start + MAX_USERINFO)];
     let ends = |from: &usize| window[*from] == b'\n' || mark_len(&window[*from..]).is_some();
@@ -258,8 +267,16 @@ pub(crate) fn is_behind_name(byte: u8) -> bool {
     byte <= b' ' || matches!(byte, b'"' | b'\'' | b'\\' | b'`')
 }
 
-/// The value behind the separator at `at`.
-fn value(text: &[u8], at: usize) -> (usize, usize) {
+/// What is between a separator and its value.
+struct Front {
+    /// Where the value, or the quote in front of it, starts.
+    start: usize,
+    has_blanks: bool,
+    has_escapes: bool,
+}
+
+/// What is behind the separator at `at` that is no value yet.
+fn value_front(text: &[u8], at: usize) -> Front {
     let mut start = at + 1;
     let mut skip = |most: usize, is: fn(u8) -> bool| {
         let count = text[start..].iter().take(most).take_while(|byte| is(**byte)).count();
@@ -276,21 +293,27 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
     let escapes = text[start..].iter().take(MAX_QUOTES).take_while(|byte| **byte == b'\\').count();
     start += escapes;
     start += comment_len(&text[start..]);
+    Front { start, has_blanks: blanks > 0, has_escapes: escapes > 0 }
+}
+
+/// The value behind the separator at `at`.
+fn value(text: &[u8], at: usize) -> (usize, usize) {
+    let Front { start, has_blanks, has_escapes } = value_front(text, at);
     let rest = &text[start..];
     if let Some(inner) = rest.strip_prefix(b"\"\"\"") {
         let len = memchr::memmem::find(inner, b"\"\"\"").unwrap_or(inner.len());
         return (start + 3, start + 3 + len);
     }
     match rest.first() {
-        Some(quote @ (b'"' | b'\'' | b'`')) => (start + 1, start + 1 + quoted_len(&rest[1..], *quote, escapes > 0)),
+        Some(quote @ (b'"' | b'\'' | b'`')) => (start + 1, start + 1 + quoted_len(&rest[1..], *quote, has_escapes)),
         // Brackets hold values of their own, unless they are part of one (`{SSHA}…`).
         Some(open @ (b'{' | b'[')) if !is_prefix(rest, *open) => (start, start),
         _ => {
-            let len = bare_len(rest, text[at] == b':' && blanks > 0);
+            let len = bare_len(rest, text[at] == b':' && has_blanks);
             match rest.get(len) {
                 // `u"…"`, `String("…")`.
                 Some(quote @ (b'"' | b'\'')) if len == 1 || rest[..len].ends_with(b"(") => {
-                    (start, start + len + 1 + quoted_len(&rest[len + 1..], *quote, escapes > 0))
+                    (start, start + len + 1 + quoted_len(&rest[len + 1..], *quote, has_escapes))
                 }
                 _ => (start, start + len),
             }

@@ -35,7 +35,7 @@ pub(crate) struct Look {
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look {
     escapes.start(false);
-    let mut quick = Quick { policy, text, escapes, may_hold: false };
+    let mut quick = Quick { policy, text, escapes, may_hold: false, authority_done: 0 };
     let mut least = u8x16::splat(u8::MAX);
     let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
     Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
@@ -153,6 +153,8 @@ struct Quick<'a> {
     text: &'a [u8],
     escapes: &'a mut Escapes,
     may_hold: bool,
+    /// How far has been looked for what ends the authority of a URL.
+    authority_done: usize,
 }
 
 impl Quick<'_> {
@@ -170,12 +172,12 @@ impl Quick<'_> {
 
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
-        let Self { policy, text, escapes, may_hold } = self;
+        let Self { policy, text, escapes, may_hold, authority_done } = self;
         if text[at] == b':' {
             if pairs::is_time(text, at) {
                 return true;
             }
-            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at) {
+            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at, authority_done) {
                 return false;
             }
         }
@@ -230,7 +232,7 @@ mod tests {
     use crate::finding::Side;
     use crate::masker::{MaskedBody, Masker};
     use crate::policy::{FieldRule, Settings};
-    use crate::{Action, Masked};
+    use crate::{Action, Masked, Pattern};
 
     fn policy() -> Policy {
         Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap()
@@ -284,6 +286,9 @@ mod tests {
             1 => "\\{\"[a-z ]{1,6}\":|,\"[a-z]{1,4}\":|\\}|\\]|\\[",
             2 => "\\{\"(name|key|id)\" ?: ?\"(password|pin|page|x-auth)(\\\\n)?\" ?,\"([xé]_)?(v|va(l|lue)|text)\" ?: ?(\"[a-z]{4}\"|\\{|\\[|[0-9]{3})\\}?",
             2 => "\\{\"(v|(.{0,3}|(\\\\u00e9){5})value|text)\":(\"[a-z]{4}\"|[0-9]{4}|\\{\"a\":\"q\"\\}),\"(name|key|id|q)\": \"(password|q|page|x-auth)\"\\}?",
+            2 => "[a-z]{1,3}(=|%3D|:|%253a)[a-z1]{0,3}\\+[a-z1]{1,4}(\\+|;|&|/|==)?",
+            1 => "(password|api\\+key|pin|x)(=|%3D|%253D|:|%3A)(null|true|\\{\\}|\\{[a-z]{2}\\}|'|%27|\\+)?[a-z0-9]{0,3}\\+[a-z0-9/+]{1,4}(=|;|&|%20)?",
+            1 => "[a-z]{1,3}:(//|%2F%2F|%252F%252F)[a-z]{1,2}:[a-z]\\+[a-z]@h|\\+",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {
@@ -305,6 +310,51 @@ mod tests {
             engine.start();
             if engine.survey_in_full(text.as_bytes(), false) && !text.contains("//") {
                 prop_assert!(is_quiet(&policy, &text), "{}", text);
+            }
+        }
+    }
+
+    /// A plus in a query or form is a blank in front of a secret, and part of one.
+    #[test]
+    fn a_secret_goes_on_behind_a_plus() {
+        let default = Arc::new(policy());
+        let pattern = Pattern { name: "NONE".into(), regex: "^zzzqqqzzz$".into(), action: Action::Redact };
+        let own = Arc::new(
+            Policy::new(&Settings { key: vec![7; 32], patterns: vec![pattern], ..Settings::default() }).unwrap(),
+        );
+        for text in [
+            "AccountKey=ab+S3cr3t/xy==",
+            "AccountKey%3Dab+S3cr3t/xy==",
+            "AccountKey%253Dab+S3cr3t/xy==",
+            "Server=x;Password=ab+S3cr3t;x=1",
+            "x+password=ab1+2S3cr3t",
+            "x+api+key:ab+S3cr3t",
+            "x+api+key%253Aab+cd+S3cr3t",
+            "password=null+S3cr3t",
+            "password={}+S3cr3t",
+            "password={noop}+S3cr3t",
+            "{\"password\":ab+S3cr3t}",
+            "http://me:ab+S3cr3t@h/",
+            "http:%252F%252Fme:ab+S3cr3t@h/",
+            "<a key=password value=ab+S3cr3t>",
+        ] {
+            let text = format!("a={text}&b=1");
+            for policy in [&default, &own] {
+                let look = |is_thorough| {
+                    let form = "application/x-www-form-urlencoded";
+                    let body = masked(policy, text.as_bytes(), form, false, is_thorough)[0].clone();
+                    let mut masker = Masker::new(Arc::clone(policy));
+                    masker.engine.is_thorough = is_thorough;
+                    masker.begin();
+                    match masker.target(format!("/x?{text}").as_bytes()) {
+                        Masked::Kept => panic!("{text}"),
+                        Masked::Replaced(target) => (body, String::from_utf8_lossy(target).into_owned()),
+                    }
+                };
+                assert_eq!(look(false), look(true), "{text}");
+                let (body, target) = look(false);
+                assert!(!body.contains("S3cr3t") && body.ends_with("&b=1"), "{text} {body}");
+                assert!(!target.contains("S3cr3t") && target.ends_with("&b=1"), "{text} {target}");
             }
         }
     }
@@ -402,7 +452,8 @@ mod tests {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
         let policy = policy();
         let mut escapes = Escapes::default();
-        let mut quick = Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false };
+        let mut quick =
+            Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false, authority_done: 0 };
         assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
         assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }

@@ -65,7 +65,17 @@ impl Notes {
 
 /// Walks over `text` and appends what is found.
 pub(crate) fn walk(policy: &Policy, text: &[u8], notes: Option<&mut Notes>, hits: &mut Vec<Hit>) {
-    let mut walk = Walk { policy, text, notes, hits, number_done: 0, pair_done: 0, email_done: 0, ipv6_done: 0 };
+    let mut walk = Walk {
+        policy,
+        text,
+        notes,
+        hits,
+        number_done: 0,
+        pair_done: 0,
+        authority_done: 0,
+        email_done: 0,
+        ipv6_done: 0,
+    };
     let mut runs = Runs::default();
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     let mut last = [0; BLOCK];
@@ -96,6 +106,8 @@ struct Walk<'a> {
     hits: &'a mut Vec<Hit>,
     number_done: usize,
     pair_done: usize,
+    /// How far has been looked for what ends the authority of a URL.
+    authority_done: usize,
     email_done: usize,
     ipv6_done: usize,
 }
@@ -165,7 +177,7 @@ impl Walk<'_> {
             return;
         }
         let may_be_url = text[at] == b':' && matches!(text.get(at + 1), Some(b'/' | b'\\'));
-        let has_userinfo = may_be_url && pairs::may_have_userinfo(text, at);
+        let has_userinfo = may_be_url && pairs::may_have_userinfo(text, at, &mut self.authority_done);
         if !has_userinfo && pairs::is_dismissed_afar(fields, text, at) {
             return;
         }
@@ -208,7 +220,7 @@ impl Walk<'_> {
             Meaning::Ssn if is_ssn(value.trim_ascii()) => self.policy.detector(Detector::UsSsn),
             Meaning::Ssn | Meaning::Harmless => None,
         };
-        self.hits.extend(kind.map(|kind| Hit::new(found.start, found.end, kind)));
+        self.hits.extend(kind.map(|kind| Hit { is_named: true, ..Hit::new(found.start, found.end, kind) }));
     }
 
     /// A tag. What it says of others is told where a value is looked at, not where a text is surveyed.

@@ -144,6 +144,34 @@ fn pathological_bodies_end() {
     }
 }
 
+/// What nothing ends is not walked to the end of the text from each place: by default, too, and at sizes that a body limit may
+/// be raised to. Walked so, these would take an hour.
+#[test]
+fn nothing_is_walked_from_every_place() {
+    let settings = Settings { key: vec![7; 32], ..Settings::default() };
+    let mut masker = masker(&settings);
+    for unit in [
+        "“password”:",
+        "«pin»:",
+        "“pin”: ",
+        "“pin”:\"",
+        "“password”:“a",
+        "«pin»:'«a",
+        ":\\u002f\\u002f",
+        "a:\\x2f\\x2fb",
+        "a:\\/\\u002f",
+        "pin:a+",
+    ] {
+        let body = unit.as_bytes().repeat((2 << 20) / unit.len());
+        for content_type in ["application/json", "text/plain", "application/x-www-form-urlencoded"] {
+            masker.begin();
+            masker.body(Side::Request, Some(content_type.as_bytes()), &body, false);
+            let is_named = !unit.contains('\\');
+            assert_eq!(masker.found() > 0, is_named, "{unit}");
+        }
+    }
+}
+
 /// The same for heads and targets.
 #[test]
 fn pathological_heads_end() {
