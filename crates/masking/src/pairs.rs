@@ -201,8 +201,8 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     let run = |is: &dyn Fn(&u8) -> bool| {
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
-    // In brackets a blank may be one that nobody meant.
-    let start = run(&|byte| is_name(byte) || is_path && *byte == b' ');
+    // In brackets a blank may be one that nobody meant, and a word may be in quotes: `user["pin"][0]`.
+    let start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && start > *done && text[start - 1] == b' ' {
         // Of several words: `verification code: 1234`.
@@ -448,6 +448,10 @@ mod tests {
         assert_eq!(found(&long), [&long[8..5010]]);
         assert_eq!(found("a[pin]=1&b[password][0]=2&c.pin=3"), ["1", "2", "3"]);
         assert_eq!(found("password => 'x y'"), ["x y"]);
+        assert_eq!(
+            found("a[\"pin\"]=1&b['password'][0] = 2\nc[\\\"pin\\\"]=3 \"password\"]key]=4"),
+            ["1", "2", "3", "4"]
+        );
         assert_eq!(found("password='unclosed"), ["unclosed"]);
         assert_eq!(found("password: £ab, password=\u{a0}£c"), ["£ab", "£c"]);
         assert_eq!(found("password=\u{a0}£c d"), ["£c"]);
