@@ -247,7 +247,17 @@ fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) 
     };
     let start = start + len;
     let window = &text[start..text.len().min(start + MAX_USERINFO)];
-    let ends = |from: &usize| window[*from] == b'\n' || mark_len(&window[*from..]).is_some();
+    // Single, double or angled, as that in front; one within a word is an apostrophe.
+    let class = |mark: &[u8]| (mark[0], mark[0] == 0xe2 && mark[2] >= 0x9c);
+    let opening = class(&text[start - len..]);
+    let ends = |from: &usize| {
+        let rest = &window[*from..];
+        rest[0] == b'\n'
+            || mark_len(rest).is_some_and(|len| {
+                let is_within = opening == (0xe2, false) && rest.get(len).is_some_and(u8::is_ascii_alphanumeric);
+                class(rest) == opening && !is_within
+            })
+    };
     let len = memchr::memchr3_iter(0xe2, 0xc2, b'\n', window).find(ends);
     Some(pair(start, start + len.unwrap_or(window.len())))
 }
@@ -462,6 +472,7 @@ mod tests {
             ["1", "2 3", "4", "5", "6"]
         );
         assert_eq!(found("“password”: “unclosed x\nnext line”"), ["unclosed x"]);
+        assert_eq!(found("“pin”: “it’s 1” ‘pin’: ‘don’t 2’ “pin”: “«3»”"), ["it’s 1", "don’t 2", "«3»"]);
         assert_eq!(found("“password” “x”, he said: “spin”: “y”, pass”: z, ”: w, “”: v"), [""; 0]);
     }
 
