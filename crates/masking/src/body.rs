@@ -35,7 +35,9 @@ pub(crate) fn mask(
     let kind = media.kind(text);
     // What a survey does not see: members that name what others hold.
     let has_neighbours = engine.has_neighbours(text);
-    let is_more_in_parts = kind == Kind::Form && engine.is_more_in_parts();
+    // A form may be a part of others, too.
+    let is_more_in_parts =
+        matches!(kind, Kind::Form | Kind::Multipart { .. } | Kind::Message) && engine.is_more_in_parts();
     if is_clean
         && !is_more_in_parts
         && !has_neighbours

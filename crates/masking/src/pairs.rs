@@ -201,8 +201,8 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     let run = |is: &dyn Fn(&u8) -> bool| {
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
-    // In brackets a blank may be one that nobody meant.
-    let start = run(&|byte| is_name(byte) || is_path && *byte == b' ');
+    // In brackets a blank may be one that nobody meant, and a word may be in quotes: `user["pin"][0]`.
+    let start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && start > *done && text[start - 1] == b' ' {
         // Of several words: `verification code: 1234`.
@@ -247,7 +247,17 @@ fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) 
     };
     let start = start + len;
     let window = &text[start..text.len().min(start + MAX_USERINFO)];
-    let ends = |from: &usize| window[*from] == b'\n' || mark_len(&window[*from..]).is_some();
+    // Single, double or angled, as that in front; one within a word is an apostrophe.
+    let class = |mark: &[u8]| (mark[0], mark[0] == 0xe2 && mark[2] >= 0x9c);
+    let opening = class(&text[start - len..]);
+    let ends = |from: &usize| {
+        let rest = &window[*from..];
+        rest[0] == b'\n'
+            || mark_len(rest).is_some_and(|len| {
+                let is_within = opening == (0xe2, false) && rest.get(len).is_some_and(u8::is_ascii_alphanumeric);
+                class(rest) == opening && !is_within
+            })
+    };
     let len = memchr::memchr3_iter(0xe2, 0xc2, b'\n', window).find(ends);
     Some(pair(start, start + len.unwrap_or(window.len())))
 }
@@ -448,6 +458,10 @@ mod tests {
         assert_eq!(found(&long), [&long[8..5010]]);
         assert_eq!(found("a[pin]=1&b[password][0]=2&c.pin=3"), ["1", "2", "3"]);
         assert_eq!(found("password => 'x y'"), ["x y"]);
+        assert_eq!(
+            found("a[\"pin\"]=1&b['password'][0] = 2\nc[\\\"pin\\\"]=3 \"password\"]key]=4"),
+            ["1", "2", "3", "4"]
+        );
         assert_eq!(found("password='unclosed"), ["unclosed"]);
         assert_eq!(found("password: £ab, password=\u{a0}£c"), ["£ab", "£c"]);
         assert_eq!(found("password=\u{a0}£c d"), ["£c"]);
@@ -458,6 +472,7 @@ mod tests {
             ["1", "2 3", "4", "5", "6"]
         );
         assert_eq!(found("“password”: “unclosed x\nnext line”"), ["unclosed x"]);
+        assert_eq!(found("“pin”: “it’s 1” ‘pin’: ‘don’t 2’ “pin”: “«3»”"), ["it’s 1", "don’t 2", "«3»"]);
         assert_eq!(found("“password” “x”, he said: “spin”: “y”, pass”: z, ”: w, “”: v"), [""; 0]);
     }
 

@@ -391,6 +391,13 @@ mod tests {
                 assert_eq!(look(false), look(true), "{text}");
                 assert!(!look(false)[1].contains("aaaa"), "{text}");
             }
+            // As a part of another body, too.
+            let head = "--b\r\nContent-Disposition: form-data; name=x\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n";
+            let parts = format!("{head}{joint}&#274;pin\\n:w=hunter22\r\n--b--\r\n");
+            let look = |is_thorough| {
+                masked(&policy, parts.as_bytes(), "multipart/form-data; boundary=b", false, is_thorough)[0].clone()
+            };
+            assert_eq!(look(false), look(true), "{parts}");
         }
     }
 
