@@ -1142,6 +1142,102 @@ fn a_listener_on_a_group_joins_it() {
     confined.stop();
 }
 
+/// Of an interface that was made again nothing came any more, and nobody said so.
+#[test]
+fn a_group_is_joined_again_when_its_interface_is_made_again() {
+    let Some(mut confined) = Confined::new("grq") else { return };
+    let source = "239.7.7.7:4789";
+    let make = |confined: &Confined| {
+        for line in [
+            "ip link add name grp0 type veth peer name grp1",
+            "ip addr add 10.77.0.1/24 dev grp0",
+            "ip link set grp0 up",
+            "ip link set grp1 up",
+            "ip route add 239.7.7.7/32 dev grp0",
+        ] {
+            confined.within(line);
+        }
+    };
+    let send_until_it_comes = |confined: &Confined| {
+        // What came before is told within half a second.
+        sleep(Duration::from_millis(1_200));
+        let (before, end) = (confined.frames(source), Instant::now() + Duration::from_secs(15));
+        let program =
+            "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes(64), ('239.7.7.7', 4789))";
+        while confined.frames(source) == before {
+            assert!(Instant::now() < end, "nothing comes:\n{}", confined.said());
+            assert!(run("ip", &["netns", "exec", &confined.namespace, "python3", "-c", program]));
+            sleep(Duration::from_millis(200));
+        }
+    };
+    make(&confined);
+    confined.start(&format!(
+        "output = '/dev/null'\n[[capture]]\nlisten = '{source}'\nencapsulation = 'vxlan'\n[privileges]\nuser = '{NOBODY}'\n"
+    ));
+    send_until_it_comes(&confined);
+    // As soon as it went.
+    confined.within("ip link del grp0");
+    make(&confined);
+    send_until_it_comes(&confined);
+    // Away for longer it is a source that is down.
+    confined.within("ip link del grp0");
+    confined.wait_for("UDP 239.7.7.7:4789 is gone: no interface is there any more on which its group can be joined");
+    confined.wait_for_readiness(source, &format!("- source {source}: down"));
+    make(&confined);
+    confined.wait_for_readiness(source, &format!("+ source {source}: up"));
+    send_until_it_comes(&confined);
+    confined.stop();
+}
+
+/// Moved by its target, the file was never made anew.
+#[test]
+fn a_file_of_records_behind_a_link_is_left_when_it_was_moved() {
+    let Some(mut confined) = Confined::new("lnk") else { return };
+    let (data, links) = (confined.path("data"), confined.path("links"));
+    for folder in [&data, &links] {
+        fs::create_dir(folder).unwrap();
+    }
+    let (file, link) = (data.join("r.ndjson"), links.join("r.ndjson"));
+    fs::write(&file, "").unwrap();
+    symlink("../data/r.ndjson", &link).unwrap();
+    confined.start(&format!("output = '{}'\n[[capture]]\ninterface = 'lo'\n", link.display()));
+    fs::rename(&file, data.join("r.ndjson.1")).unwrap();
+    confined.signal("SIGHUP");
+    confined.wait_for("records go to a new file of that name");
+    assert!(file.exists());
+    confined.stop();
+}
+
+/// The start was refused for what only a file that is moved would need.
+#[test]
+fn a_file_of_records_that_its_user_cannot_get_to_is_written() {
+    let Some(mut confined) = Confined::new("dee") else { return };
+    let folder = confined.path("root/logs");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(confined.path("root"), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = folder.join("r.ndjson");
+    confined.start(&format!(
+        "output = '{}'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n",
+        file.display()
+    ));
+    let said = confined.stop();
+    assert!(said.contains("the sensor's user cannot get to") && said.contains("root/logs"), "{said}");
+}
+
+/// Deaf to SIGTERM, it waited for whoever reads from the pipe.
+#[test]
+fn a_pipe_that_nobody_reads_keeps_neither_the_start_nor_the_stop() {
+    let Some(mut confined) = Confined::new("ffo") else { return };
+    let pipe = confined.path("pipe");
+    assert!(run("mkfifo", &[pipe.to_str().unwrap()]));
+    confined.start(&format!(
+        "output = '{}'\n[[capture]]\ninterface = 'lo'\n[privileges]\nuser = '{NOBODY}'\n",
+        pipe.display()
+    ));
+    confined.wait_for_readiness("lo", "+ source lo: up");
+    assert!(confined.stop().contains("is a pipe that nobody reads from yet"));
+}
+
 /// Without a right the kernel gives a socket the buffer that the system allows, and says nothing.
 #[test]
 fn a_buffer_that_is_smaller_than_asked_for_is_told() {

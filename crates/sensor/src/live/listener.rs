@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::hold::REJECT_ALL;
 use super::lanes::wall_clock;
+use super::membership::Membership;
 use super::source::{LiveSource, Lost, SourceCounts, Wrapping, wait};
 use crate::units::ByteSize;
 
@@ -61,6 +62,8 @@ impl ListenerOptions {
 pub struct Listener {
     address: SocketAddr,
     socket: Socket,
+    /// Of a group's address.
+    membership: Option<Membership>,
     /// [`BATCH`] times [`HEADROOM`] and [`DATAGRAM`] bytes.
     buffers: Vec<u8>,
     arrived: Vec<Arrived>,
@@ -116,7 +119,9 @@ impl Listener {
     /// When the system refuses.
     pub fn open(options: &ListenerOptions) -> Result<Self, ListenerError> {
         let address = options.address;
-        let socket = bind(options).map_err(|source| ListenerError { address, source })?;
+        let failed = |source| ListenerError { address, source };
+        let socket = bind(options).map_err(failed)?;
+        let membership = Membership::join(address).map_err(failed)?;
         // The kernel doubles what it is asked for, and tells that.
         let room = socket.recv_buffer_size().map_or(options.buffer_bytes, |doubled| doubled / 2);
         if room < options.buffer_bytes.min(i32::MAX as usize / 2) && options.share != Share::Further {
@@ -130,6 +135,7 @@ impl Listener {
         Ok(Self {
             address: socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address),
             socket,
+            membership,
             buffers: vec![0; BATCH * (HEADROOM + DATAGRAM)],
             arrived: Vec::with_capacity(BATCH),
             received: 0,
@@ -222,7 +228,11 @@ impl LiveSource for Listener {
     fn poll(&mut self, patience: Duration, take: &mut impl FnMut(Frame<'_>)) -> Result<usize, Lost> {
         let lost = |address: SocketAddr, reason: String| Lost { name: format!("UDP {address}"), reason };
         if wait(&self.socket, patience).map_err(|error| lost(self.address, error.to_string()))?.is_empty() {
-            return Ok(0);
+            // What came before is taken first.
+            return match self.membership.as_mut().and_then(Membership::look) {
+                Some(end) => Err(lost(self.address, end.to_owned())),
+                None => Ok(0),
+            };
         }
         match self.receive() {
             Ok(()) => {}
@@ -344,16 +354,6 @@ fn bind(options: &ListenerOptions) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    // On the interface that the routes to the group lead to, or, with IPv6, on the one that the address names.
-    match address {
-        SocketAddr::V4(address) if address.ip().is_multicast() => {
-            socket.join_multicast_v4(address.ip(), &Ipv4Addr::UNSPECIFIED)?;
-        }
-        SocketAddr::V6(address) if address.ip().is_multicast() => {
-            socket.join_multicast_v6(address.ip(), address.scope_id())?;
-        }
-        _ => {}
-    }
     if options.share == Share::First {
         // Only now: bound before, it would have joined another program's.
         socket.set_reuse_port(true)?;

@@ -12,6 +12,7 @@ mod lanes;
 mod links;
 mod list;
 mod listener;
+mod membership;
 mod merge;
 mod offload;
 mod own;
