@@ -105,6 +105,11 @@ impl RecordsLine {
         self.dropped[reason as usize]
     }
 
+    /// What is in memory only goes with the process: it counts as dropped by the shutdown.
+    pub fn lose_memory(&mut self) {
+        self.dropped[DropReason::Shutdown as usize] += std::mem::take(&mut self.waiting_memory);
+    }
+
     /// Waiting anywhere.
     #[must_use]
     pub fn waiting(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use uploader::RecordsLine;
 
 use super::attended::Attended;
 use super::notify::Notifier;
@@ -174,10 +175,12 @@ fn end(
     }
 }
 
-/// The end of a sensor whose stop is not complete, by what its threads told last: what was on its way to the output is lost.
+/// The end of a sensor whose stop is not complete, by what its threads told last: what was on its way to the output is lost, and
+/// what waits in memory for the platform goes with the process. Of a batch that the disk has yet, no more is known.
 fn end_of_last_look(mut snapshot: Snapshot, is_asked_for: bool) -> End {
     let ledger = &mut snapshot.ledger;
     ledger.unwritten += ledger.unsettled.take().unwrap_or(0);
+    ledger.delivery.iter_mut().for_each(RecordsLine::lose_memory);
     End { snapshot, output_failure: None, is_asked_for, is_late: true }
 }
 
@@ -215,6 +218,20 @@ fn say_totals(state: &State, is_last: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_in_memory_at_a_late_end_is_lost() {
+        let (ledger, tally) = Default::default();
+        let mut snapshot = Snapshot { sources: Vec::new(), ledger, tally, records_refused: 0 };
+        let waiting =
+            RecordsLine { taken: 9, accepted: 2, waiting_memory: 4, waiting_spool: 3, ..RecordsLine::default() };
+        snapshot.ledger.delivery = Some(waiting);
+        let end = end_of_last_look(snapshot, true);
+        let records = end.snapshot.ledger.delivery.unwrap();
+        assert_eq!((records.waiting_memory, records.waiting_spool, records.dropped_total()), (0, 3, 4));
+        assert_eq!(records.dropped(uploader::DropReason::Shutdown), 4);
+        assert!(end.is_late && records.adds_up());
+    }
 
     #[test]
     fn a_watchdog_is_fed_where_it_is_meant_for_this_process() {

@@ -407,7 +407,7 @@ fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
     }
     if end.is_late {
         tracing::error!(
-            "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost, and the ledger, as of then, counts it as output_stalled where it was to be written"
+            "the stop was not complete after {DEADLINE:?}: the disk or the output may stand still; what it held is lost, and the ledger, as of then, counts it as output_stalled where it was to be written, and as dropped by the shutdown where it waited in memory"
         );
         return exit::FAILED;
     }
