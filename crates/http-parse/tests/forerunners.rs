@@ -8,40 +8,10 @@ mod support;
 use std::collections::VecDeque;
 
 use http_parse::{Flag, Settings};
+use support::bursts::{GET, Way, paired, request, response, settings};
 use support::dialogue::{Dice, side_of};
 use support::mirror::{Wrong, captured};
-use support::{CLIENT, Op, Outcome, SERVER, Talk, run};
-
-/// A client that keeps `window` requests under way, in turns or one for each response.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    window: usize,
-    in_turns: bool,
-    exchanges: usize,
-    heads: u64,
-    limit: usize,
-    /// Requests sent together share a segment, and so do their responses.
-    joined: bool,
-    /// Bodies look like responses.
-    nested: bool,
-}
-
-fn request(number: usize, asks: u64) -> String {
-    let (method, body) = match asks {
-        0 => ("HEAD", ""),
-        1 => ("POST", "Content-Length: 4\r\n\r\nbody"),
-        _ => ("GET", "\r\n"),
-    };
-    let body = if body.len() > 2 { body } else { "\r\n" };
-    format!("{method} /{number} HTTP/1.1\r\nHost: h\r\n{body}")
-}
-
-fn response(number: usize, asks: u64, nested: bool) -> String {
-    let body = if nested { "HTTP/1.1 200 OK\r\nX-Target: /x\r\nContent-Length: 0\r\n\r\n" } else { "a body" };
-    let status = if asks == 2 { "304 Not Modified" } else { "200 OK" };
-    let head = format!("HTTP/1.1 {status}\r\nX-Target: /{number}\r\nContent-Length: {}\r\n\r\n", body.len());
-    if asks == 0 || asks == 2 { head } else { head + body }
-}
+use support::{CLIENT, Op, SERVER, Talk, run};
 
 fn talk(way: Way, dice: &mut Dice) -> Vec<Op> {
     let mut talk = Talk::default();
@@ -52,7 +22,7 @@ fn talk(way: Way, dice: &mut Dice) -> Vec<Op> {
             && under_way.len() < way.window
             && (!way.in_turns || under_way.is_empty() || !texts.is_empty())
         {
-            let asks = if dice.chance(way.heads) { dice.roll(3) } else { 3 };
+            let asks = if dice.chance(way.heads) { dice.roll(3) } else { GET };
             under_way.push_back((number, asks));
             let text = request(number, asks);
             number += 1;
@@ -86,10 +56,6 @@ fn way(seed: u64) -> (Way, Dice) {
     (Way { window, in_turns, exchanges, heads, limit, joined, nested: dice.chance(20) }, dice)
 }
 
-fn settings(way: Way) -> Settings {
-    Settings { max_pending: way.limit, ..Settings::default() }
-}
-
 /// The client's segments come `by` segments of the server later than they were sent, but the first `before`.
 fn late(ops: &[Op], before: usize, by: usize) -> Vec<Op> {
     let (mut captured, mut waiting) = (Vec::new(), VecDeque::new());
@@ -107,12 +73,6 @@ fn late(ops: &[Op], before: usize, by: usize) -> Vec<Op> {
     }
     captured.extend(waiting.into_iter().map(|(_, op)| op));
     captured
-}
-
-/// The numbers of the requests that were paired.
-fn paired(outcome: &Outcome) -> Vec<usize> {
-    let paired = outcome.records.iter().filter(|record| record.response.is_some());
-    paired.filter_map(|record| record.request.as_ref()?.start.split_once('/')?.1.parse().ok()).collect()
 }
 
 #[test]
@@ -200,10 +160,10 @@ fn a_request_whose_answer_was_given_up_while_it_was_read_is_not_paired_with_the_
     let posted = "POST /0 HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n";
     let mut ahead = Talk::default().client(posted).client("12345678");
     for number in 1..6 {
-        ahead = ahead.client(request(number, 3));
+        ahead = ahead.client(request(number, GET));
     }
     for number in 0..6 {
-        ahead = ahead.server(response(number, 3, false));
+        ahead = ahead.server(response(number, GET, false));
     }
     // The body comes behind everything the server said.
     let ops = late(&ahead.ops, 1, usize::MAX / 2);
@@ -217,10 +177,10 @@ fn a_request_whose_answer_was_given_up_while_it_was_read_is_not_paired_with_the_
 #[test]
 fn a_response_of_the_servers_own_accord_takes_no_request_with_it() {
     let settings = Settings { max_pending: 1, ..Settings::default() };
-    let mut talk = Talk::default().client(request(0, 3)).server(response(0, 3, false));
+    let mut talk = Talk::default().client(request(0, GET)).server(response(0, GET, false));
     talk = talk.server("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
     for number in 1..4 {
-        talk = talk.client(request(number, 3)).server(response(number, 3, false));
+        talk = talk.client(request(number, GET)).server(response(number, GET, false));
     }
     let outcome = run(Some(CLIENT), &late(&talk.ops, 1, usize::MAX / 2), &settings);
     assert_eq!(paired(&outcome), [0, 3], "{:#?}", outcome.lines());
@@ -244,9 +204,9 @@ fn more_than_are_remembered_leave_nothing_wrong_behind() {
 fn a_tunnel_is_seen_where_its_answer_was_given_up() {
     let settings = Settings { max_pending: 1, ..Settings::default() };
     let talk = Talk::default()
-        .client(request(0, 3))
+        .client(request(0, GET))
         .client("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n")
-        .server(response(0, 3, false))
+        .server(response(0, GET, false))
         .server("HTTP/1.1 204 No Content\r\n\r\n");
     let mut ops = late(&talk.ops, 0, usize::MAX / 2);
     let more = Talk { ops: Vec::new(), ..talk }.client("\0\x01\x02\x03");

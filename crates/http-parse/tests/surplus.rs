@@ -7,31 +7,13 @@ mod support;
 use std::collections::VecDeque;
 
 use http_parse::{Flag, Settings};
+use support::bursts::{GET, HEAD, Way, paired, request, response, settings};
 use support::dialogue::Dice;
 use support::mirror::{Wrong, captured, is_wrong};
 use support::{CLIENT, Op, SERVER, Talk, run};
 
-/// A client that keeps so many requests under way, or sends so many when all are answered.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    window: usize,
-    in_turns: bool,
-    exchanges: usize,
-    heads: u64,
-    limit: usize,
-    joined: bool,
-}
-
-fn request(number: usize, is_head: bool) -> String {
-    let method = if is_head { "HEAD" } else { "GET" };
-    format!("{method} /{number} HTTP/1.1\r\nHost: h\r\n\r\n")
-}
-
-/// Its body looks like another response; that to HEAD has none.
-fn response(number: usize, is_head: bool) -> String {
-    let body = "HTTP/1.1 200 OK\r\nX-Target: /x\r\nContent-Length: 0\r\n\r\n";
-    let head = format!("HTTP/1.1 200 OK\r\nX-Target: /{number}\r\nContent-Length: {}\r\n\r\n", body.len());
-    if is_head { head } else { head + body }
+fn asks(is_head: bool) -> u64 {
+    if is_head { HEAD } else { GET }
 }
 
 /// What was said, and which requests found room.
@@ -48,7 +30,7 @@ fn talk(way: Way, dice: &mut Dice) -> (Vec<Op>, Vec<bool>) {
                 let has_room = waiting < way.limit;
                 waiting += usize::from(has_room);
                 under_way.push_back((kept.len(), is_head, has_room));
-                let text = request(kept.len(), is_head);
+                let text = request(kept.len(), asks(is_head));
                 kept.push(has_room);
                 if way.joined {
                     texts += &text;
@@ -62,7 +44,7 @@ fn talk(way: Way, dice: &mut Dice) -> (Vec<Op>, Vec<bool>) {
         }
         let (number, is_head, has_room) = under_way.pop_front().unwrap();
         waiting -= usize::from(has_room);
-        talk = talk.server(response(number, is_head));
+        talk = talk.server(response(number, asks(is_head), way.nested));
     }
     (talk.ops, kept)
 }
@@ -73,7 +55,7 @@ fn way(seed: u64) -> (Way, Dice) {
     let window = limit + dice.roll(2 * limit as u64 + 4) as usize;
     let exchanges = 3 * window + dice.roll(40) as usize;
     let (heads, in_turns, joined) = ([0, 10, 50][dice.roll(3) as usize], dice.chance(50), dice.chance(30));
-    (Way { window, in_turns, exchanges, heads, limit, joined }, dice)
+    (Way { window, in_turns, exchanges, heads, limit, joined, nested: true }, dice)
 }
 
 #[test]
@@ -81,17 +63,11 @@ fn who_keeps_too_many_requests_under_way_loses_only_those() {
     for seed in 0..400 {
         let (way, mut dice) = way(seed);
         let (ops, kept) = talk(way, &mut dice);
-        let settings = Settings { max_pending: way.limit, ..Settings::default() };
-        let outcome = run(Some(CLIENT), &ops, &settings);
+        let outcome = run(Some(CLIENT), &ops, &settings(way));
         let mut wrong = Wrong::default();
         wrong.look(&way, &ops, &outcome);
         wrong.assert_none();
-        let mut paired: Vec<_> = outcome
-            .records
-            .iter()
-            .filter(|record| record.response.is_some())
-            .filter_map(|record| record.request.as_ref()?.start.split_once('/')?.1.parse::<usize>().ok())
-            .collect();
+        let mut paired = paired(&outcome);
         paired.sort_unstable();
         let expected: Vec<_> = (0..way.exchanges).filter(|index| kept[*index]).collect();
         assert_eq!(paired, expected, "{way:?} {:#?}", outcome.lines());
@@ -109,8 +85,7 @@ fn nothing_is_paired_wrongly_where_some_of_it_is_lost() {
         let per_mille = [3, 10, 50, 200][dice.roll(4) as usize];
         let lost: Vec<_> = ops.iter().map(|_| dice.roll(1000) < per_mille).collect();
         let ops = captured(ops.iter().zip(lost), dice.chance(50));
-        let settings = Settings { max_pending: way.limit, ..Settings::default() };
-        let outcome = run(Some(CLIENT), &ops, &settings);
+        let outcome = run(Some(CLIENT), &ops, &settings(way));
         wrong.look(&way, &ops, &outcome);
     }
     wrong.assert_none();
@@ -121,11 +96,11 @@ fn a_tunnel_is_seen_where_its_request_was_given_up() {
     let settings = Settings { max_pending: 2, ..Settings::default() };
     let mut talk = Talk::default();
     for number in 0..3 {
-        talk = talk.client(request(number, false));
+        talk = talk.client(request(number, GET));
     }
     talk = talk.client("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n");
     for number in 0..3 {
-        talk = talk.server(response(number, false));
+        talk = talk.server(response(number, GET, true));
     }
     let outcome = talk.server("HTTP/1.1 200 OK\r\n\r\n").segment(SERVER, "\0\x01\x02\x03").run_with(&settings);
     assert_eq!(outcome.stats.paired, 2, "{:#?}", outcome.lines());
@@ -138,13 +113,14 @@ fn a_burst_of_mixed_methods_loses_only_what_finds_no_room() {
     let settings = Settings { max_pending: limit, ..Settings::default() };
     let mut talk = Talk::default();
     for number in 0..exchanges {
-        talk = talk.client(request(number, number % 3 == 0));
+        talk = talk.client(request(number, asks(number % 3 == 0)));
     }
     for number in 0..exchanges {
-        talk = talk.server(response(number, number % 3 == 0));
+        talk = talk.server(response(number, asks(number % 3 == 0), true));
     }
     for number in exchanges..exchanges + 10 {
-        talk = talk.client(request(number, number % 3 == 0)).server(response(number, number % 3 == 0));
+        talk =
+            talk.client(request(number, asks(number % 3 == 0))).server(response(number, asks(number % 3 == 0), true));
     }
     let outcome = talk.run_with(&settings);
     assert_eq!(outcome.stats.paired as usize, limit + 10);

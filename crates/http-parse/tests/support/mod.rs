@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a sink that keeps what it is given, and conversations as calls.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its part")]
 
+pub mod bursts;
 pub mod dialogue;
 pub mod mirror;
 pub mod reference;
