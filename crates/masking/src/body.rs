@@ -47,10 +47,11 @@ pub(crate) fn mask(
         && engine.policy.paths.is_empty()
     {
         let may_hide = match kind {
-            // A form's `+` is a space.
+            // A form's `+` is a space. And what is handed out for a token is no secret by its name alone.
             Kind::Form => {
                 memchr::memchr(b'+', text).is_some()
                     && (engine.policy.has_text || form::has_spaced_names(&engine.policy.fields, text))
+                    || form::has_grant(text)
             }
             // The name of a part is in its head, and so is that of a header.
             Kind::Multipart { .. } | Kind::Message => true,

@@ -67,10 +67,11 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], (start, end): (usize, usize
 
 /// Whether a query or form may be one that carries a code from the server that authorizes to one that asks it for a token.
 pub(crate) fn has_grant(text: &[u8]) -> bool {
-    let is_code = |at: usize| text.get(at..).is_some_and(|rest| rest.starts_with(b"code="));
-    let starts = is_code(0) || is_code(1) || memchr::memchr3_iter(b'&', b'?', b'#', text).any(|at| is_code(at + 1));
+    // The first pair may have a sign in front of it.
+    let is_start = |at: usize| at < 2 || matches!(text[at - 1], b'&' | b'?' | b'#');
+    let is_code = |at: usize| text[..at].ends_with(b"code") && is_start(at - 4);
     let has = |name: &[u8]| memchr::memmem::find(text, name).is_some();
-    starts && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
+    memchr::memchr_iter(b'=', text).any(is_code) && (has(b"state=") || has(b"grant_type=") || has(b"iss="))
 }
 
 /// Whether the name of a pair, or one in its value, has a blank written as a plus, which a survey does not see as one.

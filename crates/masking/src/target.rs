@@ -60,12 +60,8 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
     let is_clean = engine.survey(text, at_cut);
     if engine.is_more_in_parts() {
         engine.distrust(text.len());
-    } else if is_clean && !hides {
-        let Some(at) = memchr::memchr3(b'+', b'@', b'?', text) else { return };
-        let rest = &text[at..];
-        if rest[0] == b'?' && memchr::memchr2(b'+', b'@', rest).is_none() && !form::has_grant(rest) {
-            return;
-        }
+    } else if is_clean && !hides && memchr::memchr2(b'+', b'@', text).is_none() && !form::has_grant(text) {
+        return;
     }
     let named = |name: &'static str| {
         move |field: &mut String| {

@@ -190,11 +190,15 @@ fn names_in_brackets_and_oddly_started_pairs() {
     for query in ["code=hunter2secret&state=1", "session_state=1&code=hunter2secret", "iss=h&code=hunter2secret"] {
         hidden(query, &target(&format!("/cb?{query}")));
         hidden(query, &header(b"Location", &format!("https://h/cb?{query}#_")));
+        hidden(query, &target(&format!("/cb#{query}")));
+        hidden(query, &header(b"Location", &format!("https://h/cb#{query}")));
+        hidden(query, &body("application/x-www-form-urlencoded", query));
+        hidden(query, &body("", query));
     }
-    hidden(
-        "grant",
-        &body("application/x-www-form-urlencoded", "grant_type=authorization_code&code=hunter2secret&client_secret=x"),
-    );
+    for client in ["client_secret=x", "client_id=x&redirect_uri=https%3A%2F%2Fh%2Fcb"] {
+        let form = format!("grant_type=authorization_code&code=hunter2secret&{client}");
+        hidden(client, &body("application/x-www-form-urlencoded", &form));
+    }
     for text in
         ["user=bob&api+key=hunter2secret", "user=bob&password=hun,hunter2secret", "password=hun'#hunter2secret&x=1"]
     {
