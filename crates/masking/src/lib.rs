@@ -26,6 +26,7 @@ mod action;
 mod body;
 mod carrier;
 mod charset;
+mod classes;
 mod detect;
 mod engine;
 mod escapes;
@@ -58,8 +59,9 @@ mod xml;
 
 pub use action::{Action, UnknownAction};
 pub use carrier::{Carrier, Carriers};
+pub use classes::HeaderKind;
 pub use detect::{Detector, UnknownDetector};
 pub use finding::{Finding, Location, MAX_FINDINGS, Side};
 pub use leaks::{Form, Leak, Leaks};
-pub use masker::{HeaderKind, HeaderPlace, Masked, MaskedBody, Masker};
+pub use masker::{HeaderPlace, Masked, MaskedBody, Masker};
 pub use policy::{FieldRule, InvalidSettings, PathRule, Pattern, Policy, Problem, Settings};

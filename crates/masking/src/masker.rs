@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::body::{self, Readers};
 use crate::charset;
+use crate::classes::{Classes, HeaderKind, Place};
 use crate::engine::{Engine, Value};
 use crate::finding::{Finding, Location, Side};
 use crate::form::push_name;
@@ -13,10 +14,6 @@ use crate::media::MediaType;
 use crate::policy::Policy;
 use crate::target::{self, Places};
 
-/// Header names whose class is kept; a power of two.
-const CLASSES: usize = 256;
-/// Longer names are looked up each time.
-const MAX_NAME: usize = 48;
 /// Longer values are not remembered.
 const MAX_CLEAN: usize = 512;
 
@@ -59,80 +56,12 @@ pub struct Masker {
     readers: Readers,
     decoded: String,
     encoded: Vec<u8>,
-    classes: Vec<ClassSlot>,
-}
-
-/// What the name of a header says of its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderKind {
-    /// Nothing of it is masked, unless it is of several lines ([`Masker::plain_header`]).
-    Plain,
-    /// It is looked through.
-    Text,
-    /// It is a secret, or made of some: what becomes of it is worth keeping, as clients send the same one again and again.
-    Secret,
+    classes: Classes,
 }
 
 /// Where what a name says is kept; `None` for a name that is too long to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeaderPlace(Option<u16>);
-
-#[derive(Clone)]
-struct ClassSlot {
-    key: NameKey,
-    /// What is between the ends that the key holds.
-    middle: [u8; MAX_NAME - KEY_BYTES],
-    class: Class,
-    /// The latest value of this header in which nothing was found: clients send the same ones again and again.
-    clean: Vec<u8>,
-}
-
-/// A length that no name has.
-const NO_KEY: usize = usize::MAX;
-/// Bytes of a name that its key holds.
-const KEY_BYTES: usize = 32;
-
-/// The ends of a name and its length: all there is to one of up to 32 bytes.
-#[derive(Clone, Copy)]
-struct NameKey {
-    words: [u64; 4],
-    /// [`NO_KEY`] for an empty slot.
-    len: usize,
-}
-
-impl NameKey {
-    #[inline(always)]
-    fn of(name: &[u8]) -> Self {
-        let words = match (name.first_chunk::<16>(), name.last_chunk::<16>()) {
-            (Some(first), Some(last)) => {
-                let (first, last) = (u128::from_le_bytes(*first), u128::from_le_bytes(*last));
-                [first as u64, (first >> 64) as u64, last as u64, (last >> 64) as u64]
-            }
-            _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-                (Some(first), Some(last)) => [u64::from_le_bytes(*first), 0, 0, u64::from_le_bytes(*last)],
-                _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-                    (Some(first), Some(last)) => {
-                        [u32::from_le_bytes(*first).into(), 0, 0, u32::from_le_bytes(*last).into()]
-                    }
-                    _ => [name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0, 0, 0],
-                },
-            },
-        };
-        Self { words, len: name.len() }
-    }
-
-    #[inline(always)]
-    fn set(self) -> usize {
-        let mix = self.words[0] ^ self.words[3].rotate_left(29) ^ self.len as u64;
-        2 * (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - (CLASSES / 2).ilog2())) as usize
-    }
-
-    #[inline(always)]
-    fn is(self, other: Self) -> bool {
-        let differ = |i: usize| self.words[i] ^ other.words[i];
-        self.len == other.len && differ(0) | differ(1) | differ(2) | differ(3) == 0
-    }
-}
+pub struct HeaderPlace(Option<Place>);
 
 impl Masker {
     /// A masker with its own buffers.
@@ -142,7 +71,7 @@ impl Masker {
             readers: Readers::default(),
             decoded: String::new(),
             encoded: Vec::new(),
-            classes: vec![ClassSlot::default(); CLASSES],
+            classes: Classes::new(),
         }
     }
 
@@ -160,29 +89,18 @@ impl Masker {
     /// What the name of a header says of its value.
     #[inline(always)]
     pub fn header_kind(&mut self, name: &[u8]) -> (HeaderKind, HeaderPlace) {
-        let Self { engine, classes, .. } = self;
-        let place = place(classes, &engine.policy, name);
-        let class = match place.and_then(|place| classes.get(usize::from(place))) {
-            Some(slot) => slot.class,
-            None => Class::of(&engine.policy, name),
-        };
-        let kind = match class {
-            Class::Skipped => HeaderKind::Plain,
-            Class::Text | Class::Ssn | Class::Url | Class::Authority | Class::Challenge(_) | Class::Protocols(_) => {
-                HeaderKind::Text
-            }
-            Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
-        };
+        let (kind, place) = self.classes.look_up(&self.engine.policy, name);
         (kind, HeaderPlace(place))
     }
 
     /// Masks the value of the header `name`, whose place [`Masker::header_kind`] gave since the last call of this.
     pub fn header_at(&mut self, place: HeaderPlace, side: Side, name: &[u8], value: &[u8]) -> Masked<'_> {
         let Self { engine, classes, .. } = self;
-        let Some(slot) = place.0.and_then(|place| classes.get_mut(usize::from(place))) else {
+        let Some(place) = place.0 else {
             header::mask(engine, Class::of(&engine.policy, name), side, name, value);
             return self.masked(value);
         };
+        let slot = classes.at(place);
         if slot.class == Class::Skipped {
             return self.plain_header(side, name, value);
         }
@@ -298,91 +216,10 @@ impl Masker {
     }
 }
 
-/// Where it is kept what is known of a header: a transaction has a dozen, and they are the same ones again and again. `None`
-/// for names that are too long to be kept.
-#[inline(always)]
-fn place(slots: &mut [ClassSlot], policy: &Policy, name: &[u8]) -> Option<u16> {
-    let key = NameKey::of(name);
-    let set = key.set();
-    let [one, other] = slots.get(set..)?.first_chunk()?;
-    if one.is(key, name) {
-        return Some(set as u16);
-    }
-    if other.is(key, name) {
-        return Some(set as u16 + 1);
-    }
-    learn(slots, policy, name, key)
-}
-
-/// The first of a set that came stays; there is a place for all others.
-#[cold]
-fn learn(slots: &mut [ClassSlot], policy: &Policy, name: &[u8], key: NameKey) -> Option<u16> {
-    if name.is_empty() || name.len() > MAX_NAME {
-        return None;
-    }
-    let set = key.set();
-    let place = if slots.get(set)?.key.len == NO_KEY { set } else { set + 1 };
-    let slot = slots.get_mut(place)?;
-    slot.key = key;
-    let middle = middle(name);
-    slot.middle[..middle.len()].copy_from_slice(middle);
-    slot.class = Class::of(policy, name);
-    slot.clean.clear();
-    Some(place as u16)
-}
-
-/// What of a name is between the ends that its key holds.
-#[inline(always)]
-fn middle(name: &[u8]) -> &[u8] {
-    name.get(KEY_BYTES / 2..name.len().saturating_sub(KEY_BYTES / 2)).unwrap_or_default()
-}
-
-impl ClassSlot {
-    #[inline(always)]
-    fn is(&self, key: NameKey, name: &[u8]) -> bool {
-        self.key.is(key) && (key.len <= KEY_BYTES || self.middle.get(..key.len - KEY_BYTES) == Some(middle(name)))
-    }
-}
-
-impl Default for ClassSlot {
-    fn default() -> Self {
-        let middle = [0; MAX_NAME - KEY_BYTES];
-        Self { key: NameKey { words: [0; 4], len: NO_KEY }, middle, class: Class::Skipped, clean: Vec::new() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::policy::Settings;
-
-    /// Whatever names came before and share a place: each gets its own class.
-    #[test]
-    fn names_that_share_a_slot_are_told_apart() {
-        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
-        let mut slots = vec![ClassSlot::default(); CLASSES];
-        let mut names: Vec<String> =
-            ["Cookie", "Host", "a", "Authorization", "X-Api-Key", "Accept"].map(String::from).into();
-        for n in 0..400 {
-            names.push(format!("x-{n}-token"));
-            names.push(format!("x-of-a-longer-sort-{n}-{:01$}-token", 0, n % 40));
-            names.push(format!("x-of-a-longer-sort-{n}-{:01$}-taken", 0, n % 40));
-            names.push(format!("{n}"));
-        }
-        let mut classes = HashSet::new();
-        for name in names.iter().chain(names.iter().rev()).chain(&names) {
-            let known = place(&mut slots, &policy, name.as_bytes()).map(|place| slots[usize::from(place)].class);
-            let expected = Class::of(&policy, name.as_bytes());
-            assert_eq!(known.unwrap_or(expected), expected, "{name}");
-            assert_eq!(known.is_none(), name.len() > MAX_NAME, "{name}");
-            classes.insert(format!("{known:?}"));
-        }
-        assert!(classes.len() >= 5, "{classes:?}");
-        let mut empty = vec![ClassSlot::default(); CLASSES];
-        assert!(place(&mut slots, &policy, b"").is_none() && place(&mut empty, &policy, b"").is_none());
-    }
 
     /// Clients that build a request from a whole URL leave user and password in front of the host.
     #[test]

@@ -27,10 +27,10 @@ pub(crate) struct MediaType<'a> {
 
 impl<'a> MediaType<'a> {
     pub(crate) fn parse(text: &'a [u8]) -> Self {
-        let (essence, parameters) = match memchr::memchr(b';', text) {
-            Some(at) => (&text[..at], &text[at + 1..]),
-            None => (text, &text[text.len()..]),
+        let Some(at) = memchr::memchr(b';', text) else {
+            return Self { essence: text.trim_ascii(), ..Self::default() };
         };
+        let (essence, parameters) = (&text[..at], &text[at + 1..]);
         Self {
             essence: essence.trim_ascii(),
             charset: parameter(parameters, b"charset"),

@@ -128,11 +128,12 @@ fn window_is_quiet(
 #[inline(always)]
 fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let at = at % BLOCK;
-    let Some(near) = window.get(at + FRONT - 4..).and_then(|rest| rest.first_chunk()) else { return false };
-    let near = u32::from_le_bytes(*near);
-    let tail = if near >> 24 == u32::from(b'"') { near } else { near >> 8 };
-    let behind = window[at + FRONT + 1];
-    behind != b'/' && behind != b'\\' && (names.dismisses(tail) || is_dismissed_otherwise(names, window, at))
+    // The five bytes in front of it, itself, and the two behind it.
+    let Some(near) = window.get(at + FRONT - 5..).and_then(<[u8]>::first_chunk::<8>) else { return false };
+    let [.., last, _, behind, _] = *near;
+    let near = u64::from_le_bytes(*near);
+    let tail = if last == b'"' { near >> 8 } else { near >> 16 };
+    behind != b'/' && behind != b'\\' && (names.dismisses(tail as u32) || is_dismissed_otherwise(names, window, at))
 }
 
 /// Whether the separator at `at` is dismissed by what is in front of the last three letters: `_at`, where no name ends with these
@@ -289,6 +290,7 @@ mod tests {
             2 => "[a-z]{1,3}(=|%3D|:|%253a)[a-z1]{0,3}\\+[a-z1]{1,4}(\\+|;|&|/|==)?",
             1 => "(password|api\\+key|pin|x)(=|%3D|%253D|:|%3A)(null|true|\\{\\}|\\{[a-z]{2}\\}|'|%27|\\+)?[a-z0-9]{0,3}\\+[a-z0-9/+]{1,4}(=|;|&|%20)?",
             1 => "[a-z]{1,3}:(//|%2F%2F|%252F%252F)[a-z]{1,2}:[a-z]\\+[a-z]@h|\\+",
+            1 => "[&?#]?code=[a-z1]{5}|[&?#](state|iss|grant_type)=",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {

@@ -316,8 +316,10 @@ impl Guess {
 fn is_no_text(bytes: &[u8]) -> bool {
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
     // All are asked, whatever the first ones say: so many are at once.
-    let has_control = start.iter().fold(false, |found, byte| found | is_control(*byte));
-    has_control || str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+    let (has_control, is_ascii) = start.iter().fold((false, true), |(has_control, is_ascii), byte| {
+        (has_control | is_control(*byte), is_ascii & byte.is_ascii())
+    });
+    has_control || !is_ascii && str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
 }
 
 #[inline(always)]
@@ -348,7 +350,17 @@ fn is_packed(bytes: &[u8]) -> bool {
         b"\x5d\0\0",
         b"\xff\x06\0\0sNaPpY",
     ];
-    STARTS.iter().any(|start| bytes.starts_with(start))
+    // What a body of text starts with is none of these.
+    const FIRSTS: [bool; 256] = {
+        let (mut firsts, mut at) = ([false; 256], 0);
+        while at < STARTS.len() {
+            firsts[STARTS[at][0] as usize] = true;
+            at += 1;
+        }
+        firsts
+    };
+    bytes.first().is_some_and(|first| FIRSTS[usize::from(*first)])
+        && STARTS.iter().any(|start| bytes.starts_with(start))
 }
 
 /// Puts a body as native records have it.
