@@ -189,9 +189,11 @@ section! {
     pub struct Sample {
         /// The share that is recorded, chosen by the transaction's id: the same ones whenever they are seen.
         pub rate: Option<f64> = ratio().optional(0.1),
-        /// The first so many of each endpoint template in each minute. Excludes `rate`. With several workers they are the
-        /// first that any worker came to, so that another run may record others, about as many; `rate` always records the same.
-        /// Those left out are in the weight of the next one of their template that is recorded.
+        /// The first so many of each endpoint template in each minute, which is that in which a transaction began. Excludes
+        /// `rate`. They are the first that any worker came to: another run may record others, but as many; `rate` always
+        /// records the same. Those left out are in the weight of the next one of their template that is recorded. Other rules
+        /// at a reload begin to count anew. Up to 65,536 counts are kept: of more templates in a minute, the rest shares some, and
+        /// what began before the oldest minute that is kept is left out.
         pub first_per_minute: Option<u32> = whole(1..=1_000_000).optional(10_u32).alternative(),
     }
     check(this, reader) {
