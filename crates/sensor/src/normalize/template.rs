@@ -52,9 +52,15 @@ pub fn endpoint_template<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u
         let form = judge(segment, kinds);
         if form != Form::Stays {
             scratch.extend_from_slice(path.get(copied..start).unwrap_or_default());
+            let begin = scratch.len();
             match form {
                 Form::Is(placeholder) => scratch.extend_from_slice(placeholder.as_bytes()),
+                Form::Pieces => append_pieces(segment, scratch),
                 _ => append_composite(segment, scratch),
+            }
+            if scratch.len() - begin > LONGEST_SEGMENT {
+                scratch.truncate(begin);
+                scratch.extend_from_slice(b"{token}");
             }
             copied = end;
         }
@@ -86,6 +92,8 @@ enum Form {
     Is(&'static str),
     /// It has parts, each with a form of its own.
     Composite,
+    /// It is a single part, and all of it is none of what has a placeholder.
+    Pieces,
 }
 
 /// What stands before the first `/`, and the kinds of its characters.
@@ -116,32 +124,34 @@ fn judge_closely(segment: &[u8], kinds: u16) -> Form {
     if segment.len() > LONGEST_SEGMENT {
         return Form::Is("{token}");
     }
-    let shape = Shape::with_kinds(segment, kinds);
-    let has_at = shape.has(SPECIAL) && is_email(segment);
-    if !shape.has(DIGIT) {
+    if kinds & DIGIT != 0 && is_version(segment) {
+        return Form::Stays;
+    }
+    if kinds == DIGIT {
+        return Form::Is("{id}");
+    }
+    if is_uuid(segment) {
+        return Form::Is("{uuid}");
+    }
+    let has_at = kinds & SPECIAL != 0 && is_email(segment);
+    if kinds & DIGIT == 0 {
         return match () {
             () if has_at => Form::Is("{email}"),
-            () if is_hash(&shape, segment.len()) => Form::Is("{hash}"),
-            () if !shape.may_hold_token() => Form::Stays,
-            () if is_opaque(&shape) || is_padded_base64(segment) => Form::Is("{token}"),
+            () if is_hash(&Shape { kinds, ..Shape::default() }, segment.len()) => Form::Is("{hash}"),
+            () if !may_hold_token(segment, kinds) => Form::Stays,
+            () if is_opaque(&Shape::with_kinds(segment, kinds)) || is_padded_base64(segment) => Form::Is("{token}"),
             () => Form::Composite,
         };
     }
-    if is_version(segment) {
-        return Form::Stays;
-    }
-    if shape.is_all(DIGIT) {
-        return Form::Is("{id}");
-    }
+    let shape = Shape::with_kinds(segment, kinds);
     if shape.has(SPECIAL) && memchr::memchr(b'{', segment).is_some() {
         return Form::Composite;
     }
     match () {
         () if has_at => Form::Is("{email}"),
         () if let Some(placeholder) = punctuated_number(segment, &shape) => Form::Is(placeholder),
-        () if is_uuid(segment) => Form::Is("{uuid}"),
         () if let Some(placeholder) = is_random(&shape, segment.len()) => Form::Is(placeholder),
-        () if shape.is_all(ALNUM | CASE) => Form::Composite,
+        () if shape.is_all(ALNUM | CASE) => Form::Pieces,
         () if has_uuid(segment) => Form::Composite,
         () if let Some(placeholder) = colon_address(segment, &shape) => Form::Is(placeholder),
         () if is_opaque(&shape) || is_padded_base64(segment) => Form::Is("{token}"),
@@ -151,7 +161,6 @@ fn judge_closely(segment: &[u8], kinds: u16) -> Form {
 
 /// Appends a segment with each of its parts in its form.
 fn append_composite(segment: &[u8], out: &mut Vec<u8>) {
-    let begin = out.len();
     match opaque_suffix(segment) {
         Some((before, behind)) => {
             append_parts(before, out);
@@ -159,10 +168,6 @@ fn append_composite(segment: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(behind);
         }
         None => append_parts(segment, out),
-    }
-    if out.len() - begin > LONGEST_SEGMENT {
-        out.truncate(begin);
-        out.extend_from_slice(b"{token}");
     }
 }
 
@@ -305,11 +310,12 @@ impl Shape {
         Self::with_kinds(text, text.iter().fold(0, |kinds, byte| kinds | class(*byte)))
     }
 
-    /// The shape of a text whose characters' kinds are known. What is counted is counted only where letters and digits stand
-    /// together, or both cases: nothing else is asked how.
+    /// The shape of a text whose characters' kinds are known. What is counted is counted only where both cases stand together,
+    /// or letters and digits without marks: nothing else can be random, so it is not asked how.
     #[inline]
     fn with_kinds(text: &[u8], kinds: u16) -> Self {
-        if kinds & DIGIT != 0 && kinds & CASE != 0 || kinds & CASE == CASE {
+        let has_turns = kinds & DIGIT != 0 && kinds & CASE != 0 && kinds & TOKEN_MARK == 0;
+        if kinds & !(ALNUM | CASE | TOKEN_MARK) == 0 && (kinds & CASE == CASE || has_turns) {
             return Self::counted(text);
         }
         Self { kinds, ..Self::default() }
@@ -328,12 +334,10 @@ impl Shape {
                 let is_hump = is_after && kind & UPPER != 0 && before & (UPPER | DIGIT) == 0;
                 shape.turns += usize::from(is_turn);
                 shape.runs += usize::from(is_turn || is_hump || !is_after);
-                let is_letter = kind & DIGIT == 0;
-                let place = (byte | 0x20).wrapping_sub(b'a');
-                let goes_on = is_after && is_letter && !is_turn && !is_hump;
-                shape.odd += usize::from(goes_on && odd_behind >> (place & 31) & 1 == 1);
-                odd_behind = ODD_BEHIND.get(usize::from(place)).copied().unwrap_or(0);
+                let follows = odd_behind >> (byte.wrapping_sub(b'a' & 31) & 31) & 1 == 1;
+                shape.odd += usize::from(follows && kind & DIGIT == 0 && !is_hump);
             }
+            odd_behind = odd_letters_behind(*byte);
             before = kind;
         }
         shape
@@ -347,15 +351,32 @@ impl Shape {
         self.kinds & !kinds == 0 && self.kinds != 0
     }
 
-    /// Whether a text without digits can have a token for a part: no part has more of anything than the whole.
-    const fn may_hold_token(&self) -> bool {
-        self.kinds & CASE == CASE && (self.changes_often() || self.runs >= 8)
-    }
-
     /// Whether a few characters, of which is known from where they stand that they may be random, are that.
     const fn changes_often(&self) -> bool {
         self.runs >= 3 && self.runs + self.odd >= 5 && (self.odd >= 1 || self.has(DIGIT))
     }
+}
+
+/// Whether a segment without digits can have a token for a part: no part has more of anything than the whole, of which at
+/// least as many runs and odd letters are counted as it has.
+fn may_hold_token(segment: &[u8], kinds: u16) -> bool {
+    if kinds & CASE != CASE {
+        return false;
+    }
+    let (mut runs, mut odd, mut odd_behind) = (1_u32, 0, 0);
+    for byte in segment {
+        odd += odd_behind >> (byte.wrapping_sub(b'a' & 31) & 31) & 1;
+        odd_behind = odd_letters_behind(*byte);
+        // Upper case, and what is no letter.
+        runs += u32::from(!byte.is_ascii_lowercase());
+    }
+    runs >= 8 || odd >= 1 && runs >= 3 && runs + odd >= 5
+}
+
+/// The letters that hardly ever follow this one, as bits, from `a` on; none where it is no letter.
+#[inline]
+fn odd_letters_behind(byte: u8) -> u32 {
+    ODD_BEHIND.get(usize::from(byte)).copied().unwrap_or(0)
 }
 
 /// For each letter, those that hardly ever follow it within a word, in the languages of identifiers and their abbreviations.
@@ -388,16 +409,17 @@ const ODD: [&[u8]; 26] = [
     b"bdfgjlmnpqrtxyz",
 ];
 
-/// The same as bits.
-const ODD_BEHIND: [u32; 26] = {
-    let mut all = [0; 26];
+/// The same as bits, for every byte.
+const ODD_BEHIND: [u32; 256] = {
+    let mut all = [0; 256];
     let mut letter = 0;
     while letter < 26 {
         let mut at = 0;
         while at < ODD[letter].len() {
-            all[letter] |= 1 << (ODD[letter][at] - b'a');
+            all[letter + b'a' as usize] |= 1 << (ODD[letter][at] - b'a');
             at += 1;
         }
+        all[letter + b'A' as usize] = all[letter + b'a' as usize];
         letter += 1;
     }
     all
@@ -457,7 +479,7 @@ fn is_padded_base64(segment: &[u8]) -> bool {
     if padding == 0 || (text.len() + padding) % 4 != 0 || text.len() < 10 || !text.iter().all(is_base64) {
         return false;
     }
-    Shape::of(text).changes_often()
+    Shape::counted(text).changes_often()
 }
 
 /// The part of a file or pod that changes with its content or with each start, and what is before and behind it:
@@ -472,7 +494,7 @@ fn opaque_suffix(segment: &[u8]) -> Option<(&[u8], &[u8])> {
         let (name, extension) = segment.split_at(dot);
         let (before, hash) = name.split_at(dot - FILE_HASH);
         let is_named = matches!(before.last(), Some(b'-' | b'.')) && EXTENSIONS.contains(&extension);
-        let shape = Shape::of(if is_named { hash } else { &[] });
+        let shape = Shape::counted(if is_named { hash } else { &[] });
         let is_hash = shape.is_all(ALNUM | CASE | TOKEN_MARK)
             && shape.kinds & CASE == CASE
             && !hash.iter().any(|byte| matches!(byte, b'=' | b'~'))
@@ -902,12 +924,15 @@ mod tests {
                 let (careful, careful_random) = judge_with_care(found);
                 prop_assert_eq!(random, careful_random);
                 let form = judge(found, kinds);
-                if form == Form::Stays && careful == Form::Composite {
-                    let mut parts = Vec::new();
-                    append_composite(found, &mut parts);
-                    prop_assert_eq!(found, &parts);
-                } else {
-                    prop_assert_eq!(form, careful);
+                let (mut parts, mut pieces) = (Vec::new(), Vec::new());
+                append_composite(found, &mut parts);
+                match (form, careful) {
+                    (Form::Stays, Form::Composite) => prop_assert_eq!(found, &parts),
+                    (Form::Pieces, _) => {
+                        append_pieces(found, &mut pieces);
+                        prop_assert_eq!(pieces, parts);
+                    }
+                    _ => prop_assert_eq!(form, careful),
                 }
             }
         }
