@@ -109,7 +109,7 @@ pub(crate) struct Hit {
     pub(crate) kind: KindId,
     /// It runs over the cut that the text ends with.
     pub(crate) partial: bool,
-    /// It may be the beginning of a secret, but nothing says so: masked, but not counted as found.
+    /// It may be the beginning of a secret, but nothing says so: masked, and told as what a cut left.
     pub(crate) quiet: bool,
     /// Only what is beside it tells what it is.
     pub(crate) beside: bool,

@@ -10,7 +10,7 @@ use regex_automata::meta;
 
 use crate::action::Action;
 use crate::detect::{self, Detector, Hit};
-use crate::finding::{FindingList, Location};
+use crate::finding::{CUT, FindingList, Location};
 use crate::layer::{Layer, View};
 use crate::policy::{KindId, Policy};
 use crate::quiet::{self, Look};
@@ -283,8 +283,14 @@ impl Engine {
         self.start();
         mask(self);
         // Where the list is full, nothing tells which it was.
-        let kind = (self.has_edits() || self.drop)
-            .then(|| self.findings.kind_since(before).map(KindId).or(self.policy.credentials).unwrap_or(KindId(0)));
+        let kind = (self.has_edits() || self.drop).then(|| {
+            self.findings
+                .kind_since(before)
+                .filter(|kind| *kind != CUT)
+                .map(KindId)
+                .or(self.policy.credentials)
+                .unwrap_or(KindId(0))
+        });
         self.findings.rewind(before);
         (self.edits, self.arena) = (edits, arena);
         (self.notes, self.seen_next, self.drop) = (notes, seen_next, drop);
@@ -481,13 +487,16 @@ impl Engine {
         places.sort_unstable_by_key(|place| (place.start, std::cmp::Reverse(place.end), place.level, place.hit.kind));
         let mut next = 0;
         while let Some(first) = places.get(next).copied() {
-            let mut end = first.end;
+            let (mut hit, mut end) = (first.hit, first.end);
             next += 1;
             while let Some(other) = places.get(next).filter(|other| other.start < end || other.start == first.start) {
                 end = end.max(other.end);
+                if hit.quiet && !other.hit.quiet {
+                    (hit.kind, hit.quiet) = (other.hit.kind, false);
+                }
                 next += 1;
             }
-            let (mut hit, mut place) = (first.hit, (first.start, end));
+            let mut place = (first.start, end);
             if value.is_number {
                 place = (value.start, value.end);
             }
@@ -559,18 +568,17 @@ impl Engine {
         self.arena.extend(quoted.then_some(b'"'));
         self.plain = plain;
         self.edits.push(Edit { start: place.0, end: place.1, from, to: self.arena.len() });
-        if !hit.quiet {
-            self.findings.found += 1;
-            if self.findings.has_room() {
-                let within = (place.0 - value.start, place.1 - value.start);
-                let mut findings = std::mem::take(&mut self.findings);
-                findings.push(hit.kind.0, value.location, action, within, |out| {
-                    let from = out.len();
-                    field(out);
-                    self.hide(out, from);
-                });
-                self.findings = findings;
-            }
+        self.findings.found += 1;
+        if self.findings.has_room() {
+            let within = (place.0 - value.start, place.1 - value.start);
+            let kind = if hit.quiet { CUT } else { hit.kind.0 };
+            let mut findings = std::mem::take(&mut self.findings);
+            findings.push(kind, value.location, action, within, |out| {
+                let from = out.len();
+                field(out);
+                self.hide(out, from);
+            });
+            self.findings = findings;
         }
         true
     }
