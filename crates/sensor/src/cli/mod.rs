@@ -9,6 +9,7 @@ mod interfaces;
 mod mask;
 mod plan;
 mod run;
+mod scratch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
