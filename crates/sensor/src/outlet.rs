@@ -148,13 +148,11 @@ impl Output {
     /// The process's standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self {
-            sink: Sink::Stdout(io::stdout()),
-            name: "standard output".to_owned(),
-            failure: None,
-            again: None,
-            latest: Latest::default(),
-        }
+        Self::of(Sink::Stdout(io::stdout()), "standard output".to_owned())
+    }
+
+    fn of(sink: Sink, name: String) -> Self {
+        Self { sink, name, failure: None, again: None, latest: Latest::default() }
     }
 
     /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
@@ -162,13 +160,8 @@ impl Output {
     /// # Errors
     /// When it cannot be created, or another process writes to it.
     pub fn create(path: &Path) -> Result<Self, CreateError> {
-        let name = path.display().to_string();
-        match create_alone(path) {
-            Ok(file) => {
-                Ok(Self { sink: Sink::File(file), name, failure: None, again: None, latest: Latest::default() })
-            }
-            Err(source) => Err(CreateError::new(path, source)),
-        }
+        let file = create_alone(path).map_err(|source| CreateError::new(path, source))?;
+        Ok(Self::of(Sink::File(file), path.display().to_string()))
     }
 
     /// A file, created or gone on with: behind its last whole line, since half a line at the end is what a crash or a full disk
@@ -178,14 +171,13 @@ impl Output {
     /// # Errors
     /// When it cannot be opened for reading and writing, or another process writes to it.
     pub fn append(path: &Path) -> Result<Self, CreateError> {
-        let name = path.display().to_string();
         let opened = append_alone(path).map_err(|source| CreateError::new(path, source))?;
         let again = matches!(opened, Opened::Regular(_)).then(|| (path.to_owned(), Arc::default()));
         let sink = match opened {
             Opened::Regular(file) | Opened::Device(file) => Sink::File(file),
             Opened::Pipe(pipe) => Sink::Pipe(pipe),
         };
-        Ok(Self { sink, name, failure: None, again, latest: Latest::default() })
+        Ok(Self { again, ..Self::of(sink, path.display().to_string()) })
     }
 
     /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
