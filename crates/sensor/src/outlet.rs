@@ -239,8 +239,7 @@ impl Output {
 
     /// Why it ends, when `taken` bytes of `records` were.
     fn fail(&mut self, error: io::Error, records: &[SealedRecord], taken: usize) -> ControlFlow<()> {
-        // A record is whole with the line feed behind it.
-        let whole = records.partition_point(|record| record.range.end < taken);
+        let whole = whole_within(records, taken);
         let mut remains = Remains { taken: whole as u64, unread: 0 };
         self.failure = Some(if error.kind() == io::ErrorKind::BrokenPipe {
             if let Sink::Pipe(pipe) = &self.sink {
@@ -255,6 +254,11 @@ impl Output {
         });
         ControlFlow::Break(())
     }
+}
+
+/// How many of the records are whole in the first `taken` bytes: each with the line feed behind it.
+fn whole_within(records: &[SealedRecord], taken: usize) -> usize {
+    records.partition_point(|record| record.range.end < taken)
 }
 
 /// The lengths of the records that went into a pipe last.
@@ -307,8 +311,7 @@ impl Outlet for Output {
                 }
                 Err(Unwritten::Failed { error, taken }) => Err((error, taken)),
                 Err(Unwritten::Stalled { taken }) => {
-                    // A record is whole with the line feed behind it.
-                    let cut_off = records.records.iter().filter(|record| record.range.end >= taken).count() as u64;
+                    let cut_off = (records.records.len() - whole_within(records.records, taken)) as u64;
                     self.failure = Some(OutputFailure::Stalled { name: self.name.clone(), cut_off });
                     return ControlFlow::Break(());
                 }
