@@ -220,6 +220,8 @@ fn what_was_shown_once() {
         (format!("[mask]\nkey_file = '/{TOKEN}'"), TOKEN, true),
         (format!("[mask]\nkey_file = '/{KEY}'"), KEY, true),
         (format!("[[filters.rule]]\nname = 'r'\nkind = 'ignore'\nhost = ['regex:^me:{WORD}@h$']"), WORD, false),
+        (format!("[[filters.rule]]\nname = 'r'\nkind = 'ignore'\npath = ['/reset/token/{KEY}']"), KEY, false),
+        (format!("[[filters.rule]]\nname = 'r'\nkind = 'ignore'\npath = ['glob:/reset/{HEX}/*']"), HEX, false),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sensor.toml");

@@ -117,7 +117,8 @@ pub(super) fn path_pattern() -> Parsed<Pattern> {
         }
         (pattern().parse)(text)
     };
-    parsed
+    // What a path leads to may be named by a key.
+    parsed.private(|text| text.split('/').any(secret::may_be_in))
 }
 
 fn not_empty(text: &str) -> Result<(), String> {
