@@ -186,11 +186,7 @@ impl Gate {
             },
             Some(response) => recall.verdict(rules, flow, &mut facts, Some(&response_facts(response))),
         };
-        debug_assert_eq!(
-            verdict,
-            self.looked_up(meta, heads.client, request, heads.response),
-            "what is recalled is what is looked up"
-        );
+        self.debug_check(verdict, meta, heads.client, request, heads.response);
         let response = heads.response.map(|response| response.start().offset);
         let by_id =
             self.rules.sample_by_id(verdict, || *TransactionId::of_request(meta, heads.client, request).as_bytes());
@@ -262,15 +258,27 @@ impl Gate {
         let Self { normalizer, rules, recall, scratch, .. } = self;
         let mut facts = Sent::new(normalizer, meta, exchange.client, request, scratch);
         let verdict = recall.verdict(rules, flow, &mut facts, exchange.response.map(response_facts).as_ref());
-        debug_assert_eq!(
-            verdict,
-            self.looked_up(meta, exchange.client, request, exchange.response),
-            "what is recalled is what is looked up"
-        );
+        self.debug_check(verdict, meta, exchange.client, request, exchange.response);
         verdict
     }
 
-    /// The verdict with nothing recalled: every test that runs rules checks each verdict against it.
+    /// Every test that runs rules checks each verdict against that with nothing recalled.
+    fn debug_check(
+        &mut self,
+        verdict: Verdict,
+        meta: &ConnectionMeta,
+        client: Side,
+        request: &Message,
+        response: Option<&Message>,
+    ) {
+        debug_assert_eq!(
+            verdict,
+            self.looked_up(meta, client, request, response),
+            "what is recalled is what is looked up"
+        );
+    }
+
+    /// The verdict with nothing recalled.
     fn looked_up(
         &mut self,
         meta: &ConnectionMeta,

@@ -89,6 +89,7 @@ pub(super) fn pattern() -> Parsed<Pattern> {
         }
         Ok(Pattern::Exact(text.to_owned()))
     })
+    .hidden()
 }
 
 /// A pattern of hosts, which are compared without user, password, scheme and path.
@@ -103,7 +104,8 @@ pub(super) fn host_pattern() -> Parsed<Pattern> {
             _ => Ok(read),
         }
     };
-    parsed.private(|text| text.contains('@'))
+    // An expression may well say that there is none.
+    parsed.private(|text| text.replace("[^@]", "").contains('@'))
 }
 
 /// A pattern of paths, in which a `?` is rarely meant as a wildcard.
@@ -115,7 +117,8 @@ pub(super) fn path_pattern() -> Parsed<Pattern> {
         }
         (pattern().parse)(text)
     };
-    parsed
+    // What a path leads to may be named by a key.
+    parsed.private(|text| text.split('/').any(secret::may_be_in))
 }
 
 fn not_empty(text: &str) -> Result<(), String> {
@@ -271,7 +274,12 @@ impl Kind for HeaderTests {
             Value::String(text) | Value::Raw(text) => {
                 let read = (pattern().parse)(text).and_then(header_value);
                 match read {
-                    Ok(like) => Some(HeaderTest::Like(like)),
+                    Ok(like) => {
+                        if is_hidden(name, &like) {
+                            problems.keep_unsaid(like.text());
+                        }
+                        Some(HeaderTest::Like(like))
+                    }
                     Err(advice) => {
                         if secret::is_in_header(name, text) || secret::may_be_in(text) {
                             let allowed = || "allowed: a text, \"glob:…\" or \"regex:…\"".to_owned();
@@ -304,13 +312,16 @@ impl Kind for HeaderTests {
 
     fn show_openly(&self, name: &str, value: &HeaderTest) -> String {
         match value {
-            HeaderTest::Like(like) if !is_scheme(like) && secret::is_in_header(name, like.text()) => {
-                quoted(&secret::hidden(like.text()))
-            }
+            HeaderTest::Like(like) if is_hidden(name, like) => quoted(&secret::hidden(like.text())),
             HeaderTest::Like(like) => pattern().show_openly(name, like),
             value => self.show(value),
         }
     }
+}
+
+/// Whether what a header is compared with is not shown, as it may hold credentials.
+fn is_hidden(name: &str, like: &Pattern) -> bool {
+    !is_scheme(like) && (secret::is_in_header(name, like.text()) || secret::may_be_in(like.text()))
 }
 
 /// Whether it only asks for how credentials begin, as in `glob:Basic *`.
