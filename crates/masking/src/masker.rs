@@ -168,7 +168,7 @@ impl Masker {
         };
         let kind = match class {
             Class::Skipped => HeaderKind::Plain,
-            Class::Text | Class::Ssn | Class::Url | Class::Authority | Class::Challenge(_) | Class::Protocols(_) => {
+            Class::Text | Class::Ssn | Class::Url | Class::Authority(_) | Class::Challenge(_) | Class::Protocols(_) => {
                 HeaderKind::Text
             }
             Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => HeaderKind::Secret,
