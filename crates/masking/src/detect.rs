@@ -8,6 +8,7 @@ pub(crate) mod email;
 pub(crate) mod ipv6;
 mod literal;
 pub(crate) mod number;
+mod phone;
 pub(crate) mod runs;
 pub(crate) mod tail;
 

@@ -1,12 +1,12 @@
 //! Header values: what a header's name says of its value.
 
+use crate::authority;
 use crate::engine::{Engine, Value};
 use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
 use crate::packed;
-use crate::pairs::userinfo_len;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -21,8 +21,9 @@ pub(crate) enum Class {
     Ssn,
     /// A URL.
     Url,
-    /// A host, before which nothing may stand; but clients have put user and password there.
-    Authority,
+    /// A host, or a list of them, before which nothing may stand; but clients have put user and password there. Whether they
+    /// are in parameters.
+    Authority(bool),
     /// A secret as a whole.
     Secret(KindId),
     /// A secret behind the name of a scheme.
@@ -44,7 +45,6 @@ const URLS: &[&str] = &[
     "content-location",
     "destination",
     "refresh",
-    "origin",
     "x-original-url",
     "x-original-uri",
     "x-rewrite-url",
@@ -58,8 +58,17 @@ const URLS: &[&str] = &[
     "ping-to",
 ];
 
-/// Headers that hold a host and a port.
-const AUTHORITIES: &[&str] = &["host", "x-forwarded-host", "x-original-host"];
+/// Headers that hold a host and a port, besides those whose names end with `host`; and those that have it in a parameter.
+const AUTHORITIES: &[&str] = &[
+    "authority",
+    "origin",
+    "access-control-allow-origin",
+    "x-forwarded-server",
+    "x-http-host-override",
+    "alt-used",
+    "via",
+];
+const AUTHORITY_PARAMETERS: &[&str] = &["forwarded", "x-forwarded", "alt-svc", "link"];
 
 /// Headers that hold no `name=password`, so that the default policy need not read them.
 const PLAIN: &[&str] = &[
@@ -202,7 +211,8 @@ impl Class {
             Some(kind) => Self::Secret(kind),
             None if policy.headers.meaning(name) == Some(Meaning::Ssn) => Self::Ssn,
             None if is(URLS) => Self::Url,
-            None if is(AUTHORITIES) => Self::Authority,
+            None if is(AUTHORITIES) || lower.ends_with(b"host") => Self::Authority(false),
+            None if is(AUTHORITY_PARAMETERS) => Self::Authority(true),
             None if is(&["www-authenticate", "proxy-authenticate"]) => {
                 policy.credentials.map_or(Self::Text, Self::Challenge)
             }
@@ -247,6 +257,13 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
         return;
     }
     engine.start();
+    let class = match class {
+        Class::Authority(_) if !authority::may_have_users(text) => match !engine.policy.has_text && is_host(text) {
+            true => return,
+            false => Class::Text,
+        },
+        class => class,
+    };
     if class == Class::Text && !has_scheme(text) && engine.is_quiet(text) {
         return;
     }
@@ -287,7 +304,7 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
         secret(&engine.policy, written(&line[word..colon])).is_some().then_some((start + word, start + colon))
     });
     let end = found.map_or(text.len(), |(start, _)| start);
-    let class = if matches!(class, Class::Url | Class::Authority | Class::Skipped) { Class::Text } else { class };
+    let class = if matches!(class, Class::Url | Class::Skipped) { Class::Text } else { class };
     within(engine, class, name, text, (0, end), location);
     if let Some((start, colon)) = found {
         // The name may be no name.
@@ -297,11 +314,9 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
     }
 }
 
-/// How long the user information is in front of a host, which has no `@` of its own, not even an escaped one.
-fn user_len(host: &[u8]) -> Option<usize> {
-    let is_before_path = |len: &usize| *len > 0 && memchr::memchr2(b'/', b'?', &host[..*len]).is_none();
-    let escaped = memchr::memmem::rfind(host, b"%40").filter(is_before_path);
-    userinfo_len(host).max(escaped)
+/// Whether there is nothing but a host and a port.
+fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
 }
 
 /// Masks the value of a header that is `text[start..end]`.
@@ -329,24 +344,19 @@ fn within(
         Class::Ssn => {
             engine.value(text, &Value { may_be_ssn: true, ..whole }, &named);
         }
-        Class::Authority => {
-            let is_host =
-                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+        Class::Authority(has_parameters) => {
             let has_text = engine.policy.has_text;
-            // Proxies make lists of hosts, each with a user of its own.
-            let (mut done, mut at) = (start, start);
-            for word in text[start..end].split_inclusive(u8::is_ascii_whitespace) {
-                let (from, user) = (at, user_len(word).map(|len| at + len));
-                at += word.len();
-                let Some(user) = user else { continue };
-                if done < from && (has_text || !text[done..from].iter().all(is_host)) {
+            let mut done = start;
+            for (from, to) in authority::users(&text[start..end], has_parameters) {
+                let (from, to) = (start + from, start + to);
+                if has_text || !is_host(&text[done..from]) {
                     engine.value(text, &Value { start: done, end: from, ..whole }, &named);
                 }
-                target::userinfo(engine, text, (from, user), location, &named);
-                done = user;
+                target::userinfo(engine, text, (from, to), location, &named);
+                done = to;
             }
             // What has more than a host may have a query.
-            if has_text || !text[done..end].iter().all(is_host) {
+            if has_text || !is_host(&text[done..end]) {
                 engine.value(text, &Value { start: done, ..whole }, &named);
             }
         }
@@ -465,22 +475,30 @@ fn set_cookie(
     let named = |field: &mut String| push_name(field, name, false);
     let mut at = memchr::memchr(b';', &text[start..end]).map_or(end, |len| start + len);
     cookie(engine, text, (start, at), kind, location, name);
+    let attributes = |engine: &mut Engine, (start, end): (usize, usize)| {
+        let mut parts = text[start..end].split(|byte| *byte == b';');
+        let mut has_names = || parts.any(|part| memchr::memchr(b'=', part).is_some_and(|at| may_name(&part[at + 1..])));
+        if engine.policy.has_text || has_names() {
+            engine.value(text, &Value::new(start, end, Layer::Plain, location), &named);
+        }
+    };
     let mut text_from = at;
     while at < end {
         let from = at + 1;
         at = memchr::memchr(b';', &text[from..end]).map_or(end, |len| from + len);
         if let Some(another) = cookie_among_attributes(&text[from..at]) {
             let another = from + another;
-            if engine.policy.has_text {
-                engine.value(text, &Value::new(text_from, another, Layer::Plain, location), &named);
-            }
+            attributes(engine, (text_from, another));
             cookie(engine, text, (another, at), kind, location, name);
             text_from = at;
         }
     }
-    if engine.policy.has_text {
-        engine.value(text, &Value::new(text_from, end, Layer::Plain, location), &named);
-    }
+    attributes(engine, (text_from, end));
+}
+
+/// Whether a text that is no value may have a name of one in it, or an escape of that.
+fn may_name(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b':' | b'=' | b'%' | b'\\' | b'&' | b'<'))
 }
 
 /// Where in what should be an attribute another cookie starts.
@@ -519,7 +537,8 @@ fn cookie(
     let equals = memchr::memchr(b'=', &text[start..end]).map(|len| start + len);
     let (name_start, name_end) = trimmed(text, start, equals.unwrap_or(start));
     let name = &text[name_start..name_end];
-    let is_hidden = engine.policy.has_text
+    // A text with a sign of equality somewhere is no name, and may have names of its own.
+    let is_hidden = (engine.policy.has_text || may_name(name))
         && engine
             .value(text, &Value::new(name_start, name_end, layer, location), &|field| push_name(field, header, false));
     let (mut from, mut to) = trimmed(text, equals.map_or(start, |equals| equals + 1), end);

@@ -23,6 +23,7 @@
 //! ```
 
 mod action;
+mod authority;
 mod body;
 mod carrier;
 mod charset;
