@@ -336,25 +336,16 @@ fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
 
 /// Whether what is behind a `<` may be the name of an element, perhaps in escapes.
 fn starts_name(rest: &[u8]) -> bool {
-    match rest.first() {
-        Some(b'\\' | b'%' | b'&') => {
-            Layer::nested_escape(rest).is_some_and(|(_, bytes, _)| markup::is_name_start(&bytes[0]))
-        }
-        first => first.is_some_and(markup::is_name_start),
-    }
+    Layer::sign(rest).is_some_and(|(_, byte)| markup::is_name_start(&byte))
 }
 
 /// Whether a tag ends here: with a `>`, perhaps behind a slash, both perhaps in escapes. Other escapes may be of a blank, with
 /// attributes behind it.
 fn is_closed(rest: &[u8]) -> bool {
-    let sign = |rest: &[u8]| match *rest.first()? {
-        b'\\' | b'%' | b'&' => {
-            let (len, bytes, _) = Layer::nested_escape(rest)?;
-            // Of an ampersand that is one itself: `&amp;gt;`.
-            let is_gt = bytes[0] == b'&' && rest[len..].starts_with(b"gt;");
-            Some(if is_gt { (len + 3, b'>') } else { (len, bytes[0]) })
-        }
-        byte => Some((1, byte)),
+    let sign = |rest: &[u8]| match Layer::sign(rest)? {
+        // Of an ampersand that is one itself: `&amp;gt;`.
+        (len, b'&') if rest[len..].starts_with(b"gt;") => Some((len + 3, b'>')),
+        sign => Some(sign),
     };
     match sign(rest) {
         Some((len, b'/')) => sign(&rest[len..]).is_some_and(|(_, byte)| byte == b'>'),

@@ -197,6 +197,16 @@ impl Layer {
         Some((more + len, bytes, count))
     }
 
+    /// The first byte that `text` says, as it is or in an escape, perhaps behind backslashes of texts within texts; and how long
+    /// that is as it is written. None of what looks like an escape and is none.
+    #[inline]
+    pub(crate) fn sign(text: &[u8]) -> Option<(usize, u8)> {
+        match *text.first()? {
+            b'\\' | b'%' | b'&' => Self::nested_escape(text).map(|(len, bytes, _)| (len, bytes[0])),
+            byte => Some((1, byte)),
+        }
+    }
+
     /// Writes a replacement, which is ASCII, so that it reads as itself in this layer.
     pub(crate) fn encode(self, replacement: &[u8], out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";

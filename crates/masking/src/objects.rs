@@ -125,7 +125,7 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
 pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec<Hit>) -> usize {
     let mut depth = 0_usize;
     while let Some(byte) = text.get(at) {
-        let is_key = |end: usize| text[end..].trim_ascii_start().first() == Some(&b':');
+        let is_key = |end: usize| member::value(text, end).is_some();
         match byte {
             b'{' | b'[' => {
                 depth += 1;

@@ -137,11 +137,7 @@ pub(crate) fn cut_userinfo(text: &[u8]) -> Option<usize> {
 
 /// How long the two slashes are that a text starts with, in whatever escapes, and of texts within texts.
 fn slashes_len(text: &[u8]) -> Option<usize> {
-    let slash = |text: &[u8]| match text.first()? {
-        b'/' => Some(1),
-        b'\\' | b'%' | b'&' => Layer::nested_escape(text).filter(|(_, bytes, _)| bytes[0] == b'/').map(|(len, ..)| len),
-        _ => None,
-    };
+    let slash = |text: &[u8]| Layer::sign(text).filter(|(_, byte)| *byte == b'/').map(|(len, _)| len);
     let first = slash(text)?;
     Some(first + slash(&text[first..])?)
 }
