@@ -3,6 +3,8 @@
 //! A lexer without recursion: it knows where it is by a stack of at most [`MAX_DEPTH`] levels; deeper values are masked
 //! all the same, only that findings and paths do not see the levels beyond. What stops being JSON is text from there on.
 
+use std::sync::Arc;
+
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form::{named, push_name};
@@ -10,6 +12,7 @@ use crate::json_path::Level;
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
 use crate::policy::{KindId, Policy};
+use crate::script::{self, Script};
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -56,6 +59,15 @@ enum Next {
     Colon,
     /// A comma or a closing bracket; at the top also another value.
     Separator,
+}
+
+/// How what is no JSON goes on with what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    /// In the member or element that was begun: with its value, or behind that or in front of its key.
+    On { is_value: bool },
+    /// With another member.
+    Afresh,
 }
 
 struct Lexer<'a> {
@@ -177,7 +189,14 @@ impl Lexer<'_> {
             let is_name =
                 |end: usize| matches!(self.text[start], b':' | b'=') && self.text[end..start].trim_ascii().is_empty();
             let name = latest.filter(|(_, end)| next == Next::Separator && is_name(*end)).map(|(name, _)| name);
-            self.rest(key.map(|level| level.key.0 - 1).or(name).unwrap_or(start));
+            let begins = key.map(|level| level.key.0 - 1).or(name);
+            let is_object = self.reader.levels.last().is_some_and(|level| !level.is_array);
+            let goes_on = match next {
+                _ if begins.is_some() => Goes::On { is_value: key.is_none() },
+                Next::Value { or_key: true } if is_object => Goes::Afresh,
+                next => Goes::On { is_value: matches!(next, Next::Value { .. }) },
+            };
+            self.rest(begins.unwrap_or(start), goes_on);
             return;
         }
     }
@@ -309,7 +328,32 @@ impl Lexer<'_> {
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
 
-    fn rest(&mut self, start: usize) {
+    fn rest(&mut self, start: usize, goes_on: Goes) {
+        let policy = Arc::clone(&self.engine.policy);
+        let forced = self.reader.levels.last().and_then(|level| level.forced);
+        if !policy.paths.is_empty() || forced.is_some() {
+            let Reader { levels, scratch, .. } = &mut *self.reader;
+            // Beyond the stack no path is known.
+            let is_known = self.beyond == 0 || forced.is_some();
+            let open = levels.iter().filter(|_| is_known).map(|level| script::Open {
+                bracket: if level.is_array { script::Bracket::Square } else { script::Bracket::Brace },
+                root: 0,
+                index: level.index,
+                key: level.key,
+                value: level.forced,
+                forced: level.forced,
+            });
+            let mut list = std::mem::take(&mut self.engine.told);
+            let mut script = Script::new(&policy, &self.text[..self.end], scratch, &mut list);
+            script.open.extend(open);
+            script.beyond = if is_known { self.beyond } else { 0 };
+            script.expects = goes_on == Goes::On { is_value: true };
+            if matches!(goes_on, Goes::On { .. }) {
+                script.judge();
+            }
+            script.run(start);
+            self.engine.told = list;
+        }
         let levels = &self.reader.levels;
         let value = Value {
             at_cut: self.at_cut,
@@ -322,7 +366,7 @@ impl Lexer<'_> {
 }
 
 /// What the own paths say of the place that is made of `count` levels.
-fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
+pub(crate) fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
     let last = level_of(count.checked_sub(1)?);
     let mut rules = policy.paths.iter();
     rules.find(|(path, _)| path.may_end(last) && path.matches(count, &level_of)).map(|(_, kind)| *kind)

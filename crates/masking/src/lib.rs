@@ -50,6 +50,7 @@ mod pattern;
 mod policy;
 mod quiet;
 mod region;
+mod script;
 mod target;
 mod token;
 mod walk;

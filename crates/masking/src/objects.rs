@@ -164,7 +164,7 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
     text.len()
 }
 
-fn is_word(byte: &u8) -> bool {
+pub(crate) fn is_word(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.' | b'$') || *byte >= 0x80
 }
 

@@ -172,6 +172,51 @@ fn nothing_is_walked_from_every_place() {
     }
 }
 
+/// What looks like the beginning of JSON in a script, of a string or of a comment, is not walked to the end from each place.
+#[test]
+fn scripts_are_walked_once() {
+    let path = |path: &str| PathRule { name: "PATH".into(), path: path.into(), action: Action::Hash };
+    let paths = ["$.a[*].b", "$..c..d", "$.*.*", "$..b"].map(path).into();
+    let mut masker = masker(&Settings { key: vec![7; 32], paths, ..Settings::default() });
+    for unit in [
+        "{",
+        "[",
+        "(",
+        "[,",
+        "(\"",
+        "('",
+        "(`\n'\"",
+        "/*",
+        "/*{",
+        "{a:\"\\",
+        "{a:'\\'",
+        ":\"\\\",",
+        "{\"b\":",
+        "{b:[(",
+        "[{b:'",
+        "{\"b\":/*",
+        "{b:\"\n",
+        "[\"\n'`",
+        "({}),",
+        "a ",
+        "{'a':[{",
+        "}{",
+        ")]}'",
+        "{\"\\u0062\":1,",
+        "cb({\"b\":1},",
+        "{b:{c:{d:1,",
+    ] {
+        for front in ["x(", "x({\"b\":[", "{\"a\":x "] {
+            let body = [front.as_bytes(), &unit.as_bytes().repeat((256 << 10) / unit.len())].concat();
+            for content_type in ["application/json", "text/javascript"] {
+                masker.begin();
+                let body = masker.body(Side::Request, Some(content_type.as_bytes()), &body, true);
+                assert!(!matches!(body, MaskedBody::Dropped), "{unit}");
+            }
+        }
+    }
+}
+
 /// The same for heads and targets.
 #[test]
 fn pathological_heads_end() {
