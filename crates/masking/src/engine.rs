@@ -219,6 +219,11 @@ impl Engine {
         self.seen_next = 0;
     }
 
+    /// Values come from this place on again.
+    pub(crate) fn go_back(&mut self, start: usize) {
+        self.seen_next = self.notes.seen.partition_point(|seen| seen.1 <= start);
+    }
+
     /// The quick look, which is a survey if it finds the text quiet.
     #[inline]
     pub(crate) fn look(&mut self, text: &[u8]) -> Look {

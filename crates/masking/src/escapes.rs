@@ -181,7 +181,9 @@ impl Escapes {
         loop {
             let end = view.text.len();
             view.text.push(text[at]);
-            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some() {
+            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some()
+                || member::is_typeset_role(&view.text, end)
+            {
                 return true;
             }
             view.text.truncate(end);
@@ -291,6 +293,8 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
                 | b'?'
                 | b'*'
         ),
+        // `\xbb` looks like letters in front of a separator.
+        [0xc2, 0xab | 0xbb] if text[..end].last_chunk().is_some_and(|[_, sign, _, _]: &[u8; 4]| *sign == b'x') => true,
         // Percent-encoded ones come byte by byte.
         [_, ..] => policy.fields.has_foreign,
         [] => true,

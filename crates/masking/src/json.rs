@@ -34,6 +34,9 @@ pub(crate) struct Reader {
 #[derive(Debug, Clone, Copy, Default)]
 struct Nesting {
     is_array: bool,
+    /// Where it starts; and how much of the text was replaced by then.
+    start: usize,
+    edits: usize,
     /// Of an array: which element comes.
     index: u32,
     /// Of an object: its latest key, and what that says of its value.
@@ -176,6 +179,14 @@ impl Lexer<'_> {
                 }
                 _ => {}
             }
+            // From the bracket on, where nothing was replaced since: what is within is read together.
+            if self.beyond == 0
+                && let Some(level) = self.reader.levels.pop_if(|level| level.edits == self.engine.edits())
+            {
+                self.engine.go_back(level.start);
+                self.rest(level.start, level.forced, Goes::On { is_value: true });
+                return;
+            }
             // Not JSON, from here on; of a member that was begun, from its key on.
             let key = self.reader.levels.last().filter(|level| {
                 // `"""…"""` begins with what is a value of JSON, too.
@@ -196,7 +207,8 @@ impl Lexer<'_> {
                 Next::Value { or_key: true } if is_object => Goes::Afresh,
                 next => Goes::On { is_value: matches!(next, Next::Value { .. }) },
             };
-            self.rest(begins.unwrap_or(start), goes_on);
+            let forced = self.reader.levels.last().and_then(|level| level.forced);
+            self.rest(begins.unwrap_or(start), forced, goes_on);
             return;
         }
     }
@@ -217,7 +229,9 @@ impl Lexer<'_> {
         let (forced, may_be_ssn) = self.rules();
         let named = self.reader.objects.named(at);
         if self.reader.levels.len() < MAX_DEPTH {
-            self.reader.levels.push(Nesting { is_array, forced, may_be_ssn, named, ..Nesting::default() });
+            let edits = self.engine.edits();
+            let level = Nesting { is_array, start: at, edits, forced, may_be_ssn, named, ..Nesting::default() };
+            self.reader.levels.push(level);
         } else {
             self.beyond += 1;
             // Beyond the stack the deepest level stands for all: what was said of one counts for those that follow, too.
@@ -328,9 +342,9 @@ impl Lexer<'_> {
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
 
-    fn rest(&mut self, start: usize, goes_on: Goes) {
+    /// What is no JSON from `start` on, of a value that is a secret of this kind.
+    fn rest(&mut self, start: usize, forced: Option<KindId>, goes_on: Goes) {
         let policy = Arc::clone(&self.engine.policy);
-        let forced = self.reader.levels.last().and_then(|level| level.forced);
         if !policy.paths.is_empty() || forced.is_some() {
             let Reader { levels, scratch, .. } = &mut *self.reader;
             // Beyond the stack no path is known.
@@ -346,6 +360,9 @@ impl Lexer<'_> {
             let mut list = std::mem::take(&mut self.engine.told);
             let mut script = Script::new(&policy, &self.text[..self.end], scratch, &mut list);
             script.open.extend(open);
+            if let Some(level) = script.open.back_mut() {
+                level.value = forced;
+            }
             script.beyond = if is_known { self.beyond } else { 0 };
             script.expects = goes_on == Goes::On { is_value: true };
             if matches!(goes_on, Goes::On { .. }) {

@@ -4,22 +4,32 @@
 //! stays as it was written.
 
 /// The entities that are decoded by name; those of HTML that secrets are written with among them.
-const ENTITIES: &[(&[u8], u8)] = &[
-    (b"lt", b'<'),
-    (b"gt", b'>'),
-    (b"amp", b'&'),
-    (b"quot", b'"'),
-    (b"apos", b'\''),
-    (b"nbsp", b' '),
-    (b"commat", b'@'),
-    (b"period", b'.'),
-    (b"colon", b':'),
-    (b"hyphen", b'-'),
-    (b"dash", b'-'),
-    (b"plus", b'+'),
-    (b"equals", b'='),
-    (b"sol", b'/'),
-    (b"lowbar", b'_'),
+const ENTITIES: &[(&[u8], &str)] = &[
+    (b"lt", "<"),
+    (b"gt", ">"),
+    (b"amp", "&"),
+    (b"quot", "\""),
+    (b"apos", "'"),
+    (b"nbsp", " "),
+    (b"commat", "@"),
+    (b"period", "."),
+    (b"colon", ":"),
+    (b"hyphen", "-"),
+    (b"dash", "-"),
+    (b"plus", "+"),
+    (b"equals", "="),
+    (b"sol", "/"),
+    (b"lowbar", "_"),
+    (b"ldquo", "“"),
+    (b"rdquo", "”"),
+    (b"bdquo", "„"),
+    (b"lsquo", "‘"),
+    (b"rsquo", "’"),
+    (b"sbquo", "‚"),
+    (b"laquo", "«"),
+    (b"raquo", "»"),
+    (b"lsaquo", "‹"),
+    (b"rsaquo", "›"),
 ];
 /// Backslashes in a row that are understood: as texts within texts have them.
 pub(crate) const MAX_BACKSLASHES: usize = 15;
@@ -305,8 +315,10 @@ fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
             Some(utf8(name_len + 1, code))
         }
         name => {
-            let (_, byte) = ENTITIES.iter().find(|(known, _)| *known == name)?;
-            Some((name_len + 1, [*byte, 0, 0, 0], 1))
+            let (_, sign) = ENTITIES.iter().find(|(known, _)| *known == name)?;
+            let mut bytes = [0; 4];
+            bytes[..sign.len()].copy_from_slice(sign.as_bytes());
+            Some((name_len + 1, bytes, sign.len()))
         }
     }
 }

@@ -37,6 +37,7 @@ mod json;
 mod json_path;
 mod layer;
 mod leaks;
+mod marks;
 mod markup;
 mod masker;
 mod media;

@@ -296,6 +296,8 @@ mod tests {
             2 => "[a-z]{1,3}(=|%3D|:|%253a)[a-z1]{0,3}\\+[a-z1]{1,4}(\\+|;|&|/|==)?",
             1 => "(password|api\\+key|pin|x)(=|%3D|%253D|:|%3A)(null|true|\\{\\}|\\{[a-z]{2}\\}|'|%27|\\+)?[a-z0-9]{0,3}\\+[a-z0-9/+]{1,4}(=|;|&|%20)?",
             1 => "[a-z]{1,3}:(//|%2F%2F|%252F%252F)[a-z]{1,2}:[a-z]\\+[a-z]@h|\\+",
+            2 => "[{,]{0,2}(“|”|»|«|‘|’|＂|\\\\u201c|\\\\u00ab|\\\\xbb|&ldquo;|&laquo;|%E2%80%9C|\"|\\\\\")(name|value|password|pin|x)(\u{a0}| )?(”|“|»|«|’|＂|\\\\u201d|\\\\u00bb|\\\\xbb|&rdquo;|&raquo;|%E2%80%9D|\"|\\\\\") ?[:=]?",
+            2 => "(“|”|»|‘|&ldquo;|&raquo;|\\\\u201c|\\[“|\\{“)[a-z’ ,:]{0,5}(”|»|’|&rdquo;|&raquo;|\\\\u201d|”\\]|”\\})?[,}]?",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {
@@ -447,6 +449,134 @@ mod tests {
             ] {
                 assert!(is_quiet(&policy, &format!("{front} {text}")), "{front} {text}");
             }
+        }
+    }
+
+    /// Typeset quotes around names, values, containers and neighbours: as they are, in every escape, and in a string of JSON.
+    #[test]
+    fn typeset_quotes_are_quotes() {
+        let policy = Arc::new(policy());
+        for text in [
+            "“password”: “hunter22, it’s hunter33”",
+            "“password”: “«hunter22» ‘hunter33’ „hunter44“”",
+            "“password”: “a “b” hunter22”",
+            "“password”: “a\nhunter22”",
+            "‘password’: ‘don’t hunter22’",
+            "‘password’=‘l’été hunter22’",
+            "„password“: „hunter 22“",
+            "‚pin‘=‚hunter 22‘",
+            "»password«: »hunter 22«",
+            "»password»: »hunter 22»",
+            "»password«: »«hunter 22»«",
+            "”password”: ”hunter 22”",
+            "’password’ = ’hunter 22’",
+            "‹password›: ‹hunter 22›",
+            "＂password＂: ＂hunter 22＂",
+            "＇password＇=＇hunter 22＇",
+            "«\u{a0}password\u{a0}»\u{a0}:\u{a0}«\u{a0}hunter 22\u{a0}»",
+            "“ password ” : “hunter 22”",
+            "“new password”: “hunter 22”",
+            "“api key”: “hunter 22”",
+            "password=“hunter 22”",
+            "pin: “hunter 22”",
+            "{“password”:[“hunter 22”]}",
+            "{“password”:[“hunter”, “hunter: 22”, 5550122]}",
+            "{“password”:{“a”:“hunter 22”, “b, c: d”: [«hunter»]}}",
+            "{\"password\":{“a”:“hunter 22”}}",
+            "{“password”:{\"a\":\"hunter 22\"}}",
+            "{“name”:“password”,“value”:“hunter 22”}",
+            "{“value”:“hunter 22, it’s hunter33”, “name”: “password”}",
+            "{“name” : “password” , “value” : {“a”:[“hunter 22”]}}",
+            "{\"name\":“password”,\"value\":“hunter 22”}",
+            "{“name”:\"password\",“value”:\"hunter 22\"}",
+            "{“name”:“password”,“value”:hunter}",
+            "{»name«:»password«,»value«:»hunter 22«}",
+            "{»name»:»password»,»value»:»hunter 22»}",
+            "{“a”:“b “c” d”,“name”:“password”,“value”:“hunter 22”}",
+        ] {
+            let escaped = |escape: &dyn Fn(char) -> String| -> String {
+                text.chars().map(|c| if c.is_ascii() { c.to_string() } else { escape(c) }).collect()
+            };
+            let html = |c: char| {
+                let name = match c {
+                    '“' => "ldquo",
+                    '”' => "rdquo",
+                    '„' => "bdquo",
+                    '‘' => "lsquo",
+                    '’' => "rsquo",
+                    '‚' => "sbquo",
+                    '«' => "laquo",
+                    '»' => "raquo",
+                    '‹' => "lsaquo",
+                    '›' => "rsaquo",
+                    '\u{a0}' => "nbsp",
+                    _ => return format!("&#{};", c as u32),
+                };
+                format!("&{name};")
+            };
+            let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let json = escaped(&|c| format!("\\u{:04x}", c as u32));
+            for (text, content_type) in [
+                (text.to_owned(), "text/plain"),
+                (text.to_owned(), "application/json"),
+                (format!("so {text} end"), "text/plain"),
+                (format!("<p>{text}</p>"), "text/html"),
+                (format!("<p>{}</p>", escaped(&html)), "text/html"),
+                (escaped(&html), "text/plain"),
+                (escaped(&|c| format!("&#{};", c as u32)), "text/html"),
+                (escaped(&|c| format!("&#x{:X};", c as u32)), "text/plain"),
+                (json.clone(), "text/plain"),
+                (format!("{{\"m\":\"{}\",\"n\":1}}", quoted(text)), "application/json"),
+                (
+                    format!("{{\"m\":\"{}\",\"n\":1}}", json.replace('"', "\\\"").replace('\n', "\\n")),
+                    "application/json",
+                ),
+                (format!("{{\"m\":\"{{\\\"x\\\":\\\"{}\\\"}}\"}}", quoted(&quoted(text))), "application/json"),
+                (
+                    format!("m={}", text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()),
+                    "application/x-www-form-urlencoded",
+                ),
+                (
+                    format!(
+                        "m={}",
+                        text.bytes()
+                            .map(|byte| if byte.is_ascii_alphanumeric() {
+                                char::from(byte).to_string()
+                            } else {
+                                format!("%{byte:02X}")
+                            })
+                            .collect::<String>()
+                    ),
+                    "application/x-www-form-urlencoded",
+                ),
+            ] {
+                for at_cut in [false, true] {
+                    let out = looked(&policy, &text, content_type, at_cut)[0].clone();
+                    assert!(out.contains("tok_") && !out.contains("hunter"), "{content_type} {text}: {out}");
+                }
+            }
+        }
+    }
+
+    /// What stands around them stays.
+    #[test]
+    fn typeset_quotes_end_where_they_do() {
+        let policy = Arc::new(policy());
+        for (text, before, behind) in [
+            ("“password”: “a it’s b”, “x”: “y”", "“password”: “", "”, “x”: “y”"),
+            ("‘password’: ‘don’t’, ‘x’: ‘y’", "‘password’: ‘", "’, ‘x’: ‘y’"),
+            ("»password»: »a», »x»: »y»", "»password»: »", "», »x»: »y»"),
+            ("{“password”:[“a”], “x”: “y”}", "{“password”:[“", "”], “x”: “y”}"),
+            ("{“name”:“pin”,“value”:“a b”,“x”:“y”}", "{“name”:“pin”,“value”:“", "”,“x”:“y”}"),
+            ("pin: › a\nx", "pin: ›", "\nx"),
+        ] {
+            let out = looked(&policy, text, "text/plain", false)[0].clone();
+            assert!(out.starts_with(before) && out.ends_with(behind) && out.contains("tok_"), "{out}");
+        }
+        for text in
+            ["“spin”: “a”", "the “password” is new", "{“name”:“page”,“value”:“a”}", "{“title”:“pin”,“value”:“a”}"]
+        {
+            assert_eq!(looked(&policy, text, "text/plain", false)[0], "kept", "{text}");
         }
     }
 

@@ -204,7 +204,7 @@ impl<'a> Script<'a> {
             && let Some(level) = self.open.back_mut().filter(|level| level.bracket == Bracket::Brace)
             && let Some(value) = member::value(self.text, next)
         {
-            level.key = (start, end);
+            (level.key, level.value) = ((start, end), level.forced);
             self.expects = true;
             self.judge();
             return value;
@@ -288,7 +288,7 @@ impl<'a> Script<'a> {
             rule_of(self.policy, count, level_of)
         };
         if let Some(level) = self.open.back_mut() {
-            level.value = rule;
+            level.value = level.value.or(rule);
         }
     }
 

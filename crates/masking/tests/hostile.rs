@@ -217,6 +217,59 @@ fn scripts_are_walked_once() {
     }
 }
 
+/// Nor are typeset quotes, and what is in them.
+#[test]
+fn typeset_quotes_are_walked_once() {
+    let settings = Settings { key: vec![7; 32], ..Settings::default() };
+    for settings in [settings, all(Action::Hash)] {
+        let mut masker = masker(&settings);
+        for unit in [
+            "“",
+            "”",
+            "«",
+            "»",
+            "’",
+            "{“",
+            "{“name”:",
+            "{“name”:“pin”,",
+            "{“name”:“pin”,“v”:“",
+            "“pin”:““",
+            "“pin”:»",
+            "pin=›",
+            "pin:›x",
+            "pin:›x\n",
+            "pin=’s ",
+            "‘pin’:‘",
+            "{“value”:",
+            "{\"value\":“",
+            "\"{“",
+            "\"“{",
+            "\"“{\\\"",
+            "pin:[“",
+            "{“pin”:{“",
+            "&ldquo;",
+            "&ldquo;pin&rdquo;:",
+            "{&ldquo;name&rdquo;:",
+            "\\u201d:",
+            "\\u201cvalue\\u201d:",
+            "name\\xbb:",
+            "＂:",
+            "‘a",
+            "“pin”:‚’s",
+            "«\u{a0}»:",
+            "“name”:\\",
+        ] {
+            let unit = unit.as_bytes();
+            let body = [b"{\"a\":1,", unit, b"{", &unit.repeat((256 << 10) / unit.len())].concat();
+            for content_type in ["application/json", "text/plain", "text/html", "application/x-www-form-urlencoded"] {
+                masker.begin();
+                let body = masker.body(Side::Request, Some(content_type.as_bytes()), &body, true);
+                assert!(!matches!(body, MaskedBody::Dropped));
+            }
+        }
+    }
+}
+
 /// The same for heads and targets.
 #[test]
 fn pathological_heads_end() {
