@@ -100,6 +100,10 @@ impl Escapes {
         };
         let end = last + taken;
         self.latest = end;
+        if taken > 1 + MAX_ENTITY {
+            // With more zeros than what is looked around for names.
+            return true;
+        }
         let is_letter = text[last] == b'\\' && taken == 2;
         if policy.has_text {
             self.hides_text(policy, text, (at, end), &bytes[..len], is_letter)
@@ -320,6 +324,13 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 
 /// Whether what is behind an ampersand may be an entity.
 pub(crate) fn is_entity(rest: &[u8]) -> bool {
+    let zeros = match rest {
+        [b'#', b'x' | b'X', digits @ ..] | [b'#', digits @ ..] => {
+            digits.iter().take_while(|byte| **byte == b'0').count()
+        }
+        _ => 0,
+    };
+    let rest = &rest[zeros..];
     // In queries, which most are of, nothing of the kind is near.
     if let Some(near) = rest.first_chunk::<16>()
         && u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) == 0

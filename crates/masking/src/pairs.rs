@@ -198,8 +198,9 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     };
     // In brackets a blank may be one that nobody meant, and a word may be in quotes: `user["pin"][0]`.
     let start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
+    let start = start + blank_end(&text[start..name_end]);
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
-    if meaning.is_none() && start > *done && text[start - 1] == b' ' {
+    if meaning.is_none() && matches!(text[*done..start], [.., b' '] | [.., 0xc2, 0xa0]) {
         // Of several words: `verification code: 1234`.
         meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
     }
@@ -209,6 +210,11 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         *done = end;
     }
     Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
+}
+
+/// Where the last no-break blank of a text ends.
+fn blank_end(text: &[u8]) -> usize {
+    memchr::memrchr_iter(0xa0, text).find(|at| text[..*at].ends_with(&[0xc2])).map_or(0, |at| at + 1)
 }
 
 /// Where the name ends whose separator is at `at`: in front of quotes and blanks, in whatever order mistakes put them.

@@ -298,6 +298,8 @@ mod tests {
             1 => "[a-z]{1,3}:(//|%2F%2F|%252F%252F)[a-z]{1,2}:[a-z]\\+[a-z]@h|\\+",
             2 => "[{,]{0,2}(“|”|»|«|‘|’|＂|\\\\u201c|\\\\u00ab|\\\\xbb|&ldquo;|&laquo;|%E2%80%9C|\"|\\\\\")(name|value|password|pin|x)(\u{a0}| )?(”|“|»|«|’|＂|\\\\u201d|\\\\u00bb|\\\\xbb|&rdquo;|&raquo;|%E2%80%9D|\"|\\\\\") ?[:=]?",
             2 => "(“|”|»|‘|&ldquo;|&raquo;|\\\\u201c|\\[“|\\{“)[a-z’ ,:]{0,5}(”|»|’|&rdquo;|&raquo;|\\\\u201d|”\\]|”\\})?[,}]?",
+            1 => "&#0{0,20}(58|61|112|160|34|8220|8221);|&#x0{1,14}(3d|3A|70|a0|22|201d);",
+            1 => "(\"|\\{\"| )?(api|x|p|pass|das)(\u{a0}|&nbsp;|\\\\u00a0|\\\\xa0|&#160;|&#xa0;|%C2%A0)(key|in|w|pin|word)\"?[:=]",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {
@@ -577,6 +579,65 @@ mod tests {
             ["“spin”: “a”", "the “password” is new", "{“name”:“page”,“value”:“a”}", "{“title”:“pin”,“value”:“a”}"]
         {
             assert_eq!(looked(&policy, text, "text/plain", false)[0], "kept", "{text}");
+        }
+    }
+
+    /// Entities with zeros in front, and no-break blanks in names.
+    #[test]
+    fn zeros_and_blanks_hide_no_name() {
+        let policy = Arc::new(policy());
+        let zeros = "0".repeat(3000);
+        for text in [
+            "password&#0000000061;hunter22",
+            "password&#x0000000000000000000000000000003D;hunter22",
+            &format!("password&#{zeros}61;hunter22"),
+            &format!("p&#x{zeros}61;ssword&#{zeros}58;hunter22"),
+            &format!("p&#{zeros}97;ss{}=hunter22", "w&#00000000000111;rd"),
+            "{&#000000000000034;name&#0000000000000034;:\"password\",\"value\":\"hunter22\"}",
+            "api\u{a0}key: hunter22",
+            "api\u{a0}key\u{a0}=\u{a0}hunter22",
+            "das\u{a0}pin: hunter22",
+            "my\u{a0}api key=hunter22",
+            "api&nbsp;key: hunter22",
+            "api&nbsp;key&nbsp;: hunter22",
+            "api&#160;key=hunter22",
+            "api&#xA0;key=hunter22",
+            "api&#00000000000160;key=hunter22",
+            "api\\u00a0key=hunter22",
+            "api\\xa0key=hunter22",
+            "api%C2%A0key=hunter22",
+            "p\u{a0}w: hunter22",
+            "\\u00a0pw: hunter22",
+        ] {
+            let string = format!("{{\"m\":\"{}\",\"n\":1}}", text.replace('"', "\\\""));
+            for (text, content_type) in
+                [(text.to_owned(), "text/plain"), (format!("<p>{text}</p>"), "text/html"), (string, "application/json")]
+            {
+                let out = looked(&policy, &text, content_type, false)[0].clone();
+                assert!(out.contains("tok_") && !out.contains("hunter22"), "{content_type} {text}: {out}");
+            }
+        }
+        for key in [
+            "api\u{a0}key",
+            "\u{a0}pin\u{a0}",
+            "api&nbsp;key",
+            "api&#160;key",
+            "api\\u00a0key",
+            "api&#x000000000000a0;key",
+            "p&#00000000000097;ssword",
+            "&nbsp;pin",
+        ] {
+            for (text, content_type) in [
+                (format!("{{\"{key}\":\"hunter22\",\"n\":1}}"), "application/json"),
+                (format!("{{\"{key}\":[\"hunter22\"]}}"), "text/plain"),
+                (format!("{{\"m\":\"{{\\\"{key}\\\":\\\"hunter22\\\"}}\"}}"), "application/json"),
+            ] {
+                let out = looked(&policy, &text, content_type, false)[0].clone();
+                assert!(out.contains("tok_") && !out.contains("hunter22"), "{content_type} {text}: {out}");
+            }
+        }
+        for text in ["http://me:hunt&#000000000000000000000000003", "see http://me:hunt&#x0000000000000000000000000"] {
+            assert!(looked(&policy, text, "text/plain", true)[0].contains("://tok_"), "{text}");
         }
     }
 

@@ -258,6 +258,16 @@ fn typeset_quotes_are_walked_once() {
             "“pin”:‚’s",
             "«\u{a0}»:",
             "“name”:\\",
+            "&#0",
+            "&#x00",
+            "&#0000000061;",
+            "pin&#000000000000000061;a",
+            "api&nbsp;",
+            "&nbsp;key:",
+            "\u{a0}",
+            "\u{a0}:",
+            "a\u{a0}pin:",
+            ":&#00",
         ] {
             let unit = unit.as_bytes();
             let body = [b"{\"a\":1,", unit, b"{", &unit.repeat((256 << 10) / unit.len())].concat();
