@@ -100,6 +100,10 @@ impl Escapes {
         };
         let end = last + taken;
         self.latest = end;
+        if taken > 1 + MAX_ENTITY {
+            // With more zeros than what is looked around for names.
+            return true;
+        }
         let is_letter = text[last] == b'\\' && taken == 2;
         if policy.has_text {
             self.hides_text(policy, text, (at, end), &bytes[..len], is_letter)
@@ -181,7 +185,9 @@ impl Escapes {
         loop {
             let end = view.text.len();
             view.text.push(text[at]);
-            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some() {
+            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some()
+                || member::is_typeset_role(&view.text, end)
+            {
                 return true;
             }
             view.text.truncate(end);
@@ -291,6 +297,8 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
                 | b'?'
                 | b'*'
         ),
+        // `\xbb` looks like letters in front of a separator.
+        [0xc2, 0xab | 0xbb] if text[..end].last_chunk().is_some_and(|[_, sign, _, _]: &[u8; 4]| *sign == b'x') => true,
         // Percent-encoded ones come byte by byte.
         [_, ..] => policy.fields.has_foreign,
         [] => true,
@@ -316,6 +324,13 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 
 /// Whether what is behind an ampersand may be an entity.
 pub(crate) fn is_entity(rest: &[u8]) -> bool {
+    let zeros = match rest {
+        [b'#', b'x' | b'X', digits @ ..] | [b'#', digits @ ..] => {
+            digits.iter().take_while(|byte| **byte == b'0').count()
+        }
+        _ => 0,
+    };
+    let rest = &rest[zeros..];
     // In queries, which most are of, nothing of the kind is near.
     if let Some(near) = rest.first_chunk::<16>()
         && u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) == 0
@@ -336,25 +351,16 @@ fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
 
 /// Whether what is behind a `<` may be the name of an element, perhaps in escapes.
 fn starts_name(rest: &[u8]) -> bool {
-    match rest.first() {
-        Some(b'\\' | b'%' | b'&') => {
-            Layer::nested_escape(rest).is_some_and(|(_, bytes, _)| markup::is_name_start(&bytes[0]))
-        }
-        first => first.is_some_and(markup::is_name_start),
-    }
+    Layer::sign(rest).is_some_and(|(_, byte)| markup::is_name_start(&byte))
 }
 
 /// Whether a tag ends here: with a `>`, perhaps behind a slash, both perhaps in escapes. Other escapes may be of a blank, with
 /// attributes behind it.
 fn is_closed(rest: &[u8]) -> bool {
-    let sign = |rest: &[u8]| match *rest.first()? {
-        b'\\' | b'%' | b'&' => {
-            let (len, bytes, _) = Layer::nested_escape(rest)?;
-            // Of an ampersand that is one itself: `&amp;gt;`.
-            let is_gt = bytes[0] == b'&' && rest[len..].starts_with(b"gt;");
-            Some(if is_gt { (len + 3, b'>') } else { (len, bytes[0]) })
-        }
-        byte => Some((1, byte)),
+    let sign = |rest: &[u8]| match Layer::sign(rest)? {
+        // Of an ampersand that is one itself: `&amp;gt;`.
+        (len, b'&') if rest[len..].starts_with(b"gt;") => Some((len + 3, b'>')),
+        sign => Some(sign),
     };
     match sign(rest) {
         Some((len, b'/')) => sign(&rest[len..]).is_some_and(|(_, byte)| byte == b'>'),
