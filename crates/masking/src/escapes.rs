@@ -88,7 +88,15 @@ impl Escapes {
             // Of a query.
             b'&' if !is_entity(&text[at + 1..]) => return false,
             sign => {
-                self.has_numeric |= sign == b'&' && text.get(at + 1) == Some(&b'#');
+                if sign == b'&' && text.get(at + 1) == Some(&b'#') {
+                    self.has_numeric = true;
+                    // With more zeros in front than a name is looked for behind.
+                    if let Some((taken, ..)) = Layer::Any.escape(&text[at..]).filter(|(len, ..)| *len > 1 + MAX_ENTITY)
+                    {
+                        self.latest = at + taken;
+                        return true;
+                    }
+                }
                 at
             }
         };
@@ -100,11 +108,11 @@ impl Escapes {
         };
         let end = last + taken;
         self.latest = end;
-        if taken > 1 + MAX_ENTITY {
-            // With more zeros than what is looked around for names.
+        let is_letter = text[last] == b'\\' && taken == 2;
+        if taken == 4 && !bytes[0].is_ascii() {
+            // `\xbb`, a quote, looks like letters in front of a separator.
             return true;
         }
-        let is_letter = text[last] == b'\\' && taken == 2;
         if policy.has_text {
             self.hides_text(policy, text, (at, end), &bytes[..len], is_letter)
         } else {
@@ -297,8 +305,6 @@ fn hides_name(policy: &Policy, text: &[u8], end: usize, bytes: &[u8], sign: u8) 
                 | b'?'
                 | b'*'
         ),
-        // `\xbb` looks like letters in front of a separator.
-        [0xc2, 0xab | 0xbb] if text[..end].last_chunk().is_some_and(|[_, sign, _, _]: &[u8; 4]| *sign == b'x') => true,
         // Percent-encoded ones come byte by byte.
         [_, ..] => policy.fields.has_foreign,
         [] => true,

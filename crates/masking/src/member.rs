@@ -145,8 +145,10 @@ fn key(text: &[u8], at: usize, most: usize) -> Option<&[u8]> {
 }
 
 /// Whether the key in front of the colon at `at` is in typeset quotes.
+#[inline]
 pub(crate) fn is_typeset(text: &[u8], at: usize) -> bool {
-    marks::len_at_end(text[..at].trim_ascii_end()).is_some()
+    // Of nearly all keys, the straight quote is in front of it.
+    !text[..at].ends_with(b"\"") && marks::len_at_end(text[..at].trim_ascii_end()).is_some()
 }
 
 /// Whether that key, if it is, may say something of a neighbour.
@@ -225,6 +227,7 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8], scratch: &mut View) -> boo
 }
 
 /// Whether a value starts with a typeset quote, perhaps in an escape, which may be of its first byte only.
+#[inline]
 fn starts_typeset(value: &[u8]) -> bool {
     match value.first() {
         Some(b'\\' | b'%' | b'&') => Layer::nested_escape(value).is_some_and(|(_, bytes, count)| {

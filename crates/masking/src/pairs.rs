@@ -192,17 +192,19 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || *byte >= 0x80
     };
     let run = |is: &dyn Fn(&u8) -> bool| {
-        let len = text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count();
-        let start = name_end - len;
-        start + marks::last_end(&text[start..name_end]).unwrap_or(0)
+        name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
     // In brackets a blank may be one that nobody meant, and a word may be in quotes: `user["pin"][0]`.
-    let start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
-    let start = start + blank_end(&text[start..name_end]);
+    let mut start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
+    if !text[start..name_end].is_ascii() {
+        start += marks::last_end(&text[start..name_end]).unwrap_or(0);
+        start += blank_end(&text[start..name_end]);
+    }
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
     if meaning.is_none() && matches!(text[*done..start], [.., b' '] | [.., 0xc2, 0xa0]) {
         // Of several words: `verification code: 1234`.
-        meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
+        let words = &text[run(&|byte| is_name(byte) || *byte == b' ')..name_end];
+        meaning = names.meaning(&words[marks::last_end(words).unwrap_or(0)..]);
     }
     let meaning = meaning.filter(|meaning| *meaning != Meaning::Harmless)?;
     let (start, end) = value(text, at);
@@ -219,8 +221,13 @@ fn blank_end(text: &[u8]) -> usize {
 
 /// Where the name ends whose separator is at `at`: in front of quotes and blanks, in whatever order mistakes put them.
 fn name_end(text: &[u8], floor: usize, at: usize) -> usize {
-    let mut front = &text[floor.min(at)..at];
-    for _ in 0..MAX_BLANKS + MAX_QUOTES {
+    let floor = floor.min(at);
+    let is_behind = |byte: &&u8| is_behind_name(**byte);
+    let most = MAX_BLANKS + MAX_QUOTES;
+    let skipped = text[floor..at].iter().rev().take(most).take_while(is_behind).count();
+    let mut front = &text[floor..at - skipped];
+    // Typeset quotes are rare.
+    for _ in skipped..most {
         front = match front {
             [front @ .., last] if is_behind_name(*last) => front,
             [front @ .., 0xc2, 0xa0] => front,
@@ -230,7 +237,7 @@ fn name_end(text: &[u8], floor: usize, at: usize) -> usize {
             },
         };
     }
-    floor.min(at) + front.len()
+    floor + front.len()
 }
 
 /// Whether a byte may stand between a name and its separator by mistake: quotes, blanks, control characters.
