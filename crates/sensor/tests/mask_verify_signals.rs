@@ -3,7 +3,7 @@
 mod cli_capture;
 
 use std::fs::{self, OpenOptions};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -45,13 +45,16 @@ impl Case {
     /// One that waits for more of its capture with batches in its folder; what keeps it waiting comes with it.
     fn stuck(&self, name: &str) -> (Child, fs::File) {
         let pipe = self.folder.path().join(name);
-        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        make_pipe(&pipe);
         let child = self.start(&pipe);
         let bytes = fs::read(&self.capture).unwrap();
         for _ in 0..LOOKS {
-            fs::write(&pipe, &bytes).unwrap();
-            // A pipe that is opened again too soon is the same one still.
-            std::thread::sleep(Duration::from_millis(300));
+            let mut writer = OpenOptions::new().write(true).open(&pipe).unwrap();
+            writer.write_all(&bytes).unwrap();
+            // Whoever opens it again gets another one, and not what is still read.
+            let next = self.folder.path().join("next");
+            make_pipe(&next);
+            fs::rename(next, &pipe).unwrap();
         }
         let waits = OpenOptions::new().write(true).open(&pipe).unwrap();
         let begun = Instant::now();
@@ -65,6 +68,10 @@ impl Case {
     fn folders(&self) -> Vec<PathBuf> {
         fs::read_dir(self.temporary()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
+}
+
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[test]

@@ -129,16 +129,15 @@ pub(super) fn may_be_instead(text: &str) -> bool {
     may_be_in(text) || is_like_a_key(text)
 }
 
-/// Whether a name of few letters may be a password: some of each kind, and not in the order of words.
+/// Whether a name of few letters may be a password: some of each kind, and numbers in the midst of them, more than one as names
+/// have (`OAuth2ClientSecret`).
 pub(super) fn is_like_a_password(text: &str) -> bool {
     const SHORTEST: usize = 8;
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| {
-        let has = |kind: fn(&u8) -> bool| part.bytes().any(|b| kind(&b));
-        part.len() >= SHORTEST
-            && has(u8::is_ascii_digit)
-            && has(u8::is_ascii_lowercase)
-            && has(u8::is_ascii_uppercase)
-            && !is_word(part)
+        let letters = part.trim_matches(|c: char| c.is_ascii_digit());
+        let runs = letters.split(|c: char| c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
+        let has = |kind: fn(&u8) -> bool| letters.bytes().any(|b| kind(&b));
+        part.len() >= SHORTEST && runs > 2 && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
     })
 }
 
@@ -290,7 +289,9 @@ mod tests {
         }
         assert!(!may_be_in("72f988bf-86f1-41af-91ab-2d7cd011db47") && may_be_in("1,0123456789abcdef0123456789abcdef"));
         assert!(is_like_a_password("S3cr3tHunter22Zq") && is_like_a_password("a-S3cr3tHunter"));
-        for name in ["PLATFORM_SECRET_2", "SensorSecret2", "client-secret", "OAUTH2CLIENT", "K8S_SECRET", "hunter2x"] {
+        for name in
+            ["PLATFORM_SECRET_2", "SensorSecret2", "client-secret", "OAuth2ClientSecret", "MyAPIKeyV2", "hunter2x"]
+        {
             assert!(!is_like_a_password(name), "{name}");
         }
     }
