@@ -138,8 +138,8 @@ fn sign_len(text: &[u8]) -> usize {
     0
 }
 
-/// Whether a piece is a host, perhaps with a port, and can be nothing else.
-fn is_address(piece: &[u8]) -> bool {
+/// Whether a text is a host, perhaps with a port, and can be nothing else.
+pub(crate) fn is_address(piece: &[u8]) -> bool {
     if !piece.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
     {
         return false;

@@ -258,10 +258,12 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
     }
     engine.start();
     let class = match class {
-        Class::Authority(_) if !authority::may_have_users(text) => match !engine.policy.has_text && is_host(text) {
-            true => return,
-            false => Class::Text,
-        },
+        Class::Authority(_) if !authority::may_have_users(text) => {
+            match !engine.policy.has_text && authority::is_address(text) {
+                true => return,
+                false => Class::Text,
+            }
+        }
         class => class,
     };
     if class == Class::Text && !has_scheme(text) && engine.is_quiet(text) {
@@ -314,11 +316,6 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
     }
 }
 
-/// Whether there is nothing but a host and a port.
-fn is_host(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
-}
-
 /// Masks the value of a header that is `text[start..end]`.
 fn within(
     engine: &mut Engine,
@@ -349,14 +346,14 @@ fn within(
             let mut done = start;
             for (from, to) in authority::users(&text[start..end], has_parameters) {
                 let (from, to) = (start + from, start + to);
-                if has_text || !is_host(&text[done..from]) {
+                if has_text || !authority::is_address(&text[done..from]) {
                     engine.value(text, &Value { start: done, end: from, ..whole }, &named);
                 }
                 target::userinfo(engine, text, (from, to), location, &named);
                 done = to;
             }
             // What has more than a host may have a query.
-            if has_text || !is_host(&text[done..end]) {
+            if has_text || !authority::is_address(&text[done..end]) {
                 engine.value(text, &Value { start: done, ..whole }, &named);
             }
         }
@@ -562,4 +559,107 @@ fn trimmed(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     let part = &text[start..end];
     let front = part.len() - part.trim_ascii_start().len();
     (start + front, (start + front).max(start + part.trim_ascii_end().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use crate::detect::Detector;
+    use crate::finding::Side;
+    use crate::masker::{Masked, Masker};
+    use crate::policy::{Policy, Settings};
+    use crate::{Action, Pattern};
+
+    const NAMES: &[&str] = &[
+        "Cookie",
+        "Set-Cookie",
+        "Host",
+        "Forwarded",
+        "Via",
+        "Origin",
+        "Link",
+        "Authorization",
+        "WWW-Authenticate",
+        "Sec-WebSocket-Protocol",
+        "X-Any",
+        "X-Api-Key",
+        "",
+    ];
+
+    fn policies() -> Vec<Arc<Policy>> {
+        let numbers = [Detector::Phone, Detector::CreditCard, Detector::UsSsn, Detector::Iban];
+        let never = Pattern { name: "NONE".into(), regex: "^zzzqqqzzz$".into(), action: Action::Redact };
+        let of = |detectors: &[Detector], patterns: Vec<Pattern>| {
+            let detectors = detectors.iter().map(|detector| (*detector, Action::Redact)).collect();
+            let settings = Settings { key: vec![7; 32], detectors, patterns, ..Settings::default() };
+            Arc::new(Policy::new(&settings).unwrap())
+        };
+        vec![of(&[], vec![]), of(&[], vec![never]), of(&numbers, vec![]), of(&Detector::ALL, vec![])]
+    }
+
+    /// What becomes of a value in every header and as a target, and what is told of it.
+    fn masked(policy: &Arc<Policy>, text: &str, is_thorough: bool) -> Vec<String> {
+        let mut masker = Masker::new(Arc::clone(policy));
+        masker.engine.is_thorough = is_thorough;
+        masker.begin();
+        let told = |masked: Masked<'_>| String::from_utf8_lossy(masked.or(text.as_bytes())).into_owned();
+        let mut all: Vec<String> = Vec::new();
+        for name in NAMES {
+            all.push(told(masker.header(Side::Request, name.as_bytes(), text.as_bytes())));
+        }
+        all.extend(masker.findings().map(|finding| format!("{finding:?}")));
+        all.push(hidden(&told(masker.target(text.as_bytes()))));
+        for name in ["Referer", "Location", "Refresh"] {
+            all.push(hidden(&told(masker.header(Side::Request, name.as_bytes(), text.as_bytes()))));
+        }
+        all
+    }
+
+    /// What of a URL is hidden. Of a plus, and what is on its two sides, the tokens may be one or several.
+    fn hidden(target: &str) -> String {
+        let mut parts = target.split("tok_");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.get(26..).unwrap_or_default();
+            let joint = out.strip_suffix([' ', '+']).filter(|front| front.ends_with('#')).map(str::to_owned);
+            out = joint.unwrap_or(out);
+            out.push_str(if out.ends_with('#') { "" } else { "#" });
+            out.push_str(rest);
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// A quick look finds what a full one does, whatever the header; and without detectors the same is found whether the
+        /// policy has expressions to try or not.
+        #[test]
+        fn as_a_full_look(pieces in proptest::collection::vec(prop_oneof![
+            4 => "(; |, |,|;|=|/|\\?|&|#| |\"|<|>|\\(|\\)|\t|:|//|@|%40|\\+|%2B|%20|\\\\|')",
+            3 => "[a-z]{1,4}(=|:)?",
+            2 => "(password|pin|token|sid|api key|x-auth)(\"|%22|\\\\\")?(=|:|%3D|%3A| : )",
+            2 => "\\{\"(password|a|x)\":\"[a-z0-9]{1,8}\",?|\\}",
+            2 => "(http|https|HTTP|x):/{0,2}",
+            2 => "[a-z]{1,2}:[a-z0-9 #/\"]{1,8}@[a-z]{1,3}",
+            2 => "(Basic|Bearer|Digest|Negotiate) ?|bWU6aHVudGVyMjI=|eyJhbGciOiJIUzI1NiJ9\\.eyJ4Ijp9\\.c2ln",
+            2 => "(host|for|by|proto|realm|path|domain|expires|code|state|url|rel)=\"?",
+            3 => "(\\+|%2B)(491701234567|12125550142|49 170 1234567|1-212-555-0142|49[/ ]170/1234567|99912345678)",
+            2 => "[/ .-]?([0-9]{1,10}|2024-11-21|10:30|12th|4111 1111 1111 1111|4111111111111111|536-22-1234|10\\.1\\.2\\.3)",
+            1 => "(DE89|DE89 3704 0044 0532 0130 00|GB29 ?NWBK 6016 1331 9268 19)",
+            1 => "\r\n (Cookie|x|Authorization): ?",
+            1 => "%[0-9a-f]{2}|&#[0-9]{1,3};|\\\\u00[0-7][0-9a-f]",
+            1 => "[ -~]{0,12}",
+        ], 0..14)) {
+            let text = pieces.concat();
+            let policies = policies();
+            for (i, policy) in policies.iter().enumerate() {
+                prop_assert_eq!(masked(policy, &text, false), masked(policy, &text, true), "{:?} {}", text, i);
+            }
+            prop_assert_eq!(masked(&policies[0], &text, false), masked(&policies[1], &text, false), "{:?}", text);
+        }
+    }
 }

@@ -748,6 +748,7 @@ fn users_of_hosts_are_found() {
         "Link: <//me:hunter2secret@h/>; rel=x",
         "Access-Control-Allow-Origin: me:hunter2secret@h",
         "Host: h\r\n me:hunter2secret@h",
+        "Host: password:hunter2secret",
     ] {
         let (name, value) = line.split_once(": ").unwrap();
         hidden(line, &header(name.as_bytes(), value));
