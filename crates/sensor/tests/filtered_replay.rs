@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use decap::Decapsulator;
 use e2e_support::add_up;
@@ -265,6 +266,32 @@ fn the_first_few_of_each_endpoint_in_a_minute_are_recorded() {
     }
     assert_eq!(by_template, BTreeMap::from([("/v1/orders/{id}", 3), ("/v1/users/{id}/face", 3)]));
     assert_eq!(ledger["exchanges"]["sampled_out"], json!({"few": 34}));
+}
+
+#[test]
+fn each_minute_has_its_number_whatever_worker_comes_to_it_when() {
+    let few = "[[filters.rule]]\nname = \"few\"\nkind = \"include\"\nsample = { first_per_minute = 3 }\n";
+    let paths: Vec<String> = (0..30).map(|n| format!("/v1/{}/{n}", ["orders", "users", "carts"][n % 3])).collect();
+    let conversations: Vec<_> = (0..8).map(|_| conversation(paths.iter().map(String::as_str))).collect();
+    // A transaction takes several seconds, so that a connection lasts for minutes; workers come to theirs at any time.
+    let packets = Wire::new(19).round_trip(Duration::from_secs(5)).run_all(&conversations);
+    let by_minute = |records: &[Value]| {
+        let mut by_minute: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for record in records {
+            let (template, time) = (&record["request"]["template"], &record["request"]["time"].as_str().unwrap()[..16]);
+            *by_minute.entry((template.as_str().unwrap().to_owned(), time.to_owned())).or_default() += 1;
+        }
+        by_minute
+    };
+    let (all, _) = replay(&settings(""), &packets, 1);
+    let mut expected = by_minute(&all);
+    assert!(expected.len() > 6 && expected.values().any(|number| *number > 20), "{expected:?}");
+    expected.values_mut().for_each(|number| *number = 3.min(*number));
+    for workers in 1..=4 {
+        let (records, ledger) = replay(&settings(few), &packets, workers);
+        assert_eq!(by_minute(&records), expected, "with {workers} workers");
+        assert_eq!(ledger["exchanges"]["sampled_out"]["few"], all.len() - records.len());
+    }
 }
 
 /// Asks a gate as a worker does, and looks at which bodies were kept.

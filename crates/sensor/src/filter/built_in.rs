@@ -1,7 +1,9 @@
 //! Sets of exclude rules for what operators most often want to have left out.
 //!
-//! A request can be given any path and any User-Agent, so a set that went by these alone would be a place to hide attacks in.
-//! Each rule therefore asks for more: a method without a body, a response that is what it pretends to be, or a success.
+//! A request can be given any path and any User-Agent, so a set that went by either alone would be a place to hide attacks in.
+//! Each rule therefore asks for more: a request without a body, and a response that is what it pretends to be, or a success. One
+//! that goes by the User-Agent asks for a path that such probes are most often given, for no credentials, and for a short
+//! response: what else could be asked for by a client that takes a probe's name is not worth hiding.
 
 use super::settings::{Conditions, HeaderCondition, HeaderTest, Kind, Pattern, RuleSettings};
 
@@ -43,8 +45,21 @@ impl BuiltIn {
             conditions,
             sampling: None,
         };
-        let reads = Conditions { method: globs(&["GET", "HEAD"]), ..Conditions::default() };
+        // What has no body says nothing of one.
+        let bodiless = vec![absent("content-length"), absent("transfer-encoding")];
+        let reads =
+            Conditions { method: globs(&["GET", "HEAD"]), request_headers: bodiless.clone(), ..Conditions::default() };
         let answered = Conditions { status: vec!["2xx".to_owned()], ..reads.clone() };
+        let probes = |agents: &[&str], more: &[&str]| Conditions {
+            path: globs(PROBED_PATHS).into_iter().chain(globs(HEALTH_PATHS)).chain(globs(more)).collect(),
+            request_headers: [
+                bodiless,
+                vec![absent("authorization"), absent("cookie"), sole("user-agent", globs(agents))],
+            ]
+            .concat(),
+            response_headers: vec![sole("content-length", vec![Pattern::Regex("^[0-9]{1,3}$".to_owned())])],
+            ..answered.clone()
+        };
         match self {
             Self::StaticAssets => {
                 let assets = Conditions { path: globs(ASSET_PATHS), ..reads };
@@ -55,12 +70,12 @@ impl BuiltIn {
             }
             Self::HealthChecks => vec![
                 rule("paths", Conditions { path: globs(HEALTH_PATHS), ..answered.clone() }),
-                rule("agents", Conditions { request_headers: user_agent(HEALTH_AGENTS), ..answered }),
+                rule("agents", probes(HEALTH_AGENTS, &[])),
             ],
             Self::MeshProbes => vec![
                 rule("ports", Conditions { port: texts(MESH_PORTS), path: globs(MESH_PORT_PATHS), ..reads }),
                 rule("paths", Conditions { path: globs(MESH_PATHS), ..answered.clone() }),
-                rule("agents", Conditions { request_headers: user_agent(MESH_AGENTS), ..answered }),
+                rule("agents", probes(MESH_AGENTS, MESH_PORT_PATHS)),
             ],
             Self::ShadowTraffic => {
                 vec![rule("", Conditions { host: globs(&["*-shadow"]), ..Conditions::default() })]
@@ -94,6 +109,13 @@ const HEALTH_PATHS: &[&str] = &[
     "/actuator/health",
     "/actuator/health/{liveness,readiness}",
 ];
+/// What load balancers and orchestrators ask for unless they are told otherwise, and what they are told most often.
+const PROBED_PATHS: &[&str] = &[
+    "/",
+    "/index.{html,htm}",
+    "/{status,up,alive,startup,startupz,healthcheck,health-check,health_check}",
+    "/{api,v1,api/v1}/{health,healthz,ping,status}",
+];
 const HEALTH_AGENTS: &[&str] = &[
     "ELB-HealthChecker/*",
     "GoogleHC/*",
@@ -120,6 +142,10 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn user_agent(values: &[&str]) -> Vec<HeaderCondition> {
-    vec![HeaderCondition { name: "user-agent".to_owned(), test: HeaderTest::Value(globs(values)) }]
+fn absent(name: &str) -> HeaderCondition {
+    HeaderCondition { name: name.to_owned(), test: HeaderTest::Absent }
+}
+
+fn sole(name: &str, values: Vec<Pattern>) -> HeaderCondition {
+    HeaderCondition { name: name.to_owned(), test: HeaderTest::Sole(values) }
 }

@@ -221,6 +221,8 @@ impl<'a> Compiler<'a> {
         }
         self.patterns(Attribute::Host, host, bit, |compiler| &mut compiler.hosts, check_host);
         self.patterns(Attribute::Path, path, bit, |compiler| &mut compiler.paths, check_path);
+        let other_forms: Vec<Pattern> = path.iter().flat_map(other_forms).collect();
+        self.patterns(Attribute::Path, &other_forms, bit, |compiler| &mut compiler.paths, |_| Ok(()));
         self.patterns(Attribute::Method, method, bit, |compiler| &mut compiler.methods, check_method);
         self.patterns(
             Attribute::ContentType,
@@ -381,6 +383,52 @@ fn check_path(glob: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A path's glob in the forms in which clients send what is not ASCII: escaped, as they should, and as it is.
+fn other_forms(pattern: &Pattern) -> Vec<Pattern> {
+    let Pattern::Glob(glob) = pattern else { return Vec::new() };
+    let has_other = !glob.is_ascii() || glob.contains('%');
+    if !has_other || pattern.check().is_err() || check_path(glob).is_err() {
+        return Vec::new();
+    }
+    let mut escaped = String::with_capacity(glob.len());
+    for byte in glob.bytes() {
+        match byte {
+            0x80.. => escaped.push_str(&format!("%{byte:02X}")),
+            byte => escaped.push(char::from(byte)),
+        }
+    }
+    // Bytes that are no characters stay escaped: a glob is text.
+    let mut plain = String::with_capacity(glob.len());
+    let mut rest = escaped.as_str();
+    while let Some(at) = rest.find('%') {
+        let (before, escapes) = rest.split_at(at);
+        plain.push_str(before);
+        let bytes: Vec<u8> = escapes
+            .as_bytes()
+            .chunks_exact(3)
+            .map_while(|escape| match escape {
+                [b'%', high, low] => {
+                    Some((char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?) as u8)
+                }
+                _ => None,
+            })
+            .take_while(|byte| !byte.is_ascii())
+            .take(4)
+            .collect();
+        let character = bytes.utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
+        let (text, len) = match character {
+            Some(character) => (character.to_string(), character.len_utf8() * 3),
+            None => ("%".to_owned(), 1),
+        };
+        plain.push_str(&text);
+        rest = escapes.get(len..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    let mut forms = vec![escaped, plain];
+    forms.retain(|form| form != glob);
+    forms.into_iter().map(Pattern::Glob).collect()
 }
 
 fn check_method(glob: &str) -> Result<(), String> {

@@ -20,6 +20,17 @@ pub(super) struct HeaderIndex {
     rules: Vec<(usize, Bits)>,
     /// The rules that match a message without any field.
     by_absence: Bits,
+    /// The names that a field may not have twice.
+    once: Vec<Once>,
+}
+
+#[derive(Debug)]
+struct Once {
+    name: Box<[u8]>,
+    /// The condition that no second field has the name.
+    condition: usize,
+    /// The rule that asks for it.
+    rule: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +48,7 @@ pub(super) struct HeaderIndexBuilder {
     names: BTreeMap<Vec<u8>, (Bits, Bits, TextIndexBuilder)>,
     rules: BTreeMap<usize, Bits>,
     conditions: usize,
+    once: Vec<Once>,
 }
 
 impl HeaderIndexBuilder {
@@ -59,12 +71,26 @@ impl HeaderIndexBuilder {
         match test {
             HeaderTest::Present => present.insert(number),
             HeaderTest::Absent => absent.insert(number),
-            HeaderTest::Value(patterns) if patterns.is_empty() => {
+            HeaderTest::Value(patterns) | HeaderTest::Sole(patterns) if patterns.is_empty() => {
                 return Err(format!("no value is given for `{name}`: leave it away, or say whether it is present"));
             }
-            HeaderTest::Value(patterns) => patterns.iter().try_for_each(|pattern| values.add(pattern, number))?,
+            HeaderTest::Value(patterns) | HeaderTest::Sole(patterns) => {
+                patterns.iter().try_for_each(|pattern| values.add(pattern, number))?;
+            }
         }
         self.rules.entry(rule).or_default().insert(number);
+        if matches!(test, HeaderTest::Sole(_)) { self.add_once(name, rule) } else { Ok(()) }
+    }
+
+    /// Adds the condition that no second field has the name.
+    fn add_once(&mut self, name: &str, rule: usize) -> Result<(), String> {
+        let condition = self.conditions;
+        if condition >= MAX_RULES {
+            return Err(format!("more than {MAX_RULES} conditions on headers"));
+        }
+        self.conditions += 1;
+        self.rules.entry(rule).or_default().insert(condition);
+        self.once.push(Once { name: name.as_bytes().into(), condition, rule });
         Ok(())
     }
 
@@ -77,6 +103,8 @@ impl HeaderIndexBuilder {
             index.names.push(NamedField { name: name.into(), present, absent, values: values.build() });
         }
         index.names.sort_by_key(|field| field.name.len());
+        self.once.iter().for_each(|once| index.absent.insert(once.condition));
+        index.once = self.once;
         index.by_absence = index.matching(&index.absent, |_| true);
         index
     }
@@ -103,6 +131,13 @@ impl HeaderIndex {
                 field.values.find(value, &mut holding);
             }
         });
+        for once in self.once.iter().filter(|once| wanted.contains(once.rule)) {
+            let mut number = 0;
+            fields.each(&mut |name, _| number += usize::from(name.eq_ignore_ascii_case(&once.name)));
+            if number > 1 {
+                holding.remove(once.condition);
+            }
+        }
         if holding == self.absent {
             found.add(&self.by_absence.and(wanted));
         } else {
@@ -145,6 +180,13 @@ mod tests {
             (3, condition("accept", value("a*"))),
             (3, condition("accept", value("*b"))),
             (4, condition(&long, HeaderTest::Present)),
+            (
+                5,
+                condition(
+                    "From",
+                    HeaderTest::Sole(vec![Pattern::Glob("a*".to_owned()), Pattern::Glob("b".to_owned())]),
+                ),
+            ),
         ] {
             builder.add(&condition, rule).unwrap();
         }
@@ -161,6 +203,11 @@ mod tests {
         assert_eq!(found(&[("user-agent", "curl"), ("X-Probe", "1"), ("x-probe", "2")]), [0]);
         assert_eq!(found(&[("accept", "a"), ("accept", "b")]), [1, 3], "any field of the name will do");
         assert_eq!(found(&[(&long, "x")]), [1, 4]);
+        assert_eq!(found(&[("from", "a1"), ("x", "b")]), [1, 5]);
+        assert_eq!(found(&[("from", "c")]), [1]);
+        for (one, two) in [("c", "b"), ("b", "c"), ("b", "b")] {
+            assert_eq!(found(&[("from", one), ("From", two)]), [1], "a second field of the name");
+        }
         let mut none = Bits::NONE;
         index.find(&Vec::<(&str, &str)>::new(), &Bits::below(1), &mut none);
         assert!(none.is_empty());

@@ -147,6 +147,8 @@ pub enum HeaderTest {
     Absent,
     /// There is one whose value matches one of these.
     Value(Vec<Pattern>),
+    /// There is one, no second one that could say otherwise, and its value matches one of these.
+    Sole(Vec<Pattern>),
 }
 
 /// Which of the transactions that a rule lets through are recorded.

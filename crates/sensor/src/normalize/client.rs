@@ -11,8 +11,9 @@
 
 use core::net::IpAddr;
 
+use super::Normalizer;
 use super::forwarded::Elements;
-use super::{Normalizer, hop};
+use super::hop::{self, Named};
 
 /// A header that may name the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +126,8 @@ impl WonBy {
 pub struct ClientAddress {
     /// The address; an IPv4-mapped IPv6 address in a header stands here as IPv4.
     pub ip: IpAddr,
+    /// Its port, where the header states it that the address was taken from.
+    pub port: Option<u16>,
     /// What it was taken from.
     pub source: WonBy,
 }
@@ -181,17 +184,17 @@ impl Normalizer {
         proxied: Option<IpAddr>,
         headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>,
     ) -> Origin {
-        let mut client = ClientAddress { ip: peer, source: WonBy::Connection };
+        let mut client = ClientAddress { ip: peer, port: None, source: WonBy::Connection };
         let is_trusted = self.trusts(peer);
         if let Some(ip) = proxied.filter(|_| is_trusted && self.believes_proxy_protocol) {
-            client = ClientAddress { ip: ip.to_canonical(), source: WonBy::ProxyProtocol };
+            client = ClientAddress { ip: ip.to_canonical(), port: None, source: WonBy::ProxyProtocol };
         }
         // Whoever sent these headers is no trusted proxy: nothing in them is believed.
         if !is_trusted || (client.source == WonBy::ProxyProtocol && !self.trusts(client.ip)) {
             return Origin { client, scheme: None };
         }
         let claims = self.claims(headers);
-        let mut best: Option<(u8, ClientSource, Option<IpAddr>)> = None;
+        let mut best: Option<(u8, ClientSource, Option<Named>)> = None;
         for source in *ClientSource::ALL {
             let (Some(rank), Some(claim)) = (self.rank(source), claims.of(source)) else { continue };
             if best.is_none_or(|(least, ..)| rank < least) {
@@ -199,8 +202,8 @@ impl Normalizer {
             }
         }
         // One that is there and cannot be read ends the search: whoever broke it may have written those behind it, too.
-        if let Some((_, source, Some(ip))) = best {
-            client = ClientAddress { ip, source: WonBy::Header(source) };
+        if let Some((_, source, Some(Named { ip, port }))) = best {
+            client = ClientAddress { ip, port, source: WonBy::Header(source) };
         }
         Origin { client, scheme: claims.scheme() }
     }
@@ -218,13 +221,13 @@ impl Normalizer {
                 Some(source) if self.rank(source).is_none() => {}
                 Some(ClientSource::ForwardedFor) => {
                     for hop in value.split(|byte| *byte == b',').filter(|hop| !hop.trim_ascii().is_empty()) {
-                        let address = hop::address(hop);
-                        claims.forwarded_for.hop(address, address.is_some_and(|ip| self.trusts(ip)), None);
+                        let address = hop::named(hop);
+                        claims.forwarded_for.hop(address, address.is_some_and(|hop| self.trusts(hop.ip)), None);
                     }
                 }
                 Some(ClientSource::Forwarded) => {
                     for element in Elements::new(value) {
-                        let is_trusted = element.address.is_some_and(|ip| self.trusts(ip));
+                        let is_trusted = element.address.is_some_and(|hop| self.trusts(hop.ip));
                         claims.forwarded.hop(element.address, is_trusted, element.scheme);
                     }
                 }
@@ -252,14 +255,14 @@ struct Claims {
 
 impl Claims {
     /// What this header says: `None`, it is not there; `Some(None)`, no address that could be read.
-    fn of(&self, source: ClientSource) -> Option<Option<IpAddr>> {
+    fn of(&self, source: ClientSource) -> Option<Option<Named>> {
         let walk = match source {
             ClientSource::ForwardedFor => &self.forwarded_for,
             ClientSource::Forwarded => &self.forwarded,
             source => {
                 return match self.singles.get(source.index()) {
                     None | Some(Single::Absent) => None,
-                    Some(Single::One(ip)) => Some(Some(*ip)),
+                    Some(Single::One(named)) => Some(Some(*named)),
                     Some(Single::Unusable) => Some(None),
                 };
             }
@@ -279,7 +282,7 @@ struct Walk {
     /// Whether there was any entry.
     is_there: bool,
     /// The client, if the list ended here.
-    client: Option<IpAddr>,
+    client: Option<Named>,
     /// The place of the client's entry, counted from the right end, from 1; 0 without a client.
     depth: usize,
     /// The scheme in the client's entry; without a client, in the last one.
@@ -287,7 +290,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn hop(&mut self, address: Option<IpAddr>, is_trusted: bool, scheme: Option<Scheme>) {
+    fn hop(&mut self, address: Option<Named>, is_trusted: bool, scheme: Option<Scheme>) {
         match address {
             Some(_) if is_trusted && self.client.is_some() => self.depth += 1,
             Some(_) => *self = Self { is_there: true, client: address, depth: 1, scheme },
@@ -301,16 +304,16 @@ impl Walk {
 enum Single {
     #[default]
     Absent,
-    One(IpAddr),
+    One(Named),
     /// No address, or several: a proxy that sets the header leaves one.
     Unusable,
 }
 
 impl Single {
     fn value(&mut self, value: &[u8]) {
-        *self = match (*self, hop::address(value)) {
-            (Self::Absent, Some(ip)) => Self::One(ip),
-            (Self::One(known), Some(ip)) if known == ip => Self::One(ip),
+        *self = match (*self, hop::named(value)) {
+            (Self::Absent, Some(named)) => Self::One(named),
+            (Self::One(known), Some(named)) if known == named => Self::One(named),
             _ => Self::Unusable,
         };
     }
@@ -366,7 +369,8 @@ mod tests {
     ) -> (String, Option<&'static str>) {
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let origin = normalizer.origin(peer.parse().unwrap(), proxied.map(|ip| ip.parse().unwrap()), headers);
-        let client = format!("{} {}", origin.client.ip, origin.client.source.name());
+        let port = origin.client.port.map_or(String::new(), |port| format!(" port {port}"));
+        let client = format!("{}{port} {}", origin.client.ip, origin.client.source.name());
         (client, origin.scheme.map(Scheme::name))
     }
 
@@ -381,8 +385,11 @@ mod tests {
             (&["6.6.6.6, 192.0.2.1"], "192.0.2.1 x_forwarded_for"),
             (&["6.6.6.6,192.0.2.1,10.0.0.2"], "192.0.2.1 x_forwarded_for"),
             (&["6.6.6.6", "192.0.2.1, 10.0.0.2", "10.0.0.3"], "192.0.2.1 x_forwarded_for"),
-            (&["192.0.2.1:5555, [2001:db8:a::1]:80"], "192.0.2.1 x_forwarded_for"),
-            (&["[2001:db8::1]:1234"], "2001:db8::1 x_forwarded_for"),
+            (&["192.0.2.1:5555, [2001:db8:a::1]:80"], "192.0.2.1 port 5555 x_forwarded_for"),
+            (&["[2001:db8::1]:1234"], "2001:db8::1 port 1234 x_forwarded_for"),
+            (&["203.0.113.5:4711, 10.0.0.2:80"], "203.0.113.5 port 4711 x_forwarded_for"),
+            (&["203.0.113.5:_p, 10.0.0.2:80"], "203.0.113.5 x_forwarded_for"),
+            (&["10.0.0.4:40, 10.0.0.3:30"], "10.0.0.4 port 40 x_forwarded_for"),
             (&["2001:db8::1, 10.0.0.2"], "2001:db8::1 x_forwarded_for"),
             // Only trusted ones: the farthest.
             (&["10.0.0.4, 10.0.0.3, 10.0.0.2"], "10.0.0.4 x_forwarded_for"),
@@ -531,9 +538,11 @@ mod tests {
                 line.push_str(hop);
                 line.push_str(", ");
             }
-            let addresses: Vec<_> = hops.iter().map(|hop| hop::address(hop.as_bytes())).collect();
+            let addresses: Vec<_> = hops.iter().map(|hop| Some(hop::named(hop.as_bytes())?.ip)).collect();
+            // Each port stands with one kind of address only.
+            let end = |ip: IpAddr| if ip.to_string().starts_with("192.") { format!("{ip} port 80") } else { ip.to_string() };
             let expected = match slow_walk(&normalizer, &addresses) {
-                Some(ip) => format!("{ip} x_forwarded_for"),
+                Some(ip) => format!("{} x_forwarded_for", end(ip)),
                 None => "10.0.0.1 connection".to_owned(),
             };
             let headers: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", line.as_str())).collect();
@@ -544,7 +553,7 @@ mod tests {
             }).collect();
             let headers: Vec<_> = lines.iter().map(|line| ("forwarded", line.as_str())).collect();
             let expected = match slow_walk(&normalizer, &addresses) {
-                Some(ip) => format!("{ip} forwarded"),
+                Some(ip) => format!("{} forwarded", end(ip)),
                 None => "10.0.0.1 connection".to_owned(),
             };
             prop_assert_eq!(client(&headers), expected);

@@ -5,16 +5,14 @@
 //! proxy behind it. More lenient than the grammar in one point, which proxies in use need: an address with a port or in
 //! brackets stands without quotes.
 
-use core::net::IpAddr;
-
 use super::client::Scheme;
-use super::hop;
+use super::hop::{self, Named};
 
 /// One element: what one proxy says of whom it spoke for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     /// The address in `for`; `None`: not given, unknown, obfuscated, given twice, or the element is malformed.
-    pub(super) address: Option<IpAddr>,
+    pub(super) address: Option<Named>,
     /// The scheme in `proto`.
     pub(super) scheme: Option<Scheme>,
 }
@@ -69,7 +67,7 @@ fn element(mut rest: &[u8]) -> Option<(Element, &[u8])> {
             let (value, behind) = value(behind.strip_prefix(b"=")?, &mut text)?;
             if name.eq_ignore_ascii_case(b"for") {
                 is_ambiguous |= core::mem::replace(&mut has_for, true);
-                element.address = hop::address(value);
+                element.address = hop::named(value);
             } else if name.eq_ignore_ascii_case(b"proto") {
                 is_ambiguous |= core::mem::replace(&mut has_proto, true);
                 element.scheme = Scheme::named(value);
@@ -134,7 +132,10 @@ mod tests {
 
     fn read(line: &str) -> Vec<String> {
         let text = |element: Element| {
-            let address = element.address.map_or("-".to_owned(), |ip| ip.to_string());
+            let address = element.address.map_or("-".to_owned(), |named| match named.port {
+                Some(port) => format!("{} {port}", named.ip),
+                None => named.ip.to_string(),
+            });
             match element.scheme {
                 Some(scheme) => format!("{address} {}", scheme.name()),
                 None => address,
@@ -147,7 +148,7 @@ mod tests {
     fn the_examples_of_the_rfc() {
         // Section 4.
         assert_eq!(read("for=\"_gazonk\""), ["-"]);
-        assert_eq!(read("For=\"[2001:db8:cafe::17]:4711\""), ["2001:db8:cafe::17"]);
+        assert_eq!(read("For=\"[2001:db8:cafe::17]:4711\""), ["2001:db8:cafe::17 4711"]);
         assert_eq!(read("for=192.0.2.60;proto=http;by=203.0.113.43"), ["192.0.2.60 http"]);
         assert_eq!(read("for=192.0.2.43, for=198.51.100.17"), ["192.0.2.43", "198.51.100.17"]);
         // Sections 6.3, 7.1 and 7.4.
@@ -167,8 +168,8 @@ mod tests {
     fn quotes_and_escapes() {
         assert_eq!(read(r#"for="\1\9\2.0.2.1""#), ["192.0.2.1"]);
         assert_eq!(read(r#"host="a\"b, for=6.6.6.6";for=192.0.2.1"#), ["192.0.2.1"]);
-        assert_eq!(read("for=192.0.2.1:80"), ["192.0.2.1"]);
-        assert_eq!(read("for=[2001:db8::1]:80"), ["2001:db8::1"]);
+        assert_eq!(read("for=192.0.2.1:80"), ["192.0.2.1 80"]);
+        assert_eq!(read("for=[2001:db8::1]:80"), ["2001:db8::1 80"]);
         assert_eq!(read(" , ,for=192.0.2.1 ; proto=https ,, for=192.0.2.2;"), ["192.0.2.1 https", "192.0.2.2"]);
         assert_eq!(read(";;for=192.0.2.1;;"), ["192.0.2.1"]);
     }

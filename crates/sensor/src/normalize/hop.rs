@@ -6,10 +6,18 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The longest text that can be an address with a port.
 const LONGEST: usize = 64;
 
+/// What a hop names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) ip: IpAddr,
+    /// The port, where it is given in digits.
+    pub(super) port: Option<u16>,
+}
+
 /// The address that a hop names: IPv4, IPv6 with or without brackets, either with a port. `None`: it names none: `unknown`,
 /// an obfuscated identifier (`_hidden`), or nothing of the kind.
 #[inline]
-pub(super) fn address(hop: &[u8]) -> Option<IpAddr> {
+pub(super) fn named(hop: &[u8]) -> Option<Named> {
     let hop = hop.trim_ascii();
     if hop.len() > LONGEST {
         return None;
@@ -20,23 +28,18 @@ pub(super) fn address(hop: &[u8]) -> Option<IpAddr> {
         Some(quoted) => quoted.strip_suffix('"')?,
         None => text,
     };
-    let ip = if let Some(bracketed) = text.strip_prefix('[') {
+    let (ip, port) = if let Some(bracketed) = text.strip_prefix('[') {
         let (ip, rest) = bracketed.split_once(']')?;
-        if !rest.is_empty() {
-            port(rest.strip_prefix(':')?)?;
-        }
-        IpAddr::V6(v6(ip)?)
+        let port = if rest.is_empty() { None } else { port(rest.strip_prefix(':')?)? };
+        (IpAddr::V6(v6(ip)?), port)
     } else {
         match text.split_once(':') {
-            None => IpAddr::V4(text.parse().ok()?),
-            Some((_, rest)) if rest.contains(':') => IpAddr::V6(v6(text)?),
-            Some((ip, rest)) => {
-                port(rest)?;
-                IpAddr::V4(ip.parse::<Ipv4Addr>().ok()?)
-            }
+            None => (IpAddr::V4(text.parse().ok()?), None),
+            Some((_, rest)) if rest.contains(':') => (IpAddr::V6(v6(text)?), None),
+            Some((ip, rest)) => (IpAddr::V4(ip.parse::<Ipv4Addr>().ok()?), port(rest)?),
         }
     };
-    Some(ip.to_canonical())
+    Some(Named { ip: ip.to_canonical(), port })
 }
 
 /// An IPv6 address; a zone (RFC 6874) means something on the proxy only and is left out.
@@ -44,13 +47,15 @@ fn v6(text: &str) -> Option<Ipv6Addr> {
     text.split_once('%').map_or(text, |(ip, _)| ip).parse().ok()
 }
 
-/// A port in digits, or an obfuscated one.
-fn port(text: &str) -> Option<()> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
+/// A port in digits, or an obfuscated one, which is none to record; neither is 0.
+fn port(text: &str) -> Option<Option<u16>> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().map(|port: u16| (port > 0).then_some(port));
+    }
     let is_obfuscated = text.len() > 1
         && text.starts_with('_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    (is_number || is_obfuscated).then_some(())
+    is_obfuscated.then_some(None)
 }
 
 #[cfg(test)]
@@ -59,20 +64,22 @@ mod tests {
 
     #[test]
     fn forms_of_an_address() {
-        for (hop, expected) in [
-            ("192.0.2.1", "192.0.2.1"),
-            (" 192.0.2.1\t", "192.0.2.1"),
-            ("192.0.2.1:8080", "192.0.2.1"),
-            ("192.0.2.1:_p0", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("[2001:DB8::1]:443", "2001:db8::1"),
-            ("\"[2001:db8::1]:443\"", "2001:db8::1"),
-            ("fe80::1%eth0", "fe80::1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("::", "::"),
+        for (hop, ip, port) in [
+            ("192.0.2.1", "192.0.2.1", None),
+            (" 192.0.2.1\t", "192.0.2.1", None),
+            ("192.0.2.1:8080", "192.0.2.1", Some(8080)),
+            ("192.0.2.1:00443", "192.0.2.1", Some(443)),
+            ("192.0.2.1:_p0", "192.0.2.1", None),
+            ("192.0.2.1:0", "192.0.2.1", None),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            ("[2001:DB8::1]:443", "2001:db8::1", Some(443)),
+            ("\"[2001:db8::1]:443\"", "2001:db8::1", Some(443)),
+            ("fe80::1%eth0", "fe80::1", None),
+            ("::ffff:192.0.2.1", "192.0.2.1", None),
+            ("::", "::", None),
         ] {
-            assert_eq!(address(hop.as_bytes()), Some(expected.parse().unwrap()), "{hop}");
+            assert_eq!(named(hop.as_bytes()), Some(Named { ip: ip.parse().unwrap(), port }), "{hop}");
         }
     }
 
@@ -108,9 +115,9 @@ mod tests {
             "[%]",
             "localhost",
         ] {
-            assert_eq!(address(hop.as_bytes()), None, "{hop}");
+            assert_eq!(named(hop.as_bytes()), None, "{hop}");
         }
-        assert_eq!(address(b"\xff\xfe"), None);
-        assert_eq!(address(&b"1".repeat(100_000)), None);
+        assert_eq!(named(b"\xff\xfe"), None);
+        assert_eq!(named(&b"1".repeat(100_000)), None);
     }
 }

@@ -1,31 +1,37 @@
 //! The endpoint that a path belongs to: what varies between its requests becomes a placeholder.
 //!
-//! Segments are judged alone, by the kinds of their characters and by length, never by a dictionary and never by what was
-//! seen before: the same path gives the same template on any sensor, and so do two paths that differ in digits only.
+//! Segments are judged alone, by the kinds of their characters, by which letters follow each other and by length, never by a
+//! dictionary and never by what was seen before: the same path gives the same template on any sensor, and so do two paths that
+//! differ in digits only.
 //!
 //! | placeholder | what it stands for |
 //! |---|---|
 //! | `{id}` | digits alone, `-` before them or not; two or more digits between separators; three or more behind or before letters |
 //! | `{number}` | a decimal fraction, other than `1.0` and its like, which are versions |
-//! | `{uuid}` | 8-4-4-4-12 hexadecimal digits |
+//! | `{uuid}` | 8-4-4-4-12 hexadecimal digits, also within a segment |
 //! | `{hash}` | seven or more hexadecimal digits, of which some are letters and some are not; any 32 and more |
 //! | `{ulid}` | 26 characters of Crockford's base 32, of which some are digits |
-//! | `{date}` | `2025-07-03`, `2025-07`, and either with a time of day behind it |
-//! | `{ip}` | an IPv4 address |
+//! | `{date}` | `2025-07-03`, `2025-07`, and either with a time of day behind it; `2025-W27`, `2025-Q3` |
+//! | `{ip}` | an IPv4 or IPv6 address |
+//! | `{mac}` | six pairs of hexadecimal digits with `:` or `-` between them |
 //! | `{email}` | an e-mail address |
-//! | `{token}` | letters and digits in turns as no word has them; any segment of more than 64 bytes |
+//! | `{token}` | letters, digits and cases in turns as no word has them, base64 with its `=`, what Kubernetes puts behind the name of a \
+//!   deployment for each pod; any segment of more than 64 bytes |
 //! | `{more}` | what is behind the first 500 bytes or so of a template |
 //!
 //! What stays: words, whatever stands between separators and has a single digit (`step-2`), words with one or two digits
-//! (`oauth2`, `base64`), versions (`v1`, `v2.1`, `v1beta1`, `1.0`), and percent escapes. A template is a fixed point, and at
-//! most [`MAX_TEMPLATE`] bytes long.
+//! (`oauth2`, `base64`), versions (`v1`, `v2.1`, `v1beta1`, `1.0`), and percent escapes; and random text that looks like words: a few of a
+//! hundred with 20 and more characters of both cases and digits, a fifth with 11, all of one case without digits. A template is
+//! a fixed point, and at most [`MAX_TEMPLATE`] bytes long.
+
+use core::net::Ipv6Addr;
 
 /// The most bytes of a template.
 pub const MAX_TEMPLATE: usize = 512;
 
 /// Every placeholder that a template may hold.
 pub const PLACEHOLDERS: &[&str] =
-    &["{id}", "{number}", "{uuid}", "{hash}", "{ulid}", "{date}", "{ip}", "{email}", "{token}", "{more}"];
+    &["{id}", "{number}", "{uuid}", "{hash}", "{ulid}", "{date}", "{ip}", "{mac}", "{email}", "{token}", "{more}"];
 
 /// The longest segment that is looked at and kept.
 const LONGEST_SEGMENT: usize = 64;
@@ -97,8 +103,10 @@ fn first_segment(rest: &[u8]) -> (&[u8], u16) {
 
 #[inline]
 fn judge(segment: &[u8], kinds: u16) -> Form {
-    // Words, which most segments are: without digits only 32 characters can be a hash, and only what has an `@` a name.
-    if kinds & (DIGIT | SPECIAL) == 0 && segment.len() < 32 {
+    // Words, which most segments are: without digits only 32 characters can be a hash, only what has both cases a token, and
+    // only what has an `@` a name.
+    if kinds & (DIGIT | SPECIAL) == 0 && (segment.len() < SHORTEST_TOKEN || kinds & CASE != CASE && segment.len() < 32)
+    {
         return Form::Stays;
     }
     judge_closely(segment, kinds)
@@ -114,7 +122,9 @@ fn judge_closely(segment: &[u8], kinds: u16) -> Form {
         return match () {
             () if has_at => Form::Is("{email}"),
             () if is_hash(&shape, segment.len()) => Form::Is("{hash}"),
-            () => Form::Stays,
+            () if !shape.may_hold_token() => Form::Stays,
+            () if is_opaque(&shape) || is_padded_base64(segment) => Form::Is("{token}"),
+            () => Form::Composite,
         };
     }
     if is_version(segment) {
@@ -131,7 +141,10 @@ fn judge_closely(segment: &[u8], kinds: u16) -> Form {
         () if let Some(placeholder) = punctuated_number(segment, &shape) => Form::Is(placeholder),
         () if is_uuid(segment) => Form::Is("{uuid}"),
         () if let Some(placeholder) = is_random(&shape, segment.len()) => Form::Is(placeholder),
-        () if is_long_token(&shape) => Form::Is("{token}"),
+        () if shape.is_all(ALNUM | CASE) => Form::Composite,
+        () if has_uuid(segment) => Form::Composite,
+        () if let Some(placeholder) = colon_address(segment, &shape) => Form::Is(placeholder),
+        () if is_opaque(&shape) || is_padded_base64(segment) => Form::Is("{token}"),
         () => Form::Composite,
     }
 }
@@ -139,7 +152,22 @@ fn judge_closely(segment: &[u8], kinds: u16) -> Form {
 /// Appends a segment with each of its parts in its form.
 fn append_composite(segment: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
-    let mut rest = segment;
+    match opaque_suffix(segment) {
+        Some((before, behind)) => {
+            append_parts(before, out);
+            out.extend_from_slice(b"{token}");
+            out.extend_from_slice(behind);
+        }
+        None => append_parts(segment, out),
+    }
+    if out.len() - begin > LONGEST_SEGMENT {
+        out.truncate(begin);
+        out.extend_from_slice(b"{token}");
+    }
+}
+
+fn append_parts(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
     while let Some(byte) = rest.first() {
         let opaque = match byte {
             b'{' => placeholder_len(rest),
@@ -147,6 +175,15 @@ fn append_composite(segment: &[u8], out: &mut Vec<u8>) {
             byte if class(*byte) & ALNUM == 0 => 1,
             _ => 0,
         };
+        if opaque == 0
+            && let Some((uuid, behind)) = rest.split_at_checked(UUID_LEN)
+            && is_uuid(uuid)
+            && behind.first().is_none_or(|byte| class(*byte) & ALNUM == 0)
+        {
+            out.extend_from_slice(b"{uuid}");
+            rest = behind;
+            continue;
+        }
         let len = match opaque {
             0 => rest.iter().position(|byte| class(*byte) & ALNUM == 0).unwrap_or(rest.len()),
             len => len,
@@ -158,10 +195,6 @@ fn append_composite(segment: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(part);
         }
         rest = behind;
-    }
-    if out.len() - begin > LONGEST_SEGMENT {
-        out.truncate(begin);
-        out.extend_from_slice(b"{token}");
     }
 }
 
@@ -263,6 +296,8 @@ struct Shape {
     turns: usize,
     /// Runs of digits, and of letters as words are written: lower case, upper case, or a capital and lower case.
     runs: usize,
+    /// Letters of a run that follow each other in hardly any word.
+    odd: usize,
 }
 
 impl Shape {
@@ -271,18 +306,18 @@ impl Shape {
     }
 
     /// The shape of a text whose characters' kinds are known. What is counted is counted only where letters and digits stand
-    /// together: nothing else is asked how.
+    /// together, or both cases: nothing else is asked how.
     #[inline]
     fn with_kinds(text: &[u8], kinds: u16) -> Self {
-        if kinds & DIGIT == 0 || kinds & CASE == 0 {
-            return Self { kinds, ..Self::default() };
+        if kinds & DIGIT != 0 && kinds & CASE != 0 || kinds & CASE == CASE {
+            return Self::counted(text);
         }
-        Self::counted(text)
+        Self { kinds, ..Self::default() }
     }
 
     fn counted(text: &[u8]) -> Self {
         let mut shape = Self::default();
-        let mut before = OTHER;
+        let (mut before, mut odd_behind) = (OTHER, 0_u32);
         for byte in text {
             let kind = class(*byte);
             shape.kinds |= kind;
@@ -293,6 +328,11 @@ impl Shape {
                 let is_hump = is_after && kind & UPPER != 0 && before & (UPPER | DIGIT) == 0;
                 shape.turns += usize::from(is_turn);
                 shape.runs += usize::from(is_turn || is_hump || !is_after);
+                let is_letter = kind & DIGIT == 0;
+                let place = (byte | 0x20).wrapping_sub(b'a');
+                let goes_on = is_after && is_letter && !is_turn && !is_hump;
+                shape.odd += usize::from(goes_on && odd_behind >> (place & 31) & 1 == 1);
+                odd_behind = ODD_BEHIND.get(usize::from(place)).copied().unwrap_or(0);
             }
             before = kind;
         }
@@ -306,7 +346,62 @@ impl Shape {
     const fn is_all(&self, kinds: u16) -> bool {
         self.kinds & !kinds == 0 && self.kinds != 0
     }
+
+    /// Whether a text without digits can have a token for a part: no part has more of anything than the whole.
+    const fn may_hold_token(&self) -> bool {
+        self.kinds & CASE == CASE && (self.changes_often() || self.runs >= 8)
+    }
+
+    /// Whether a few characters, of which is known from where they stand that they may be random, are that.
+    const fn changes_often(&self) -> bool {
+        self.runs >= 3 && self.runs + self.odd >= 5 && (self.odd >= 1 || self.has(DIGIT))
+    }
 }
+
+/// For each letter, those that hardly ever follow it within a word, in the languages of identifiers and their abbreviations.
+const ODD: [&[u8]; 26] = [
+    b"hoq",
+    b"fhkmqwxz",
+    b"bgjqxy",
+    b"gjqwxz",
+    b"j",
+    b"jknqw",
+    b"fjwxyz",
+    b"dghjsy",
+    b"hijqwy",
+    b"bcfghijklmntvxyz",
+    b"bcdgjkqtwxz",
+    b"gknqwx",
+    b"cghjknxz",
+    b"bjqwz",
+    b"qz",
+    b"jqwz",
+    b"abcdefghijkmnqvwxyz",
+    b"jqw",
+    b"j",
+    b"jk",
+    b"hjkoqwyz",
+    b"dghjkmqrtvwyz",
+    b"bcdfgjlmqtuvwxyz",
+    b"fhjknoquvwz",
+    b"abdfghjkqrwxy",
+    b"bdfgjlmnpqrtxyz",
+];
+
+/// The same as bits.
+const ODD_BEHIND: [u32; 26] = {
+    let mut all = [0; 26];
+    let mut letter = 0;
+    while letter < 26 {
+        let mut at = 0;
+        while at < ODD[letter].len() {
+            all[letter] |= 1 << (ODD[letter][at] - b'a');
+            at += 1;
+        }
+        letter += 1;
+    }
+    all
+};
 
 fn is_hash(shape: &Shape, len: usize) -> bool {
     shape.is_all(HEX | DIGIT | CASE) && (len >= 32 || (len >= 7 && shape.has(DIGIT) && shape.has(HEX)))
@@ -319,23 +414,119 @@ fn is_random(shape: &Shape, len: usize) -> Option<&'static str> {
     }
     if is_hash(shape, len) {
         Some("{hash}")
-    } else if !shape.has(DIGIT) || shape.is_all(DIGIT) {
+    } else if shape.is_all(DIGIT) {
         None
-    } else if len == 26 && shape.is_all(HEX | CROCKFORD | DIGIT | CASE) {
+    } else if len == 26 && shape.has(DIGIT) && shape.is_all(HEX | CROCKFORD | DIGIT | CASE) {
         Some("{ulid}")
     } else {
-        ((len >= 6 && shape.turns >= 4) || is_long_token(shape)).then_some("{token}")
+        is_opaque(shape).then_some("{token}")
     }
 }
 
-/// Text of 16 and more letters and digits that keeps changing between them: random text has runs of about two, words of
-/// five. With marks in it, only if it has both cases: there, words and numbers stand together.
-const fn is_long_token(shape: &Shape) -> bool {
-    shape.is_all(ALNUM | CASE | TOKEN_MARK)
-        && (!shape.has(TOKEN_MARK) || (shape.has(UPPER) && shape.has(LOWER)))
-        && shape.has(DIGIT)
-        && shape.alnum >= 16
-        && (shape.turns * 5 >= shape.alnum && shape.turns >= 4 && shape.runs * 4 >= shape.alnum)
+/// The fewest letters and digits that are a token by which letters follow each other.
+const SHORTEST_TOKEN: usize = 8;
+
+/// Letters and digits that are no words: random text has runs of about two, words of five, and letters in it follow each other
+/// that hardly do so in words. With marks in it, only if it has both cases: there, words and numbers stand together. The
+/// numbers are such that of some 40,000 identifiers of programs only random ones and a few instructions of processors are tokens.
+const fn is_opaque(shape: &Shape) -> bool {
+    let Shape { alnum, turns, runs, odd, .. } = *shape;
+    let (has_digit, has_cases) = (shape.has(DIGIT), shape.kinds & CASE == CASE);
+    if !shape.is_all(ALNUM | CASE | TOKEN_MARK) || !(has_cases || has_digit && !shape.has(TOKEN_MARK)) {
+        return false;
+    }
+    let changes = runs + odd;
+    // Digits in turns with letters, short or long.
+    (has_digit && !shape.has(TOKEN_MARK) && alnum >= 6 && turns >= 4 && turns * 5 >= alnum * 2)
+        || (has_digit && alnum >= 16 && turns * 5 >= alnum && turns >= 4 && turns + odd >= 5 && runs * 4 >= alnum)
+        // Letters that do not follow each other.
+        || (alnum >= SHORTEST_TOKEN && runs >= 3 && odd >= 1 && changes >= 5 && changes * 9 >= alnum * 4)
+        || (alnum >= 10 && runs >= 4 && odd >= 2 && changes >= 6 && changes * 5 >= alnum * 2)
+        || (alnum >= 14 && runs >= 6 && odd >= 1 && turns >= 2 && has_cases && changes * 5 >= alnum * 2)
+        // Cases in turns.
+        || (alnum >= 18 && runs >= 8 && has_cases && runs * 5 >= alnum * 2)
+}
+
+/// Base64 that ends in `=`, as such or escaped: as long as it has to be, and no name with an empty value.
+fn is_padded_base64(segment: &[u8]) -> bool {
+    let (mut text, mut padding) = (segment, 0);
+    while let Some(before) = text.strip_suffix(b"=").or_else(|| text.strip_suffix(b"%3D")).filter(|_| padding < 2) {
+        (text, padding) = (before, padding + 1);
+    }
+    let is_base64 = |byte: &u8| class(*byte) & ALNUM != 0 || matches!(byte, b'+' | b'-' | b'_');
+    if padding == 0 || (text.len() + padding) % 4 != 0 || text.len() < 10 || !text.iter().all(is_base64) {
+        return false;
+    }
+    Shape::of(text).changes_often()
+}
+
+/// The part of a file or pod that changes with its content or with each start, and what is before and behind it:
+/// `index-` and `BxK3d9aQ` and `.js`; `web-` and `7d4b9c6f5-x2x9z`.
+fn opaque_suffix(segment: &[u8]) -> Option<(&[u8], &[u8])> {
+    const EXTENSIONS: &[&[u8]] = &[
+        b".js", b".mjs", b".css", b".map", b".wasm", b".png", b".jpg", b".svg", b".webp", b".gif", b".ico", b".woff",
+        b".woff2", b".ttf",
+    ];
+    const FILE_HASH: usize = 8;
+    if let Some(dot) = memchr::memrchr(b'.', segment).filter(|dot| *dot > FILE_HASH && segment.len() - dot <= 6) {
+        let (name, extension) = segment.split_at(dot);
+        let (before, hash) = name.split_at(dot - FILE_HASH);
+        let is_named = matches!(before.last(), Some(b'-' | b'.')) && EXTENSIONS.contains(&extension);
+        let shape = Shape::of(if is_named { hash } else { &[] });
+        let is_hash = shape.is_all(ALNUM | CASE | TOKEN_MARK)
+            && shape.kinds & CASE == CASE
+            && !hash.iter().any(|byte| matches!(byte, b'=' | b'~'))
+            && shape.changes_often();
+        return is_hash.then_some((before, extension));
+    }
+    // Kubernetes writes random names without vowels, lest they be words.
+    const POD: usize = 5;
+    let is_of_pod = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() && !b"aeiouy".contains(byte);
+    let letters = |text: &[u8]| text.iter().filter(|byte| !byte.is_ascii_digit()).count();
+    let (name, pod) = segment.split_at_checked(segment.len().checked_sub(POD)?)?;
+    let name = name.strip_suffix(b"-")?;
+    let before = memchr::memrchr(b'-', name)? + 1;
+    let (before, set) = name.split_at(before);
+    let is_pod = (8..=10).contains(&set.len())
+        && set.iter().chain(pod).all(is_of_pod)
+        && set.iter().any(u8::is_ascii_digit)
+        && letters(set) >= 2
+        && letters(pod) >= 1;
+    is_pod.then_some((before, &[]))
+}
+
+/// An IPv6 address or a hardware address, with its colons as such or escaped.
+fn colon_address(segment: &[u8], shape: &Shape) -> Option<&'static str> {
+    const MOST: usize = 39;
+    if !shape.is_all(HEX | DIGIT | CASE | TOKEN_MARK | OTHER | SPECIAL) {
+        return None;
+    }
+    let mut room = [0; MOST];
+    let (mut len, mut rest) = (0, segment);
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = if *byte == b'%' { behind.strip_prefix(b"3A")? } else { behind };
+        *room.get_mut(len)? = match byte {
+            b'%' => b':',
+            b':' | b'-' => *byte,
+            byte if byte.is_ascii_hexdigit() => *byte,
+            _ => return None,
+        };
+        len += 1;
+    }
+    let text = room.get(..len)?;
+    let is_mac = |mark: u8| {
+        len == 17
+            && text
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| if at % 3 == 2 { *byte == mark } else { *byte != b':' && *byte != b'-' })
+    };
+    if is_mac(b':') || is_mac(b'-') && shape.has(HEX) {
+        return Some("{mac}");
+    }
+    let is_ip = memchr::memchr(b':', text).is_some()
+        && core::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    is_ip.then_some("{ip}")
 }
 
 /// `v1`, `v2.1`, `v1beta1`, `V3`; and `1.0`.
@@ -365,7 +556,7 @@ fn is_v_version(segment: &[u8]) -> bool {
 /// Numbers with punctuation.
 fn punctuated_number(segment: &[u8], shape: &Shape) -> Option<&'static str> {
     let is_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    if is_date(segment) {
+    if is_date(segment) || is_week(segment) {
         return Some("{date}");
     }
     if !shape.is_all(DIGIT | DOT | TOKEN_MARK) {
@@ -386,6 +577,21 @@ fn punctuated_number(segment: &[u8], shape: &Shape) -> Option<&'static str> {
         1 => Some("{number}"),
         3 if unsigned.len() <= 15 && unsigned.split(|byte| *byte == b'.').all(|part| part.len() <= 3) => Some("{ip}"),
         _ => None,
+    }
+}
+
+/// `2025-W27`, `2025W27`, `2025-W27-4`, `2025-Q3`.
+fn is_week(segment: &[u8]) -> bool {
+    let is_digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    let Some((year, rest)) = segment.split_at_checked(4).filter(|(year, _)| is_digits(year)) else { return false };
+    match rest.strip_prefix(b"-").unwrap_or(rest) {
+        [b'W' | b'w', week @ ..] => match week {
+            [_, _] | [_, _, _] => is_digits(week),
+            [one, two, b'-', day] => is_digits(&[*one, *two, *day]),
+            _ => false,
+        },
+        [b'Q' | b'q', quarter] => quarter.is_ascii_digit() && !year.is_empty(),
+        _ => false,
     }
 }
 
@@ -420,8 +626,18 @@ fn is_date(segment: &[u8]) -> bool {
     true
 }
 
+const UUID_LEN: usize = 36;
+
+/// Whether there is a UUID anywhere in it.
+fn has_uuid(segment: &[u8]) -> bool {
+    segment.len() > UUID_LEN
+        && memchr::memchr_iter(b'-', segment)
+            .filter_map(|dash| segment.get(dash.checked_sub(8)?..)?.get(..UUID_LEN))
+            .any(is_uuid)
+}
+
 fn is_uuid(segment: &[u8]) -> bool {
-    segment.len() == 36
+    segment.len() == UUID_LEN
         && segment.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => byte.is_ascii_hexdigit(),
@@ -500,6 +716,37 @@ mod tests {
             ("/share/k3J-x9_Qz81bTf4LmNq2w", "/share/{token}"),
             ("/o/order-9f86d081884c", "/o/order-{hash}"),
             ("/a;jsessionid=1A2B3C4D5E6F", "/a;jsessionid={hash}"),
+            ("/img/4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015.png", "/img/{uuid}.png"),
+            ("/o/Products(4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015)", "/o/Products({uuid})"),
+            ("/o/Products(guid'4F2A9D1C-77B0-4E7F-9A65-5C2AA0F0C015')/Name", "/o/Products(guid'{uuid}')/Name"),
+            ("/urn:uuid:4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015", "/urn:uuid:{uuid}"),
+            ("/user-4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015", "/user-{uuid}"),
+            ("/User-4F2A9D1C-77b0-4e7f-9a65-5c2aa0f0c015", "/User-{uuid}"),
+            ("/user_4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015-12", "/user_{uuid}-{id}"),
+            ("/4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015_thumb", "/{uuid}_thumb"),
+            ("/4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015:cancel", "/{uuid}:cancel"),
+            ("/%7B4f2a9d1c-77b0-4e7f-9a65-5c2aa0f0c015%7D", "/%7B{uuid}%7D"),
+            ("/12345678-1234-1234-1234-123456789012.pdf", "/{uuid}.pdf"),
+            ("/x/Xk9sTqLw2bVz", "/x/{token}"),
+            ("/x/jqXVzGbWTkPwZc", "/x/{token}"),
+            ("/x/Vk3sR7mXp2LqZ9aBcD", "/x/{token}"),
+            ("/node/VXNlcjoxMjM0NTY3", "/node/{token}"),
+            ("/node/VXNlcjoxMjM=", "/node/{token}"),
+            ("/k/q2w+rT9yU8iO1pA5sD7fGg==", "/k/{token}"),
+            ("/k/q2w-rT9yU8iO1pA5sD7fGg%3D%3D", "/k/{token}"),
+            ("/pods/web-7d4b9c6f5-x2x9z/log", "/pods/web-{token}/log"),
+            ("/pods/my-api-v2-6bcdff7989-kzqpw", "/pods/my-api-v2-{token}"),
+            ("/assets/index-BxK3d9aQ.js", "/assets/index-{token}.js"),
+            ("/assets/page-B_K3d-aQ.css", "/assets/page-{token}.css"),
+            ("/nic/00:1B:44:11:3a:b7", "/nic/{mac}"),
+            ("/nic/00-1b-44-11-3a-b7", "/nic/{mac}"),
+            ("/nic/00%3A1B%3A44%3A11%3A3A%3AB7", "/nic/{mac}"),
+            ("/ip/2001:db8::17", "/ip/{ip}"),
+            ("/ip/2001%3Adb8%3A%3A17", "/ip/{ip}"),
+            ("/ip/fe80:0:0:0:1ff:fe23:4567:890a", "/ip/{ip}"),
+            ("/r/2025-W27", "/r/{date}"),
+            ("/r/2025W27-4", "/r/{date}"),
+            ("/r/2025-Q3", "/r/{date}"),
             ("/{id}/7", "/{id}/{id}"),
             ("/i/{id}-77", "/i/{id}-{id}"),
             ("7", "{id}"),
@@ -539,6 +786,16 @@ mod tests {
             "/user@localhost",
             "/getS3BucketByName2",
             "/some-slug-of-a-long-title-without-numbers",
+            "/accessTokenUser=",
+            "/page2Filter=",
+            "/MapV2ToV3Response",
+            "/HL7V2Messages",
+            "/B2B2CPortal",
+            "/lib-Html5Api.js",
+            "/page-UserList.js",
+            "/intro-to-html5",
+            "/std::vec1",
+            "/v1/things:batchGet2",
         ] {
             assert_eq!(template(path), path);
             let mut scratch = Vec::new();
@@ -608,6 +865,13 @@ mod tests {
             "[0-9.]{1,12}",
             "[ -~&&[^/]]{0,70}",
             "([0-9]{2}[-.]){1,30}",
+            "[a-z{}%.-]{0,6}[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}[a-z0-9%.-]{0,4}",
+            "[a-z0-9-]{0,6}-[b-d0-9]{8,10}-[b-d0-9]{5}",
+            "[a-zA-Z0-9.-]{0,6}-[a-zA-Z0-9_-]{8}\\.(js|css)",
+            "([a-fA-F0-9]{1,4}(:|%3A|-)){1,7}[a-f0-9]{0,4}",
+            "[a-zA-Z0-9+]{8,24}(=|%3D){0,2}",
+            "[a-zA-Z]{8,24}",
+            "[0-9]{4}-?[WQ][0-9]{1,3}(-[0-9])?",
         ];
         prop::collection::vec(segment, 0..8).prop_map(|segments| format!("/{}", segments.join("/")))
     }
@@ -620,9 +884,11 @@ mod tests {
             () if shape.has(DIGIT) => judge_closely(segment, shape.kinds),
             () if is_email(segment) => Form::Is("{email}"),
             () if is_hash(&shape, segment.len()) => Form::Is("{hash}"),
-            () => Form::Stays,
+            () if is_opaque(&shape) => Form::Is("{token}"),
+            () if is_padded_base64(segment) => Form::Is("{token}"),
+            () => Form::Composite,
         };
-        (form, is_random(&shape, segment.len()).or(is_long_token(&shape).then_some("{token}")))
+        (form, is_random(&shape, segment.len()).or(is_opaque(&shape).then_some("{token}")))
     }
 
     proptest! {
@@ -632,8 +898,17 @@ mod tests {
                 let (found, kinds) = first_segment(segment.as_bytes());
                 prop_assert_eq!(found, segment.as_bytes());
                 let shape = Shape::of(found);
-                let random = is_random(&shape, found.len()).or(is_long_token(&shape).then_some("{token}"));
-                prop_assert_eq!((judge(found, kinds), random), judge_with_care(found));
+                let random = is_random(&shape, found.len()).or(is_opaque(&shape).then_some("{token}"));
+                let (careful, careful_random) = judge_with_care(found);
+                prop_assert_eq!(random, careful_random);
+                let form = judge(found, kinds);
+                if form == Form::Stays && careful == Form::Composite {
+                    let mut parts = Vec::new();
+                    append_composite(found, &mut parts);
+                    prop_assert_eq!(found, &parts);
+                } else {
+                    prop_assert_eq!(form, careful);
+                }
             }
         }
 

@@ -1,6 +1,6 @@
 //! What a record calls its client, host, path and endpoint, made of what is recorded: never of what masking took out.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -88,19 +88,28 @@ impl Names {
         let proxied = meta.proxied(exchange.client);
         let headers = exchange.request.into_iter().flat_map(Message::headers);
         let headers = headers.map(|header| (header.name, header.value));
-        let Origin { client: ClientAddress { ip, source }, scheme } =
+        let Origin { client: ClientAddress { ip, port: stated, source }, scheme } =
             self.normalizer.origin(peer.ip, proxied.map(|end| end.ip), headers);
         let port = match source {
             WonBy::Connection => Some(peer.port),
             WonBy::ProxyProtocol => proxied.map(|end| end.port),
-            WonBy::Header(_) => None,
+            WonBy::Header(_) => stated,
         };
         if let WonBy::Header(header) = source {
             // Where addresses are taken out of this header, what was read from it must not stand elsewhere.
             self.address.clear();
             // Writing to a Vec cannot fail.
             _ = write!(self.address, "{ip}");
-            if masking.header(MessageKind::Request, header.header().as_bytes(), &self.address) != Masked::Kept {
+            let mut keeps = |address: &[u8]| {
+                masking.header(MessageKind::Request, header.header().as_bytes(), address) == Masked::Kept
+            };
+            let mut is_kept = keeps(&self.address);
+            if let Some(port) = stated.filter(|_| is_kept) {
+                self.address.clear();
+                _ = write!(self.address, "{}", SocketAddr::new(ip, port));
+                is_kept = keeps(&self.address);
+            }
+            if !is_kept {
                 return Client { ip: peer.ip, port: Some(peer.port), source: WonBy::Connection, scheme };
             }
         }

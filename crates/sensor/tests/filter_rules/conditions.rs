@@ -200,12 +200,53 @@ fn built_in_sets() {
         (BuiltIn::StaticAssets, asked("/v1/orders", "x", 200, "image/png"), None),
         (BuiltIn::HealthChecks, asked("/healthz", "x", 200, "text/plain"), Some("out health_checks.paths")),
         (BuiltIn::HealthChecks, asked("/healthz", "x", 503, "text/plain"), None),
-        (BuiltIn::HealthChecks, asked("/", "ELB-HealthChecker/2.0", 200, ""), Some("out health_checks.agents")),
         (BuiltIn::HealthChecks, asked("/v1/health-records", "x", 200, ""), None),
         (BuiltIn::MeshProbes, asked("/app-health/shop/readyz", "x", 200, ""), Some("out mesh_probes.paths")),
         (BuiltIn::MeshProbes, asked("/healthz/ready", "x", 200, ""), None),
     ] {
         assert_eq!(decides(set, &change).as_deref(), expected, "{set:?}");
+    }
+    // Who takes a probe's name is seen all the same, but for what a probe asks for, and as briefly.
+    let probed = |path: &'static str, request: &[(&str, &str)], response: &[(&str, &str)]| {
+        let fields = |fields: &[(&str, &str)]| -> Vec<(String, String)> {
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let (request, response) = (fields(request), fields(response));
+        move |transaction: &mut Transaction| {
+            let asked = transaction.request.as_mut().unwrap();
+            (asked.path, asked.headers) = (Some(path.to_owned()), request.clone());
+            transaction.response.as_mut().unwrap().headers.clone_from(&response);
+        }
+    };
+    let (kubelet, envoy, short) =
+        (("User-Agent", "kube-probe/1.27"), ("user-agent", "Envoy/HC"), ("Content-Length", "2"));
+    for (path, request, response, expected) in [
+        ("/", &[kubelet][..], &[short][..], Some("out health_checks.agents")),
+        ("/index.html", &[("User-Agent", "ELB-HealthChecker/2.0")], &[short], Some("out health_checks.agents")),
+        ("/", &[envoy], &[short], Some("out mesh_probes.agents")),
+        ("/stats/prometheus", &[envoy], &[("Content-Length", "999")], Some("out mesh_probes.agents")),
+        ("/admin/delete", &[kubelet], &[short], None),
+        ("/admin/delete", &[envoy], &[short], None),
+        ("/", &[kubelet], &[], None),
+        ("/", &[kubelet], &[("Content-Length", "1000")], None),
+        ("/", &[kubelet], &[short, ("Content-Length", "70000")], None),
+        ("/", &[("User-Agent", "evil"), kubelet], &[short], None),
+        ("/", &[kubelet, ("User-Agent", "evil")], &[short], None),
+        ("/", &[kubelet, ("Cookie", "a=b")], &[short], None),
+        ("/", &[kubelet, ("Authorization", "Bearer x")], &[short], None),
+        ("/", &[kubelet, ("Content-Length", "9")], &[short], None),
+        ("/", &[kubelet, ("Transfer-Encoding", "chunked")], &[short], None),
+        ("/healthz", &[("Content-Length", "9")], &[short], None),
+        ("/healthz", &[("Cookie", "a=b")], &[], Some("out health_checks.paths")),
+        ("/app-health/web/livez", &[("Transfer-Encoding", "chunked")], &[], None),
+    ] {
+        let found =
+            [BuiltIn::HealthChecks, BuiltIn::MeshProbes].map(|set| decides(set, &probed(path, request, response)));
+        assert_eq!(found.iter().flatten().next().map(String::as_str), expected, "{path} {request:?} {response:?}");
+    }
+    for body in [("Content-Length", "12"), ("Transfer-Encoding", "chunked")] {
+        let script = probed("/app.js", &[body], &[("Content-Type", "text/javascript")]);
+        assert_eq!(decides(BuiltIn::StaticAssets, &script), None, "{body:?}");
     }
     let on_port = |transaction: &mut Transaction| {
         transaction.server.1 = 15021;
@@ -267,6 +308,39 @@ fn a_host_is_one_however_it_is_written() {
     for (host, is_in) in [("u@a.example", true), ("a.example, b.example", true), ("a.example, b", false)] {
         assert_eq!(verdict(&rules, host).as_deref() == Some("in include"), is_in, "{host}");
     }
+}
+
+/// What is not ASCII is escaped by most clients and sent as it is by others; a rule means both, whichever it writes.
+#[test]
+fn paths_beyond_ascii_match_in_both_forms() {
+    let sent: [&[u8]; 3] = [b"/caf\xc3\xa9/7", b"/caf%C3%A9/7", b"/cafe/7"];
+    for (pattern, expected) in [
+        ("/caf\u{e9}/7", [true, true, false]),
+        ("/caf%C3%A9/7", [true, true, false]),
+        ("/caf\u{e9}/*", [true, true, false]),
+        ("*\u{e9}/7", [true, true, false]),
+        ("/c*%C3%A9/?", [true, true, false]),
+        ("/caf{\u{e9},e}/7", [true, true, true]),
+        ("/caf\\\u{e9}/7", [true, true, false]),
+        ("/caf%C3/7", [false; 3]),
+        ("/%FF%C3%A9%", [false; 3]),
+        ("/caf\u{e8}/7", [false; 3]),
+    ] {
+        let rules = compile(vec![exclude(Conditions { path: globs(&[pattern]), ..Conditions::default() })]);
+        let found = sent.map(|path| {
+            let mut transaction = Transaction::new();
+            transaction.request.as_mut().unwrap().path = None;
+            let mut facts = transaction.facts();
+            facts.request.as_mut().unwrap().path = Some(path);
+            matches!(rules.verdict(&facts), Verdict::Out(_))
+        });
+        assert_eq!(found, expected, "{pattern}");
+    }
+    let regex = Conditions { path: vec![Pattern::Regex("caf\u{e9}".to_owned())], ..Conditions::default() };
+    let rules = compile(vec![exclude(regex)]);
+    let mut transaction = Transaction::new();
+    transaction.request.as_mut().unwrap().path = Some("/caf%C3%A9".to_owned());
+    assert_eq!(rules.verdict(&transaction.facts()), Verdict::In(None), "an expression is about bytes");
 }
 
 /// Workers share rules.

@@ -134,6 +134,10 @@ fn header(headers: &[(String, String)], name: &str, test: &HeaderTest) -> bool {
         HeaderTest::Present => values.next().is_some(),
         HeaderTest::Absent => values.next().is_none(),
         HeaderTest::Value(patterns) => values.any(|value| any(patterns, value)),
+        HeaderTest::Sole(patterns) => {
+            let values: Vec<_> = values.collect();
+            values.len() == 1 && any(patterns, values[0])
+        }
     }
 }
 

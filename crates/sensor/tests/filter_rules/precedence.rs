@@ -43,6 +43,7 @@ fn header_conditions() -> impl Strategy<Value = HeaderCondition> {
         Just(HeaderTest::Present),
         Just(HeaderTest::Absent),
         vec(globs(&["1", "1*", "*2"]), 1..3).prop_map(HeaderTest::Value),
+        vec(globs(&["1", "1*", "*2"]), 1..3).prop_map(HeaderTest::Sole),
     ];
     (texts(&["x-a", "X-B", "x-long"]), test).prop_map(|(name, test)| HeaderCondition { name, test })
 }

@@ -92,6 +92,41 @@ fn a_forwarded_client_stands_beside_its_proxy() {
 }
 
 #[test]
+fn a_port_is_that_of_the_source_that_won() {
+    for (fields, client) in [
+        (
+            &[("X-Forwarded-For", "203.0.113.5:4711")][..],
+            json!({"ip": "203.0.113.5", "port": 4711, "source": "x_forwarded_for"}),
+        ),
+        (
+            &[("Forwarded", "for=\"203.0.113.5:47011\"")],
+            json!({"ip": "203.0.113.5", "port": 47011, "source": "forwarded"}),
+        ),
+        (
+            &[("Forwarded", "for=\"[2001:db9::17]:4711\"")],
+            json!({"ip": "2001:db9::17", "port": 4711, "source": "forwarded"}),
+        ),
+        (&[("X-Real-IP", "203.0.113.5:80")], json!({"ip": "203.0.113.5", "port": 80, "source": "x_real_ip"})),
+        (
+            &[("X-Forwarded-For", "203.0.113.5"), ("Forwarded", "for=\"203.0.113.5:47011\"")],
+            json!({"ip": "203.0.113.5", "port": null, "source": "x_forwarded_for"}),
+        ),
+    ] {
+        let mut sample = Sample::pair();
+        let request = sample.request.as_mut().expect("a request");
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        request.headers.extend(fields);
+        let native = record(&sample, Shape::Native, trusting(&sample), Admission::UNFILTERED);
+        assert_valid(&native);
+        assert_eq!(native["client"], client);
+        // To the platform a client has no port; the connection's is that of who connected.
+        let edge = record(&sample, Shape::Edge(EdgeOptions::default()), trusting(&sample), Admission::UNFILTERED);
+        assert_eq!(edge["request"]["client-ip"], client["ip"]);
+        assert_eq!(edge["request"]["connection"]["connection-port"], sample.client.port);
+    }
+}
+
+#[test]
 fn the_rule_and_the_weight_are_on_the_record() {
     let sample = Sample::pair();
     let admission = Admission { rule: Some("a.sample"), weight: 12 };

@@ -29,7 +29,7 @@ choices! {
     pub enum RuleSet {
         /// Images, fonts, style sheets, scripts.
         StaticAssets = "static_assets",
-        /// Probes of load balancers and orchestrators.
+        /// Probes of load balancers and orchestrators, and successful reads of /healthz and the like.
         HealthChecks = "health_checks",
         /// Probes of service meshes.
         MeshProbes = "mesh_probes",
@@ -44,7 +44,11 @@ section! {
     /// in them.
     pub struct Filters {
         /// Sets of rules that come with the program and leave out what is seldom wanted: "static_assets", "health_checks",
-        /// "mesh_probes", "shadow_traffic". Each asks for more than a path, which anybody can choose: a media type, a success.
+        /// "mesh_probes", "shadow_traffic". But for the last, each asks for more than a path or a User-Agent, which anybody can
+        /// choose: a request without a body, and the media type that the path says, a success, or a port that sidecars have for
+        /// themselves. What is told by its User-Agent (kubelets, Envoy, load balancers) has to ask for "/" or a path that is
+        /// usual for health, without credentials, and to be answered with a Content-Length below 1000: probes of other paths
+        /// take a rule of one's own. A query is not looked at.
         pub sets: Vec<RuleSet> = list(choice()).or([]),
         /// Rules, up to 480 of them.
         pub rule: Vec<Rule> = tables(),
@@ -83,7 +87,9 @@ section! {
         pub kind: RuleKind = choice().required(RuleKind::Include),
         /// The host, without its port.
         pub host: Vec<Pattern> = list(host_pattern()).or([]),
-        /// The path, without its query.
+        /// The path, without its query, in its normalized form: dot segments taken out, escapes of letters, digits and -._~ undone,
+        /// and the others in capitals. What is not ASCII is true of both forms that clients send, "/café" of /caf%C3%A9, too; a
+        /// regex, which is about bytes, only of the one that it names.
         pub path: Vec<Pattern> = list(path_pattern()).or([]),
         /// The method, such as ["GET", "HEAD"].
         pub method: Vec<String> = list(method()).or([]),
@@ -189,9 +195,11 @@ section! {
     pub struct Sample {
         /// The share that is recorded, chosen by the transaction's id: the same ones whenever they are seen.
         pub rate: Option<f64> = ratio().optional(0.1),
-        /// The first so many of each endpoint template in each minute. Excludes `rate`. With several workers they are the
-        /// first that any worker came to, so that another run may record others, about as many; `rate` always records the same.
-        /// Those left out are in the weight of the next one of their template that is recorded.
+        /// The first so many of each endpoint template in each minute, which is that in which a transaction began. Excludes
+        /// `rate`. They are the first that any worker came to: another run may record others, but as many; `rate` always
+        /// records the same. Those left out are in the weight of the next one of their template that is recorded. Other rules
+        /// at a reload begin to count anew. Up to 65,536 counts are kept: of more templates in a minute, the rest shares some, and
+        /// what began before the oldest minute that is kept is left out.
         pub first_per_minute: Option<u32> = whole(1..=1_000_000).optional(10_u32).alternative(),
     }
     check(this, reader) {
