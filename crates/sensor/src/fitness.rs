@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 
 use crate::appliance::unknown_identities;
-use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit};
+use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit, is_handed_pipe};
 use crate::filter::Rules;
 use crate::live::barred;
 use crate::masker::{MaskError, MaskPolicy};
@@ -67,7 +67,17 @@ impl Ready {
 /// As [`Loaded::read_for`].
 pub fn read(file: Option<&Path>, purpose: Purpose<'_>) -> Result<(Loaded, Ready), ConfigError> {
     let mut ready = Ready::default();
-    let loaded = Loaded::read_for(file, std::env::vars_os(), |config| judge(config, purpose, &mut ready))?;
+    let is_read_again = matches!(purpose, Purpose::Here | Purpose::Run | Purpose::Reload(_));
+    let pipe = file.filter(|file| is_read_again && is_handed_pipe(file)).map(|_| Misfit {
+        key: String::new(),
+        found: Some(
+            "the file is a pipe, which can be read once only, and a sensor that runs reads it again".to_owned(),
+        ),
+        advice: "name a regular file".to_owned(),
+        by: &[],
+    });
+    let judge = |config: &Config| pipe.into_iter().chain(judge(config, purpose, &mut ready)).collect();
+    let loaded = Loaded::read_for(file, std::env::vars_os(), judge)?;
     Ok((loaded, ready))
 }
 

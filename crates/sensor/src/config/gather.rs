@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use uploader::open_regular;
+
 use super::describe::{Content, Outline, join};
+use super::handed::open_named;
 use super::place::{Origin, Place};
 use super::problem::Problems;
 use super::secret;
@@ -59,7 +62,7 @@ impl Gathered {
     pub(super) fn add_file(&mut self, path: &Path) {
         let place = self.source(Origin::File(path.to_owned()));
         self.start.get_or_insert_with(|| place.clone());
-        match self.read(path) {
+        match self.read(path, open_named) {
             Ok(text) => self.add_text(&text, &place, path.parent()),
             Err(fault) => self.unreadable(&place, &fault),
         }
@@ -114,19 +117,16 @@ impl Gathered {
         };
         for path in snippets {
             let place = self.source(Origin::File(path.clone()));
-            match self.read(&path) {
+            match self.read(&path, open_regular) {
                 Ok(text) => self.add_text(&text, &place, None),
                 Err(fault) => self.unreadable(&place, &fault),
             }
         }
     }
 
-    fn read(&mut self, path: &Path) -> io::Result<String> {
-        let file = File::open(path)?;
+    fn read(&mut self, path: &Path, open: fn(&Path) -> io::Result<File>) -> io::Result<String> {
         // A pipe or device could go on for ever, or never begin.
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-        }
+        let file = open(path)?;
         let most = LONGEST_FILE.min(LONGEST_SUM.saturating_sub(self.bytes));
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes)?;

@@ -10,6 +10,7 @@ mod describe;
 mod effective;
 mod example;
 mod gather;
+mod handed;
 mod kind;
 mod page;
 mod place;
@@ -25,6 +26,7 @@ mod value;
 use std::ffi::OsString;
 use std::path::Path;
 
+pub use handed::is_handed_pipe;
 pub use place::{Origin, Place};
 pub use problem::{ConfigError, Misfit, Problem};
 pub use sections::*;
