@@ -11,7 +11,7 @@ use super::sampling::{Minutes, Sampler};
 use super::sets::{Bits, MAX_RULES};
 use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings};
 use super::spans::{Addresses, Spans};
-use super::text_index::TextIndexBuilder;
+use super::text_index::{Budget, TextIndexBuilder, TooMuch};
 use super::verdict::{Attribute, RuleIndex, Stage};
 use crate::normalize::normalize_path;
 
@@ -53,6 +53,29 @@ impl Rules {
             return Err(compiler.problems);
         }
         let by_bit = order.iter().filter_map(|place| u16::try_from(*place).ok()).map(RuleIndex).collect();
+        let too_much = |attribute: Attribute, much: TooMuch| {
+            let place = order.get(much.rule).copied().unwrap_or(usize::MAX);
+            vec![Problem {
+                rule: Some(place).filter(|place| *place < own),
+                name: rules.get(place).map(|rule| rule.name.clone()).unwrap_or_default(),
+                field: attribute.name(),
+                found: String::new(),
+                message: "the expressions of all rules are too large together: ask for less repetition in this and others, or for less of them".to_owned(),
+            }]
+        };
+        let mut budget = Budget::default();
+        let mut texts = |attribute: Attribute, patterns: TextIndexBuilder| {
+            patterns.build(&mut budget).map_err(|much| too_much(attribute, much))
+        };
+        let hosts = texts(Attribute::Host, compiler.hosts)?;
+        let paths = texts(Attribute::Path, compiler.paths)?;
+        let methods = texts(Attribute::Method, compiler.methods)?;
+        let content_types = texts(Attribute::ContentType, compiler.content_types)?;
+        let mut fields = |attribute: Attribute, conditions: HeaderIndexBuilder| {
+            conditions.build(&mut budget).map_err(|much| too_much(attribute, much))
+        };
+        let request_headers = fields(Attribute::RequestHeaders, compiler.request_headers)?;
+        let response_headers = fields(Attribute::ResponseHeaders, compiler.response_headers)?;
         let of_kind = |kind: Kind| {
             let mut bits = Bits::NONE;
             let places = order.iter().enumerate();
@@ -90,13 +113,13 @@ impl Rules {
             ports: Spans::new(&compiler.ports),
             vnis: Spans::new(&compiler.vnis),
             vlans: Spans::new(&compiler.vlans),
-            methods: compiler.methods.build(),
-            hosts: compiler.hosts.build(),
-            paths: compiler.paths.build(),
-            request_headers: compiler.request_headers.build(),
+            methods,
+            hosts,
+            paths,
+            request_headers,
             statuses: Spans::new(&compiler.statuses),
-            content_types: compiler.content_types.build(),
-            response_headers: compiler.response_headers.build(),
+            content_types,
+            response_headers,
             minutes: Minutes::default(),
         })
     }
