@@ -14,6 +14,7 @@ use super::notify::Notifier;
 use super::reloading::{Reload, Reloading};
 use super::state::State;
 use crate::destination::{Conclusion, Destination};
+use crate::ledger::Ledger;
 use crate::live::{Run, Running, Snapshot, StartError};
 use crate::outlet::OutputFailure;
 use crate::workers::WorkerFailed;
@@ -176,10 +177,14 @@ fn end(
 /// The end of a sensor whose stop is not complete, by what its threads told last: what was on its way to the output is lost, and
 /// what waits in memory for the platform goes with the process. Of a batch that the disk has yet, no more is known.
 fn end_of_last_look(mut snapshot: Snapshot, is_asked_for: bool) -> End {
-    let ledger = &mut snapshot.ledger;
+    lose_what_waits(&mut snapshot.ledger);
+    End { snapshot, output_failure: None, is_asked_for, is_late: true }
+}
+
+/// What waits for the output, and in memory for the platform, goes with the process.
+fn lose_what_waits(ledger: &mut Ledger) {
     ledger.unwritten += ledger.unsettled.take().unwrap_or(0);
     ledger.delivery.iter_mut().for_each(RecordsLine::lose_memory);
-    End { snapshot, output_failure: None, is_asked_for, is_late: true }
 }
 
 /// Whether the service manager waits to be told that all is well. Without a process id it is whoever has the variables that is
@@ -191,13 +196,14 @@ fn is_watched(variable: impl Fn(&str) -> Option<String>) -> bool {
     has_interval && is_meant
 }
 
-/// The line of totals. With the last one, what waits for the output is lost.
+/// The line of totals. With the last one, what waits is lost.
 fn say_totals(state: &State, is_last: bool) {
-    let Some(Snapshot { ledger, sources, .. }) = state.snapshot() else { return };
+    let Some(Snapshot { mut ledger, sources, .. }) = state.snapshot() else { return };
+    if is_last {
+        lose_what_waits(&mut ledger);
+    }
     let down = sources.iter().filter(|source| source.state == crate::live::SourceState::Down).count();
     let records = ledger.delivery.unwrap_or_default();
-    let unsettled = ledger.unsettled.unwrap_or(0);
-    let (waiting, stalled) = if is_last { (0, unsettled) } else { (unsettled, 0) };
     tracing::info!(
         frames = ledger.captures.frames,
         kernel_drops = ledger.captures.system_drops,
@@ -205,8 +211,8 @@ fn say_totals(state: &State, is_last: bool) {
         transactions = ledger.recorded,
         unsealed = ledger.unsealed,
         accepted = records.accepted,
-        output_stalled = ledger.unwritten + stalled,
-        waiting = records.waiting() + waiting,
+        output_stalled = ledger.unwritten,
+        waiting = records.waiting() + ledger.unsettled.unwrap_or(0),
         dropped = records.dropped_total(),
         sources_down = down,
         "totals"
@@ -224,11 +230,13 @@ mod tests {
         let waiting =
             RecordsLine { taken: 9, accepted: 2, waiting_memory: 4, waiting_spool: 3, ..RecordsLine::default() };
         snapshot.ledger.delivery = Some(waiting);
+        (snapshot.ledger.unwritten, snapshot.ledger.unsettled) = (1, Some(5));
         let end = end_of_last_look(snapshot, true);
         let records = end.snapshot.ledger.delivery.unwrap();
         assert_eq!((records.waiting_memory, records.waiting_spool, records.dropped_total()), (0, 3, 4));
         assert_eq!(records.dropped(uploader::DropReason::Shutdown), 4);
         assert!(end.is_late && records.adds_up());
+        assert_eq!((end.snapshot.ledger.unwritten, end.snapshot.ledger.unsettled), (6, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use uploader::{Control, Prepared};
+use uploader::{Control, DropReason, Prepared};
 use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
@@ -28,6 +28,7 @@ use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
 use crate::fitness::{self, Purpose, Ready, worker_count};
 use crate::guard::quiet_panics;
+use crate::ledger::Ledger;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
@@ -100,9 +101,9 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
-    let has_spool = config.upload.spool.is_some();
+    let sending = Sending { has_spool: config.upload.spool.is_some(), is_to_file: config.upload.file.is_some() };
     let (code, patience) = match operate(args, loaded, ready, &level, &log) {
-        Ok(end) => (conclude(&end, ledger, has_spool, &log), if end.is_late { LATE_WORDS } else { LAST_WORDS }),
+        Ok(end) => (conclude(&end, ledger, sending, &log), if end.is_late { LATE_WORDS } else { LAST_WORDS }),
         Err(refusal) => {
             tracing::error!("{refusal}");
             (refusal.exit_code(), LAST_WORDS)
@@ -398,15 +399,27 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     }
 }
 
+/// What `[upload]` asks for, as far as the end goes by it.
+#[derive(Clone, Copy)]
+struct Sending {
+    has_spool: bool,
+    is_to_file: bool,
+}
+
+/// Records that waited in memory when the sensor ended, and are lost with it.
+fn left_at_the_end(ledger: &Ledger) -> u64 {
+    ledger.delivery.as_ref().map_or(0, |records| records.dropped(DropReason::Shutdown))
+}
+
 /// Says what is to be said at the end.
-fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
+fn conclude(end: &End, format: LedgerFormat, sending: Sending, log: &Log) -> u8 {
     let ledger = &end.snapshot.ledger;
     match format {
         LedgerFormat::Text => log.say(format_args!("{ledger}")),
         LedgerFormat::Json => log.say(format_args!("{}\n", ledger.to_json())),
     }
     if let Some(records) = &ledger.delivery {
-        let advice = match has_spool {
+        let advice = match sending.has_spool {
             true => "",
             false => "; an [upload.spool] keeps what waits for the platform, up to its max_bytes",
         };
@@ -442,6 +455,14 @@ fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
             tracing::error!(
                 "{name} took nothing further after the signal: {} records that were complete are not in it, and its last line may be cut",
                 ledger.unwritten
+            );
+            exit::FAILED
+        }
+        // A platform may be away, and a stop does not wait for it; a file is here, and what it did not take is lost for good.
+        None if sending.is_to_file && left_at_the_end(ledger) > 0 => {
+            tracing::error!(
+                "{} records could not be written to [upload.file] in time: see above what the disk says; an [upload.spool] elsewhere keeps them",
+                left_at_the_end(ledger)
             );
             exit::FAILED
         }

@@ -113,6 +113,7 @@ impl Loaded {
             gathered.problems.misfit(misfit, known, &table, &place);
         }
         gathered.drop_consequences(unread);
+        gathered.problems.clean(&mut gathered.notes);
         if gathered.problems.is_empty() {
             return Ok(Self { config, notes: gathered.notes, effective });
         }
@@ -152,10 +153,7 @@ pub struct Change {
 /// What a problem says of a text that stands in a configuration; without the text, where that may hold a secret.
 #[must_use]
 pub fn discreet(text: &str, said: &str) -> String {
-    if !secret::may_be_in(text) {
-        return said.to_owned();
-    }
-    secret::advice(text, said, || format!("a text {} cannot stand here", secret::hidden(text)))
+    secret::discreet(text, said, || format!("a text {} cannot stand here", secret::hidden(text)))
 }
 
 fn outline() -> Outline {

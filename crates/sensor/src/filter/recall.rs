@@ -32,7 +32,7 @@ pub trait LazyRequest<'a> {
     fn method(&self) -> &'a [u8];
     /// What alone says which host it is for, as sent: equal texts are of equal hosts. `None`: something else says it too.
     fn host_text(&self) -> Option<&'a [u8]>;
-    /// The normalized host, without port.
+    /// The normalized host, without port; of a request with several Host fields, all of them as one list.
     fn host(&mut self) -> Option<&[u8]>;
     /// The normalized path, without query.
     fn path(&mut self) -> Option<&[u8]>;
@@ -224,7 +224,7 @@ impl Recall {
             let (mut methods, mut hosts) = (Bits::NONE, Bits::NONE);
             rules.methods.find(method, &mut methods);
             if let Some(host) = request.host() {
-                rules.hosts.find(host, &mut hosts);
+                rules.find_hosts(host, &mut hosts);
             }
             let mut out = by_method.minus(&methods);
             out.add(&by_host.minus(&hosts));
