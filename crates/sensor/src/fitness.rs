@@ -5,6 +5,7 @@
 //! refuses. All that speaks against a configuration is told at once, each with its setting. Only conditions that come and go
 //! are left to whoever opens things: interfaces, ports, folders, the platform.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::thread;
 
@@ -223,8 +224,10 @@ fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) -> Option<Option<Ma
             if let Err(error) = MaskPolicy::from_config(&Mask { key_file: None, ..mask.clone() }) {
                 refused("mask", &error);
             }
-            // A file that is not here, or not for whoever asks, may be where the configuration is for.
-            if is_here || !matches!(error, MaskError::Key { .. }) {
+            // A file that is not here, or not for whoever asks, may be where the configuration is for. What is no file is none there.
+            let may_be_elsewhere =
+                matches!(&error, MaskError::Key { source, .. } if source.kind() != ErrorKind::InvalidInput);
+            if is_here || !may_be_elsewhere {
                 refused("mask.key_file", &error);
             }
         }
