@@ -32,7 +32,7 @@ const SEPARATOR: &str = "__";
 /// Variables of the program that are no settings.
 const NOT_SETTINGS: [&str; 2] = ["SENSOR_LOG", "SENSOR_CORPUS"];
 /// The key of the folder.
-const INCLUDE: &str = "include";
+pub(super) const INCLUDE: &str = "include";
 
 /// Sources as they are gathered.
 #[derive(Default)]
@@ -42,6 +42,8 @@ pub(super) struct Gathered {
     pub(super) notes: Vec<String>,
     /// Where the main file begins.
     pub(super) start: Option<Place>,
+    /// The files of the folder that it includes.
+    pub(super) included: Vec<PathBuf>,
     /// Where a source could not be read, and how far below that what was read cannot be judged.
     broken: Vec<Broken>,
     /// Whether something that was named could not be read, so that what is missing may be there.
@@ -118,7 +120,10 @@ impl Gathered {
         for path in snippets {
             let place = self.source(Origin::File(path.clone()));
             match self.read(&path, open_regular) {
-                Ok(text) => self.add_text(&text, &place, None),
+                Ok(text) => {
+                    self.add_text(&text, &place, None);
+                    self.included.push(path);
+                }
                 Err(fault) => self.unreadable(&place, &fault),
             }
         }
@@ -198,6 +203,15 @@ impl Gathered {
         settings.sort();
         for (name, value) in settings {
             let path: Vec<String> = name[PREFIX.len()..].split(SEPARATOR).map(str::to_ascii_lowercase).collect();
+            // None of an orchestrator's has two underscores there.
+            let meant = name[PREFIX.len()..].trim_start_matches('_');
+            if name[PREFIX.len()..] != *meant {
+                let place = self.source(Origin::Environment(name.clone()));
+                let advice =
+                    format!("the first part of a key stands behind one underscore: did you mean {PREFIX}{meant}?");
+                self.problems.at(&place, "", "it is no setting", advice);
+                continue;
+            }
             if path.len() == 1 && !self.is_top_level(outline, &name, &path[0]) {
                 continue;
             }
