@@ -373,11 +373,14 @@ fn check_host(glob: &str) -> Result<(), String> {
         let written = format!("[{ip}]");
         return match glob.eq_ignore_ascii_case(&written) {
             true => Ok(()),
-            false => Err(format!("`{glob}` is written as `{written}` in hosts: write it so")),
+            false => Err(format!("`{glob}` is written otherwise in hosts: write `{written}`")),
         };
     }
     if let Some(name) = glob.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with(['.', '\\'])) {
-        return Err(format!("`{glob}` matches no host, because the dot at a name's end is taken off: write `{name}`"));
+        return Err(format!(
+            "`{glob}` matches no host, because the dot at a name's end is taken off: write `{}`",
+            spelled(name)
+        ));
     }
     let port = glob.rsplit_once(':').map(|(_, port)| port);
     if port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -389,21 +392,40 @@ fn check_host(glob: &str) -> Result<(), String> {
 }
 
 fn check_path(glob: &str) -> Result<(), String> {
-    if !glob.starts_with(['/', '*', '?', '{', '\\']) {
-        return Err(format!("`{glob}` matches no path, because paths begin with `/`: write `/{glob}` or `*{glob}`"));
-    }
     if glob.contains("\\?") {
         return Err(format!("`{glob}` matches no path, because a path ends before the `?`: leave the query out"));
     }
-    let mut scratch = Vec::new();
-    let normal = normalize_path(glob.as_bytes(), &mut scratch);
-    if normal != glob.as_bytes() {
-        let normal = String::from_utf8_lossy(normal);
+    if !glob.starts_with(['/', '*', '?', '{', '\\']) {
+        let [rooted, anywhere] = [format!("/{glob}"), format!("*{glob}")].map(|glob| spelled(&normal(&glob)));
         return Err(format!(
-            "`{glob}` matches no path, because escapes are undone and dot segments resolved before: write `{normal}`"
+            "`{glob}` matches no path, because paths begin with `/`: write `{rooted}` or `{anywhere}`"
+        ));
+    }
+    let normal = normal(glob);
+    if normal != glob {
+        return Err(format!(
+            "`{glob}` matches no path, because escapes are undone and dot segments resolved before: write `{}`",
+            spelled(&normal)
         ));
     }
     Ok(())
+}
+
+fn normal(path: &str) -> String {
+    String::from_utf8_lossy(normalize_path(path.as_bytes(), &mut Vec::new())).into_owned()
+}
+
+/// A glob as it is written in the configuration: a text as it is, unless something in it has a meaning.
+fn spelled(glob: &str) -> String {
+    let (mut text, mut rest) = (String::new(), glob.chars());
+    while let Some(one) = rest.next() {
+        match one {
+            '\\' => text.extend(rest.next()),
+            '*' | '?' | '{' | '}' => return format!("glob:{glob}"),
+            one => text.push(one),
+        }
+    }
+    if text.contains(['*', '?']) { format!("exact:{text}") } else { text }
 }
 
 fn check_method(glob: &str) -> Result<(), String> {
