@@ -11,6 +11,7 @@ use uploader::RecordsLine;
 
 use super::attended::Attended;
 use super::notify::Notifier;
+use super::reloading::{Reload, Reloading};
 use super::state::State;
 use crate::destination::{Conclusion, Destination};
 use crate::ledger::Ledger;
@@ -36,18 +37,6 @@ pub struct Appliance {
     pub stop: Arc<AtomicBool>,
     /// Set by SIGHUP.
     pub reload: Arc<AtomicBool>,
-}
-
-/// What happens on SIGHUP.
-pub trait Reload {
-    /// Takes what can be taken of what has changed.
-    fn reload(&mut self);
-}
-
-impl<F: FnMut()> Reload for F {
-    fn reload(&mut self) {
-        self();
-    }
 }
 
 /// How it ended.
@@ -76,12 +65,15 @@ pub enum ApplianceError {
 }
 
 impl Appliance {
-    /// Runs until it is told to stop, or the output takes nothing further.
+    /// Runs until it is told to stop, or the output takes nothing further. Each SIGHUP has `at_once` done here, and a `reload`
+    /// begun on its own thread; those that come while one is under way are one more behind it.
     ///
     /// # Errors
     /// When it cannot start, or a thread failed.
-    pub fn run(self, mut reload: impl Reload) -> Result<End, ApplianceError> {
+    pub fn run(self, at_once: impl Fn(), reload: impl Reload) -> Result<End, ApplianceError> {
         let Self { run, state, stop, reload: asked } = self;
+        let mut reloading = Reloading::start(reload).map_err(StartError::Thread)?;
+        let mut is_reload_due = false;
         let running = run.start()?;
         let witness = running.witness();
         state.note(witness.snapshot(), &witness.beats(), Instant::now());
@@ -105,12 +97,18 @@ impl Appliance {
             }
             was_alive = is_alive;
             if asked.swap(false, Ordering::Relaxed) {
+                at_once();
+                is_reload_due = true;
+            }
+            if reloading.has_ended() {
+                manager.tell(&[NotifyState::Ready]);
+            }
+            if is_reload_due && reloading.begin() {
+                is_reload_due = false;
                 let clock = NotifyState::monotonic_usec_now().ok();
                 let mut states = vec![NotifyState::Reloading];
                 states.extend(clock);
                 manager.tell(&states);
-                reload.reload();
-                manager.tell(&[NotifyState::Ready]);
             }
             if said.elapsed() >= TOTALS {
                 said = now;

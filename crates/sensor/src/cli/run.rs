@@ -194,18 +194,28 @@ fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Lo
     }
     let run =
         Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
-    let appliance = Appliance { run, state, stop, reload: hangup };
     let mut reloadable = Reloadable {
         filters,
         mask: loaded.config.mask.clone(),
         renewal,
         upload: loaded.config.upload.clone(),
         control,
-        own: looked_up,
-        state: Arc::clone(&appliance.state),
-        output_again,
+        own: Weak::clone(&looked_up),
+        state: Arc::clone(&state),
+        stop: Arc::clone(&stop),
     };
-    Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
+    let at_once = move || {
+        if let Some(own) = looked_up.upgrade() {
+            own.look_again();
+        }
+        // Whoever moved the file away is not to wait for whoever mends the configuration.
+        if let Some(again) = &output_again {
+            again.store(true, Ordering::Relaxed);
+        }
+    };
+    let (args, level) = (args.clone(), level.clone());
+    let reload = move || reread(&args, &loaded, &level, &mut reloadable);
+    Ok(Appliance { run, state, stop, reload: hangup }.run(at_once, reload)?)
 }
 
 /// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
@@ -269,8 +279,8 @@ struct Reloadable {
     own: Weak<OwnTraffic>,
     /// Which goes by the size of batches.
     state: Arc<State>,
-    /// Has the file of records looked for under its name again.
-    output_again: Option<Arc<AtomicBool>>,
+    /// Set once it stops: then nothing is changed any more.
+    stop: Arc<AtomicBool>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -333,14 +343,11 @@ impl Reloadable {
 
 /// SIGHUP: a file with any fault changes nothing.
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
-    if let Some(own) = reloadable.own.upgrade() {
-        own.look_again();
+    let renewed = reloadable.prepare(args, started);
+    if reloadable.stop.load(Ordering::Relaxed) {
+        return;
     }
-    // Whoever moved the file away is not to wait for whoever mends the configuration.
-    if let Some(again) = &reloadable.output_again {
-        again.store(true, Ordering::Relaxed);
-    }
-    let renewed = match reloadable.prepare(args, started) {
+    let renewed = match renewed {
         Ok(renewed) => renewed,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");

@@ -615,7 +615,7 @@ impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
             return None;
         };
         let before = problems.count();
-        let mut values = BTreeMap::new();
+        let (mut values, mut places) = (BTreeMap::new(), BTreeMap::new());
         for (written, node) in table {
             let read = (self.parse_key)(written);
             let may_hold_one = secret::may_be_in(written);
@@ -630,11 +630,14 @@ impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
                     problems.keep_unsaid(written);
                     problems.at(&node.place, &path, format!("found the key `{word}`"), secret::ADVICE);
                 }
-                Ok(name) if values.contains_key(&name) => {
-                    let found = format!("the key `{word}` means another one that is there");
+                Ok(name) if places.contains_key(&name) => {
+                    let found = format!("the key `{word}` means another one, which is set in {}", places[&name]);
                     problems.at(&node.place, &path, found, "keep one of the two");
                 }
-                Ok(name) => values.extend(value.map(|value| (name, value))),
+                Ok(name) => {
+                    places.insert(name.clone(), &node.place);
+                    values.extend(value.map(|value| (name, value)));
+                }
                 Err(advice) => problems.at(&node.place, &path, format!("found the key `{word}`"), advice),
             }
         }

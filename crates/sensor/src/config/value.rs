@@ -86,7 +86,10 @@ pub(super) fn pattern() -> Parsed<Pattern> {
             return Err("it is empty: write what to look for, or leave the key out".to_owned());
         }
         if has_wildcard(text) {
-            return Err(format!("a wildcard needs its form: write \"glob:{text}\", or \"exact:{text}\" for itself"));
+            // What its braces mean as a glob is not what they are as a text.
+            let glob = filter::Pattern::Glob(text.to_owned()).check().map(|()| format!("\"glob:{text}\", or "));
+            let glob = glob.unwrap_or_default();
+            return Err(format!("a wildcard needs its form: write {glob}\"exact:{text}\" for itself"));
         }
         Ok(Pattern::Exact(text.to_owned()))
     })
@@ -138,6 +141,9 @@ pub(super) fn path_pattern() -> Parsed<Pattern> {
     parsed.parse = |text| {
         if !has_form(text) && text.contains('?') {
             return Err("a path ends before the ?, as it has no query: leave that out; for any one character write \"glob:\" before it".to_owned());
+        }
+        if !has_form(text) && text.contains('*') && !text.starts_with(['/', '*']) {
+            return (pattern().parse)(&format!("/{text}"));
         }
         (pattern().parse)(text)
     };

@@ -76,6 +76,7 @@ section! {
                 if reader.has("spare") {
                     reader.fault("spare", "this goes with a pattern for `interface`, not with `listen`");
                 }
+                reader.leave_out("spare");
                 if reader.has("filter") {
                     reader.fault("filter", "a BPF filter goes with `interface`, not with `listen`");
                 }
