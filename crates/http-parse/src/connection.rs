@@ -135,6 +135,20 @@ impl Connection {
         }
     }
 
+    /// Takes a piece of a stream that came before, as of then: what was said of the peer by then is what counts.
+    fn take_piece(
+        &mut self,
+        side: Side,
+        (position, acked_before): (Position, u64),
+        bytes: &[u8],
+        cx: &mut Context,
+        sink: &mut impl ExchangeSink,
+    ) {
+        let stream = self.stream_mut(side);
+        (stream.next, stream.at, stream.acked_before) = (position.offset, position.at, acked_before);
+        self.take(side, position, bytes, cx, sink);
+    }
+
     /// Reads bytes of a side.
     fn take(
         &mut self,

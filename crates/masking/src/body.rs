@@ -3,10 +3,10 @@
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form;
-use crate::layer::Layer;
+use crate::layer::{Layer, View};
 use crate::media::{Kind, MediaType};
 use crate::policy::KindId;
-use crate::{json, pairs, parts, wide, xml};
+use crate::{json, pairs, parts, script, wide, xml};
 
 /// The readers' memory, kept from body to body.
 #[derive(Default)]
@@ -92,32 +92,6 @@ pub(crate) fn probe(
     kind
 }
 
-/// What servers put before JSON so that no page of others can run it as a script.
-const GUARDS: &[&[u8]] = &[b")]}'", b"for(;;);", b"for (;;);", b"while(1);", b"while (1);", b"{}&&", b"&&&START&&&"];
-/// The longest name of a function that JSON is handed to, as it is looked for.
-const MAX_CALL: usize = 256;
-
-/// How long what stands before JSON is, in a script that is nothing but JSON handed to a function (`callback({…})`, JSONP), or
-/// behind what keeps it from being run as one.
-fn preamble_len(body: &[u8]) -> Option<usize> {
-    let rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    let rest = rest.strip_prefix(b"/**/").unwrap_or(rest);
-    let behind = match GUARDS.iter().find_map(|guard| rest.strip_prefix(*guard)) {
-        Some(behind) => behind.trim_ascii_start().strip_prefix(b",").unwrap_or(behind),
-        None => {
-            let start = rest.get(..MAX_CALL).unwrap_or(rest);
-            let name = start.split(|byte| *byte == b'(').next().filter(|name| name.len() < start.len())?;
-            let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$.[]".contains(byte);
-            if name.is_empty() || !name.trim_ascii().iter().all(is_name) {
-                return None;
-            }
-            &rest[name.len() + 1..]
-        }
-    };
-    let json = behind.trim_ascii_start();
-    matches!(json.first(), Some(b'{' | b'[')).then_some(body.len() - json.len())
-}
-
 /// Hands `text[start..end]` to the reader of its kind. A survey of all of the text has to have been made.
 pub(crate) fn read(
     engine: &mut Engine,
@@ -129,18 +103,11 @@ pub(crate) fn read(
     at_cut: bool,
 ) {
     let body = &text[start..end];
-    // Paths are the one thing that JSON within a script is read as JSON for.
-    let preamble = if engine.policy.paths.is_empty() { None } else { preamble_len(body) };
     match media.kind(body) {
         Kind::Multipart { boundary } => {
             parts::mask(engine, readers, text, (start, end), boundary, location, at_cut);
         }
         _ if memchr::memchr(0, body).is_some() => wide::mask(engine, text, (start, end), location, at_cut),
-        Kind::Json | Kind::Text if let Some(len) = preamble => {
-            let before = Value { surveyed: true, ..Value::new(start, start + len, Layer::Plain, location) };
-            engine.value(text, &before, &|_| {});
-            json::mask(engine, &mut readers.json, text, (start + len, end), location, at_cut);
-        }
         Kind::Json => {
             let skip = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
             json::mask(engine, &mut readers.json, text, (start + skip, end), location, at_cut);
@@ -152,6 +119,9 @@ pub(crate) fn read(
         }
         Kind::Message => parts::message(engine, readers, text, (start, end), location, at_cut),
         Kind::Text => {
+            let (mut told, mut scratch) = (std::mem::take(&mut engine.told), View::default());
+            script::find(&engine.policy, text, (start, end), &mut scratch, &mut told);
+            engine.told = told;
             let value = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
             engine.value(text, &value, &|_| {});
         }
@@ -167,44 +137,178 @@ mod tests {
     use crate::masker::{MaskedBody, Masker};
     use crate::policy::{PathRule, Policy, Settings};
 
-    fn masked(media_type: &str, text: &str) -> String {
-        let path = PathRule { name: "NOTE".into(), path: "$.a.note".into(), action: Action::Redact };
-        let settings = Settings { key: vec![7; 32], paths: vec![path], ..Settings::default() };
-        let mut masker = Masker::new(Arc::new(Policy::new(&settings).unwrap()));
-        match masker.body(Side::Response, Some(media_type.as_bytes()), text.as_bytes(), false) {
+    fn masker() -> Masker {
+        let path = |path: &str| PathRule { name: "NOTE".into(), path: path.into(), action: Action::Redact };
+        let paths = ["$.a.note", "$..memo", "$.list[1]"].map(path).into();
+        Masker::new(Arc::new(Policy::new(&Settings { key: vec![7; 32], paths, ..Settings::default() }).unwrap()))
+    }
+
+    fn masked_to(media_type: &str, text: &str, at_cut: bool) -> String {
+        match masker().body(Side::Response, Some(media_type.as_bytes()), text.as_bytes(), at_cut) {
             MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
             _ => text.to_owned(),
         }
     }
 
+    fn masked(media_type: &str, text: &str) -> String {
+        masked_to(media_type, text, false)
+    }
+
+    const TYPES: [&str; 5] = ["application/json", "application/javascript", "text/plain", "text/event-stream", ""];
+
+    /// What servers put around JSON.
+    const AROUND: &[(&str, &str)] = &[
+        ("", ""),
+        ("cb(", ");"),
+        ("/**/ typeof cb === 'function' && cb(", ");"),
+        ("/**/ my.app.cb[0] (\n", ")\n"),
+        ("/*O_o*/\ngoogle.visualization.Query.setResponse(", ");"),
+        ("/* it's \"x */ cb(", ")"),
+        ("// API callback\ncb(", ");"),
+        ("// it's \"x\ncb(", ");"),
+        ("window['cb'](", ")"),
+        ("window [ \"cb\" ] (", ");"),
+        ("cb && cb(", ");"),
+        (";cb(", ");"),
+        (" cb ( /* x */ ", " /* y */ ) ; "),
+        ("try{cb(", ")}catch(e){}"),
+        ("if (window.cb) { cb(", ") } else { x }"),
+        ("cb(200, ", ");"),
+        ("cb('x', ", ", \"y\")"),
+        ("cb({\"x\":[1, {\"y\":2}]}, ", ")"),
+        ("cb([],", ")"),
+        ("cb(", ", {\"c\":{\"memo\":\"hunter55\"}}, {\"a\":{\"note\":\"hunter66\"}})"),
+        ("(", ")"),
+        ("var x = ", ";"),
+        ("return ", ";"),
+        ("é(", ")"),
+        (")]}',\n", ""),
+        (")]}'\n", ""),
+        (")]}\n", ""),
+        (")]}'", ""),
+        ("for(;;);", ""),
+        ("for( ; ; );", ""),
+        ("while(true);", ""),
+        ("while (1) ; ", "\n"),
+        ("throw 1; ", ""),
+        ("throw 1; < don't be evil' >", ""),
+        ("{} && ", ""),
+        ("{}&&\n", ""),
+        ("&&&START&&&", "&&&END&&&"),
+        ("/*-secure-\n", "\n*/"),
+        ("0;", ""),
+        ("null\n", ""),
+        ("\u{feff}cb(", ");"),
+        ("data: ", "\n\n"),
+        ("\x1e", "\n\x1e{\"b\":1}\n"),
+        ("{\"x\":1}\n,", ""),
+        ("#", ""),
+    ];
+
     #[test]
     fn paths_are_followed_into_json_within_a_script() {
-        for (before, behind) in [
-            ("", ""),
-            ("cb(", ");"),
-            ("/**/ my.app.cb[0] (\n", ")\n"),
-            ("/**/typeof_cb(", ", 200);"),
-            (")]}',\n", ""),
-            (")]}'\n", ""),
-            ("for(;;);", ""),
-            ("while(1);", "\n"),
-            ("\u{feff}cb(", ");"),
-            ("\x1e", "\n\x1e{\"b\":1}\n"),
-        ] {
+        for (before, behind) in AROUND {
             let text = format!(
-                "{before}{{\"a\":{{\"note\":\"hunter22\",\"b\":\"plain\",\"password\":\"hunter33\"}}}}{behind}"
+                "{before}{{\"a\":{{\"note\":\"hunter22, it's \\\"}}{{\", \"b\":\"plain\",\"password\":\"hunter33\"}},\"x\":[{{\"memo\" : [{{\"y\":\"hunter44\"}}, \"hunter44\"]}}], \"list\":[1,\"hunter77\",2]}}{behind}"
             );
-            for media_type in ["application/json", "application/javascript", "text/plain", ""] {
-                // What is behind a separator is not told to be JSON by its looks.
-                if before == "\x1e" && media_type != "application/json" {
-                    continue;
-                }
+            for media_type in TYPES {
                 let masked = masked(media_type, &text);
-                assert!(
-                    !masked.contains("hunter") && masked.contains("\"b\":\"plain\""),
-                    "{media_type}: {text}: {masked}"
+                assert!(!masked.contains("hunter"), "{media_type}: {text}: {masked}");
+                assert!(masked.contains("\"b\":\"plain\"") && masked.contains("[1,\"REDACTED\",2]"), "{masked}");
+                assert!(masked.starts_with(before), "{masked}");
+                assert!(behind.contains("hunter") || masked.ends_with(behind), "{masked}");
+            }
+        }
+    }
+
+    /// As the reader of JSON says it: with its place, a number in quotes, and text as it reads.
+    #[test]
+    fn values_in_a_script_are_those_of_json() {
+        let text = r#"{"a":{"note":4711},"b":{"memo":"hunt\u0065r22"},"memo":-1.5e3}"#;
+        let mut all = Vec::new();
+        for text in [text.to_owned(), format!("cb({text})")] {
+            let mut masker = masker();
+            masker.begin();
+            let MaskedBody::Replaced(out) =
+                masker.body(Side::Response, Some(b"application/json"), text.as_bytes(), false)
+            else {
+                panic!("{text}")
+            };
+            let out = String::from_utf8_lossy(out).into_owned();
+            assert!(out.contains(r#"{"note":"REDACTED"},"b":{"memo":"REDACTED"},"memo":"REDACTED"}"#), "{out}");
+            let fields: Vec<_> = masker.findings().map(|finding| finding.field.to_owned()).collect();
+            all.push(fields);
+        }
+        assert_eq!(all[0], ["a.note", "b.memo", "memo"]);
+        assert_eq!(all[0], all[1]);
+        let hashed = |text: &str| {
+            let paths = vec![PathRule { name: "NOTE".into(), path: "$.note".into(), action: Action::Hash }];
+            let policy = Policy::new(&Settings { key: vec![7; 32], paths, ..Settings::default() }).unwrap();
+            let mut masker = Masker::new(Arc::new(policy));
+            match masker.body(Side::Response, None, text.as_bytes(), false) {
+                MaskedBody::Replaced(out) => String::from_utf8_lossy(out).into_owned(),
+                _ => panic!("{text}"),
+            }
+        };
+        assert_eq!(format!("cb({})", hashed(r#"{"note":"a\"b\u0065"}"#)), hashed(r#"cb({"note":"a\"b\u0065"})"#));
+    }
+
+    /// In the syntax of scripts, and where JSON ends too early: paths are judged from where the outermost begins.
+    #[test]
+    fn paths_are_followed_into_what_is_no_json() {
+        for text in [
+            "cb({a:{note:'hunter22'}})",
+            "cb({'a':{'x':undefined,'note':`hunter22\nhunter33`}})",
+            "x = {\"a\" : { /* it's */ \"note\" : new Date(\"hunter22\", [1, {\"b\": \"hunter33\"}]) , b: 1 } }",
+            "{\"a\":{x:1,\"note\":\"hunter22\"}}",
+            "{\"a\":{\"x\":undefined,\"note\":[\"hunter22\"]}}",
+            "{\"a\":{\"note\":\"hunter22\" + \"hunter33\"}}",
+            "{\"a\":{\"note\":hunter22}}",
+            "{\"a\":{\"note\":[1,hunter22,\"hunter33\"]}}",
+            "{\"list\":[0,'hunter22']}",
+            "{\"password\":{\"a\":undefined,\"b\":\"hunter22\"}}",
+            "cb({\"a\":{\"note\":\"hunter22\nhunter33\"}})",
+            "cb({\"a\":{\"n\\u006fte\":\"hunter22\"}})",
+            "x 5\" = {\"a\":{\"note\":\"hunter22\"}}",
+            "it's \"{\"a\":{\"note\":\"hunter22\"}}\"",
+        ] {
+            for media_type in TYPES {
+                let masked = masked(media_type, text);
+                assert!(!masked.contains("hunter"), "{media_type}: {text}: {masked}");
+            }
+        }
+        for text in
+            ["cb({\"b\":{\"note\":1},\"note\":2})", "cb({\"a\":[{\"note\":1}]})", "{\"b\":{\"a\":{x:1,\"note\":2}}}"]
+        {
+            assert_eq!(masked("application/json", text), text);
+        }
+    }
+
+    #[test]
+    fn what_a_cut_leaves_of_a_script_is_masked() {
+        let text =
+            r#"/**/cb(1, {"a":{"note":"hun\"ter22"}, "list":["x", "hunter33"], "c":{"memo":{"x":"hunter44"}}});"#;
+        for media_type in TYPES {
+            for cut in 0..text.len() {
+                let masked = masked_to(media_type, &text[..cut], true);
+                assert!(!masked.contains("hu"), "{media_type} {masked}");
+            }
+        }
+    }
+
+    /// However deep it is, and whatever was opened in vain in front of it.
+    #[test]
+    fn depth_hides_nothing_in_a_script() {
+        for depth in [1, 100, 127, 128, 129, 1000, 100_000] {
+            for open in ["[", "{", "(", "{\"a\":", "(["] {
+                let front = open.repeat(depth);
+                let text = format!("x {front} x {{\"a\":{{\"note\":\"hunter22\"}}}}");
+                assert!(!masked("text/plain", &text).contains("hunter"), "{depth} {open}");
+                let text = format!(
+                    "cb({{\"memo\":[{front}{}\"hunter22\"],\"b\":1}})",
+                    "]".repeat(depth * open.matches(['[', '{', '(']).count())
                 );
-                assert!(masked.starts_with(before) && masked.ends_with(behind), "{masked}");
+                assert!(!masked("text/plain", &text).contains("hunter"), "{depth} {open}");
             }
         }
     }

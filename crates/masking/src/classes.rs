@@ -94,7 +94,7 @@ impl HeaderKind {
     const fn of(class: Class) -> Self {
         match class {
             Class::Skipped => Self::Plain,
-            Class::Text | Class::Ssn | Class::Url | Class::Authority | Class::Challenge(_) | Class::Protocols(_) => {
+            Class::Text | Class::Ssn | Class::Url | Class::Authority(_) | Class::Challenge(_) | Class::Protocols(_) => {
                 Self::Text
             }
             Class::Secret(_) | Class::Scheme(_) | Class::Cookies(_) | Class::SetCookie(_) => Self::Secret,

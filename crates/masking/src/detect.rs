@@ -8,6 +8,7 @@ pub(crate) mod email;
 pub(crate) mod ipv6;
 mod literal;
 pub(crate) mod number;
+mod phone;
 pub(crate) mod runs;
 pub(crate) mod tail;
 
@@ -109,7 +110,7 @@ pub(crate) struct Hit {
     pub(crate) kind: KindId,
     /// It runs over the cut that the text ends with.
     pub(crate) partial: bool,
-    /// It may be the beginning of a secret, but nothing says so: masked, but not counted as found.
+    /// It may be the beginning of a secret, but nothing says so: masked, and told as what a cut left.
     pub(crate) quiet: bool,
     /// Only what is beside it tells what it is.
     pub(crate) beside: bool,

@@ -10,10 +10,11 @@ use regex_automata::meta;
 
 use crate::action::Action;
 use crate::detect::{self, Detector, Hit};
-use crate::finding::{FindingList, Location};
+use crate::finding::{CUT, FindingList, Location};
 use crate::layer::{Layer, View};
 use crate::policy::{KindId, Policy};
 use crate::quiet::{self, Look};
+use crate::script::ToldList;
 use crate::token::TokenCache;
 use crate::walk::{Notes, walk};
 use crate::{markup, member, objects, pairs};
@@ -85,6 +86,8 @@ struct Place {
     /// 0 for the original, `n` for view `n - 1`.
     level: usize,
     hit: Hit,
+    /// Which of those that its reader told it is.
+    told: Option<usize>,
 }
 
 pub(crate) struct Engine {
@@ -102,6 +105,8 @@ pub(crate) struct Engine {
     /// What a survey saw; and how far values have come in it.
     notes: Notes,
     seen_next: usize,
+    /// What the reader of the next value tells of it.
+    pub(crate) told: ToldList,
     /// A secret whose action is to drop the body was found.
     pub(crate) drop: bool,
     /// Every text is looked at in full: what quick looks are held against.
@@ -125,6 +130,7 @@ impl Engine {
             views: Default::default(),
             notes: Notes::default(),
             seen_next: 0,
+            told: ToldList::default(),
             drop: false,
             is_thorough: false,
         }
@@ -213,6 +219,11 @@ impl Engine {
         self.seen_next = 0;
     }
 
+    /// Values come from this place on again.
+    pub(crate) fn go_back(&mut self, start: usize) {
+        self.seen_next = self.notes.seen.partition_point(|seen| seen.1 <= start);
+    }
+
     /// The quick look, which is a survey if it finds the text quiet.
     #[inline]
     pub(crate) fn look(&mut self, text: &[u8]) -> Look {
@@ -283,8 +294,14 @@ impl Engine {
         self.start();
         mask(self);
         // Where the list is full, nothing tells which it was.
-        let kind = (self.has_edits() || self.drop)
-            .then(|| self.findings.kind_since(before).map(KindId).or(self.policy.credentials).unwrap_or(KindId(0)));
+        let kind = (self.has_edits() || self.drop).then(|| {
+            self.findings
+                .kind_since(before)
+                .filter(|kind| *kind != CUT)
+                .map(KindId)
+                .or(self.policy.credentials)
+                .unwrap_or(KindId(0))
+        });
         self.findings.rewind(before);
         (self.edits, self.arena) = (edits, arena);
         (self.notes, self.seen_next, self.drop) = (notes, seen_next, drop);
@@ -330,7 +347,7 @@ impl Engine {
                 && raw.contains(&b'+')
                 && (!self.policy.patterns.is_empty() || raw.iter().any(may_hide));
             was_seen = self.was_seen(value.start, value.end);
-            if !was_seen && !has_blanks {
+            if !was_seen && !has_blanks && self.told.values.is_empty() {
                 return false;
             }
         }
@@ -338,12 +355,17 @@ impl Engine {
         let mut hits = std::mem::take(&mut self.hits);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
+        places.extend(self.told.values.iter().enumerate().map(|(i, told)| {
+            let hit =
+                Hit { partial: value.at_cut && told.end == value.end, ..Hit::new(told.start, told.end, told.kind) };
+            Place { start: told.start, end: told.end, level: 0, hit, told: Some(i) }
+        }));
         if value.surveyed {
             let beside = &self.notes.beside;
             let within = beside[beside.partition_point(|hit| hit.start < value.start)..]
                 .iter()
                 .take_while(|hit| hit.end <= value.end);
-            places.extend(within.map(|hit| Place { start: hit.start, end: hit.end, level: 0, hit: *hit }));
+            places.extend(within.map(|hit| Place { start: hit.start, end: hit.end, level: 0, hit: *hit, told: None }));
         }
         let mut level = 0;
         let is_decoded = value.layer.has_escapes(raw);
@@ -366,7 +388,7 @@ impl Engine {
                     0 => (value.start + hit.start, value.start + hit.end),
                     _ => views[level - 1].source(hit.start, hit.end),
                 };
-                places.push(Place { start, end, level, hit: *hit });
+                places.push(Place { start, end, level, hit: *hit, told: None });
             }
             let has_escapes = Layer::Any.has_escapes(seen) || value.at_cut && Layer::Any.half_escape(seen) > 0;
             if level > MAX_NESTING || !has_escapes {
@@ -390,6 +412,7 @@ impl Engine {
         }
         let found = self.replace(text, value, is_decoded, &views, &mut places, field);
         (self.views, self.hits, self.places) = (views, hits, places);
+        self.told.clear();
         found
     }
 
@@ -440,7 +463,7 @@ impl Engine {
             self.scan(&view.text, value.at_cut, None, hits);
             places.extend(hits.iter().map(|hit| {
                 let (start, end) = view.source(hit.start, hit.end);
-                Place { start, end, level, hit: *hit }
+                Place { start, end, level, hit: *hit, told: None }
             }));
             let has_escapes =
                 Layer::Any.has_escapes(&view.text) || value.at_cut && Layer::Any.half_escape(&view.text) > 0;
@@ -478,16 +501,21 @@ impl Engine {
         places: &mut [Place],
         field: &dyn Fn(&mut String),
     ) -> bool {
-        places.sort_unstable_by_key(|place| (place.start, std::cmp::Reverse(place.end), place.level, place.hit.kind));
+        places.sort_unstable_by_key(|place| {
+            (place.start, std::cmp::Reverse(place.end), place.level, place.told.is_none(), place.hit.kind)
+        });
         let mut next = 0;
         while let Some(first) = places.get(next).copied() {
-            let mut end = first.end;
+            let (mut hit, mut end) = (first.hit, first.end);
             next += 1;
             while let Some(other) = places.get(next).filter(|other| other.start < end || other.start == first.start) {
                 end = end.max(other.end);
+                if hit.quiet && !other.hit.quiet {
+                    (hit.kind, hit.quiet) = (other.hit.kind, false);
+                }
                 next += 1;
             }
-            let (mut hit, mut place) = (first.hit, (first.start, end));
+            let mut place = (first.start, end);
             if value.is_number {
                 place = (value.start, value.end);
             }
@@ -505,12 +533,34 @@ impl Engine {
             } else {
                 &views[first.level - 1].text[first.hit.start..first.hit.end]
             };
-            self.edit(value, place, secret, layer, &hit, field);
+            match first.told.filter(|_| place == (first.start, first.end)) {
+                Some(told) => self.edit_told(value, secret, told, &hit),
+                None => self.edit(value, place, secret, layer, &hit, field),
+            };
             if value.is_number {
                 break;
             }
         }
         !places.is_empty()
+    }
+
+    /// Replaces a value that its reader told, as the reader of JSON does.
+    fn edit_told(&mut self, value: &Value, secret: &[u8], told: usize, hit: &Hit) -> bool {
+        let list = std::mem::take(&mut self.told);
+        let found = list.values.get(told).is_some_and(|told| {
+            let layer = if told.is_number { Layer::Plain } else { Layer::Json };
+            let inner = Value { is_number: told.is_number, layer, ..*value };
+            let mut view = View::default();
+            let is_decoded = layer.has_escapes(secret);
+            if is_decoded {
+                decode(layer, hit.partial, secret, |i| i as u32, &mut view);
+            }
+            let secret = if is_decoded { &view.text } else { secret };
+            let name = |out: &mut String| out.push_str(list.field(told));
+            self.edit(&inner, (told.start, told.end), secret, layer, hit, &name)
+        });
+        self.told = list;
+        found
     }
 
     /// Adds one edit and its finding.
@@ -559,18 +609,17 @@ impl Engine {
         self.arena.extend(quoted.then_some(b'"'));
         self.plain = plain;
         self.edits.push(Edit { start: place.0, end: place.1, from, to: self.arena.len() });
-        if !hit.quiet {
-            self.findings.found += 1;
-            if self.findings.has_room() {
-                let within = (place.0 - value.start, place.1 - value.start);
-                let mut findings = std::mem::take(&mut self.findings);
-                findings.push(hit.kind.0, value.location, action, within, |out| {
-                    let from = out.len();
-                    field(out);
-                    self.hide(out, from);
-                });
-                self.findings = findings;
-            }
+        self.findings.found += 1;
+        if self.findings.has_room() {
+            let within = (place.0 - value.start, place.1 - value.start);
+            let kind = if hit.quiet { CUT } else { hit.kind.0 };
+            let mut findings = std::mem::take(&mut self.findings);
+            findings.push(kind, value.location, action, within, |out| {
+                let from = out.len();
+                field(out);
+                self.hide(out, from);
+            });
+            self.findings = findings;
         }
         true
     }

@@ -88,7 +88,15 @@ impl Escapes {
             // Of a query.
             b'&' if !is_entity(&text[at + 1..]) => return false,
             sign => {
-                self.has_numeric |= sign == b'&' && text.get(at + 1) == Some(&b'#');
+                if sign == b'&' && text.get(at + 1) == Some(&b'#') {
+                    self.has_numeric = true;
+                    // With more zeros in front than a name is looked for behind.
+                    if let Some((taken, ..)) = Layer::Any.escape(&text[at..]).filter(|(len, ..)| *len > 1 + MAX_ENTITY)
+                    {
+                        self.latest = at + taken;
+                        return true;
+                    }
+                }
                 at
             }
         };
@@ -101,6 +109,10 @@ impl Escapes {
         let end = last + taken;
         self.latest = end;
         let is_letter = text[last] == b'\\' && taken == 2;
+        if taken == 4 && !bytes[0].is_ascii() {
+            // `\xbb`, a quote, looks like letters in front of a separator.
+            return true;
+        }
         if policy.has_text {
             self.hides_text(policy, text, (at, end), &bytes[..len], is_letter)
         } else {
@@ -181,7 +193,9 @@ impl Escapes {
         loop {
             let end = view.text.len();
             view.text.push(text[at]);
-            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some() {
+            if pairs::at(&policy.fields, policy.credentials, &view.text, end, &mut 0).is_some()
+                || member::is_typeset_role(&view.text, end)
+            {
                 return true;
             }
             view.text.truncate(end);
@@ -316,6 +330,13 @@ fn has_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> bool {
 
 /// Whether what is behind an ampersand may be an entity.
 pub(crate) fn is_entity(rest: &[u8]) -> bool {
+    let zeros = match rest {
+        [b'#', b'x' | b'X', digits @ ..] | [b'#', digits @ ..] => {
+            digits.iter().take_while(|byte| **byte == b'0').count()
+        }
+        _ => 0,
+    };
+    let rest = &rest[zeros..];
     // In queries, which most are of, nothing of the kind is near.
     if let Some(near) = rest.first_chunk::<16>()
         && u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) == 0
@@ -336,25 +357,16 @@ fn may_be_tag(policy: &Policy, rest: &[u8]) -> bool {
 
 /// Whether what is behind a `<` may be the name of an element, perhaps in escapes.
 fn starts_name(rest: &[u8]) -> bool {
-    match rest.first() {
-        Some(b'\\' | b'%' | b'&') => {
-            Layer::nested_escape(rest).is_some_and(|(_, bytes, _)| markup::is_name_start(&bytes[0]))
-        }
-        first => first.is_some_and(markup::is_name_start),
-    }
+    Layer::sign(rest).is_some_and(|(_, byte)| markup::is_name_start(&byte))
 }
 
 /// Whether a tag ends here: with a `>`, perhaps behind a slash, both perhaps in escapes. Other escapes may be of a blank, with
 /// attributes behind it.
 fn is_closed(rest: &[u8]) -> bool {
-    let sign = |rest: &[u8]| match *rest.first()? {
-        b'\\' | b'%' | b'&' => {
-            let (len, bytes, _) = Layer::nested_escape(rest)?;
-            // Of an ampersand that is one itself: `&amp;gt;`.
-            let is_gt = bytes[0] == b'&' && rest[len..].starts_with(b"gt;");
-            Some(if is_gt { (len + 3, b'>') } else { (len, bytes[0]) })
-        }
-        byte => Some((1, byte)),
+    let sign = |rest: &[u8]| match Layer::sign(rest)? {
+        // Of an ampersand that is one itself: `&amp;gt;`.
+        (len, b'&') if rest[len..].starts_with(b"gt;") => Some((len + 3, b'>')),
+        sign => Some(sign),
     };
     match sign(rest) {
         Some((len, b'/')) => sign(&rest[len..]).is_some_and(|(_, byte)| byte == b'>'),

@@ -82,7 +82,8 @@ impl fmt::Display for Location {
 /// A secret that was found and replaced. Never holds any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding<'a> {
-    /// What it is: `CREDIT_CARD`, `CREDENTIAL`, …, or the name of an own rule.
+    /// What it is: `CREDIT_CARD`, `CREDENTIAL`, …, or the name of an own rule; or `CUT`, where a body that is cut ends with what
+    /// may be the beginning of some secret, and nothing tells which.
     pub kind: &'a str,
     /// Where it was.
     pub location: Location,
@@ -98,6 +99,9 @@ pub struct Finding<'a> {
     /// Where it ended.
     pub end: u32,
 }
+
+/// In the place of a kind: what a cut left may be the beginning of a secret, or nothing.
+pub(crate) const CUT: u16 = u16::MAX;
 
 /// The findings of a record.
 #[derive(Default)]

@@ -93,7 +93,10 @@ pub(crate) fn named(engine: &Engine, name: &[u8], layer: Layer, scratch: &mut Vi
     let names = &engine.policy.fields;
     let name = &name[name.len().saturating_sub(MAX_NAME)..];
     let mut meaning = None;
-    if layer.has_escapes(name) {
+    let has_escapes = layer.has_escapes(name);
+    if has_escapes || Layer::Any.has_escapes(name) {
+        // What has none of its own may have those of a text in it: `api&nbsp;key`.
+        let layer = if has_escapes { layer } else { Layer::Any };
         layer.decode(name, |i| i as u32, scratch);
         meaning = names.meaning_of_path(&scratch.text);
         let mut decoded = 1;

@@ -1,12 +1,12 @@
 //! Header values: what a header's name says of its value.
 
+use crate::authority;
 use crate::engine::{Engine, Value};
 use crate::finding::{Location, Side};
 use crate::form::{self, push_name};
 use crate::layer::{Layer, View};
 use crate::names::Meaning;
 use crate::packed;
-use crate::pairs::userinfo_len;
 use crate::policy::{KindId, Policy};
 use crate::target::{self, Places};
 
@@ -21,8 +21,9 @@ pub(crate) enum Class {
     Ssn,
     /// A URL.
     Url,
-    /// A host, before which nothing may stand; but clients have put user and password there.
-    Authority,
+    /// A host, or a list of them, before which nothing may stand; but clients have put user and password there. Whether they
+    /// are in parameters.
+    Authority(bool),
     /// A secret as a whole.
     Secret(KindId),
     /// A secret behind the name of a scheme.
@@ -44,7 +45,6 @@ const URLS: &[&str] = &[
     "content-location",
     "destination",
     "refresh",
-    "origin",
     "x-original-url",
     "x-original-uri",
     "x-rewrite-url",
@@ -58,8 +58,17 @@ const URLS: &[&str] = &[
     "ping-to",
 ];
 
-/// Headers that hold a host and a port.
-const AUTHORITIES: &[&str] = &["host", "x-forwarded-host", "x-original-host"];
+/// Headers that hold a host and a port, besides those whose names end with `host`; and those that have it in a parameter.
+const AUTHORITIES: &[&str] = &[
+    "authority",
+    "origin",
+    "access-control-allow-origin",
+    "x-forwarded-server",
+    "x-http-host-override",
+    "alt-used",
+    "via",
+];
+const AUTHORITY_PARAMETERS: &[&str] = &["forwarded", "x-forwarded", "alt-svc", "link"];
 
 /// Headers that hold no `name=password`, so that the default policy need not read them.
 const PLAIN: &[&str] = &[
@@ -202,7 +211,8 @@ impl Class {
             Some(kind) => Self::Secret(kind),
             None if policy.headers.meaning(name) == Some(Meaning::Ssn) => Self::Ssn,
             None if is(URLS) => Self::Url,
-            None if is(AUTHORITIES) => Self::Authority,
+            None if is(AUTHORITIES) || lower.ends_with(b"host") => Self::Authority(false),
+            None if is(AUTHORITY_PARAMETERS) => Self::Authority(true),
             None if is(&["www-authenticate", "proxy-authenticate"]) => {
                 policy.credentials.map_or(Self::Text, Self::Challenge)
             }
@@ -247,6 +257,15 @@ pub(crate) fn mask(engine: &mut Engine, class: Class, side: Side, name: &[u8], t
         return;
     }
     engine.start();
+    let class = match class {
+        Class::Authority(_) if !authority::may_have_users(text) => {
+            match !engine.policy.has_text && authority::is_address(text) {
+                true => return,
+                false => Class::Text,
+            }
+        }
+        class => class,
+    };
     if class == Class::Text && !has_scheme(text) && engine.is_quiet(text) {
         return;
     }
@@ -287,7 +306,7 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
         secret(&engine.policy, written(&line[word..colon])).is_some().then_some((start + word, start + colon))
     });
     let end = found.map_or(text.len(), |(start, _)| start);
-    let class = if matches!(class, Class::Url | Class::Authority | Class::Skipped) { Class::Text } else { class };
+    let class = if matches!(class, Class::Url | Class::Skipped) { Class::Text } else { class };
     within(engine, class, name, text, (0, end), location);
     if let Some((start, colon)) = found {
         // The name may be no name.
@@ -295,13 +314,6 @@ fn lines(engine: &mut Engine, class: Class, name: &[u8], text: &[u8], location: 
         engine.value(text, &name, &|field| push_name(field, b"*", false));
         mask_within(engine, &text[start..colon], text, (colon + 1, text.len()), location);
     }
-}
-
-/// How long the user information is in front of a host, which has no `@` of its own, not even an escaped one.
-fn user_len(host: &[u8]) -> Option<usize> {
-    let is_before_path = |len: &usize| *len > 0 && memchr::memchr2(b'/', b'?', &host[..*len]).is_none();
-    let escaped = memchr::memmem::rfind(host, b"%40").filter(is_before_path);
-    userinfo_len(host).max(escaped)
 }
 
 /// Masks the value of a header that is `text[start..end]`.
@@ -329,24 +341,19 @@ fn within(
         Class::Ssn => {
             engine.value(text, &Value { may_be_ssn: true, ..whole }, &named);
         }
-        Class::Authority => {
-            let is_host =
-                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+        Class::Authority(has_parameters) => {
             let has_text = engine.policy.has_text;
-            // Proxies make lists of hosts, each with a user of its own.
-            let (mut done, mut at) = (start, start);
-            for word in text[start..end].split_inclusive(u8::is_ascii_whitespace) {
-                let (from, user) = (at, user_len(word).map(|len| at + len));
-                at += word.len();
-                let Some(user) = user else { continue };
-                if done < from && (has_text || !text[done..from].iter().all(is_host)) {
+            let mut done = start;
+            for (from, to) in authority::users(&text[start..end], has_parameters) {
+                let (from, to) = (start + from, start + to);
+                if has_text || !authority::is_address(&text[done..from]) {
                     engine.value(text, &Value { start: done, end: from, ..whole }, &named);
                 }
-                target::userinfo(engine, text, (from, user), location, &named);
-                done = user;
+                target::userinfo(engine, text, (from, to), location, &named);
+                done = to;
             }
             // What has more than a host may have a query.
-            if has_text || !text[done..end].iter().all(is_host) {
+            if has_text || !authority::is_address(&text[done..end]) {
                 engine.value(text, &Value { start: done, ..whole }, &named);
             }
         }
@@ -465,22 +472,30 @@ fn set_cookie(
     let named = |field: &mut String| push_name(field, name, false);
     let mut at = memchr::memchr(b';', &text[start..end]).map_or(end, |len| start + len);
     cookie(engine, text, (start, at), kind, location, name);
+    let attributes = |engine: &mut Engine, (start, end): (usize, usize)| {
+        let mut parts = text[start..end].split(|byte| *byte == b';');
+        let mut has_names = || parts.any(|part| memchr::memchr(b'=', part).is_some_and(|at| may_name(&part[at + 1..])));
+        if engine.policy.has_text || has_names() {
+            engine.value(text, &Value::new(start, end, Layer::Plain, location), &named);
+        }
+    };
     let mut text_from = at;
     while at < end {
         let from = at + 1;
         at = memchr::memchr(b';', &text[from..end]).map_or(end, |len| from + len);
         if let Some(another) = cookie_among_attributes(&text[from..at]) {
             let another = from + another;
-            if engine.policy.has_text {
-                engine.value(text, &Value::new(text_from, another, Layer::Plain, location), &named);
-            }
+            attributes(engine, (text_from, another));
             cookie(engine, text, (another, at), kind, location, name);
             text_from = at;
         }
     }
-    if engine.policy.has_text {
-        engine.value(text, &Value::new(text_from, end, Layer::Plain, location), &named);
-    }
+    attributes(engine, (text_from, end));
+}
+
+/// Whether a text that is no value may have a name of one in it, or an escape of that.
+fn may_name(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b':' | b'=' | b'%' | b'\\' | b'&' | b'<'))
 }
 
 /// Where in what should be an attribute another cookie starts.
@@ -519,7 +534,8 @@ fn cookie(
     let equals = memchr::memchr(b'=', &text[start..end]).map(|len| start + len);
     let (name_start, name_end) = trimmed(text, start, equals.unwrap_or(start));
     let name = &text[name_start..name_end];
-    let is_hidden = engine.policy.has_text
+    // A text with a sign of equality somewhere is no name, and may have names of its own.
+    let is_hidden = (engine.policy.has_text || may_name(name))
         && engine
             .value(text, &Value::new(name_start, name_end, layer, location), &|field| push_name(field, header, false));
     let (mut from, mut to) = trimmed(text, equals.map_or(start, |equals| equals + 1), end);
@@ -543,4 +559,107 @@ fn trimmed(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     let part = &text[start..end];
     let front = part.len() - part.trim_ascii_start().len();
     (start + front, (start + front).max(start + part.trim_ascii_end().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use crate::detect::Detector;
+    use crate::finding::Side;
+    use crate::masker::{Masked, Masker};
+    use crate::policy::{Policy, Settings};
+    use crate::{Action, Pattern};
+
+    const NAMES: &[&str] = &[
+        "Cookie",
+        "Set-Cookie",
+        "Host",
+        "Forwarded",
+        "Via",
+        "Origin",
+        "Link",
+        "Authorization",
+        "WWW-Authenticate",
+        "Sec-WebSocket-Protocol",
+        "X-Any",
+        "X-Api-Key",
+        "",
+    ];
+
+    fn policies() -> Vec<Arc<Policy>> {
+        let numbers = [Detector::Phone, Detector::CreditCard, Detector::UsSsn, Detector::Iban];
+        let never = Pattern { name: "NONE".into(), regex: "^zzzqqqzzz$".into(), action: Action::Redact };
+        let of = |detectors: &[Detector], patterns: Vec<Pattern>| {
+            let detectors = detectors.iter().map(|detector| (*detector, Action::Redact)).collect();
+            let settings = Settings { key: vec![7; 32], detectors, patterns, ..Settings::default() };
+            Arc::new(Policy::new(&settings).unwrap())
+        };
+        vec![of(&[], vec![]), of(&[], vec![never]), of(&numbers, vec![]), of(&Detector::ALL, vec![])]
+    }
+
+    /// What becomes of a value in every header and as a target, and what is told of it.
+    fn masked(policy: &Arc<Policy>, text: &str, is_thorough: bool) -> Vec<String> {
+        let mut masker = Masker::new(Arc::clone(policy));
+        masker.engine.is_thorough = is_thorough;
+        masker.begin();
+        let told = |masked: Masked<'_>| String::from_utf8_lossy(masked.or(text.as_bytes())).into_owned();
+        let mut all: Vec<String> = Vec::new();
+        for name in NAMES {
+            all.push(told(masker.header(Side::Request, name.as_bytes(), text.as_bytes())));
+        }
+        all.extend(masker.findings().map(|finding| format!("{finding:?}")));
+        all.push(hidden(&told(masker.target(text.as_bytes()))));
+        for name in ["Referer", "Location", "Refresh"] {
+            all.push(hidden(&told(masker.header(Side::Request, name.as_bytes(), text.as_bytes()))));
+        }
+        all
+    }
+
+    /// What of a URL is hidden. Of a plus, and what is on its two sides, the tokens may be one or several.
+    fn hidden(target: &str) -> String {
+        let mut parts = target.split("tok_");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let rest = part.get(26..).unwrap_or_default();
+            let joint = out.strip_suffix([' ', '+']).filter(|front| front.ends_with('#')).map(str::to_owned);
+            out = joint.unwrap_or(out);
+            out.push_str(if out.ends_with('#') { "" } else { "#" });
+            out.push_str(rest);
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// A quick look finds what a full one does, whatever the header; and without detectors the same is found whether the
+        /// policy has expressions to try or not.
+        #[test]
+        fn as_a_full_look(pieces in proptest::collection::vec(prop_oneof![
+            4 => "(; |, |,|;|=|/|\\?|&|#| |\"|<|>|\\(|\\)|\t|:|//|@|%40|\\+|%2B|%20|\\\\|')",
+            3 => "[a-z]{1,4}(=|:)?",
+            2 => "(password|pin|token|sid|api key|x-auth)(\"|%22|\\\\\")?(=|:|%3D|%3A| : )",
+            2 => "\\{\"(password|a|x)\":\"[a-z0-9]{1,8}\",?|\\}",
+            2 => "(http|https|HTTP|x):/{0,2}",
+            2 => "[a-z]{1,2}:[a-z0-9 #/\"]{1,8}@[a-z]{1,3}",
+            2 => "(Basic|Bearer|Digest|Negotiate) ?|bWU6aHVudGVyMjI=|eyJhbGciOiJIUzI1NiJ9\\.eyJ4Ijp9\\.c2ln",
+            2 => "(host|for|by|proto|realm|path|domain|expires|code|state|url|rel)=\"?",
+            3 => "(\\+|%2B)(491701234567|12125550142|49 170 1234567|1-212-555-0142|49[/ ]170/1234567|99912345678)",
+            2 => "[/ .-]?([0-9]{1,10}|2024-11-21|10:30|12th|4111 1111 1111 1111|4111111111111111|536-22-1234|10\\.1\\.2\\.3)",
+            1 => "(DE89|DE89 3704 0044 0532 0130 00|GB29 ?NWBK 6016 1331 9268 19)",
+            1 => "\r\n (Cookie|x|Authorization): ?",
+            1 => "%[0-9a-f]{2}|&#[0-9]{1,3};|\\\\u00[0-7][0-9a-f]",
+            1 => "[ -~]{0,12}",
+        ], 0..14)) {
+            let text = pieces.concat();
+            let policies = policies();
+            for (i, policy) in policies.iter().enumerate() {
+                prop_assert_eq!(masked(policy, &text, false), masked(policy, &text, true), "{:?} {}", text, i);
+            }
+            prop_assert_eq!(masked(&policies[0], &text, false), masked(&policies[1], &text, false), "{:?}", text);
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! A lexer without recursion: it knows where it is by a stack of at most [`MAX_DEPTH`] levels; deeper values are masked
 //! all the same, only that findings and paths do not see the levels beyond. What stops being JSON is text from there on.
 
+use std::sync::Arc;
+
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form::{named, push_name};
@@ -10,6 +12,7 @@ use crate::json_path::Level;
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
 use crate::policy::{KindId, Policy};
+use crate::script::{self, Script};
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -31,6 +34,9 @@ pub(crate) struct Reader {
 #[derive(Debug, Clone, Copy, Default)]
 struct Nesting {
     is_array: bool,
+    /// Where it starts; and how much of the text was replaced by then.
+    start: usize,
+    edits: usize,
     /// Of an array: which element comes.
     index: u32,
     /// Of an object: its latest key, and what that says of its value.
@@ -56,6 +62,15 @@ enum Next {
     Colon,
     /// A comma or a closing bracket; at the top also another value.
     Separator,
+}
+
+/// How what is no JSON goes on with what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    /// In the member or element that was begun: with its value, or behind that or in front of its key.
+    On { is_value: bool },
+    /// With another member.
+    Afresh,
 }
 
 struct Lexer<'a> {
@@ -164,6 +179,14 @@ impl Lexer<'_> {
                 }
                 _ => {}
             }
+            // From the bracket on, where nothing was replaced since: what is within is read together.
+            if self.beyond == 0
+                && let Some(level) = self.reader.levels.pop_if(|level| level.edits == self.engine.edits())
+            {
+                self.engine.go_back(level.start);
+                self.rest(level.start, level.forced, Goes::On { is_value: true });
+                return;
+            }
             // Not JSON, from here on; of a member that was begun, from its key on.
             let key = self.reader.levels.last().filter(|level| {
                 // `"""…"""` begins with what is a value of JSON, too.
@@ -177,7 +200,15 @@ impl Lexer<'_> {
             let is_name =
                 |end: usize| matches!(self.text[start], b':' | b'=') && self.text[end..start].trim_ascii().is_empty();
             let name = latest.filter(|(_, end)| next == Next::Separator && is_name(*end)).map(|(name, _)| name);
-            self.rest(key.map(|level| level.key.0 - 1).or(name).unwrap_or(start));
+            let begins = key.map(|level| level.key.0 - 1).or(name);
+            let is_object = self.reader.levels.last().is_some_and(|level| !level.is_array);
+            let goes_on = match next {
+                _ if begins.is_some() => Goes::On { is_value: key.is_none() },
+                Next::Value { or_key: true } if is_object => Goes::Afresh,
+                next => Goes::On { is_value: matches!(next, Next::Value { .. }) },
+            };
+            let forced = self.reader.levels.last().and_then(|level| level.forced);
+            self.rest(begins.unwrap_or(start), forced, goes_on);
             return;
         }
     }
@@ -198,7 +229,9 @@ impl Lexer<'_> {
         let (forced, may_be_ssn) = self.rules();
         let named = self.reader.objects.named(at);
         if self.reader.levels.len() < MAX_DEPTH {
-            self.reader.levels.push(Nesting { is_array, forced, may_be_ssn, named, ..Nesting::default() });
+            let edits = self.engine.edits();
+            let level = Nesting { is_array, start: at, edits, forced, may_be_ssn, named, ..Nesting::default() };
+            self.reader.levels.push(level);
         } else {
             self.beyond += 1;
             // Beyond the stack the deepest level stands for all: what was said of one counts for those that follow, too.
@@ -309,7 +342,35 @@ impl Lexer<'_> {
         self.engine.value(self.text, &value, &|field| push_path(field, levels, self.text));
     }
 
-    fn rest(&mut self, start: usize) {
+    /// What is no JSON from `start` on, of a value that is a secret of this kind.
+    fn rest(&mut self, start: usize, forced: Option<KindId>, goes_on: Goes) {
+        let policy = Arc::clone(&self.engine.policy);
+        if !policy.paths.is_empty() || forced.is_some() {
+            let Reader { levels, scratch, .. } = &mut *self.reader;
+            // Beyond the stack no path is known.
+            let is_known = self.beyond == 0 || forced.is_some();
+            let open = levels.iter().filter(|_| is_known).map(|level| script::Open {
+                bracket: if level.is_array { script::Bracket::Square } else { script::Bracket::Brace },
+                root: 0,
+                index: level.index,
+                key: level.key,
+                value: level.forced,
+                forced: level.forced,
+            });
+            let mut list = std::mem::take(&mut self.engine.told);
+            let mut script = Script::new(&policy, &self.text[..self.end], scratch, &mut list);
+            script.open.extend(open);
+            if let Some(level) = script.open.back_mut() {
+                level.value = forced;
+            }
+            script.beyond = if is_known { self.beyond } else { 0 };
+            script.expects = goes_on == Goes::On { is_value: true };
+            if matches!(goes_on, Goes::On { .. }) {
+                script.judge();
+            }
+            script.run(start);
+            self.engine.told = list;
+        }
         let levels = &self.reader.levels;
         let value = Value {
             at_cut: self.at_cut,
@@ -322,7 +383,7 @@ impl Lexer<'_> {
 }
 
 /// What the own paths say of the place that is made of `count` levels.
-fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
+pub(crate) fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
     let last = level_of(count.checked_sub(1)?);
     let mut rules = policy.paths.iter();
     rules.find(|(path, _)| path.may_end(last) && path.matches(count, &level_of)).map(|(_, kind)| *kind)

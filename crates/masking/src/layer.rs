@@ -4,27 +4,39 @@
 //! stays as it was written.
 
 /// The entities that are decoded by name; those of HTML that secrets are written with among them.
-const ENTITIES: &[(&[u8], u8)] = &[
-    (b"lt", b'<'),
-    (b"gt", b'>'),
-    (b"amp", b'&'),
-    (b"quot", b'"'),
-    (b"apos", b'\''),
-    (b"nbsp", b' '),
-    (b"commat", b'@'),
-    (b"period", b'.'),
-    (b"colon", b':'),
-    (b"hyphen", b'-'),
-    (b"dash", b'-'),
-    (b"plus", b'+'),
-    (b"equals", b'='),
-    (b"sol", b'/'),
-    (b"lowbar", b'_'),
+const ENTITIES: &[(&[u8], &str)] = &[
+    (b"lt", "<"),
+    (b"gt", ">"),
+    (b"amp", "&"),
+    (b"quot", "\""),
+    (b"apos", "'"),
+    (b"nbsp", " "),
+    (b"commat", "@"),
+    (b"period", "."),
+    (b"colon", ":"),
+    (b"hyphen", "-"),
+    (b"dash", "-"),
+    (b"plus", "+"),
+    (b"equals", "="),
+    (b"sol", "/"),
+    (b"lowbar", "_"),
+    (b"ldquo", "“"),
+    (b"rdquo", "”"),
+    (b"bdquo", "„"),
+    (b"lsquo", "‘"),
+    (b"rsquo", "’"),
+    (b"sbquo", "‚"),
+    (b"laquo", "«"),
+    (b"raquo", "»"),
+    (b"lsaquo", "‹"),
+    (b"rsaquo", "›"),
 ];
 /// Backslashes in a row that are understood: as texts within texts have them.
 pub(crate) const MAX_BACKSLASHES: usize = 15;
-/// Bytes of the longest beginning of an escape that is told as one: of a numeric entity with zeros in front.
+/// Bytes of the longest beginning of an escape that is told as one, but of an entity of a number.
 const MAX_HALF: usize = 12;
+/// Digits of such an entity behind zeros.
+const MAX_DIGITS: usize = 10;
 
 /// How a text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +125,9 @@ impl Layer {
         let half_percent = behind(b'%').filter(|behind| {
             percent && (behind.is_empty() || behind.len() == 1 && behind.iter().all(u8::is_ascii_hexdigit))
         });
-        let half_xml = behind(b'&').filter(|behind| {
-            xml && match behind {
-                [b'#', b'x' | b'X', digits @ ..] => digits.iter().all(u8::is_ascii_hexdigit),
-                [b'#', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
-                name => ENTITIES.iter().any(|(entity, _)| entity.starts_with(name)),
-            }
-        });
+        let half_xml =
+            behind(b'&').filter(|behind| xml && ENTITIES.iter().any(|(entity, _)| entity.starts_with(behind)));
+        let half_xml = half_xml.or_else(|| half_entity(text).filter(|_| xml).map(|len| &text[text.len() - len + 1..]));
         [half_json, half_percent, half_xml].into_iter().flatten().map(|behind| behind.len() + 1).max().unwrap_or(0)
     }
 
@@ -195,6 +203,16 @@ impl Layer {
         };
         let (len, bytes, count) = Self::Any.escape(&text[more..])?;
         Some((more + len, bytes, count))
+    }
+
+    /// The first byte that `text` says, as it is or in an escape, perhaps behind backslashes of texts within texts; and how long
+    /// that is as it is written. None of what looks like an escape and is none.
+    #[inline]
+    pub(crate) fn sign(text: &[u8]) -> Option<(usize, u8)> {
+        match *text.first()? {
+            b'\\' | b'%' | b'&' => Self::nested_escape(text).map(|(len, bytes, _)| (len, bytes[0])),
+            byte => Some((1, byte)),
+        }
     }
 
     /// Writes a replacement, which is ASCII, so that it reads as itself in this layer.
@@ -279,26 +297,55 @@ fn json_escape(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
 }
 
 fn xml_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+    if text.get(1) == Some(&b'#') {
+        return numeric_entity(text);
+    }
     // In queries and code it is no entity, as is soon seen.
     let name = text.get(1..text.len().min(12))?;
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
-    let name_len = 1 + name.iter().position(|byte| !is_name(byte)).filter(|len| name[*len] == b';')?;
+    let name_len = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric()).filter(|len| name[*len] == b';')?;
     let name = &text[1..name_len];
-    match name {
-        [b'#', b'x' | b'X', digits @ ..] if !digits.is_empty() => {
-            let code = digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(16)?.checked_add(hex(*byte)?))?;
-            Some(utf8(name_len + 1, code))
-        }
-        [b'#', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
-            let code =
-                digits.iter().try_fold(0_u32, |sum, byte| sum.checked_mul(10)?.checked_add(u32::from(byte - b'0')))?;
-            Some(utf8(name_len + 1, code))
-        }
-        name => {
-            let (_, byte) = ENTITIES.iter().find(|(known, _)| *known == name)?;
-            Some((name_len + 1, [*byte, 0, 0, 0], 1))
-        }
+    let (_, sign) = ENTITIES.iter().find(|(known, _)| *known == name)?;
+    let mut bytes = [0; 4];
+    bytes[..sign.len()].copy_from_slice(sign.as_bytes());
+    Some((name_len + 1, bytes, sign.len()))
+}
+
+/// `&#61;`, `&#x3d;`, with as many zeros in front as there are.
+fn numeric_entity(text: &[u8]) -> Option<(usize, [u8; 4], usize)> {
+    let front = entity_front(text)?;
+    let (radix, digits) = (if front == 3 { 16 } else { 10 }, &text[front..]);
+    let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
+    let count = digits[zeros..].iter().take(MAX_DIGITS + 1).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let len = zeros + count;
+    if len == 0 || digits.get(len) != Some(&b';') {
+        return None;
     }
+    let add = |sum: u32, byte: &u8| sum.checked_mul(radix)?.checked_add(char::from(*byte).to_digit(radix)?);
+    let code = digits[zeros..len].iter().try_fold(0, add)?;
+    Some(utf8(front + len + 1, code))
+}
+
+/// How long what is in front of the digits of an entity is.
+fn entity_front(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'&', b'#', b'x' | b'X', ..] => Some(3),
+        [b'&', b'#', ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// How many of the last bytes of `text` may be the beginning of an entity of a number.
+fn half_entity(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let start = [3, 2].into_iter().find_map(|front| {
+        let start = text.len().checked_sub(digits + front)?;
+        (entity_front(&text[start..]) == Some(front)).then_some(start)
+    })?;
+    let front = entity_front(&text[start..])?;
+    let digits = &text[start + front..];
+    let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
+    let is_half = digits.len() - zeros <= MAX_DIGITS && (front == 3 || digits.iter().all(u8::is_ascii_digit));
+    is_half.then_some(text.len() - start)
 }
 
 /// A code point, or the replacement character for what is none.
@@ -326,6 +373,8 @@ mod tests {
         assert_eq!(decoded(Layer::Percent { plus: false }, "a%20b+%zz%4"), "a b+%zz%4");
         assert_eq!(decoded(Layer::Percent { plus: true }, "a%2Bb+c"), "a+b c");
         assert_eq!(decoded(Layer::Xml, "&lt;&#49;&#x32;&amp;&nope;&&#xfffffffff;"), "<12&&nope;&&#xfffffffff;");
+        assert_eq!(decoded(Layer::Xml, "&#0000000061;&#x000000000000003D;&#;&#x;&#6a;&#0"), "==&#;&#x;&#6a;&#0");
+        assert_eq!(decoded(Layer::Xml, &format!("&#{}61;&#{}61", "0".repeat(1000), "0".repeat(9))), "=&#00000000061");
         assert_eq!(decoded(Layer::Any, r"%41\u0042&#67;"), "ABC");
         assert_eq!(decoded(Layer::Plain, r"%41"), "%41");
     }
@@ -341,7 +390,7 @@ mod tests {
         for text in ["%", "%3"] {
             assert!(half(Layer::Percent { plus: true }, text) && half(Layer::Any, text), "{text}");
         }
-        for text in ["&", "&a", "&comma", "&amp", "&#", "&#5", "&#x", "&#x00034"] {
+        for text in ["&", "&a", "&comma", "&amp", "&#", "&#5", "&#x", "&#x00034", "&#000000000000000000000000006"] {
             assert!(half(Layer::Xml, text) && half(Layer::Any, text), "{text}");
         }
         for text in ["", "a", "\\u0034", "\\n", "\\uz", "%34", "%z", "&nope", "&amp;", "&4111", "&#52;"] {

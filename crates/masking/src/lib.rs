@@ -23,6 +23,7 @@
 //! ```
 
 mod action;
+mod authority;
 mod body;
 mod carrier;
 mod charset;
@@ -38,6 +39,7 @@ mod json;
 mod json_path;
 mod layer;
 mod leaks;
+mod marks;
 mod markup;
 mod masker;
 mod media;
@@ -51,6 +53,7 @@ mod pattern;
 mod policy;
 mod quiet;
 mod region;
+mod script;
 mod target;
 mod token;
 mod walk;

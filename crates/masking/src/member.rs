@@ -2,6 +2,7 @@
 
 use crate::json::next_quote;
 use crate::layer::{Layer, View};
+use crate::marks;
 use crate::names::Meaning;
 use crate::policy::{KindId, Policy};
 
@@ -9,6 +10,8 @@ use crate::policy::{KindId, Policy};
 const MAX_WORD: usize = 32;
 /// The most bytes of an escape.
 const MAX_ESCAPED: usize = 6;
+/// The most bytes of a typeset quote.
+const MAX_MARK: usize = 3;
 /// Longer values name nothing.
 pub(crate) const MAX_NAME: usize = 256;
 
@@ -47,7 +50,8 @@ pub(crate) fn role(key: &[u8]) -> Option<Role> {
         return None;
     }
     for byte in key {
-        if !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'@' | b'#' | b'$') {
+        // A no-break blank among them.
+        if !matches!(byte, b'_' | b'-' | b'.' | b' ' | b'@' | b'#' | b'$' | 0xc2 | 0xa0) {
             word[len] = byte.to_ascii_lowercase();
             len += 1;
         }
@@ -84,7 +88,7 @@ pub(crate) fn may_hold(text: &[u8], at: usize) -> bool {
     let Some([first, second, third, before]) = text[..at].last_chunk() else { return may_hold_slowly(text, at) };
     match before {
         b'"' if third.is_ascii_alphanumeric() => {}
-        b'"' | b' ' | b'\t' | b'\r' | b'\n' | 12 => return may_hold_slowly(text, at),
+        b'"' | b' ' | b'\t' | b'\r' | b'\n' | 12 | 0x80.. => return may_hold_slowly(text, at),
         _ => return false,
     }
     match third | 0x20 {
@@ -129,9 +133,28 @@ pub(crate) fn value(text: &[u8], at: usize) -> Option<usize> {
 
 /// The key in front of the colon at `at`, if it has at most so many bytes. Of one with a quote in it, what is behind that.
 fn key(text: &[u8], at: usize, most: usize) -> Option<&[u8]> {
-    let key = text[..at].trim_ascii_end().strip_suffix(b"\"")?;
-    let start = memchr::memrchr(b'"', &key[key.len().saturating_sub(most + 1)..])?;
-    Some(&key[key.len().saturating_sub(most + 1) + start + 1..])
+    let front = text[..at].trim_ascii_end();
+    if let Some(len) = marks::len_at_end(front) {
+        let key = &front[..front.len() - len];
+        let key = &key[key.len().saturating_sub(most + MAX_MARK)..];
+        return Some(&key[marks::last_end(key)?..]);
+    }
+    let key = front.strip_suffix(b"\"")?;
+    let key = &key[key.len().saturating_sub(most + 1)..];
+    Some(&key[memchr::memrchr(b'"', key)? + 1..])
+}
+
+/// Whether the key in front of the colon at `at` is in typeset quotes.
+#[inline]
+pub(crate) fn is_typeset(text: &[u8], at: usize) -> bool {
+    // Of nearly all keys, the straight quote is in front of it.
+    !text[..at].ends_with(b"\"") && marks::len_at_end(text[..at].trim_ascii_end()).is_some()
+}
+
+/// Whether that key, if it is, may say something of a neighbour.
+pub(crate) fn is_typeset_role(text: &[u8], at: usize) -> bool {
+    is_typeset(text, at)
+        && key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| key.contains(&b'\\') || role(key).is_some())
 }
 
 /// What a neighbour says of a value.
@@ -185,6 +208,12 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8], scratch: &mut View) -> boo
             }
         }
         let value = text[at + 1..].trim_ascii_start();
+        let key = || key(text, at, MAX_ESCAPED * MAX_WORD);
+        // In typeset quotes either may be, as they are or in escapes; and those of the other have backslashes in a string.
+        if is_typeset(text, at) || starts_typeset(value) {
+            let key = key().map(|key| &key[..key.iter().rposition(|byte| *byte != b'\\').map_or(0, |last| last + 1)]);
+            return key.is_some_and(|key| json_role(key, scratch) == Some(Role::Names));
+        }
         if value.first() == Some(&b'\\') {
             return names_in_string(policy, text, at);
         }
@@ -192,9 +221,21 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8], scratch: &mut View) -> boo
         let Some(len) = string_len(value, MAX_NAME) else { return false };
         let value = &value[..len];
         (policy.fields.may_end(value) || policy.headers.may_end(value) || value.contains(&b'\\'))
-            && key(text, at, MAX_ESCAPED * MAX_WORD).is_some_and(|key| json_role(key, scratch) == Some(Role::Names))
+            && key().is_some_and(|key| json_role(key, scratch) == Some(Role::Names))
             && Named::by(policy, value, scratch).is_some()
     })
+}
+
+/// Whether a value starts with a typeset quote, perhaps in an escape, which may be of its first byte only.
+#[inline]
+fn starts_typeset(value: &[u8]) -> bool {
+    match value.first() {
+        Some(b'\\' | b'%' | b'&') => Layer::nested_escape(value).is_some_and(|(_, bytes, count)| {
+            marks::len(&bytes[..count]).is_some() || count == 1 && !bytes[0].is_ascii()
+        }),
+        Some(0x80..) => marks::len(value).is_some(),
+        _ => false,
+    }
 }
 
 /// Whether the member whose colon is at `at` names another, in JSON that stands in a string: its quotes have backslashes in

@@ -64,7 +64,7 @@ impl Names {
             Some(rest) => (true, rest),
             None => (false, name),
         };
-        let text: String = text.chars().flat_map(folded).collect();
+        let text: String = text.chars().filter(|letter| *letter != BLANK).flat_map(folded).collect();
         let mut normal: Vec<u8> = text.bytes().filter_map(normal).collect();
         normal.truncate(normal.len() - normal.iter().rev().take_while(|byte| byte.is_ascii_digit()).count());
         if normal.is_empty() || normal.len() > MAX_NAME {
@@ -315,6 +315,9 @@ fn folded(letter: char) -> impl Iterator<Item = char> {
     letter.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower })
 }
 
+/// A no-break blank, which separates words as others do.
+const BLANK: char = '\u{a0}';
+
 /// Hands over what the bytes of a name count as, from its last on, until it is told to stop. What is no UTF-8 counts byte by
 /// byte.
 fn backwards(name: &[u8], mut wants_more: impl FnMut(u8) -> bool) {
@@ -329,6 +332,9 @@ fn backwards(name: &[u8], mut wants_more: impl FnMut(u8) -> bool) {
             continue;
         };
         end -= letter.len_utf8();
+        if letter == BLANK {
+            continue;
+        }
         // At most three characters are the lower case of one.
         let (mut lower, mut len) = ([0; 12], 0);
         for letter in folded(letter).take(3) {

@@ -7,6 +7,7 @@
 use crate::detect::Hit;
 use crate::json::next_quote;
 use crate::layer::View;
+use crate::marks;
 use crate::member::{self, Named, Role, json_role};
 use crate::pairs::is_secret;
 use crate::policy::{KindId, Policy};
@@ -24,7 +25,13 @@ pub(crate) fn find(policy: &Policy, text: &[u8], is_thorough: bool, hits: &mut V
     if !is_thorough && !member::has_names(policy, text, &mut scratch) {
         return;
     }
-    for region in regions(policy, text, &mut scratch) {
+    let mut regions = regions(policy, text, false, &mut scratch);
+    if marks::is_any(text) {
+        // Once more with typeset quotes, which are no quotes of JSON.
+        regions.extend(self::regions(policy, text, true, &mut scratch));
+        merge(&mut regions);
+    }
+    for region in regions {
         container(&text[..region.end], region.start, region.kind, hits);
     }
 }
@@ -40,11 +47,40 @@ struct Open {
     value: usize,
 }
 
-fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
+impl Open {
+    /// A string at `start..at`, which holds what is at `from..end`: a key, what a key names, or what it holds.
+    fn string(
+        &mut self,
+        policy: &Policy,
+        text: &[u8],
+        (start, at): (usize, usize),
+        (from, end): (usize, usize),
+        scratch: &mut View,
+        held: &mut Held,
+    ) {
+        if let Some(value) = member::value(text, at) {
+            (self.role, self.value) = (json_role(&text[from..end], scratch), value);
+            return;
+        }
+        match self.role {
+            Some(Role::Names) if start == self.value && !self.named.is_some() => {
+                self.named = Named::by(policy, &text[from..end], scratch);
+            }
+            Some(Role::Holds) => held.push(start, at),
+            _ => {}
+        }
+    }
+}
+
+fn regions(policy: &Policy, text: &[u8], is_typeset: bool, scratch: &mut View) -> Vec<Region> {
     let (mut open, mut held, mut regions) = (Vec::<Open>::new(), Held::default(), Vec::new());
+    let mut in_vain = Vec::new();
+    // Where the string ends that is walked into.
+    let mut within = 0;
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         match byte {
+            b'"' if at < within => at += 1,
             b'"' => {
                 let from = at + 1;
                 let end = match string_end(text, from) {
@@ -63,19 +99,27 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
                     at = from;
                     continue;
                 }
+                let start = at;
                 at = end + 1;
-                let Some(level) = open.last_mut() else { continue };
-                if let Some(value) = member::value(text, at) {
-                    (level.role, level.value) = (json_role(&text[from..end], scratch), value);
-                    continue;
+                if let Some(level) = open.last_mut() {
+                    level.string(policy, text, (start, at), (from, end), scratch, &mut held);
                 }
-                match level.role {
-                    Some(Role::Names) if from == level.value + 1 && !level.named.is_some() => {
-                        level.named = Named::by(policy, &text[from..end], scratch);
-                    }
-                    Some(Role::Holds) => held.push(from - 1, at),
-                    _ => {}
+                // An object in typeset quotes needs no escapes in a string.
+                let string = &text[from..end];
+                if is_typeset && memchr::memchr(b'{', string).is_some() && marks::is_any(string) {
+                    at = from;
+                    // Of one that is all of it, straight quotes may be part.
+                    within = if string[0] == b'{' { within } else { end + 1 };
                 }
+            }
+            0x80..
+                if is_typeset
+                    && let Some(level) = open.last_mut()
+                    && let Some((front, len, behind)) = marks::closed(&text[at..], &mut in_vain) =>
+            {
+                let (start, from) = (at, at + front);
+                at = from + len + behind;
+                level.string(policy, text, (start, at), (from, from + len), scratch, &mut held);
             }
             b'{' | b'[' => {
                 if open.len() == MAX_OPEN {
@@ -125,7 +169,7 @@ fn regions(policy: &Policy, text: &[u8], scratch: &mut View) -> Vec<Region> {
 pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec<Hit>) -> usize {
     let mut depth = 0_usize;
     while let Some(byte) = text.get(at) {
-        let is_key = |end: usize| text[end..].trim_ascii_start().first() == Some(&b':');
+        let is_key = |end: usize| member::value(text, end).is_some();
         match byte {
             b'{' | b'[' => {
                 depth += 1;
@@ -148,6 +192,14 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
                     hits.push(Hit::new(from, end, kind));
                 }
             }
+            0x80.. if let Some((front, len, behind)) = marks::quoted(&text[at..]) => {
+                let from = at + front;
+                let end = from + len;
+                at = end + behind;
+                if !is_key(at) && is_secret(&text[from..end]) {
+                    hits.push(Hit::new(from, end, kind));
+                }
+            }
             byte if is_word(byte) => {
                 let from = at;
                 at += text[at..].iter().take_while(|byte| is_word(byte)).count();
@@ -164,7 +216,7 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
     text.len()
 }
 
-fn is_word(byte: &u8) -> bool {
+pub(crate) fn is_word(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+' | b'.' | b'$') || *byte >= 0x80
 }
 

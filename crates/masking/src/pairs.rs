@@ -3,6 +3,7 @@
 //! Also the user information of URLs (`scheme://user:password@host`).
 
 use crate::layer::Layer;
+use crate::marks;
 use crate::names::{Meaning, Names};
 use crate::policy::KindId;
 
@@ -16,6 +17,8 @@ const MAX_QUOTES: usize = 8;
 const MAX_USERINFO: usize = 16 << 10;
 /// Digits of a port.
 const MAX_PORT: usize = 5;
+/// Bytes of the longest quote.
+const MAX_MARK: usize = 3;
 /// Bytes of the longest escape.
 const MAX_ESCAPED: usize = 12;
 /// How far in front of a separator anything can count, however it is escaped; two more for what a window cuts.
@@ -81,7 +84,7 @@ pub(crate) fn is_behind_time(front: [u8; 4]) -> bool {
 
 /// How far back a name in front of the separator at `at` reaches, with all that may be around and within it.
 pub(crate) fn reach(text: &[u8], at: usize) -> usize {
-    let most = MAX_BLANKS + MAX_QUOTES + MAX_NAME;
+    let most = MAX_MARK * (MAX_BLANKS + MAX_QUOTES) + MAX_NAME;
     at - text[..at].iter().rev().take(most).take_while(|byte| is_part(**byte)).count()
 }
 
@@ -137,11 +140,7 @@ pub(crate) fn cut_userinfo(text: &[u8]) -> Option<usize> {
 
 /// How long the two slashes are that a text starts with, in whatever escapes, and of texts within texts.
 fn slashes_len(text: &[u8]) -> Option<usize> {
-    let slash = |text: &[u8]| match text.first()? {
-        b'/' => Some(1),
-        b'\\' | b'%' | b'&' => Layer::nested_escape(text).filter(|(_, bytes, _)| bytes[0] == b'/').map(|(len, ..)| len),
-        _ => None,
-    };
+    let slash = |text: &[u8]| Layer::sign(text).filter(|(_, byte)| *byte == b'/').map(|(len, _)| len);
     let first = slash(text)?;
     Some(first + slash(&text[first..])?)
 }
@@ -184,12 +183,6 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         return Some(Pair { start: at + 3, end: *done, is_container: false, meaning });
     }
     let name_end = name_end(text, *done, at);
-    if let Some(pair) = typeset(names, text, (*done, name_end), at) {
-        if is_secret(&text[pair.start..pair.end]) {
-            *done = pair.end;
-        }
-        return Some(pair);
-    }
     // `user[pin][0]`: the last word alone says nothing.
     let is_path = name_end > *done && text[name_end - 1] == b']';
     if !is_path && !names.may_end(&text[*done..name_end]) {
@@ -202,11 +195,16 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         name_end - text[*done..name_end].iter().rev().take(MAX_NAME).take_while(|byte| is(byte)).count()
     };
     // In brackets a blank may be one that nobody meant, and a word may be in quotes: `user["pin"][0]`.
-    let start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
+    let mut start = run(&|byte| is_name(byte) || is_path && is_behind_name(*byte));
+    if !text[start..name_end].is_ascii() {
+        start += marks::last_end(&text[start..name_end]).unwrap_or(0);
+        start += blank_end(&text[start..name_end]);
+    }
     let mut meaning = names.meaning_of_path(&text[start..name_end]);
-    if meaning.is_none() && start > *done && text[start - 1] == b' ' {
+    if meaning.is_none() && matches!(text[*done..start], [.., b' '] | [.., 0xc2, 0xa0]) {
         // Of several words: `verification code: 1234`.
-        meaning = names.meaning(&text[run(&|byte| is_name(byte) || *byte == b' ')..name_end]);
+        let words = &text[run(&|byte| is_name(byte) || *byte == b' ')..name_end];
+        meaning = names.meaning(&words[marks::last_end(words).unwrap_or(0)..]);
     }
     let meaning = meaning.filter(|meaning| *meaning != Meaning::Harmless)?;
     let (start, end) = value(text, at);
@@ -216,60 +214,30 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
 }
 
-/// How long the quotation mark of a typesetter is that a text starts with: “”„‟, ‘’‚‛, «», as programs for writing put them in
-/// place of what is typed.
-fn mark_len(text: &[u8]) -> Option<usize> {
-    match text {
-        [0xe2, 0x80, 0x98..=0x9f, ..] => Some(3),
-        [0xc2, 0xab | 0xbb, ..] => Some(2),
-        _ => None,
-    }
-}
-
-/// The pair whose name, which ends at `end`, is in such marks; its value may be, too.
-fn typeset(names: &Names, text: &[u8], (floor, end): (usize, usize), at: usize) -> Option<Pair> {
-    let name = &text[floor..end];
-    let len = [3, 2].into_iter().find(|len| name.len() > *len && mark_len(&name[name.len() - len..]) == Some(*len))?;
-    let name = &name[..name.len() - len];
-    if !names.may_end(name) {
-        return None;
-    }
-    let name = &name[name.len().saturating_sub(MAX_NAME)..];
-    let start = (0..name.len()).rev().find_map(|from| mark_len(&name[from..]).map(|len| from + len))?;
-    let meaning = names.meaning_of_path(&name[start..]).filter(|meaning| *meaning != Meaning::Harmless)?;
-    let pair = |start, end| Pair { start, end, is_container: false, meaning };
-    // Where a mark is in front of the value, nothing else is asked where it ends: that might be far behind.
-    let start = value_front(text, at).start;
-    let start = start + usize::from(matches!(text.get(start), Some(b'"' | b'\'' | b'`')));
-    let Some(len) = mark_len(&text[start..]) else {
-        let (start, end) = value(text, at);
-        return Some(pair(start, end));
-    };
-    let start = start + len;
-    let window = &text[start..text.len().min(start + MAX_USERINFO)];
-    // Single, double or angled, as that in front; one within a word is an apostrophe.
-    let class = |mark: &[u8]| (mark[0], mark[0] == 0xe2 && mark[2] >= 0x9c);
-    let opening = class(&text[start - len..]);
-    let ends = |from: &usize| {
-        let rest = &window[*from..];
-        rest[0] == b'\n'
-            || mark_len(rest).is_some_and(|len| {
-                let is_within = opening == (0xe2, false) && rest.get(len).is_some_and(u8::is_ascii_alphanumeric);
-                class(rest) == opening && !is_within
-            })
-    };
-    let len = memchr::memchr3_iter(0xe2, 0xc2, b'\n', window).find(ends);
-    Some(pair(start, start + len.unwrap_or(window.len())))
+/// Where the last no-break blank of a text ends.
+fn blank_end(text: &[u8]) -> usize {
+    memchr::memrchr_iter(0xa0, text).find(|at| text[..*at].ends_with(&[0xc2])).map_or(0, |at| at + 1)
 }
 
 /// Where the name ends whose separator is at `at`: in front of quotes and blanks, in whatever order mistakes put them.
 fn name_end(text: &[u8], floor: usize, at: usize) -> usize {
-    at - text[floor.min(at)..at]
-        .iter()
-        .rev()
-        .take(MAX_BLANKS + MAX_QUOTES)
-        .take_while(|byte| is_behind_name(**byte))
-        .count()
+    let floor = floor.min(at);
+    let is_behind = |byte: &&u8| is_behind_name(**byte);
+    let most = MAX_BLANKS + MAX_QUOTES;
+    let skipped = text[floor..at].iter().rev().take(most).take_while(is_behind).count();
+    let mut front = &text[floor..at - skipped];
+    // Typeset quotes are rare.
+    for _ in skipped..most {
+        front = match front {
+            [front @ .., last] if is_behind_name(*last) => front,
+            [front @ .., 0xc2, 0xa0] => front,
+            front => match marks::len_at_end(front) {
+                Some(len) => &front[..front.len() - len],
+                None => break,
+            },
+        };
+    }
+    floor + front.len()
 }
 
 /// Whether a byte may stand between a name and its separator by mistake: quotes, blanks, control characters.
@@ -318,6 +286,7 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
         Some(quote @ (b'"' | b'\'' | b'`')) => (start + 1, start + 1 + quoted_len(&rest[1..], *quote, has_escapes)),
         // Brackets hold values of their own, unless they are part of one (`{SSHA}…`).
         Some(open @ (b'{' | b'[')) if !is_prefix(rest, *open) => (start, start),
+        Some(0x80..) if let Some((front, len, _)) = marks::quoted(rest) => (start + front, start + front + len),
         _ => {
             let len = bare_len(rest, text[at] == b':' && has_blanks);
             match rest.get(len) {
@@ -471,7 +440,7 @@ mod tests {
             found("‘pin’=‘1’ «new password» : «2 3» „token“:„4“ {“pin”: \"5\"} “pin”: 6"),
             ["1", "2 3", "4", "5", "6"]
         );
-        assert_eq!(found("“password”: “unclosed x\nnext line”"), ["unclosed x"]);
+        assert_eq!(found("“password”: “unclosed x\nnext line”"), ["unclosed x\nnext line"]);
         assert_eq!(found("“pin”: “it’s 1” ‘pin’: ‘don’t 2’ “pin”: “«3»”"), ["it’s 1", "don’t 2", "«3»"]);
         assert_eq!(found("“password” “x”, he said: “spin”: “y”, pass”: z, ”: w, “”: v"), [""; 0]);
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::action::Action;
 use crate::detect::{Detector, Literals};
+use crate::finding::CUT;
 use crate::fpe_cipher::Fpe;
 use crate::json_path::JsonPath;
 use crate::member::HOLDING_ENDS;
@@ -349,6 +350,9 @@ impl Policy {
     }
 
     pub(crate) fn kind_name(&self, kind: u16) -> &str {
+        if kind == CUT {
+            return "CUT";
+        }
         self.kinds.get(usize::from(kind)).map_or("", |kind| &kind.name)
     }
 }

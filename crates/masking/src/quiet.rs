@@ -266,6 +266,13 @@ mod tests {
         all
     }
 
+    /// The same of a look that is held against a full one.
+    fn looked(policy: &Arc<Policy>, text: &str, content_type: &str, at_cut: bool) -> Vec<String> {
+        let quick = masked(policy, text.as_bytes(), content_type, at_cut, false);
+        assert_eq!(quick, masked(policy, text.as_bytes(), content_type, at_cut, true), "{text}");
+        quick
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -291,6 +298,10 @@ mod tests {
             1 => "(password|api\\+key|pin|x)(=|%3D|%253D|:|%3A)(null|true|\\{\\}|\\{[a-z]{2}\\}|'|%27|\\+)?[a-z0-9]{0,3}\\+[a-z0-9/+]{1,4}(=|;|&|%20)?",
             1 => "[a-z]{1,3}:(//|%2F%2F|%252F%252F)[a-z]{1,2}:[a-z]\\+[a-z]@h|\\+",
             1 => "[&?#]?code=[a-z1]{5}|[&?#](state|iss|grant_type)=",
+            2 => "[{,]{0,2}(“|”|»|«|‘|’|＂|\\\\u201c|\\\\u00ab|\\\\xbb|&ldquo;|&laquo;|%E2%80%9C|\"|\\\\\")(name|value|password|pin|x)(\u{a0}| )?(”|“|»|«|’|＂|\\\\u201d|\\\\u00bb|\\\\xbb|&rdquo;|&raquo;|%E2%80%9D|\"|\\\\\") ?[:=]?",
+            2 => "(“|”|»|‘|&ldquo;|&raquo;|\\\\u201c|\\[“|\\{“)[a-z’ ,:]{0,5}(”|»|’|&rdquo;|&raquo;|\\\\u201d|”\\]|”\\})?[,}]?",
+            1 => "&#0{0,20}(58|61|112|160|34|8220|8221);|&#x0{1,14}(3d|3A|70|a0|22|201d);",
+            1 => "(\"|\\{\"| )?(api|x|p|pass|das)(\u{a0}|&nbsp;|\\\\u00a0|\\\\xa0|&#160;|&#xa0;|%C2%A0)(key|in|w|pin|word)\"?[:=]",
             1 => "\\PC{0,12}",
             1 => "[ -~]{0,70}",
         ], 0..16), at_cut: bool, is_own: bool) {
@@ -342,19 +353,18 @@ mod tests {
         ] {
             let text = format!("a={text}&b=1");
             for policy in [&default, &own] {
+                let body = looked(policy, &text, "application/x-www-form-urlencoded", false)[0].clone();
                 let look = |is_thorough| {
-                    let form = "application/x-www-form-urlencoded";
-                    let body = masked(policy, text.as_bytes(), form, false, is_thorough)[0].clone();
                     let mut masker = Masker::new(Arc::clone(policy));
                     masker.engine.is_thorough = is_thorough;
                     masker.begin();
                     match masker.target(format!("/x?{text}").as_bytes()) {
                         Masked::Kept => panic!("{text}"),
-                        Masked::Replaced(target) => (body, String::from_utf8_lossy(target).into_owned()),
+                        Masked::Replaced(target) => String::from_utf8_lossy(target).into_owned(),
                     }
                 };
                 assert_eq!(look(false), look(true), "{text}");
-                let (body, target) = look(false);
+                let target = look(false);
                 assert!(!body.contains("S3cr3t") && body.ends_with("&b=1"), "{text} {body}");
                 assert!(!target.contains("S3cr3t") && target.ends_with("&b=1"), "{text} {target}");
             }
@@ -366,9 +376,7 @@ mod tests {
     fn a_container_is_looked_at_in_parts() {
         let policy = Arc::new(policy());
         let text = "PIN=[pass'=a://PIN:\u{aa5c}/':";
-        let look = |is_thorough| masked(&policy, text.as_bytes(), "text/plain", false, is_thorough);
-        assert_eq!(look(false), look(true));
-        assert!(!look(false)[1].contains('\u{aa5c}'));
+        assert!(!looked(&policy, text, "text/plain", false)[1].contains('\u{aa5c}'));
     }
 
     /// The end of a name that begins with digits is not taken for the whole, as if they were a value of JSON.
@@ -377,8 +385,7 @@ mod tests {
         let policy = Arc::new(policy());
         for name in ["000_PIN", "000$PIN", "000[PIN]", "000\u{e9}PIN"] {
             let text = format!(r#"{{"name":"password\n","v":{name}:a="#);
-            let look = |is_thorough| masked(&policy, text.as_bytes(), "application/json", false, is_thorough);
-            assert_eq!(look(false), look(true), "{text}");
+            looked(&policy, &text, "application/json", false);
         }
     }
 
@@ -389,17 +396,12 @@ mod tests {
         for joint in ["&#112;", "&#x112;", "&#274;"] {
             let text = format!("{joint}pin\\n:{{\"name\":\"password\\n\",\"v\":\"aaaa\"");
             for content_type in ["application/x-www-form-urlencoded", "text/plain"] {
-                let look = |is_thorough| masked(&policy, text.as_bytes(), content_type, false, is_thorough);
-                assert_eq!(look(false), look(true), "{text}");
-                assert!(!look(false)[1].contains("aaaa"), "{text}");
+                assert!(!looked(&policy, &text, content_type, false)[1].contains("aaaa"), "{text}");
             }
             // As a part of another body, too.
             let head = "--b\r\nContent-Disposition: form-data; name=x\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n";
             let parts = format!("{head}{joint}&#274;pin\\n:w=hunter22\r\n--b--\r\n");
-            let look = |is_thorough| {
-                masked(&policy, parts.as_bytes(), "multipart/form-data; boundary=b", false, is_thorough)[0].clone()
-            };
-            assert_eq!(look(false), look(true), "{parts}");
+            looked(&policy, &parts, "multipart/form-data; boundary=b", false);
         }
     }
 
@@ -412,8 +414,7 @@ mod tests {
             r#"{"v":"aaaa","name": q "PIN"}"#,
             r#"{"v":"aaaa","name": ["q"] "PIN"}"#,
         ] {
-            let look = |is_thorough| masked(&policy, text.as_bytes(), "application/json", false, is_thorough);
-            assert_eq!(look(false), look(true), "{text}");
+            looked(&policy, text, "application/json", false);
         }
     }
 
@@ -455,6 +456,193 @@ mod tests {
         }
     }
 
+    /// Typeset quotes around names, values, containers and neighbours: as they are, in every escape, and in a string of JSON.
+    #[test]
+    fn typeset_quotes_are_quotes() {
+        let policy = Arc::new(policy());
+        for text in [
+            "“password”: “hunter22, it’s hunter33”",
+            "“password”: “«hunter22» ‘hunter33’ „hunter44“”",
+            "“password”: “a “b” hunter22”",
+            "“password”: “a\nhunter22”",
+            "‘password’: ‘don’t hunter22’",
+            "‘password’=‘l’été hunter22’",
+            "„password“: „hunter 22“",
+            "‚pin‘=‚hunter 22‘",
+            "»password«: »hunter 22«",
+            "»password»: »hunter 22»",
+            "»password«: »«hunter 22»«",
+            "”password”: ”hunter 22”",
+            "’password’ = ’hunter 22’",
+            "‹password›: ‹hunter 22›",
+            "＂password＂: ＂hunter 22＂",
+            "＇password＇=＇hunter 22＇",
+            "«\u{a0}password\u{a0}»\u{a0}:\u{a0}«\u{a0}hunter 22\u{a0}»",
+            "“ password ” : “hunter 22”",
+            "“new password”: “hunter 22”",
+            "“api key”: “hunter 22”",
+            "password=“hunter 22”",
+            "pin: “hunter 22”",
+            "{“password”:[“hunter 22”]}",
+            "{“password”:[“hunter”, “hunter: 22”, 5550122]}",
+            "{“password”:{“a”:“hunter 22”, “b, c: d”: [«hunter»]}}",
+            "{\"password\":{“a”:“hunter 22”}}",
+            "{“password”:{\"a\":\"hunter 22\"}}",
+            "{“name”:“password”,“value”:“hunter 22”}",
+            "{“value”:“hunter 22, it’s hunter33”, “name”: “password”}",
+            "{“name” : “password” , “value” : {“a”:[“hunter 22”]}}",
+            "{\"name\":“password”,\"value\":“hunter 22”}",
+            "{“name”:\"password\",“value”:\"hunter 22\"}",
+            "{“name”:“password”,“value”:hunter}",
+            "{»name«:»password«,»value«:»hunter 22«}",
+            "{»name»:»password»,»value»:»hunter 22»}",
+            "{“a”:“b “c” d”,“name”:“password”,“value”:“hunter 22”}",
+        ] {
+            let escaped = |escape: &dyn Fn(char) -> String| -> String {
+                text.chars().map(|c| if c.is_ascii() { c.to_string() } else { escape(c) }).collect()
+            };
+            let html = |c: char| {
+                let name = match c {
+                    '“' => "ldquo",
+                    '”' => "rdquo",
+                    '„' => "bdquo",
+                    '‘' => "lsquo",
+                    '’' => "rsquo",
+                    '‚' => "sbquo",
+                    '«' => "laquo",
+                    '»' => "raquo",
+                    '‹' => "lsaquo",
+                    '›' => "rsaquo",
+                    '\u{a0}' => "nbsp",
+                    _ => return format!("&#{};", c as u32),
+                };
+                format!("&{name};")
+            };
+            let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let json = escaped(&|c| format!("\\u{:04x}", c as u32));
+            for (text, content_type) in [
+                (text.to_owned(), "text/plain"),
+                (text.to_owned(), "application/json"),
+                (format!("so {text} end"), "text/plain"),
+                (format!("<p>{text}</p>"), "text/html"),
+                (format!("<p>{}</p>", escaped(&html)), "text/html"),
+                (escaped(&html), "text/plain"),
+                (escaped(&|c| format!("&#{};", c as u32)), "text/html"),
+                (escaped(&|c| format!("&#x{:X};", c as u32)), "text/plain"),
+                (json.clone(), "text/plain"),
+                (format!("{{\"m\":\"{}\",\"n\":1}}", quoted(text)), "application/json"),
+                (
+                    format!("{{\"m\":\"{}\",\"n\":1}}", json.replace('"', "\\\"").replace('\n', "\\n")),
+                    "application/json",
+                ),
+                (format!("{{\"m\":\"{{\\\"x\\\":\\\"{}\\\"}}\"}}", quoted(&quoted(text))), "application/json"),
+                (
+                    format!("m={}", text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()),
+                    "application/x-www-form-urlencoded",
+                ),
+                (
+                    format!(
+                        "m={}",
+                        text.bytes()
+                            .map(|byte| if byte.is_ascii_alphanumeric() {
+                                char::from(byte).to_string()
+                            } else {
+                                format!("%{byte:02X}")
+                            })
+                            .collect::<String>()
+                    ),
+                    "application/x-www-form-urlencoded",
+                ),
+            ] {
+                for at_cut in [false, true] {
+                    let out = looked(&policy, &text, content_type, at_cut)[0].clone();
+                    assert!(out.contains("tok_") && !out.contains("hunter"), "{content_type} {text}: {out}");
+                }
+            }
+        }
+    }
+
+    /// What stands around them stays.
+    #[test]
+    fn typeset_quotes_end_where_they_do() {
+        let policy = Arc::new(policy());
+        for (text, before, behind) in [
+            ("“password”: “a it’s b”, “x”: “y”", "“password”: “", "”, “x”: “y”"),
+            ("‘password’: ‘don’t’, ‘x’: ‘y’", "‘password’: ‘", "’, ‘x’: ‘y’"),
+            ("»password»: »a», »x»: »y»", "»password»: »", "», »x»: »y»"),
+            ("{“password”:[“a”], “x”: “y”}", "{“password”:[“", "”], “x”: “y”}"),
+            ("{“name”:“pin”,“value”:“a b”,“x”:“y”}", "{“name”:“pin”,“value”:“", "”,“x”:“y”}"),
+            ("pin: › a\nx", "pin: ›", "\nx"),
+        ] {
+            let out = looked(&policy, text, "text/plain", false)[0].clone();
+            assert!(out.starts_with(before) && out.ends_with(behind) && out.contains("tok_"), "{out}");
+        }
+        for text in
+            ["“spin”: “a”", "the “password” is new", "{“name”:“page”,“value”:“a”}", "{“title”:“pin”,“value”:“a”}"]
+        {
+            assert_eq!(looked(&policy, text, "text/plain", false)[0], "kept", "{text}");
+        }
+    }
+
+    /// Entities with zeros in front, and no-break blanks in names.
+    #[test]
+    fn zeros_and_blanks_hide_no_name() {
+        let policy = Arc::new(policy());
+        let zeros = "0".repeat(3000);
+        for text in [
+            "password&#0000000061;hunter22",
+            "password&#x0000000000000000000000000000003D;hunter22",
+            &format!("password&#{zeros}61;hunter22"),
+            &format!("p&#x{zeros}61;ssword&#{zeros}58;hunter22"),
+            &format!("p&#{zeros}97;ss{}=hunter22", "w&#00000000000111;rd"),
+            "{&#000000000000034;name&#0000000000000034;:\"password\",\"value\":\"hunter22\"}",
+            "api\u{a0}key: hunter22",
+            "api\u{a0}key\u{a0}=\u{a0}hunter22",
+            "das\u{a0}pin: hunter22",
+            "my\u{a0}api key=hunter22",
+            "api&nbsp;key: hunter22",
+            "api&nbsp;key&nbsp;: hunter22",
+            "api&#160;key=hunter22",
+            "api&#xA0;key=hunter22",
+            "api&#00000000000160;key=hunter22",
+            "api\\u00a0key=hunter22",
+            "api\\xa0key=hunter22",
+            "api%C2%A0key=hunter22",
+            "p\u{a0}w: hunter22",
+            "\\u00a0pw: hunter22",
+        ] {
+            let string = format!("{{\"m\":\"{}\",\"n\":1}}", text.replace('"', "\\\""));
+            for (text, content_type) in
+                [(text.to_owned(), "text/plain"), (format!("<p>{text}</p>"), "text/html"), (string, "application/json")]
+            {
+                let out = looked(&policy, &text, content_type, false)[0].clone();
+                assert!(out.contains("tok_") && !out.contains("hunter22"), "{content_type} {text}: {out}");
+            }
+        }
+        for key in [
+            "api\u{a0}key",
+            "\u{a0}pin\u{a0}",
+            "api&nbsp;key",
+            "api&#160;key",
+            "api\\u00a0key",
+            "api&#x000000000000a0;key",
+            "p&#00000000000097;ssword",
+            "&nbsp;pin",
+        ] {
+            for (text, content_type) in [
+                (format!("{{\"{key}\":\"hunter22\",\"n\":1}}"), "application/json"),
+                (format!("{{\"{key}\":[\"hunter22\"]}}"), "text/plain"),
+                (format!("{{\"m\":\"{{\\\"{key}\\\":\\\"hunter22\\\"}}\"}}"), "application/json"),
+            ] {
+                let out = looked(&policy, &text, content_type, false)[0].clone();
+                assert!(out.contains("tok_") && !out.contains("hunter22"), "{content_type} {text}: {out}");
+            }
+        }
+        for text in ["http://me:hunt&#000000000000000000000000003", "see http://me:hunt&#x0000000000000000000000000"] {
+            assert!(looked(&policy, text, "text/plain", true)[0].contains("://tok_"), "{text}");
+        }
+    }
+
     /// Escapes do not make it slow: what would have to be decoded again and again is left to the full look.
     #[test]
     fn only_so_much_is_decoded() {
@@ -472,9 +660,7 @@ mod tests {
     fn half_an_entity_is_part_of_a_password() {
         let policy = Arc::new(policy());
         for text in ["a://::&#58", "see http://me:hunt&#x32", "see http://me:hunt&#3", "http://me:a&#39;b&#"] {
-            let look = |is_thorough| masked(&policy, text.as_bytes(), "text/plain", true, is_thorough);
-            assert_eq!(look(false), look(true), "{text}");
-            assert!(look(false)[0].contains("://tok_"), "{text}");
+            assert!(looked(&policy, text, "text/plain", true)[0].contains("://tok_"), "{text}");
         }
     }
 

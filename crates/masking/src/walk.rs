@@ -187,7 +187,7 @@ impl Walk<'_> {
         {
             notes.may_hold = true;
             // In a string of JSON, where the reader of the whole does not look for neighbours.
-            if text[..at].trim_ascii_end().ends_with(b"\\\"") {
+            if text[..at].trim_ascii_end().ends_with(b"\\\"") || member::is_typeset(text, at) {
                 notes.see(at);
             }
         }

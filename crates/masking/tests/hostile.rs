@@ -172,6 +172,114 @@ fn nothing_is_walked_from_every_place() {
     }
 }
 
+/// What looks like the beginning of JSON in a script, of a string or of a comment, is not walked to the end from each place.
+#[test]
+fn scripts_are_walked_once() {
+    let path = |path: &str| PathRule { name: "PATH".into(), path: path.into(), action: Action::Hash };
+    let paths = ["$.a[*].b", "$..c..d", "$.*.*", "$..b"].map(path).into();
+    let mut masker = masker(&Settings { key: vec![7; 32], paths, ..Settings::default() });
+    for unit in [
+        "{",
+        "[",
+        "(",
+        "[,",
+        "(\"",
+        "('",
+        "(`\n'\"",
+        "/*",
+        "/*{",
+        "{a:\"\\",
+        "{a:'\\'",
+        ":\"\\\",",
+        "{\"b\":",
+        "{b:[(",
+        "[{b:'",
+        "{\"b\":/*",
+        "{b:\"\n",
+        "[\"\n'`",
+        "({}),",
+        "a ",
+        "{'a':[{",
+        "}{",
+        ")]}'",
+        "{\"\\u0062\":1,",
+        "cb({\"b\":1},",
+        "{b:{c:{d:1,",
+    ] {
+        for front in ["x(", "x({\"b\":[", "{\"a\":x "] {
+            let body = [front.as_bytes(), &unit.as_bytes().repeat((256 << 10) / unit.len())].concat();
+            for content_type in ["application/json", "text/javascript"] {
+                masker.begin();
+                let body = masker.body(Side::Request, Some(content_type.as_bytes()), &body, true);
+                assert!(!matches!(body, MaskedBody::Dropped), "{unit}");
+            }
+        }
+    }
+}
+
+/// Nor are typeset quotes, and what is in them.
+#[test]
+fn typeset_quotes_are_walked_once() {
+    let settings = Settings { key: vec![7; 32], ..Settings::default() };
+    for settings in [settings, all(Action::Hash)] {
+        let mut masker = masker(&settings);
+        for unit in [
+            "“",
+            "”",
+            "«",
+            "»",
+            "’",
+            "{“",
+            "{“name”:",
+            "{“name”:“pin”,",
+            "{“name”:“pin”,“v”:“",
+            "“pin”:““",
+            "“pin”:»",
+            "pin=›",
+            "pin:›x",
+            "pin:›x\n",
+            "pin=’s ",
+            "‘pin’:‘",
+            "{“value”:",
+            "{\"value\":“",
+            "\"{“",
+            "\"“{",
+            "\"“{\\\"",
+            "pin:[“",
+            "{“pin”:{“",
+            "&ldquo;",
+            "&ldquo;pin&rdquo;:",
+            "{&ldquo;name&rdquo;:",
+            "\\u201d:",
+            "\\u201cvalue\\u201d:",
+            "name\\xbb:",
+            "＂:",
+            "‘a",
+            "“pin”:‚’s",
+            "«\u{a0}»:",
+            "“name”:\\",
+            "&#0",
+            "&#x00",
+            "&#0000000061;",
+            "pin&#000000000000000061;a",
+            "api&nbsp;",
+            "&nbsp;key:",
+            "\u{a0}",
+            "\u{a0}:",
+            "a\u{a0}pin:",
+            ":&#00",
+        ] {
+            let unit = unit.as_bytes();
+            let body = [b"{\"a\":1,", unit, b"{", &unit.repeat((256 << 10) / unit.len())].concat();
+            for content_type in ["application/json", "text/plain", "text/html", "application/x-www-form-urlencoded"] {
+                masker.begin();
+                let body = masker.body(Side::Request, Some(content_type.as_bytes()), &body, true);
+                assert!(!matches!(body, MaskedBody::Dropped));
+            }
+        }
+    }
+}
+
 /// The same for heads and targets.
 #[test]
 fn pathological_heads_end() {

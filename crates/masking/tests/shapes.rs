@@ -697,3 +697,94 @@ fn cookies_in_any_order() {
         }
     }
 }
+
+/// Whatever carries a host: user and password in front of it are secrets, however they are written.
+#[test]
+fn users_of_hosts_are_found() {
+    for host in [
+        "me:hunter2secret@h",
+        "\"me:hunter2secret@h\"",
+        "<me:hunter2secret@h>",
+        "'me:hunter2secret@h'",
+        "//me:hunter2secret@h",
+        "http://me:hunter2secret@h/",
+        "http:/me:hunter2secret@h",
+        "http:\\\\me:hunter2secret@h",
+        "me:hunter2secret @h",
+        "me: hunter2secret@h",
+        "me:hunter2secret@ h",
+        "me:a/bhunter2secret@h",
+        "me:a#bhunter2secret@h",
+        "me:a\"bhunter2secret@h",
+        "me:x yhunter2secret@h",
+        "http://me:hunter2secret/x@h/",
+        "me:hunter2secret%40h",
+        "me%253Ahunter2secret%2540h",
+        "a, me:hunter2secret@h",
+        "a:80, me:p@h, x:hunter2secret@h2",
+    ] {
+        for name in ["Host", ":authority", "X-Forwarded-Host", "X-Host", "Origin", "Via", "X-Forwarded-Server"] {
+            let out = header(name.as_bytes(), host);
+            hidden(&format!("{name}: {host}"), &out);
+            assert!(!out.contains("hunter2"), "{name}: {host} {out}");
+        }
+        let quoted = format!("\"{}\"", host.replace('"', "\\\""));
+        for line in [
+            format!("Forwarded: host={quoted};for=192.0.2.1"),
+            format!("Forwarded: for=192.0.2.1;by=\"_x\", for=\"[::1]:80\";host={quoted}"),
+            format!("Alt-Svc: h2={quoted}; ma=3600"),
+        ] {
+            let (name, value) = line.split_once(": ").unwrap();
+            let out = header(name.as_bytes(), value);
+            hidden(&line, &out);
+            for kept in ["192.0.2.1", "for=", "host=", "h2=", "[::1]:80", "ma=3600", "_x"] {
+                assert_eq!(out.contains(kept), value.contains(kept), "{line} {out}");
+            }
+        }
+    }
+    for line in [
+        "Forwarded: host=me:hunter2secret@h",
+        "Forwarded: by=\"me:hunter2secret@h\"",
+        "Link: <//me:hunter2secret@h/>; rel=x",
+        "Access-Control-Allow-Origin: me:hunter2secret@h",
+        "Host: h\r\n me:hunter2secret@h",
+        "Host: password:hunter2secret",
+    ] {
+        let (name, value) = line.split_once(": ").unwrap();
+        hidden(line, &header(name.as_bytes(), value));
+    }
+    for line in [
+        "Host: api.example:8080",
+        "Host: [2001:db8::1]:443",
+        "X-Forwarded-Host: a, b:80",
+        "Forwarded: for=192.0.2.1;proto=https;host=\"h:80\";by=_x",
+        "Origin: https://app.example",
+        "Via: 1.1 vegur, 1.1 x (squid/6.1)",
+        "Link: <https://h/users/@me?page=2>; rel=\"next\", </jane@example.com>; rel=me",
+        "Alt-Svc: h3=\":443\"; ma=2592000",
+    ] {
+        let (name, value) = line.split_once(": ").unwrap();
+        assert_eq!(header(name.as_bytes(), value), value, "{line}");
+    }
+}
+
+/// What is in front of a cookie's sign of equality may be more than a name, and so may be what its attributes say.
+#[test]
+fn pairs_around_cookies_are_found() {
+    for value in [
+        r#"{"password":"hunter2secret","x":"a=b"}"#,
+        r#"a=1; {"password":"hunter2secret","x":"a=b"}"#,
+        "%7B%22password%22:%22hunter2secret%22,%22x%22:%22a=b",
+        "http://me:hunter2secret@h?a=b",
+        "password:hunter2secret,x=b",
+        "a=b; Path=/x?password=hunter2secret",
+        "a=b; Path=/; Comment=\"password:hunter2secret\"",
+        "a=b; Path=/x?a=1&password=hunter2secret; HttpOnly, c=d",
+    ] {
+        for name in ["Cookie", "Set-Cookie", "X-Set-Cookie"] {
+            hidden(&format!("{name}: {value}"), &header(name.as_bytes(), value));
+        }
+    }
+    let kept = "; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/a%20b; Domain=h; Secure";
+    assert!(header(b"Set-Cookie", &format!("a{kept}")).ends_with(kept));
+}

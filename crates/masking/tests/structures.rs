@@ -315,7 +315,27 @@ fn a_cut_may_go_through_an_escape() {
                 MaskedBody::Dropped => String::new(),
             };
             assert!(!out.contains(shown), "{end}: {out}");
+            assert_eq!(out != text[..end], masker.found() > 0, "{end}: what is replaced is told: {out}");
         }
+    }
+}
+
+/// What may be the beginning of a secret, or of nothing, is told as what a cut left.
+#[test]
+fn what_a_cut_leaves_is_told() {
+    for (text, kinds) in [
+        ("write to jane.doe", &["CUT"][..]),
+        ("write to jane.doe@example.o", &["EMAIL"]),
+        ("card 4111111111111111 order 41", &["CREDIT_CARD", "CUT"]),
+        // What is found within it counts.
+        ("mail 4111111111111111", &["CREDIT_CARD"]),
+        ("nothing. ", &[]),
+    ] {
+        let mut masker = all();
+        masker.body(Side::Request, Some(b"text/plain"), text.as_bytes(), true);
+        let told: Vec<_> = masker.findings().map(|finding| finding.kind).collect();
+        assert_eq!((told.as_slice(), masker.found()), (kinds, kinds.len() as u64), "{text}");
+        assert!(masker.findings().all(|finding| finding.action == masking::Action::Redact), "{text}");
     }
 }
 

@@ -5,11 +5,12 @@
 //! refuses. All that speaks against a configuration is told at once, each with its setting. Only conditions that come and go
 //! are left to whoever opens things: interfaces, ports, folders, the platform.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::thread;
 
 use crate::appliance::unknown_identities;
-use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit};
+use crate::config::{Config, ConfigError, Cpus, Loaded, Mask, Misfit, is_handed_pipe};
 use crate::filter::Rules;
 use crate::live::barred;
 use crate::masker::{MaskError, MaskPolicy};
@@ -67,7 +68,17 @@ impl Ready {
 /// As [`Loaded::read_for`].
 pub fn read(file: Option<&Path>, purpose: Purpose<'_>) -> Result<(Loaded, Ready), ConfigError> {
     let mut ready = Ready::default();
-    let loaded = Loaded::read_for(file, std::env::vars_os(), |config| judge(config, purpose, &mut ready))?;
+    let is_read_again = matches!(purpose, Purpose::Here | Purpose::Run | Purpose::Reload(_));
+    let pipe = file.filter(|file| is_read_again && is_handed_pipe(file)).map(|_| Misfit {
+        key: String::new(),
+        found: Some(
+            "the file is a pipe, which can be read once only, and a sensor that runs reads it again".to_owned(),
+        ),
+        advice: "name a regular file".to_owned(),
+        by: &[],
+    });
+    let judge = |config: &Config| pipe.into_iter().chain(judge(config, purpose, &mut ready)).collect();
+    let loaded = Loaded::read_for(file, std::env::vars_os(), judge)?;
     Ok((loaded, ready))
 }
 
@@ -213,8 +224,10 @@ fn mask(mask: &Mask, is_here: bool, found: &mut Vec<Misfit>) -> Option<Option<Ma
             if let Err(error) = MaskPolicy::from_config(&Mask { key_file: None, ..mask.clone() }) {
                 refused("mask", &error);
             }
-            // A file that is not here, or not for whoever asks, may be where the configuration is for.
-            if is_here || !matches!(error, MaskError::Key { .. }) {
+            // A file that is not here, or not for whoever asks, may be where the configuration is for. What is no file is none there.
+            let may_be_elsewhere =
+                matches!(&error, MaskError::Key { source, .. } if source.kind() != ErrorKind::InvalidInput);
+            if is_here || !may_be_elsewhere {
                 refused("mask.key_file", &error);
             }
         }

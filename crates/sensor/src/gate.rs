@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use std::sync::Arc;
 
 use decap::{TunnelId, TunnelPath};
-use http_parse::{Exchange, Heads, Message, Side};
+use http_parse::{Exchange, Flag, Heads, Message, Side};
 
 use crate::filter::{
     Cause, Decision, Early, Facts, Fields, FlowFacts, FlowPlace, FlowVerdict, LazyRequest, Outcomes, Recall,
@@ -34,9 +34,15 @@ pub struct Gate {
 
 #[derive(Debug, Default)]
 struct Scratch {
-    host: Vec<u8>,
+    host: HostScratch,
     path: Vec<u8>,
     template: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct HostScratch {
+    host: Vec<u8>,
+    fields: Vec<u8>,
 }
 
 /// What is known of a connection: what its addresses say, and what was decided on its latest transaction before it was
@@ -186,11 +192,7 @@ impl Gate {
             },
             Some(response) => recall.verdict(rules, flow, &mut facts, Some(&response_facts(response))),
         };
-        debug_assert_eq!(
-            verdict,
-            self.looked_up(meta, heads.client, request, heads.response),
-            "what is recalled is what is looked up"
-        );
+        self.debug_check(verdict, meta, heads.client, request, heads.response);
         let response = heads.response.map(|response| response.start().offset);
         let by_id =
             self.rules.sample_by_id(verdict, || *TransactionId::of_request(meta, heads.client, request).as_bytes());
@@ -262,15 +264,27 @@ impl Gate {
         let Self { normalizer, rules, recall, scratch, .. } = self;
         let mut facts = Sent::new(normalizer, meta, exchange.client, request, scratch);
         let verdict = recall.verdict(rules, flow, &mut facts, exchange.response.map(response_facts).as_ref());
-        debug_assert_eq!(
-            verdict,
-            self.looked_up(meta, exchange.client, request, exchange.response),
-            "what is recalled is what is looked up"
-        );
+        self.debug_check(verdict, meta, exchange.client, request, exchange.response);
         verdict
     }
 
-    /// The verdict with nothing recalled: every test that runs rules checks each verdict against it.
+    /// Every test that runs rules checks each verdict against that with nothing recalled.
+    fn debug_check(
+        &mut self,
+        verdict: Verdict,
+        meta: &ConnectionMeta,
+        client: Side,
+        request: &Message,
+        response: Option<&Message>,
+    ) {
+        debug_assert_eq!(
+            verdict,
+            self.looked_up(meta, client, request, response),
+            "what is recalled is what is looked up"
+        );
+    }
+
+    /// The verdict with nothing recalled.
     fn looked_up(
         &mut self,
         meta: &ConnectionMeta,
@@ -385,12 +399,12 @@ impl<'a> LazyRequest<'a> for Sent<'a, '_> {
     }
 
     fn host_text(&self) -> Option<&'a [u8]> {
-        if self.target.host.is_some() { None } else { self.request.header("host") }
+        let is_alone = self.target.host.is_none() && !self.request.flags().contains(Flag::DuplicateHost);
+        if is_alone { self.request.header("host") } else { None }
     }
 
     fn host(&mut self) -> Option<&[u8]> {
-        let authority = host(self.target.host, None, self.request.header("host"), &mut self.scratch.host);
-        authority.map(|authority| authority.host)
+        request_host(&self.target, self.request, &mut self.scratch.host)
     }
 
     fn path(&mut self) -> Option<&[u8]> {
@@ -400,6 +414,22 @@ impl<'a> LazyRequest<'a> for Sent<'a, '_> {
     fn headers(&self) -> &'a dyn Fields {
         self.request
     }
+}
+
+/// The host that rules are held against: the record's, but of several Host fields all. A server may take any of them, and
+/// they are one list (RFC 9110, section 5.3).
+fn request_host<'a>(target: &Target<'a>, request: &'a Message, scratch: &'a mut HostScratch) -> Option<&'a [u8]> {
+    let HostScratch { host: normalized, fields } = scratch;
+    let mut field = request.header("host");
+    if request.flags().contains(Flag::DuplicateHost) {
+        fields.clear();
+        for header in request.headers().filter(|header| header.name.eq_ignore_ascii_case(b"host")) {
+            fields.extend_from_slice(header.value);
+            fields.extend_from_slice(b", ");
+        }
+        field = Some(fields);
+    }
+    host(target.host, None, field, normalized).map(|authority| authority.host)
 }
 
 fn client_address(normalizer: &Normalizer, meta: &ConnectionMeta, client: Side, request: &Message) -> IpAddr {
@@ -415,11 +445,10 @@ fn request_facts<'a>(
     scratch: &'a mut Scratch,
 ) -> RequestFacts<'a> {
     let target = Target::new(request.method(), request.target());
-    let authority = host(target.host, None, request.header("host"), &mut scratch.host);
     RequestFacts {
         client: client_address(normalizer, meta, client, request),
         method: request.method(),
-        host: authority.map(|authority| authority.host),
+        host: request_host(&target, request, &mut scratch.host),
         path: target.path.map(|path| normalize_path(path, &mut scratch.path)),
         headers: request,
     }

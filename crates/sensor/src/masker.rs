@@ -168,7 +168,7 @@ impl MaskPolicy {
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaskError> {
     // Room for all of it at once: a buffer that grows would leave copies behind.
     let mut key = Zeroizing::new(Vec::with_capacity(MOST_KEY as usize + 1));
-    let read = File::open(path).and_then(|file| file.take(MOST_KEY + 1).read_to_end(&mut key));
+    let read = uploader::open_regular(path).and_then(|file| file.take(MOST_KEY + 1).read_to_end(&mut key));
     read.map_err(|source| MaskError::Key { path: path.to_owned(), source })?;
     if key.len() < KEY || key.len() as u64 > MOST_KEY {
         let found = if key.len() < KEY { format!("{} bytes", key.len()) } else { "more".to_owned() };

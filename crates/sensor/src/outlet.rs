@@ -148,13 +148,11 @@ impl Output {
     /// The process's standard output.
     #[must_use]
     pub fn stdout() -> Self {
-        Self {
-            sink: Sink::Stdout(io::stdout()),
-            name: "standard output".to_owned(),
-            failure: None,
-            again: None,
-            latest: Latest::default(),
-        }
+        Self::of(Sink::Stdout(io::stdout()), "standard output".to_owned())
+    }
+
+    fn of(sink: Sink, name: String) -> Self {
+        Self { sink, name, failure: None, again: None, latest: Latest::default() }
     }
 
     /// A file, created or emptied. It is locked (flock) for as long as it is open: what two write at the same places is lost.
@@ -162,13 +160,8 @@ impl Output {
     /// # Errors
     /// When it cannot be created, or another process writes to it.
     pub fn create(path: &Path) -> Result<Self, CreateError> {
-        let name = path.display().to_string();
-        match create_alone(path) {
-            Ok(file) => {
-                Ok(Self { sink: Sink::File(file), name, failure: None, again: None, latest: Latest::default() })
-            }
-            Err(source) => Err(CreateError::new(path, source)),
-        }
+        let file = create_alone(path).map_err(|source| CreateError::new(path, source))?;
+        Ok(Self::of(Sink::File(file), path.display().to_string()))
     }
 
     /// A file, created or gone on with: behind its last whole line, since half a line at the end is what a crash or a full disk
@@ -178,14 +171,13 @@ impl Output {
     /// # Errors
     /// When it cannot be opened for reading and writing, or another process writes to it.
     pub fn append(path: &Path) -> Result<Self, CreateError> {
-        let name = path.display().to_string();
         let opened = append_alone(path).map_err(|source| CreateError::new(path, source))?;
         let again = matches!(opened, Opened::Regular(_)).then(|| (path.to_owned(), Arc::default()));
         let sink = match opened {
             Opened::Regular(file) | Opened::Device(file) => Sink::File(file),
             Opened::Pipe(pipe) => Sink::Pipe(pipe),
         };
-        Ok(Self { sink, name, failure: None, again, latest: Latest::default() })
+        Ok(Self { again, ..Self::of(sink, path.display().to_string()) })
     }
 
     /// Where an [appended](Self::append) file is: set, it has the file looked for under its name soon, and another one that has the
@@ -247,8 +239,7 @@ impl Output {
 
     /// Why it ends, when `taken` bytes of `records` were.
     fn fail(&mut self, error: io::Error, records: &[SealedRecord], taken: usize) -> ControlFlow<()> {
-        // A record is whole with the line feed behind it.
-        let whole = records.partition_point(|record| record.range.end < taken);
+        let whole = whole_within(records, taken);
         let mut remains = Remains { taken: whole as u64, unread: 0 };
         self.failure = Some(if error.kind() == io::ErrorKind::BrokenPipe {
             if let Sink::Pipe(pipe) = &self.sink {
@@ -263,6 +254,11 @@ impl Output {
         });
         ControlFlow::Break(())
     }
+}
+
+/// How many of the records are whole in the first `taken` bytes: each with the line feed behind it.
+fn whole_within(records: &[SealedRecord], taken: usize) -> usize {
+    records.partition_point(|record| record.range.end < taken)
 }
 
 /// The lengths of the records that went into a pipe last.
@@ -315,8 +311,7 @@ impl Outlet for Output {
                 }
                 Err(Unwritten::Failed { error, taken }) => Err((error, taken)),
                 Err(Unwritten::Stalled { taken }) => {
-                    // A record is whole with the line feed behind it.
-                    let cut_off = records.records.iter().filter(|record| record.range.end >= taken).count() as u64;
+                    let cut_off = (records.records.len() - whole_within(records.records, taken)) as u64;
                     self.failure = Some(OutputFailure::Stalled { name: self.name.clone(), cut_off });
                     return ControlFlow::Break(());
                 }

@@ -296,3 +296,18 @@ fn a_quiet_pipe_keeps_no_record_back() {
         assert!(found, "{workers} workers: {} of {expected}", records(&output));
     }
 }
+
+/// By itself the system would end the process, without a word.
+#[test]
+fn a_file_at_the_limit_of_its_size_is_as_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = Capture::of_http(4, 100).write(folder.path().join("a.pcap"));
+    let output = folder.path().join("out.ndjson");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 16 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_sensor"), "replay", "--ledger", "json"]);
+    let run = shell.arg(&capture).arg("-o").arg(&output).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{:?} {said}", run.status);
+    assert!(said.contains("cannot write to") && said.contains("too large"), "{said}");
+    assert!(fs::metadata(&output).unwrap().len() > 0);
+}

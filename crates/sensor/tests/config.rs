@@ -285,6 +285,8 @@ fn faults_of_the_environment_name_the_variable() {
         ("SENSOR_INCLUDE", "conf.d", &["SENSOR_INCLUDE", "file"]),
         ("SENSOR_UPLOAD__OAUTH__CLIENT_SECRET", "hunter2", &["CLIENT_SECRET", "client_secret_file"]),
         ("SENSOR_MEMORY__X", "1", &["SENSOR_MEMORY__X", "table"]),
+        ("SENSOR__MEMORY", "1GiB", &["SENSOR__MEMORY", "did you mean SENSOR_MEMORY?"]),
+        ("SENSOR__UPLOAD__URL", "x", &["SENSOR__UPLOAD__URL", "did you mean SENSOR_UPLOAD__URL?"]),
     ] {
         let error = Loaded::read_with(None, variables(&[(name, value)])).unwrap_err().to_string();
         for part in parts {
@@ -410,8 +412,63 @@ fn a_hostile_file_costs_little() {
     }
 }
 
+/// What is printed, without where it came from.
+fn printed(loaded: &Loaded) -> String {
+    let values = loaded.print();
+    let values = values.lines().filter(|line| !line.starts_with('#'));
+    values.map(|line| line.rsplit_once("  # ").map_or(line, |(value, _)| value).to_owned() + "\n").collect()
+}
+
+/// It is taken again, says the same, and is printed as before.
+fn prints_for_good(loaded: &Loaded) {
+    let again = parse(&loaded.print()).unwrap_or_else(|error| panic!("{error} in\n{}", loaded.print()));
+    assert_eq!(Config { include: None, ..loaded.config.clone() }, again.config);
+    assert_eq!(printed(loaded), printed(&again));
+}
+
+/// Each was refused once it was printed: keys that may not stand there, and what was included beside what includes it.
+#[test]
+fn what_is_printed_is_a_configuration() {
+    prints_for_good(&Loaded::read_with(None, []).unwrap());
+    prints_for_good(&parse(&config::example()).unwrap());
+    for source in [
+        "interface = 'eth1'",
+        "interface = 'eth*'\nspare = 3",
+        "listen = '127.0.0.1:4789'\nencapsulation = 'vxlan'\nthreads = 2",
+    ] {
+        prints_for_good(&parse(&format!("[[capture]]\n{source}\n")).unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (file, snippets) = (folder.path().join("sensor.toml"), folder.path().join("conf.d"));
+    fs::create_dir(&snippets).unwrap();
+    fs::write(&file, "include = 'conf.d'\nquiet = true\n").unwrap();
+    let rule = "memory = '2GiB'\n[[filters.rule]]\nname = 'a'\nkind = 'allow'\nheader = { x-a = true }\n";
+    fs::write(snippets.join("a.toml"), rule).unwrap();
+    let loaded = Loaded::read_with(Some(&file), []).unwrap();
+    prints_for_good(&loaded);
+    let text = loaded.print();
+    assert!(text.starts_with(&format!("# included: {}\n", snippets.join("a.toml").display())), "{text}");
+    assert!(text.contains("\n# include = \"conf.d\"  #"), "{text}");
+    fs::write(&file, &text).unwrap();
+    assert_eq!(printed(&Loaded::read_with(Some(&file), []).unwrap()), printed(&loaded), "beside the folder, too");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn what_is_printed_is_the_same_again(keeps in prop::collection::vec(any::<bool>(), 400), listens in any::<bool>()) {
+        let mut keeps = keeps.into_iter();
+        let is_kept = |line: &&str| !line.contains(" = ") || line.starts_with("name = ") || line.starts_with('[') || keeps.next() != Some(false);
+        let example = whole_example();
+        let mut text: String = example.lines().filter(is_kept).map(|line| line.to_owned() + "\n").collect();
+        if listens {
+            text += "[[capture]]\nname = 'one_more'\nlisten = '127.0.0.1:4789'\nencapsulation = 'geneve'\n";
+        }
+        if let Ok(loaded) = parse(&text) {
+            prints_for_good(&loaded);
+        }
+    }
 
     #[test]
     fn no_text_makes_it_panic(text in "[a-z\\[\\]={}\"'0-9\n .,#]{0,200}") {

@@ -102,7 +102,12 @@ const LIVE: &[Case] = &[
     ("[normalize]\nclient_address = ['forwarded', 'forwarded']", 2, "\"forwarded\" stands in the list twice", "once"),
     ("[normalize.names.vni]\nprod = 'x'", 2, "found the key `prod`", "a virtual network id"),
     ("[normalize.names]\nvlan = { 4096 = 'x' }", 2, "found the key `4096`", "0 to 4095"),
-    ("[normalize.names.vni]\n1 = 'a'\n01 = 'b'", 2, "means another one", "keep one"),
+    (
+        "[normalize.names.vni]\n1 = 'a'\n01 = 'b'",
+        2,
+        "means another one, which is set in sensor.toml, line 3",
+        "keep one",
+    ),
     ("[normalize.names.vni]\n1 = ''", 2, "found \"\"", "empty"),
 ];
 
@@ -470,14 +475,23 @@ fn conditions_that_nothing_can_meet_are_refused_with_what_to_write() {
     for (condition, advice) in [
         ("path = ['exact:/x?y=1']", "leave the query out"),
         ("path = ['/%58']", "write `/X`"),
-        ("path = ['glob:/a%2fb/*']", "write `/a%2Fb/*`"),
+        ("path = ['glob:/a%2fb/*']", "write `glob:/a%2Fb/*`"),
         ("path = ['/a/..']", "write `/`"),
         ("host = ['a.example.']", "write `a.example`"),
-        ("host = ['glob:*.example.']", "write `*.example`"),
+        ("host = ['glob:*.example.']", "write `glob:*.example`"),
         ("host = ['::1']", "`[::1]`"),
         ("host = ['[2001:DB8:0::1]']", "`[2001:db8::1]`"),
         ("host = ['a.example:80']", "use `port`"),
         ("host = ['a.example/path']", "more than a host"),
+        ("path = ['a']", "write `/a` or `glob:*a`"),
+        ("path = ['glob:a*']", "write `glob:/a*` or `glob:*a*`"),
+        ("path = ['a%41{b}/../c']", "write `/c` or `glob:*c`"),
+        ("path = ['a*']", "write \"glob:/a*\", or \"exact:/a*\""),
+        ("path = ['*a']", "write \"glob:*a\""),
+        ("path = ['/a*{b']", "write \"exact:/a*{b\""),
+        ("path = ['exact:a*']", "write `exact:/a*`"),
+        ("host = ['*.example']", "write \"glob:*.example\""),
+        ("host = ['x.{a}.example.']", "write `x.{a}.example`"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("sensor.toml");
@@ -485,7 +499,19 @@ fn conditions_that_nothing_can_meet_are_refused_with_what_to_write() {
         let run = sensor().arg("config").arg("--check").arg(&file).output().unwrap();
         let said = String::from_utf8(run.stderr).unwrap();
         assert_eq!(run.status.code(), Some(2), "{condition}: {said}");
-        assert!(said.contains("sensor.toml, line 4: filters.rule[0]") && said.contains(advice), "{condition}: {said}");
+        let is_placed = said.contains("sensor.toml, line 4: filters.rule");
+        assert!(is_placed && said.contains(advice), "{condition}: {said}");
+        // What is to be written is not refused in turn.
+        let (key, _) = condition.split_once(" = ").unwrap();
+        for quote in ['`', '"'] {
+            let texts = said.rsplit_once("write ").map_or("", |(_, texts)| texts).split(quote).skip(1).step_by(2);
+            for text in texts.filter(|text| *text != "port") {
+                let rule = format!("[[filters.rule]]\nname = 'a'\nkind = 'allow'\n{key} = ['{text}']");
+                fs::write(&file, &rule).unwrap();
+                let run = sensor().arg("config").arg("--check").arg(&file).output().unwrap();
+                assert_eq!(run.status.code(), Some(0), "{condition}: {text}: {}", String::from_utf8_lossy(&run.stderr));
+            }
+        }
     }
     let fine = "[[filters.rule]]\nname = 'a'\nkind = 'allow'\nhost = ['[2001:db8::1]', 'regex:\\.$', 'A.Example']\npath = ['/a%2Fb', 'glob:/?', 'glob:*..', '/.well-known', '*']\nvni = [4294967295]\n".replace("'*'", "'glob:*'");
     Loaded::parse(&fine, Path::new("sensor.toml")).unwrap();

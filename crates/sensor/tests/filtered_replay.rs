@@ -194,6 +194,48 @@ fn every_outcome_is_in_the_ledger_by_the_rule_s_name() {
     }
 }
 
+/// However a request writes the host that a rule leaves out; what the others say of theirs is as it was sent.
+#[test]
+fn a_host_is_out_however_it_is_written() {
+    let config =
+        "[[filters.rule]]\nname = \"secret\"\nkind = \"exclude\"\nhost = [\"secret.example\", \"[2001:db8::1]\"]\n";
+    let out = [
+        "secret.example",
+        "SECRET.example.:8443",
+        "u@secret.example",
+        "a, u:hunter22@secret.example",
+        "http://Secret.example/",
+        "u%3Ahunter22%40secret.example",
+        "[2001:DB8:0::1]:443",
+        "a\r\nHost: secret.example",
+        "secret.example\r\nX-A: b\r\nhost: a",
+        "\r\nHost: a, b\r\nHost: u@secret.example:80",
+    ];
+    let kept = [
+        ("a, b", "a, b"),
+        ("u@A.example", "u@a.example"),
+        ("a\r\nHost: b", "a"),
+        ("secret.example@a", "secret.example@a"),
+    ];
+    let mut conversation = Conversation::new();
+    for host in out.into_iter().chain(kept.map(|(host, _)| host)) {
+        conversation.say(Side::Client, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        conversation.say(Side::Server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+    let targets = ["http://u:hunter22@secret.example/", "http://SECRET.example:80/x"];
+    for target in targets {
+        conversation.say(Side::Client, format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        conversation.say(Side::Server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+    let (records, ledger) = replay(&settings(config), &Wire::new(3).run(&conversation), 1);
+    assert_eq!(ledger["exchanges"]["filtered"]["secret"], out.len() + targets.len());
+    let mut hosts: Vec<&str> = records.iter().map(|record| record["request"]["host"].as_str().unwrap()).collect();
+    hosts.sort_unstable();
+    let mut expected = kept.map(|(_, host)| host);
+    expected.sort_unstable();
+    assert_eq!(hosts, expected);
+}
+
 #[test]
 fn a_sample_is_the_same_for_any_number_of_workers_and_its_weights_add_up() {
     let config = "[[filters.rule]]\nname = \"some\"\nkind = \"include\"\nsample = { rate = 0.25 }\n";

@@ -175,3 +175,124 @@ fn it_is_text_where_the_configuration_says_so() {
     assert_eq!(child.wait().unwrap().code(), Some(2));
     assert!(said.starts_with("error: the configuration has 2 problems\n"), "{said}");
 }
+
+fn mkfifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// How a command ends that must not wait for anybody, and what it says.
+fn ended(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("{command:?} waits");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+/// Whoever opens a pipe waits for somebody who writes to it.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, snippets) = (folder.path().join("sensor.toml"), folder.path().join("conf.d"));
+    let (snippet, key) = (snippets.join("a.toml"), folder.path().join("key"));
+    fs::create_dir(&snippets).unwrap();
+    mkfifo(&snippet);
+    mkfifo(&key);
+    let capture = capture();
+    let good = format!("include = 'conf.d'\noutput = '/dev/null'\n{capture}[status]\nenabled = false\n");
+    let with_key = format!("output = '/dev/null'\n{capture}[mask]\nkey_file = '{}'\n", key.display());
+    for (text, named) in [(&good, "a.toml"), (&with_key, "key_file")] {
+        fs::write(&config, text).unwrap();
+        for args in [&["config", "--check"][..], &["run", "--config"], &["check", "--config"]] {
+            let (code, said) = ended(sensor(args, &config));
+            assert_eq!(code, Some(2), "{args:?}: {said}");
+            assert!(said.contains(named) && said.contains("no regular file, but a pipe"), "{args:?}: {said}");
+        }
+    }
+    let (code, said) = ended(sensor(&["config", "--check"], &key));
+    assert!(code == Some(2) && said.contains("no regular file, but a pipe"), "{said}");
+
+    // A sensor that runs goes on, with all that it has.
+    fs::remove_file(&snippet).unwrap();
+    fs::write(&config, &good).unwrap();
+    let live = Live::start(&config);
+    mkfifo(&snippet);
+    for times in 1..=2 {
+        live.signal("SIGHUP");
+        live.says("goes on with what it has", times);
+    }
+    fs::remove_file(&snippet).unwrap();
+    live.signal("SIGHUP");
+    live.says("the configuration was read again", 1);
+    let (code, log) = live.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// A pipe that a command was handed has somebody who writes to it; but it can be read once only.
+#[test]
+fn a_configuration_comes_through_a_pipe_where_it_is_read_once() {
+    let capture = capture();
+    for (args, code, part) in [
+        (&["config", "--print", "--config"][..], 0, ""),
+        (&["config", "--check"], 0, ""),
+        (&["run", "--config"], 2, "/dev/stdin: the file is a pipe, which can be read once only"),
+        (&["check", "--config"], 2, "/dev/stdin: the file is a pipe, which can be read once only"),
+    ] {
+        let mut command = sensor(args, Path::new("/dev/stdin"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, format!("output = '/dev/null'\n{capture}").as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed.contains("[[capture]]"), args.contains(&"--print"), "{printed}");
+    }
+}
+
+/// Rules that take long to be made ready: the others go on, and the stop does not wait.
+#[test]
+fn a_long_reload_holds_up_neither_the_others_nor_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sensor.toml");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let good = format!("output = '/dev/null'\n{}[status]\nlisten = '127.0.0.1:{port}'\n", capture());
+    fs::write(&config, &good).unwrap();
+    let live = Live::start(&config);
+    let long: String = (0..480)
+        .map(|n| {
+            format!(
+                "[[filters.rule]]\nname = 'r{n}'\nkind = 'exclude'\npath = ['regex:(a|b\\w{{1,90}})[a-f]{{1,90}}{n}']\n"
+            )
+        })
+        .collect();
+    fs::write(&config, good + &long).unwrap();
+    live.signal("SIGHUP");
+    live.signal("SIGHUP");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(12) && !live.log().contains("was read again") {
+        thread::sleep(Duration::from_millis(300));
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    live.signal("SIGHUP");
+    thread::sleep(Duration::from_millis(300));
+    let stop = Instant::now();
+    let (code, log) = live.stop();
+    assert_eq!(code, Some(0), "{log}");
+    eprintln!("the stop took {:?}", stop.elapsed());
+}

@@ -284,3 +284,33 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     collector.shutdown();
 }
+
+/// The system's limit of a file's size stands for any disk that takes no more.
+#[test]
+fn what_a_file_does_not_take_is_lost_in_the_exit_status_too() {
+    let site = Site::new();
+    let (sections, status, mirror) = Live::sections();
+    let (config, records) = (site.at("live.toml"), site.at("records.ndjson"));
+    let upload =
+        format!("[upload.file]\npath = \"{}\"\n[upload.batch]\nrecords = 50\nage = \"100ms\"\n", records.display());
+    fs::write(&config, format!("{sections}{upload}")).unwrap();
+    let live = Live::start(&site, &config, status, mirror);
+    let limit = ["--fsize=100000", "--pid", &live.child.id().to_string()].map(str::to_owned);
+    assert!(Command::new("prlimit").args(limit).status().unwrap().success());
+    live.mirror(&site.capture(1));
+    wait_until("the limit", || live.said().contains("could not be written"));
+    assert!(live.ask("/healthz").1.contains("200"), "it goes on");
+    let (log, mut child) = (live.log.clone(), live.child);
+    fixtures::signal(child.id(), "SIGTERM");
+    let status = child.wait().unwrap();
+    let said = fs::read_to_string(log).unwrap();
+    assert_eq!(status.code(), Some(1), "{status} {said}");
+    let ledger = said.lines().find(|line| line.contains("\"balanced\"")).unwrap();
+    let ledger: Value = serde_json::from_str(ledger).unwrap();
+    assert!(said.contains("records could not be written to [upload.file]"), "{said}");
+    let (total, accepted) = closed_records(&ledger);
+    let lines = fs::read_to_string(&records).unwrap();
+    assert_eq!(accepted, lines.lines().count() as u64, "{ledger}");
+    assert!(lines.ends_with('\n') && lines.len() < 100_001 && accepted > 0);
+    assert_eq!(ledger["records"]["dropped"]["shutdown"].as_u64().unwrap(), total - accepted, "{ledger}");
+}

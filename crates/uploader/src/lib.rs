@@ -51,6 +51,7 @@ mod driver;
 mod envelope;
 mod operations;
 mod outcome;
+mod regular;
 mod sealed;
 mod secret;
 mod seldom;
@@ -66,6 +67,7 @@ pub use batcher::Batcher;
 pub use driver::Shrink;
 pub use envelope::{Envelope, EnvelopeError};
 pub use outcome::{Answer, Outcome, RetryReason};
+pub use regular::open_regular;
 pub use sealed::{MAX_BODY_BYTES, SealError, SealedBatch};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use settings::{

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use crate::regular::open_regular;
+
 /// A secret larger than this is a wrong file.
 const MAX_BYTES: u64 = 64 << 10;
 
@@ -103,7 +105,7 @@ pub struct SecretError {
 
 fn read_file(path: &std::path::Path) -> Result<Zeroizing<String>, String> {
     let refused = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = std::fs::File::open(path).map_err(refused)?;
+    let file = open_regular(path).map_err(refused)?;
     // Room for all of it at once: a buffer that grows would leave copies behind.
     let room = file.metadata().map_err(refused)?.len().min(MAX_BYTES);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room as usize + 1));

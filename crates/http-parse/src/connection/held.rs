@@ -110,11 +110,7 @@ impl Connection {
     /// Reads what was held back, as it came.
     pub(super) fn release(&mut self, side: Side, held: &Held, cx: &mut Context, sink: &mut impl ExchangeSink) {
         for (Piece { position, acked_before }, bytes) in held.iter() {
-            let stream = self.stream_mut(side);
-            stream.acked_before = acked_before;
-            stream.next = position.offset;
-            stream.at = position.at;
-            self.take(side, position, bytes, cx, sink);
+            self.take_piece(side, (position, acked_before), bytes, cx, sink);
         }
     }
 

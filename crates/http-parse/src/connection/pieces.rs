@@ -74,10 +74,8 @@ impl Connection {
         let ends = pieces.starts.iter().skip(1).map(|next| index(start.offset, *next, len)).chain([len]);
         for (position, end) in pieces.starts.iter().zip(ends) {
             let bytes = candidate.head.get(index(start.offset, *position, len)..end).unwrap_or_default();
-            let stream = self.stream_mut(side);
-            (stream.next, stream.at, stream.acked_before) = (position.offset, position.at, acked_before);
+            self.take_piece(side, (*position, acked_before), bytes, cx, sink);
             acked_before = acked_before.max(position.acked.unwrap_or_default());
-            self.take(side, *position, bytes, cx, sink);
         }
         let stream = self.stream_mut(side);
         (stream.next, stream.at, stream.acked_before) = now;

@@ -287,18 +287,14 @@ fn pem_end(text: &[u8], from: usize, at_cut: bool) -> Option<usize> {
 fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mut Vec<Hit>) {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+');
     let limit = text.len().min(to);
-    // The sign at a place, and how long it is as it is written.
-    let sign = |at: usize| match text[at] {
-        b'\\' | b'%' | b'&' => Layer::nested_escape(&text[at..]).map_or((0, 1), |(len, bytes, _)| (bytes[0], len)),
-        byte => (byte, 1),
-    };
+    let sign = |at: usize| Layer::sign(&text[at..]).unwrap_or((1, 0));
     // Not within a run, of which the end is none by itself.
     let mut at = from + text[from..limit].iter().take_while(|byte| from > 0 && is_part(**byte)).count();
     while at < limit {
         let (start, mut count) = (at, 0);
         let (mut has_upper, mut has_lower, mut has_digit) = (false, false, false);
         while at < text.len() && count <= AWS_SECRET {
-            let (byte, len) = sign(at);
+            let (len, byte) = sign(at);
             if !is_part(byte) {
                 break;
             }
@@ -315,7 +311,7 @@ fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mu
             at += text[at..limit.max(at)].iter().take_while(|byte| is_part(**byte)).count();
         }
         if count == 0 {
-            at += sign(at).1;
+            at += sign(at).0;
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What begins with digits: payment cards, IBANs, social security numbers, phone numbers, IPv4 addresses.
+//! What begins with digits: payment cards, IBANs, social security numbers, IPv4 addresses; and phone
+//! numbers ([`super::phone`]).
 //!
 //! One walk over the runs of digits; most are dismissed by their length and the byte behind them ([`super::runs`] does so for
 //! many at once).
 
-use super::{Detector, Hit, ends_word, starts_word};
+use super::{Detector, Hit, ends_word, phone, starts_word};
 use crate::policy::{KindId, Policy};
 
 /// Looks at the run of digits that is `start..end`. `done` is how far numbers have been found: what is
@@ -74,16 +75,16 @@ fn look(policy: &Policy, text: &[u8], (start, end): (usize, usize), done: &mut u
             let _ = on(Detector::Iban).is_some_and(|kind| hit(iban_at(text, start), kind));
         }
         Some(b'+') => {
-            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone_at(text, start - 1), kind));
+            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone::at(text, start - 1), kind));
         }
         Some(b'(') if before(2) == Some(b'+') => {
-            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone_at(text, start - 2), kind));
+            let _ = on(Detector::Phone).is_some_and(|kind| hit(phone::at(text, start - 2), kind));
         }
         _ => {}
     }
 }
 
-fn digits(text: &[u8]) -> usize {
+pub(super) fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
@@ -144,7 +145,7 @@ fn card_plain(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
 
 /// A card in groups, of which the one at `start` is the first: four digits each, the last fewer, or 4-6-5 and 4-6-4; with
 /// the same separator between all.
-fn card_grouped(text: &[u8], start: usize) -> Option<(usize, usize)> {
+pub(super) fn card_grouped(text: &[u8], start: usize) -> Option<(usize, usize)> {
     if !starts_word(text, start) {
         return None;
     }
@@ -453,7 +454,7 @@ fn is_iban(number: &[u8]) -> bool {
     remainder == 1
 }
 
-fn ssn_dashed(text: &[u8], start: usize) -> Option<(usize, usize)> {
+pub(super) fn ssn_dashed(text: &[u8], start: usize) -> Option<(usize, usize)> {
     let end = start + 11;
     let number = text.get(start..end)?;
     // A dash joins it to more of a longer number, a point to another number; a path, a file's name and words do not.
@@ -500,53 +501,7 @@ pub(super) fn is_ssn_area(area: &[u8]) -> bool {
     area != b"000" && area != b"666" && area.first() != Some(&b'9')
 }
 
-/// A phone number with the `+` at `start`.
-fn phone_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
-    // A plus behind a bracket adds (`getTime()+604800000`).
-    if !starts_word(text, start) || start > 0 && matches!(text[start - 1], b')' | b']') {
-        return None;
-    }
-    let mut number = [0; 15];
-    let (mut count, mut at, mut end) = (0, start + 1, start);
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'0'..=b'9' if count == 15 => return None,
-            b'0'..=b'9' => {
-                number[count] = *byte;
-                count += 1;
-                end = at + 1;
-            }
-            b' ' | b'-' | b'.' | b'(' | b')' | b'/' if at - end < 2 || end == start => {}
-            0xc2 | 0xe2 if at == end && !separator(&text[at..]).is_empty() => {
-                at += separator(&text[at..]).len();
-                continue;
-            }
-            _ => break,
-        }
-        at += 1;
-    }
-    (count >= 8 && ends_word(text, end) && has_country_code(&number[..count])).then_some((start, end))
-}
-
-/// Whether a number starts with a country code that is assigned (ITU-T E.164).
-pub(super) fn has_country_code(number: &[u8]) -> bool {
-    let code =
-        |n: usize| (0..n).fold(0_u32, |sum, i| sum * 10 + number.get(i).map_or(0, |digit| u32::from(digit - b'0')));
-    match code(1) {
-        1 | 7 => true,
-        _ => match code(2) {
-            20 | 27 | 30..=34 | 36 | 39..=41 | 43..=49 | 51..=58 | 60..=66 | 81 | 82 | 84 | 86 | 90..=95 | 98 => true,
-            _ => matches!(
-                code(3),
-                211..=213 | 216 | 218 | 220..=258 | 260..=269 | 290 | 291 | 297..=299 | 350..=359 | 370..=383 | 385..=387
-                | 389 | 420 | 421 | 423 | 500..=509 | 590..=599 | 670 | 672..=683 | 685..=692 | 800 | 808 | 850 | 852
-                | 853 | 855 | 856 | 870 | 878 | 880..=883 | 886 | 888 | 960..=968 | 970..=977 | 979 | 992..=996 | 998
-            ),
-        },
-    }
-}
-
-fn ipv4_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
+pub(super) fn ipv4_at(text: &[u8], start: usize) -> Option<(usize, usize)> {
     let before = |n: usize| start.checked_sub(n).map(|at| text[at]);
     if !starts_word(text, start)
         || before(1) == Some(b'.') && before(2).is_some_and(|byte| byte.is_ascii_alphanumeric())

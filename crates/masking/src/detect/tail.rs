@@ -2,7 +2,8 @@
 //!
 //! Literals' secrets are told in their own file. All here look at a bounded number of the last bytes.
 
-use super::number::{has_country_code, has_issuer, iban_len, is_ssn_area};
+use super::number::{has_issuer, iban_len, is_ssn_area};
+use super::phone::has_country_code;
 use super::{Detector, Hit, email, starts_word};
 use crate::policy::Policy;
 

@@ -11,8 +11,10 @@ use uploader::RecordsLine;
 
 use super::attended::Attended;
 use super::notify::Notifier;
+use super::reloading::{Reload, Reloading};
 use super::state::State;
 use crate::destination::{Conclusion, Destination};
+use crate::ledger::Ledger;
 use crate::live::{Run, Running, Snapshot, StartError};
 use crate::outlet::OutputFailure;
 use crate::workers::WorkerFailed;
@@ -35,18 +37,6 @@ pub struct Appliance {
     pub stop: Arc<AtomicBool>,
     /// Set by SIGHUP.
     pub reload: Arc<AtomicBool>,
-}
-
-/// What happens on SIGHUP.
-pub trait Reload {
-    /// Takes what can be taken of what has changed.
-    fn reload(&mut self);
-}
-
-impl<F: FnMut()> Reload for F {
-    fn reload(&mut self) {
-        self();
-    }
 }
 
 /// How it ended.
@@ -75,12 +65,15 @@ pub enum ApplianceError {
 }
 
 impl Appliance {
-    /// Runs until it is told to stop, or the output takes nothing further.
+    /// Runs until it is told to stop, or the output takes nothing further. Each SIGHUP has `at_once` done here, and a `reload`
+    /// begun on its own thread; those that come while one is under way are one more behind it.
     ///
     /// # Errors
     /// When it cannot start, or a thread failed.
-    pub fn run(self, mut reload: impl Reload) -> Result<End, ApplianceError> {
+    pub fn run(self, at_once: impl Fn(), reload: impl Reload) -> Result<End, ApplianceError> {
         let Self { run, state, stop, reload: asked } = self;
+        let mut reloading = Reloading::start(reload).map_err(StartError::Thread)?;
+        let mut is_reload_due = false;
         let running = run.start()?;
         let witness = running.witness();
         state.note(witness.snapshot(), &witness.beats(), Instant::now());
@@ -104,12 +97,18 @@ impl Appliance {
             }
             was_alive = is_alive;
             if asked.swap(false, Ordering::Relaxed) {
+                at_once();
+                is_reload_due = true;
+            }
+            if reloading.has_ended() {
+                manager.tell(&[NotifyState::Ready]);
+            }
+            if is_reload_due && reloading.begin() {
+                is_reload_due = false;
                 let clock = NotifyState::monotonic_usec_now().ok();
                 let mut states = vec![NotifyState::Reloading];
                 states.extend(clock);
                 manager.tell(&states);
-                reload.reload();
-                manager.tell(&[NotifyState::Ready]);
             }
             if said.elapsed() >= TOTALS {
                 said = now;
@@ -178,10 +177,14 @@ fn end(
 /// The end of a sensor whose stop is not complete, by what its threads told last: what was on its way to the output is lost, and
 /// what waits in memory for the platform goes with the process. Of a batch that the disk has yet, no more is known.
 fn end_of_last_look(mut snapshot: Snapshot, is_asked_for: bool) -> End {
-    let ledger = &mut snapshot.ledger;
+    lose_what_waits(&mut snapshot.ledger);
+    End { snapshot, output_failure: None, is_asked_for, is_late: true }
+}
+
+/// What waits for the output, and in memory for the platform, goes with the process.
+fn lose_what_waits(ledger: &mut Ledger) {
     ledger.unwritten += ledger.unsettled.take().unwrap_or(0);
     ledger.delivery.iter_mut().for_each(RecordsLine::lose_memory);
-    End { snapshot, output_failure: None, is_asked_for, is_late: true }
 }
 
 /// Whether the service manager waits to be told that all is well. Without a process id it is whoever has the variables that is
@@ -193,13 +196,14 @@ fn is_watched(variable: impl Fn(&str) -> Option<String>) -> bool {
     has_interval && is_meant
 }
 
-/// The line of totals. With the last one, what waits for the output is lost.
+/// The line of totals. With the last one, what waits is lost.
 fn say_totals(state: &State, is_last: bool) {
-    let Some(Snapshot { ledger, sources, .. }) = state.snapshot() else { return };
+    let Some(Snapshot { mut ledger, sources, .. }) = state.snapshot() else { return };
+    if is_last {
+        lose_what_waits(&mut ledger);
+    }
     let down = sources.iter().filter(|source| source.state == crate::live::SourceState::Down).count();
     let records = ledger.delivery.unwrap_or_default();
-    let unsettled = ledger.unsettled.unwrap_or(0);
-    let (waiting, stalled) = if is_last { (0, unsettled) } else { (unsettled, 0) };
     tracing::info!(
         frames = ledger.captures.frames,
         kernel_drops = ledger.captures.system_drops,
@@ -207,8 +211,8 @@ fn say_totals(state: &State, is_last: bool) {
         transactions = ledger.recorded,
         unsealed = ledger.unsealed,
         accepted = records.accepted,
-        output_stalled = ledger.unwritten + stalled,
-        waiting = records.waiting() + waiting,
+        output_stalled = ledger.unwritten,
+        waiting = records.waiting() + ledger.unsettled.unwrap_or(0),
         dropped = records.dropped_total(),
         sources_down = down,
         "totals"
@@ -226,11 +230,13 @@ mod tests {
         let waiting =
             RecordsLine { taken: 9, accepted: 2, waiting_memory: 4, waiting_spool: 3, ..RecordsLine::default() };
         snapshot.ledger.delivery = Some(waiting);
+        (snapshot.ledger.unwritten, snapshot.ledger.unsettled) = (1, Some(5));
         let end = end_of_last_look(snapshot, true);
         let records = end.snapshot.ledger.delivery.unwrap();
         assert_eq!((records.waiting_memory, records.waiting_spool, records.dropped_total()), (0, 3, 4));
         assert_eq!(records.dropped(uploader::DropReason::Shutdown), 4);
         assert!(end.is_late && records.adds_up());
+        assert_eq!((end.snapshot.ledger.unwritten, end.snapshot.ledger.unsettled), (6, None));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::args::{MaskArgs, MaskCommand, ReplayArgs, VerifyArgs};
 use super::filter::{capture_filter, feed};
 use super::plan::{UsageError, check_sizes, settings};
+use super::scratch::Cleaner;
 use super::{exit, print, say};
 use crate::config::{Config, ConfigError, Loaded};
 use crate::destination::{Destination, Upload};
@@ -42,6 +43,8 @@ const FEWEST: usize = 4;
 const SHOWN: usize = 2;
 /// Nobody listens at the port of "discard" on this machine, so that the spool keeps what it is given.
 const NOWHERE: &str = "https://127.0.0.1:9/";
+/// What the folder of the spool is called, before what tells it from others.
+const FOLDER: &str = "sensor-mask-verify-";
 /// What a batch takes at most; a spool that drops nothing.
 const SPOOL: u64 = 1 << 40;
 
@@ -83,7 +86,16 @@ impl Failure {
 /// Does what was asked for.
 pub(super) fn mask(args: &MaskArgs) -> u8 {
     let MaskCommand::Verify(args) = &args.command;
-    match verify(args) {
+    let cleaner = match Cleaner::start() {
+        Ok(cleaner) => cleaner,
+        Err(error) => {
+            say(format_args!("error: cannot watch for signals: {error}\n"));
+            return exit::FAILED;
+        }
+    };
+    let verified = verify(args, &cleaner);
+    cleaner.conclude();
+    match verified {
         Ok(report) => {
             let written = print(report.to_string().as_bytes());
             match (report.leaks.is_empty(), report.unplanted.is_empty()) {
@@ -100,7 +112,7 @@ pub(super) fn mask(args: &MaskArgs) -> u8 {
     }
 }
 
-fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
+fn verify(args: &VerifyArgs, cleaner: &Cleaner) -> Result<Report, Failure> {
     let (Loaded { config, .. }, ready) = fitness::read(Some(&args.config), Purpose::Replay { sizes: true })?;
     let list = List::read(&args.secrets)?;
     let search = Arc::new(Search { leaks: list.leaks, found: Mutex::default() });
@@ -131,7 +143,7 @@ fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     let (_, planted) = look(&inputs, &config, &unmasked, Shape::Native, &Arc::new(search.alike()), "")?;
     let (native, _) = look(&inputs, &config, &masked, Shape::Native, &search, "native record")?;
     let (in_edge, _) = look(&inputs, &config, &masked, edge.clone(), &search, "edge record")?;
-    let files = look_at_spool(&inputs, &config, masked, edge, &search)?;
+    let files = look_at_spool(&inputs, &config, masked, edge, &search, cleaner)?;
     let unplanted = (0..list.lines.len()).filter(|secret| !planted.contains(secret)).collect();
     let leaks = search.take();
     Ok(Report { lines: list.lines, unplanted, native, edge: in_edge, files, leaks })
@@ -173,8 +185,10 @@ fn look_at_spool(
     mut settings: Settings,
     shape: Shape,
     search: &Arc<Search>,
+    cleaner: &Cleaner,
 ) -> Result<u64, Failure> {
-    let folder = tempfile::Builder::new().prefix("sensor-mask-verify-").tempdir()?;
+    let scratch = cleaner.scratch(FOLDER)?;
+    let folder = scratch.path();
     let mut upload = config.upload.clone();
     (upload.url, upload.file, upload.oauth) = (Some(NOWHERE.to_owned()), None, None);
     (upload.tls, upload.proxy) = Default::default();
@@ -184,7 +198,7 @@ fn look_at_spool(
     delivery.settings.spool = Some(uploader::SpoolSettings {
         bytes: SPOOL,
         sync: uploader::SpoolSync::None,
-        ..uploader::SpoolSettings::new(folder.path())
+        ..uploader::SpoolSettings::new(&folder)
     });
     // What other packings hold, the search does not see.
     delivery.settings.coding = uploader::Coding::Gzip;
@@ -202,7 +216,7 @@ fn look_at_spool(
     search.look("summary", String::new, Summary(&outcome).to_string().as_bytes());
     search.look("ledger", String::new, outcome.ledger.to_json().to_string().as_bytes());
     let mut files = 0;
-    look_at_files(folder.path(), folder.path(), search, &mut files)?;
+    look_at_files(&folder, &folder, search, &mut files)?;
     Ok(files)
 }
 

@@ -9,6 +9,7 @@ mod interfaces;
 mod mask;
 mod plan;
 mod run;
+mod scratch;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -18,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use tracing_subscriber::EnvFilter;
 
@@ -54,6 +55,7 @@ pub mod exit {
 /// Runs the program with these arguments and says what to exit with.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let _ = outlive_file_limits();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -270,6 +272,12 @@ fn watch_signals(interrupted: &Arc<AtomicBool>) -> io::Result<SecondSignal> {
 /// as `nohup` has it, it stays so.
 fn end_on_hangup(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
     if is_ignored(SIGHUP) { Ok(()) } else { flag::register(SIGHUP, Arc::clone(interrupted)).map(drop) }
+}
+
+/// A file that reaches the limit of its size (RLIMIT_FSIZE, `ulimit -f`) refuses what is written, as a full disk does; by itself the
+/// system would end the process. A handler does, which takes no `unsafe` as ignoring the signal would.
+fn outlive_file_limits() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Whether whoever started the process has it ignore a signal.

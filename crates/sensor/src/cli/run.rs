@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use uploader::{Control, Prepared};
+use uploader::{Control, DropReason, Prepared};
 use url::{Host, Url};
 
 use super::args::{ReplayArgs, RunArgs};
@@ -28,6 +28,7 @@ use crate::dispatch::WhenFull;
 use crate::filter::{RuleSwitch, Rules};
 use crate::fitness::{self, Purpose, Ready, worker_count};
 use crate::guard::quiet_panics;
+use crate::ledger::Ledger;
 use crate::live::{self, Opener, OwnTraffic, Pinning, PinningError, Renewal, Run, SourceError, Sources, give_up};
 use crate::masker::MaskPolicy;
 use crate::outlet::{Output, OutputFailure};
@@ -100,9 +101,9 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         None if is_text(config.log.format) => LedgerFormat::Text,
         _ => LedgerFormat::Json,
     };
-    let has_spool = config.upload.spool.is_some();
+    let sending = Sending { has_spool: config.upload.spool.is_some(), is_to_file: config.upload.file.is_some() };
     let (code, patience) = match operate(args, loaded, ready, &level, &log) {
-        Ok(end) => (conclude(&end, ledger, has_spool, &log), if end.is_late { LATE_WORDS } else { LAST_WORDS }),
+        Ok(end) => (conclude(&end, ledger, sending, &log), if end.is_late { LATE_WORDS } else { LAST_WORDS }),
         Err(refusal) => {
             tracing::error!("{refusal}");
             (refusal.exit_code(), LAST_WORDS)
@@ -193,18 +194,28 @@ fn operate(args: &RunArgs, loaded: Loaded, ready: Ready, level: &Level, log: &Lo
     }
     let run =
         Run { sources, opener, own: Some(own), settings, renewal: Arc::clone(&renewal), workers, pinning, outlet };
-    let appliance = Appliance { run, state, stop, reload: hangup };
     let mut reloadable = Reloadable {
         filters,
         mask: loaded.config.mask.clone(),
         renewal,
         upload: loaded.config.upload.clone(),
         control,
-        own: looked_up,
-        state: Arc::clone(&appliance.state),
-        output_again,
+        own: Weak::clone(&looked_up),
+        state: Arc::clone(&state),
+        stop: Arc::clone(&stop),
     };
-    Ok(appliance.run(|| reread(args, &loaded, level, &mut reloadable))?)
+    let at_once = move || {
+        if let Some(own) = looked_up.upgrade() {
+            own.look_again();
+        }
+        // Whoever moved the file away is not to wait for whoever mends the configuration.
+        if let Some(again) = &output_again {
+            again.store(true, Ordering::Relaxed);
+        }
+    };
+    let (args, level) = (args.clone(), level.clone());
+    let reload = move || reread(&args, &loaded, &level, &mut reloadable);
+    Ok(Appliance { run, state, stop, reload: hangup }.run(at_once, reload)?)
 }
 
 /// Gives up what nobody needs once the sources are open, and starts the one thread that keeps something.
@@ -268,8 +279,8 @@ struct Reloadable {
     own: Weak<OwnTraffic>,
     /// Which goes by the size of batches.
     state: Arc<State>,
-    /// Has the file of records looked for under its name again.
-    output_again: Option<Arc<AtomicBool>>,
+    /// Set once it stops: then nothing is changed any more.
+    stop: Arc<AtomicBool>,
 }
 
 /// All that a new configuration changes, ready to be changed.
@@ -332,14 +343,11 @@ impl Reloadable {
 
 /// SIGHUP: a file with any fault changes nothing.
 fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Reloadable) {
-    if let Some(own) = reloadable.own.upgrade() {
-        own.look_again();
+    let renewed = reloadable.prepare(args, started);
+    if reloadable.stop.load(Ordering::Relaxed) {
+        return;
     }
-    // Whoever moved the file away is not to wait for whoever mends the configuration.
-    if let Some(again) = &reloadable.output_again {
-        again.store(true, Ordering::Relaxed);
-    }
-    let renewed = match reloadable.prepare(args, started) {
+    let renewed = match renewed {
         Ok(renewed) => renewed,
         Err(error) => {
             tracing::error!("the configuration is refused, and the sensor goes on with what it has: {error}");
@@ -391,15 +399,27 @@ fn reread(args: &RunArgs, started: &Loaded, level: &Level, reloadable: &mut Relo
     }
 }
 
+/// What `[upload]` asks for, as far as the end goes by it.
+#[derive(Clone, Copy)]
+struct Sending {
+    has_spool: bool,
+    is_to_file: bool,
+}
+
+/// Records that waited in memory when the sensor ended, and are lost with it.
+fn left_at_the_end(ledger: &Ledger) -> u64 {
+    ledger.delivery.as_ref().map_or(0, |records| records.dropped(DropReason::Shutdown))
+}
+
 /// Says what is to be said at the end.
-fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
+fn conclude(end: &End, format: LedgerFormat, sending: Sending, log: &Log) -> u8 {
     let ledger = &end.snapshot.ledger;
     match format {
         LedgerFormat::Text => log.say(format_args!("{ledger}")),
         LedgerFormat::Json => log.say(format_args!("{}\n", ledger.to_json())),
     }
     if let Some(records) = &ledger.delivery {
-        let advice = match has_spool {
+        let advice = match sending.has_spool {
             true => "",
             false => "; an [upload.spool] keeps what waits for the platform, up to its max_bytes",
         };
@@ -435,6 +455,14 @@ fn conclude(end: &End, format: LedgerFormat, has_spool: bool, log: &Log) -> u8 {
             tracing::error!(
                 "{name} took nothing further after the signal: {} records that were complete are not in it, and its last line may be cut",
                 ledger.unwritten
+            );
+            exit::FAILED
+        }
+        // A platform may be away, and a stop does not wait for it; a file is here, and what it did not take is lost for good.
+        None if sending.is_to_file && left_at_the_end(ledger) > 0 => {
+            tracing::error!(
+                "{} records could not be written to [upload.file] in time: see above what the disk says; an [upload.spool] elsewhere keeps them",
+                left_at_the_end(ledger)
             );
             exit::FAILED
         }

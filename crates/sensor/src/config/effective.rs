@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::gather::INCLUDE;
 use super::place::{Origin, Place};
 
 /// A section's values in force, and those of the sections within.
@@ -51,6 +52,11 @@ impl Effective {
     }
 }
 
+/// A file's name may hold what would end a comment.
+pub(super) fn in_a_comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() && (self.is_element || !self.values.is_empty()) {
@@ -64,9 +70,9 @@ impl fmt::Display for Effective {
                 Origin::Environment(name) => name.clone(),
                 Origin::File(path) => format!("{}:{}", path.display(), place.line()),
             };
-            // A file's name may hold what would end a comment.
-            let place: String = place.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            writeln!(f, "{} = {}  # {place}", value.name, value.shown)?;
+            // What was included stands here itself: included again, it would be there twice.
+            let (open, close) = if value.name == INCLUDE { ("# ", ", which stands below") } else { ("", "") };
+            writeln!(f, "{open}{} = {}  # {}{close}", value.name, value.shown, in_a_comment(&place))?;
         }
         self.sections.iter().try_for_each(|section| section.fmt(f))
     }

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use uploader::open_regular;
+
 use super::describe::{Content, Outline, join};
+use super::handed::open_named;
 use super::place::{Origin, Place};
 use super::problem::Problems;
 use super::secret;
@@ -29,7 +32,7 @@ const SEPARATOR: &str = "__";
 /// Variables of the program that are no settings.
 const NOT_SETTINGS: [&str; 2] = ["SENSOR_LOG", "SENSOR_CORPUS"];
 /// The key of the folder.
-const INCLUDE: &str = "include";
+pub(super) const INCLUDE: &str = "include";
 
 /// Sources as they are gathered.
 #[derive(Default)]
@@ -39,6 +42,8 @@ pub(super) struct Gathered {
     pub(super) notes: Vec<String>,
     /// Where the main file begins.
     pub(super) start: Option<Place>,
+    /// The files of the folder that it includes.
+    pub(super) included: Vec<PathBuf>,
     /// Where a source could not be read, and how far below that what was read cannot be judged.
     broken: Vec<Broken>,
     /// Whether something that was named could not be read, so that what is missing may be there.
@@ -59,7 +64,7 @@ impl Gathered {
     pub(super) fn add_file(&mut self, path: &Path) {
         let place = self.source(Origin::File(path.to_owned()));
         self.start.get_or_insert_with(|| place.clone());
-        match self.read(path) {
+        match self.read(path, open_named) {
             Ok(text) => self.add_text(&text, &place, path.parent()),
             Err(fault) => self.unreadable(&place, &fault),
         }
@@ -114,19 +119,19 @@ impl Gathered {
         };
         for path in snippets {
             let place = self.source(Origin::File(path.clone()));
-            match self.read(&path) {
-                Ok(text) => self.add_text(&text, &place, None),
+            match self.read(&path, open_regular) {
+                Ok(text) => {
+                    self.add_text(&text, &place, None);
+                    self.included.push(path);
+                }
                 Err(fault) => self.unreadable(&place, &fault),
             }
         }
     }
 
-    fn read(&mut self, path: &Path) -> io::Result<String> {
-        let file = File::open(path)?;
+    fn read(&mut self, path: &Path, open: fn(&Path) -> io::Result<File>) -> io::Result<String> {
         // A pipe or device could go on for ever, or never begin.
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-        }
+        let file = open(path)?;
         let most = LONGEST_FILE.min(LONGEST_SUM.saturating_sub(self.bytes));
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes)?;
@@ -198,6 +203,15 @@ impl Gathered {
         settings.sort();
         for (name, value) in settings {
             let path: Vec<String> = name[PREFIX.len()..].split(SEPARATOR).map(str::to_ascii_lowercase).collect();
+            // None of an orchestrator's has two underscores there.
+            let meant = name[PREFIX.len()..].trim_start_matches('_');
+            if name[PREFIX.len()..] != *meant {
+                let place = self.source(Origin::Environment(name.clone()));
+                let advice =
+                    format!("the first part of a key stands behind one underscore: did you mean {PREFIX}{meant}?");
+                self.problems.at(&place, "", "it is no setting", advice);
+                continue;
+            }
             if path.len() == 1 && !self.is_top_level(outline, &name, &path[0]) {
                 continue;
             }

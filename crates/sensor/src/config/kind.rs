@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::describe::{Shape, join};
@@ -217,6 +217,19 @@ impl Kind for Time {
     }
 }
 
+/// What becomes of a text in which secrets may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    /// It is refused where it holds credentials: it would go on into records, logs or names of files.
+    Refused,
+    /// The same, and wherever it may be a secret itself, in whose place it should name one.
+    Named,
+    /// It may stand here, since it is only compared with, or for another to judge. It is not shown.
+    Hidden,
+    /// It tells how secrets look, and is none.
+    Shown,
+}
+
 /// A text that stands for something.
 pub(super) struct Parsed<T> {
     form: &'static str,
@@ -224,8 +237,9 @@ pub(super) struct Parsed<T> {
     show: fn(&T) -> String,
     /// Whether a text that is refused may be a secret, beside what always may.
     is_private: fn(&str) -> bool,
-    /// Whether a text in force is shown whatever it looks like.
-    is_open: bool,
+    secrets: Secrets,
+    /// Whether something has this name, which is none of a secret's then.
+    is_there: fn(&str) -> bool,
     /// The advice where there is no text at all.
     otherwise: Option<&'static str>,
 }
@@ -239,8 +253,45 @@ impl<T> Parsed<T> {
 
     /// It tells how secrets look, and is none.
     pub(super) fn open(mut self) -> Self {
-        self.is_open = true;
+        self.secrets = Secrets::Shown;
         self
+    }
+
+    /// It may hold credentials, and is not shown where it does.
+    pub(super) fn hidden(mut self) -> Self {
+        self.secrets = Secrets::Hidden;
+        self
+    }
+
+    /// It names a secret, and is none. The secret in place of its name is the commonest mistake there is, so what is refused is
+    /// never shown.
+    pub(super) fn names_secret(mut self) -> Self {
+        self.secrets = Secrets::Named;
+        self
+    }
+
+    /// What has this name is there, so that it is one whatever it looks like.
+    pub(super) fn unless(mut self, is_there: fn(&str) -> bool) -> Self {
+        self.is_there = is_there;
+        self
+    }
+
+    /// Whether a text may be a secret, or hold one.
+    fn may_hold_one(&self, text: &str) -> bool {
+        match self.secrets {
+            Secrets::Refused | Secrets::Hidden => secret::may_be_in(text) && !(self.is_there)(text),
+            Secrets::Named => secret::may_be_instead(text) && !(self.is_there)(text),
+            Secrets::Shown => false,
+        }
+    }
+
+    /// What speaks against a text that may be a secret.
+    fn refusal(&self, text: &str) -> Option<&'static str> {
+        match self.secrets {
+            Secrets::Refused if secret::is_in_text(text) => Some(secret::ADVICE),
+            Secrets::Named => Some(secret::ADVICE_ON_NAMES),
+            _ => None,
+        }
     }
 
     /// What is refused is not shown where this says so, too: it may be the secret itself.
@@ -257,7 +308,8 @@ pub(super) fn parsed<T: Display>(form: &'static str, parse: fn(&str) -> Result<T
         parse,
         show: |value| quoted(&value.to_string()),
         is_private: |_| false,
-        is_open: false,
+        secrets: Secrets::Refused,
+        is_there: |_| false,
         otherwise: None,
     }
 }
@@ -273,13 +325,28 @@ impl<T: Clone> Kind for Parsed<T> {
         let Some(text) = node.as_str() else {
             match self.otherwise {
                 Some(advice) => problems.value(node, key, advice),
+                None if self.secrets == Secrets::Named => {
+                    problems.unshown(node, key, format!("allowed: {}", self.shape().words()));
+                }
                 None => refuse(self, node, key, problems),
             }
             return None;
         };
-        match (self.parse)(text) {
+        let may_hold_one = self.may_hold_one(text);
+        if may_hold_one {
+            problems.keep_unsaid(text);
+        }
+        let read = (self.parse)(text);
+        // What is wrong with it in itself comes first, unless it is like a key: then that is what is wrong.
+        if let Some(advice) =
+            self.refusal(text).filter(|_| may_hold_one && (read.is_ok() || secret::is_like_a_key(text)))
+        {
+            problems.unshown(node, key, advice);
+            return None;
+        }
+        match read {
             Ok(value) => return Some(value),
-            Err(advice) if (self.is_private)(text) || !self.is_open && secret::may_be_in(text) => {
+            Err(advice) if (self.is_private)(text) || may_hold_one || self.secrets == Secrets::Named => {
                 let advice = secret::advice(text, &advice, || format!("allowed: {}", self.shape().words()));
                 problems.unshown(node, key, advice);
             }
@@ -294,10 +361,9 @@ impl<T: Clone> Kind for Parsed<T> {
 
     fn show_openly(&self, _name: &str, value: &T) -> String {
         let shown = self.show(value);
-        match self.is_open || !secret::is_in_text(&shown) {
-            true => shown,
-            false => quoted(&secret::hidden(shown.trim_matches('"'))),
-        }
+        let text = shown.trim_matches('"');
+        let is_hidden = self.may_hold_one(text) || self.secrets == Secrets::Hidden && (self.is_private)(text);
+        if is_hidden { quoted(&secret::hidden(text)) } else { shown }
     }
 }
 
@@ -328,7 +394,7 @@ pub(super) fn free_text() -> Parsed<String> {
     parsed("a text", |text| Ok(text.to_owned()))
 }
 
-/// The name of a file or folder.
+/// The name of a file or folder. One that is there is its name, whatever it looks like.
 pub(super) fn path() -> Parsed<PathBuf> {
     Parsed {
         form: "the path of a file or folder",
@@ -342,7 +408,8 @@ pub(super) fn path() -> Parsed<PathBuf> {
         // A path from a document is UTF-8, as the document is.
         show: |path| quoted(&path.to_string_lossy()),
         is_private: |_| false,
-        is_open: false,
+        secrets: Secrets::Refused,
+        is_there: |text| Path::new(text).exists(),
         otherwise: None,
     }
 }
@@ -352,9 +419,6 @@ pub(super) fn secret_path() -> Parsed<PathBuf> {
     let mut path = path();
     path.form = "the path of a file, with its folder";
     path.parse = |text| {
-        if secret::is_like_a_key(text) {
-            return Err("it looks like a key, and a key is never in the configuration: put it into a file and name that here, as in \"/etc/sensor/key\"; and change the key, as it was readable here".to_owned());
-        }
         let file = (self::path().parse)(text)?;
         // A word alone could be the secret as well as the name of its file, and nobody could tell.
         if !text.contains('/') {
@@ -362,7 +426,7 @@ pub(super) fn secret_path() -> Parsed<PathBuf> {
         }
         Ok(file)
     };
-    path.private(|_| true)
+    path.names_secret()
 }
 
 /// An address to listen on.
@@ -511,7 +575,17 @@ pub(super) struct Map<K, V> {
     keys: &'static str,
     parse_key: fn(&str) -> Result<K, String>,
     show_key: fn(&K) -> String,
+    /// Whether a key that is refused may hold a secret, beside what always may.
+    is_private: fn(&str) -> bool,
     of: V,
+}
+
+impl<K, V> Map<K, V> {
+    /// A key that is refused is not shown where this says so, too.
+    pub(super) fn private(mut self, is_private: fn(&str) -> bool) -> Self {
+        self.is_private = is_private;
+        self
+    }
 }
 
 pub(super) fn map<K: Ord + Display, V: Kind>(
@@ -519,7 +593,7 @@ pub(super) fn map<K: Ord + Display, V: Kind>(
     parse_key: fn(&str) -> Result<K, String>,
     of: V,
 ) -> Map<K, V> {
-    Map { keys, parse_key, show_key: |key| quoted_key(&key.to_string()), of }
+    Map { keys, parse_key, show_key: |key| quoted_key(&key.to_string()), is_private: |_| false, of }
 }
 
 /// A key as TOML.
@@ -541,19 +615,30 @@ impl<K: Ord + Clone, V: Kind> Kind for Map<K, V> {
             return None;
         };
         let before = problems.count();
-        let mut values = BTreeMap::new();
+        let (mut values, mut places) = (BTreeMap::new(), BTreeMap::new());
         for (written, node) in table {
-            let path = join(key, &secret::word(written));
+            let read = (self.parse_key)(written);
+            let may_hold_one = secret::may_be_in(written);
+            let word = match may_hold_one || read.is_err() && (self.is_private)(written) {
+                true => secret::hidden(written),
+                false => secret::escaped(written),
+            };
+            let path = join(key, &word);
             let value = self.of.read(node, &path, problems);
-            match (self.parse_key)(written) {
-                Ok(name) if values.contains_key(&name) => {
-                    let found = format!("the key `{}` means another one that is there", secret::word(written));
+            match read {
+                Ok(_) if may_hold_one => {
+                    problems.keep_unsaid(written);
+                    problems.at(&node.place, &path, format!("found the key `{word}`"), secret::ADVICE);
+                }
+                Ok(name) if places.contains_key(&name) => {
+                    let found = format!("the key `{word}` means another one, which is set in {}", places[&name]);
                     problems.at(&node.place, &path, found, "keep one of the two");
                 }
-                Ok(name) => values.extend(value.map(|value| (name, value))),
-                Err(advice) => {
-                    problems.at(&node.place, &path, format!("found the key `{}`", secret::word(written)), advice)
+                Ok(name) => {
+                    places.insert(name.clone(), &node.place);
+                    values.extend(value.map(|value| (name, value)));
                 }
+                Err(advice) => problems.at(&node.place, &path, format!("found the key `{word}`"), advice),
             }
         }
         (problems.count() == before).then_some(values)

@@ -10,6 +10,7 @@ mod describe;
 mod effective;
 mod example;
 mod gather;
+mod handed;
 mod kind;
 mod page;
 mod place;
@@ -23,8 +24,9 @@ mod tree;
 mod value;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use handed::is_handed_pipe;
 pub use place::{Origin, Place};
 pub use problem::{ConfigError, Misfit, Problem};
 pub use sections::*;
@@ -43,6 +45,8 @@ pub struct Loaded {
     /// What is allowed and yet worth a warning.
     pub notes: Vec<String>,
     effective: Effective,
+    /// The files that came from a folder.
+    included: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -111,16 +115,19 @@ impl Loaded {
             gathered.problems.misfit(misfit, known, &table, &place);
         }
         gathered.drop_consequences(unread);
+        gathered.problems.clean(&mut gathered.notes);
         if gathered.problems.is_empty() {
-            return Ok(Self { config, notes: gathered.notes, effective });
+            return Ok(Self { config, notes: gathered.notes, effective, included: gathered.included });
         }
         Err(gathered.problems.into_error(config.log.format))
     }
 
-    /// What is in force, as TOML, each value with where it came from.
+    /// What is in force, as TOML, each value with where it came from. It stands for itself: what was included is in it.
     #[must_use]
     pub fn print(&self) -> String {
-        self.effective.to_string()
+        let included = self.included.iter().map(|path| effective::in_a_comment(&path.display().to_string()));
+        let included: String = included.map(|path| format!("# included: {path}\n")).collect();
+        format!("{included}{}", self.effective)
     }
 
     /// What differs between this configuration, which is in force, and another one.
@@ -150,10 +157,7 @@ pub struct Change {
 /// What a problem says of a text that stands in a configuration; without the text, where that may hold a secret.
 #[must_use]
 pub fn discreet(text: &str, said: &str) -> String {
-    if !secret::may_be_in(text) {
-        return said.to_owned();
-    }
-    secret::advice(text, said, || format!("a text {} cannot stand here", secret::hidden(text)))
+    secret::discreet(text, said, || format!("a text {} cannot stand here", secret::hidden(text)))
 }
 
 fn outline() -> Outline {

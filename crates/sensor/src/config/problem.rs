@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::LogFormat;
 use super::place::Place;
-use super::secret;
+use super::secret::{self, Unsaid};
 use super::tree::{self, Node, Table};
 
 /// The most problems that are kept; more are counted. A file of nothing but faults must not cost memory without end.
@@ -65,9 +65,20 @@ impl Misfit {
 pub(super) struct Problems {
     found: Vec<Problem>,
     beyond: usize,
+    unsaid: Unsaid,
 }
 
 impl Problems {
+    /// Nothing that is said may quote this text, which may be a secret.
+    pub(super) fn keep_unsaid(&mut self, text: &str) {
+        self.unsaid.add(text);
+    }
+
+    /// What else is said of the configuration, without secrets.
+    pub(super) fn clean(&self, notes: &mut [String]) {
+        notes.iter_mut().for_each(|note| self.unsaid.strike_from(note));
+    }
+
     pub(super) fn add(&mut self, problem: Problem) {
         if self.found.len() < MOST_KEPT {
             self.found.push(problem);
@@ -78,6 +89,9 @@ impl Problems {
 
     /// A value that may not stand there.
     pub(super) fn value(&mut self, node: &Node, key: &str, advice: impl Into<String>) {
+        if let Some(text) = node.as_str().filter(|text| secret::may_be_in(text)) {
+            self.keep_unsaid(text);
+        }
         self.at(&node.place, key, format!("found {}", node.shown()), advice);
     }
 
@@ -124,7 +138,13 @@ impl Problems {
         if known.iter().any(|problem| misfit.follows_from(problem) || node.is_some() && problem.place == *place) {
             return;
         }
-        let Misfit { key, found, advice, .. } = misfit;
+        let Misfit { key, mut found, mut advice, .. } = misfit;
+        // Whoever found it may have quoted the text, in whole or in part.
+        if let Some(text) = node.and_then(Node::as_str) {
+            found =
+                found.map(|found| secret::discreet(text, &found, || format!("found a text {}", secret::hidden(text))));
+            advice = secret::discreet(text, &advice, || "see docs/configuration.md".to_owned());
+        }
         match (found, node) {
             (Some(found), _) => self.at(place, &key, found, advice),
             (None, Some(node)) => self.value(node, &key, advice),
@@ -158,6 +178,11 @@ impl Problems {
 
     /// The error of them all; `log` is how it is to be told, as far as that was understood.
     pub(super) fn into_error(mut self, log: LogFormat) -> ConfigError {
+        for problem in &mut self.found {
+            for said in [&mut problem.key, &mut problem.found, &mut problem.advice] {
+                self.unsaid.strike_from(said);
+            }
+        }
         self.found.sort_by(|one, other| one.place.cmp(&other.place));
         self.found.dedup();
         ConfigError { problems: self.found, beyond: self.beyond, log }

@@ -146,6 +146,11 @@ impl Reader<'_> {
         self.problems.absence(&place, &path, "nothing is set", advice);
     }
 
+    /// A key that may not stand here is not shown as in force.
+    pub(super) fn leave_out(&mut self, name: &str) {
+        self.effective.values.retain(|value| value.name != name);
+    }
+
     /// Something allowed that the operator should know of.
     pub(super) fn note(&mut self, name: &str, text: &str) {
         self.notes.push(format!("{}: {}: {text}", self.place_of(name), self.path(name)));

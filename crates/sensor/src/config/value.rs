@@ -6,6 +6,7 @@ use http_parse::BodyTypes;
 /// Addresses that share their first bits.
 pub use ipnet::IpNet as Network;
 use regex::RegexBuilder;
+use regex_syntax::hir::{Hir, HirKind};
 
 use super::describe::Shape;
 use super::kind::{Kind, Parsed, parsed, quoted};
@@ -85,10 +86,14 @@ pub(super) fn pattern() -> Parsed<Pattern> {
             return Err("it is empty: write what to look for, or leave the key out".to_owned());
         }
         if has_wildcard(text) {
-            return Err(format!("a wildcard needs its form: write \"glob:{text}\", or \"exact:{text}\" for itself"));
+            // What its braces mean as a glob is not what they are as a text.
+            let glob = filter::Pattern::Glob(text.to_owned()).check().map(|()| format!("\"glob:{text}\", or "));
+            let glob = glob.unwrap_or_default();
+            return Err(format!("a wildcard needs its form: write {glob}\"exact:{text}\" for itself"));
         }
         Ok(Pattern::Exact(text.to_owned()))
     })
+    .hidden()
 }
 
 /// A pattern of hosts, which are compared without user, password, scheme and path.
@@ -96,14 +101,38 @@ pub(super) fn host_pattern() -> Parsed<Pattern> {
     let mut parsed = pattern();
     parsed.parse = |text| {
         let read = (pattern().parse)(text)?;
-        match &read {
-            Pattern::Exact(host) | Pattern::Glob(host) if host.contains('@') => {
+        let has_user = match &read {
+            Pattern::Exact(host) | Pattern::Glob(host) => host.contains('@'),
+            Pattern::Regex(expression) => regex_syntax::ParserBuilder::new()
+                .utf8(false)
+                .build()
+                .parse(expression)
+                .is_ok_and(|hir| needs(&hir, b'@')),
+        };
+        match has_user {
+            true => {
                 Err("a host has neither user nor password in front of it: write what is behind the @; and change the password, if it was one, as it was readable here".to_owned())
             }
-            _ => Ok(read),
+            false => Ok(read),
         }
     };
-    parsed.private(|text| text.contains('@'))
+    // An expression may well say that there is none.
+    parsed.private(|text| {
+        let text = text.replace("[^@]", "");
+        text.contains('@') || text.contains("\\x40")
+    })
+}
+
+/// Whether nothing without the byte matches an expression.
+fn needs(expression: &Hir, byte: u8) -> bool {
+    match expression.kind() {
+        HirKind::Literal(literal) => literal.0.contains(&byte),
+        HirKind::Repetition(repetition) => repetition.min > 0 && needs(&repetition.sub, byte),
+        HirKind::Capture(capture) => needs(&capture.sub, byte),
+        HirKind::Concat(parts) => parts.iter().any(|part| needs(part, byte)),
+        HirKind::Alternation(parts) => parts.iter().all(|part| needs(part, byte)),
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) => false,
+    }
 }
 
 /// A pattern of paths, in which a `?` is rarely meant as a wildcard.
@@ -113,9 +142,13 @@ pub(super) fn path_pattern() -> Parsed<Pattern> {
         if !has_form(text) && text.contains('?') {
             return Err("a path ends before the ?, as it has no query: leave that out; for any one character write \"glob:\" before it".to_owned());
         }
+        if !has_form(text) && text.contains('*') && !text.starts_with(['/', '*']) {
+            return (pattern().parse)(&format!("/{text}"));
+        }
         (pattern().parse)(text)
     };
-    parsed
+    // What a path leads to may be named by a key.
+    parsed.private(|text| text.split('/').any(secret::may_be_in))
 }
 
 fn not_empty(text: &str) -> Result<(), String> {
@@ -271,7 +304,12 @@ impl Kind for HeaderTests {
             Value::String(text) | Value::Raw(text) => {
                 let read = (pattern().parse)(text).and_then(header_value);
                 match read {
-                    Ok(like) => Some(HeaderTest::Like(like)),
+                    Ok(like) => {
+                        if is_hidden(name, &like) {
+                            problems.keep_unsaid(like.text());
+                        }
+                        Some(HeaderTest::Like(like))
+                    }
                     Err(advice) => {
                         if secret::is_in_header(name, text) || secret::may_be_in(text) {
                             let allowed = || "allowed: a text, \"glob:…\" or \"regex:…\"".to_owned();
@@ -304,13 +342,16 @@ impl Kind for HeaderTests {
 
     fn show_openly(&self, name: &str, value: &HeaderTest) -> String {
         match value {
-            HeaderTest::Like(like) if !is_scheme(like) && secret::is_in_header(name, like.text()) => {
-                quoted(&secret::hidden(like.text()))
-            }
+            HeaderTest::Like(like) if is_hidden(name, like) => quoted(&secret::hidden(like.text())),
             HeaderTest::Like(like) => pattern().show_openly(name, like),
             value => self.show(value),
         }
     }
+}
+
+/// Whether what a header is compared with is not shown, as it may hold credentials.
+fn is_hidden(name: &str, like: &Pattern) -> bool {
+    !is_scheme(like) && (secret::is_in_header(name, like.text()) || secret::may_be_in(like.text()))
 }
 
 /// Whether it only asks for how credentials begin, as in `glob:Basic *`.
@@ -489,6 +530,18 @@ mod tests {
         ] {
             let fault = read(&pattern(), text).unwrap_err();
             assert!(fault.contains(advice), "{fault}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_no_user() {
+        let host = host_pattern();
+        for text in ["me:pw@h", "glob:*@h", "regex:^me:pw@h$", "regex:(a@b|@c)+$", "regex:a[@]", "regex:a\\x40"] {
+            let fault = read(&host, text).unwrap_err();
+            assert!(fault.contains("neither user nor password") && !fault.contains(text), "{text}: {fault}");
+        }
+        for text in ["a.example", "regex:^[^@]+$", "regex:a|b@c", "regex:^(.*@)?a$"] {
+            assert_eq!(read(&host, text).unwrap().to_string(), text);
         }
     }
 

@@ -11,7 +11,7 @@ use super::sampling::{Minutes, Sampler};
 use super::sets::{Bits, MAX_RULES};
 use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings};
 use super::spans::{Addresses, Spans};
-use super::text_index::TextIndexBuilder;
+use super::text_index::{Budget, TextIndexBuilder, TooMuch};
 use super::verdict::{Attribute, RuleIndex, Stage};
 use crate::normalize::normalize_path;
 
@@ -53,6 +53,29 @@ impl Rules {
             return Err(compiler.problems);
         }
         let by_bit = order.iter().filter_map(|place| u16::try_from(*place).ok()).map(RuleIndex).collect();
+        let too_much = |attribute: Attribute, much: TooMuch| {
+            let place = order.get(much.rule).copied().unwrap_or(usize::MAX);
+            vec![Problem {
+                rule: Some(place).filter(|place| *place < own),
+                name: rules.get(place).map(|rule| rule.name.clone()).unwrap_or_default(),
+                field: attribute.name(),
+                found: String::new(),
+                message: "the expressions of all rules are too large together: ask for less repetition in this and others, or for less of them".to_owned(),
+            }]
+        };
+        let mut budget = Budget::default();
+        let mut texts = |attribute: Attribute, patterns: TextIndexBuilder| {
+            patterns.build(&mut budget).map_err(|much| too_much(attribute, much))
+        };
+        let hosts = texts(Attribute::Host, compiler.hosts)?;
+        let paths = texts(Attribute::Path, compiler.paths)?;
+        let methods = texts(Attribute::Method, compiler.methods)?;
+        let content_types = texts(Attribute::ContentType, compiler.content_types)?;
+        let mut fields = |attribute: Attribute, conditions: HeaderIndexBuilder| {
+            conditions.build(&mut budget).map_err(|much| too_much(attribute, much))
+        };
+        let request_headers = fields(Attribute::RequestHeaders, compiler.request_headers)?;
+        let response_headers = fields(Attribute::ResponseHeaders, compiler.response_headers)?;
         let of_kind = |kind: Kind| {
             let mut bits = Bits::NONE;
             let places = order.iter().enumerate();
@@ -90,13 +113,13 @@ impl Rules {
             ports: Spans::new(&compiler.ports),
             vnis: Spans::new(&compiler.vnis),
             vlans: Spans::new(&compiler.vlans),
-            methods: compiler.methods.build(),
-            hosts: compiler.hosts.build(),
-            paths: compiler.paths.build(),
-            request_headers: compiler.request_headers.build(),
+            methods,
+            hosts,
+            paths,
+            request_headers,
             statuses: Spans::new(&compiler.statuses),
-            content_types: compiler.content_types.build(),
-            response_headers: compiler.response_headers.build(),
+            content_types,
+            response_headers,
             minutes: Minutes::default(),
         })
     }
@@ -352,11 +375,14 @@ fn check_host(glob: &str) -> Result<(), String> {
         let written = format!("[{ip}]");
         return match glob.eq_ignore_ascii_case(&written) {
             true => Ok(()),
-            false => Err(format!("`{glob}` is written as `{written}` in hosts: write it so")),
+            false => Err(format!("`{glob}` is written otherwise in hosts: write `{written}`")),
         };
     }
     if let Some(name) = glob.strip_suffix('.').filter(|name| !name.is_empty() && !name.ends_with(['.', '\\'])) {
-        return Err(format!("`{glob}` matches no host, because the dot at a name's end is taken off: write `{name}`"));
+        return Err(format!(
+            "`{glob}` matches no host, because the dot at a name's end is taken off: write `{}`",
+            spelled(name)
+        ));
     }
     let port = glob.rsplit_once(':').map(|(_, port)| port);
     if port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -368,18 +394,20 @@ fn check_host(glob: &str) -> Result<(), String> {
 }
 
 fn check_path(glob: &str) -> Result<(), String> {
-    if !glob.starts_with(['/', '*', '?', '{', '\\']) {
-        return Err(format!("`{glob}` matches no path, because paths begin with `/`: write `/{glob}` or `*{glob}`"));
-    }
     if glob.contains("\\?") {
         return Err(format!("`{glob}` matches no path, because a path ends before the `?`: leave the query out"));
     }
-    let mut scratch = Vec::new();
-    let normal = normalize_path(glob.as_bytes(), &mut scratch);
-    if normal != glob.as_bytes() {
-        let normal = String::from_utf8_lossy(normal);
+    if !glob.starts_with(['/', '*', '?', '{', '\\']) {
+        let [rooted, anywhere] = [format!("/{glob}"), format!("*{glob}")].map(|glob| spelled(&normal(&glob)));
         return Err(format!(
-            "`{glob}` matches no path, because escapes are undone and dot segments resolved before: write `{normal}`"
+            "`{glob}` matches no path, because paths begin with `/`: write `{rooted}` or `{anywhere}`"
+        ));
+    }
+    let normal = normal(glob);
+    if normal != glob {
+        return Err(format!(
+            "`{glob}` matches no path, because escapes are undone and dot segments resolved before: write `{}`",
+            spelled(&normal)
         ));
     }
     Ok(())
@@ -429,6 +457,23 @@ fn other_forms(pattern: &Pattern) -> Vec<Pattern> {
     let mut forms = vec![escaped, plain];
     forms.retain(|form| form != glob);
     forms.into_iter().map(Pattern::Glob).collect()
+}
+
+fn normal(path: &str) -> String {
+    String::from_utf8_lossy(normalize_path(path.as_bytes(), &mut Vec::new())).into_owned()
+}
+
+/// A glob as it is written in the configuration: a text as it is, unless something in it has a meaning.
+fn spelled(glob: &str) -> String {
+    let (mut text, mut rest) = (String::new(), glob.chars());
+    while let Some(one) = rest.next() {
+        match one {
+            '\\' => text.extend(rest.next()),
+            '*' | '?' | '{' | '}' => return format!("glob:{glob}"),
+            one => text.push(one),
+        }
+    }
+    if text.contains(['*', '?']) { format!("exact:{text}") } else { text }
 }
 
 fn check_method(glob: &str) -> Result<(), String> {

@@ -88,7 +88,7 @@ pub struct RequestFacts<'a> {
     pub client: IpAddr,
     /// The method, as sent.
     pub method: &'a [u8],
-    /// The normalized host, without port.
+    /// The normalized host, without port; of a request with several Host fields, all of them as one list.
     pub host: Option<&'a [u8]>,
     /// The normalized path, without query.
     pub path: Option<&'a [u8]>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::facts::Fields;
 use super::sets::{Bits, MAX_RULES};
 use super::settings::{HeaderCondition, HeaderTest};
-use super::text_index::{TextIndex, TextIndexBuilder};
+use super::text_index::{Budget, TextIndex, TextIndexBuilder, TooMuch};
 
 /// Conditions on the fields of a message, each of a rule.
 #[derive(Debug, Default)]
@@ -95,24 +95,43 @@ impl HeaderIndexBuilder {
     }
 
     /// The index.
-    pub(super) fn build(self) -> HeaderIndex {
+    ///
+    /// # Errors
+    /// When all patterns are too much together.
+    pub(super) fn build(self, budget: &mut Budget) -> Result<HeaderIndex, TooMuch> {
         let mut index = HeaderIndex { rules: self.rules.into_iter().collect(), ..HeaderIndex::default() };
         for (name, (present, absent, values)) in self.names {
             index.lengths |= length_bit(name.len());
             index.absent.add(&absent);
-            index.names.push(NamedField { name: name.into(), present, absent, values: values.build() });
+            let rule_of = |much: TooMuch| {
+                let asking = index.rules.iter().find(|(_, conditions)| conditions.contains(much.rule));
+                TooMuch { rule: asking.map_or(much.rule, |(rule, _)| *rule) }
+            };
+            let values = values.build(budget).map_err(rule_of)?;
+            index.names.push(NamedField { name: name.into(), present, absent, values });
         }
         index.names.sort_by_key(|field| field.name.len());
         self.once.iter().for_each(|once| index.absent.insert(once.condition));
         index.once = self.once;
         index.by_absence = index.matching(&index.absent, |_| true);
-        index
+        Ok(index)
     }
 }
 
 impl HeaderIndex {
     /// Adds to `found` the rules among `wanted` all of whose conditions hold.
     pub(super) fn find(&self, fields: &dyn Fields, wanted: &Bits, found: &mut Bits) {
+        self.find_by(fields, wanted, found, |_, patterns, value, holding| patterns.find(value, holding));
+    }
+
+    /// The same, where `look_up` adds the conditions whose patterns the value of a field of this name matches.
+    pub(super) fn find_by(
+        &self,
+        fields: &dyn Fields,
+        wanted: &Bits,
+        found: &mut Bits,
+        mut look_up: impl FnMut(&[u8], &TextIndex, &[u8], &mut Bits),
+    ) {
         // Most messages have no field that any rule is about, and most of those none with a name as long.
         if self.lengths & fields.name_lengths() == 0 {
             found.add(&self.by_absence.and(wanted));
@@ -128,7 +147,7 @@ impl HeaderIndex {
             for field in same_length.filter(|field| field.name.eq_ignore_ascii_case(name)) {
                 holding.add(&field.present);
                 holding = holding.minus(&field.absent);
-                field.values.find(value, &mut holding);
+                look_up(&field.name, &field.values, value, &mut holding);
             }
         });
         for once in self.once.iter().filter(|once| wanted.contains(once.rule)) {
@@ -190,7 +209,7 @@ mod tests {
         ] {
             builder.add(&condition, rule).unwrap();
         }
-        let index = builder.build();
+        let index = builder.build(&mut Budget::default()).unwrap();
         let found = |fields: &[(&str, &str)]| {
             let mut found = Bits::NONE;
             index.find(&fields.to_vec(), &Bits::below(10), &mut found);

@@ -24,6 +24,7 @@
 mod built_in;
 mod compile;
 mod counts;
+mod existence;
 mod explain;
 mod facts;
 mod glob;

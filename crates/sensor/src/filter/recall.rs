@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use foldhash::fast::FixedState;
 
 use super::facts::{Fields, FlowFacts, RequestFacts, ResponseFacts};
+use super::header_index::HeaderIndex;
 use super::rules::Rules;
 use super::sets::Bits;
 use super::verdict::{Attribute, Early, Verdict};
@@ -17,8 +18,11 @@ use super::verdict::{Attribute, Early, Verdict};
 const MOST_FLOWS: usize = 64;
 const HOSTS: usize = 64;
 const MEDIA_TYPES: usize = 16;
+const VALUES: usize = 64;
 /// The longest text that is remembered: method and host, or a Content-Type.
 const LONGEST_TEXT: usize = 80;
+/// The same of a header field: a User-Agent seldom has more.
+const LONGEST_FIELD: usize = 256;
 
 /// A request of which nothing is worked out before a rule asks for it.
 pub trait LazyRequest<'a> {
@@ -28,7 +32,7 @@ pub trait LazyRequest<'a> {
     fn method(&self) -> &'a [u8];
     /// What alone says which host it is for, as sent: equal texts are of equal hosts. `None`: something else says it too.
     fn host_text(&self) -> Option<&'a [u8]>;
-    /// The normalized host, without port.
+    /// The normalized host, without port; of a request with several Host fields, all of them as one list.
     fn host(&mut self) -> Option<&[u8]>;
     /// The normalized path, without query.
     fn path(&mut self) -> Option<&[u8]>;
@@ -89,14 +93,23 @@ pub struct Recall {
     /// that there is no room for.
     flows: Vec<KnownFlow>,
     /// The rules that method and host rule out.
-    hosts: Texts,
+    hosts: Texts<LONGEST_TEXT>,
     /// The rules that a Content-Type rules out.
-    media_types: Texts,
+    media_types: Texts<LONGEST_TEXT>,
+    /// The conditions that a field's value meets, of requests and of responses.
+    request_values: Texts<LONGEST_FIELD>,
+    response_values: Texts<LONGEST_FIELD>,
 }
 
 impl Default for Recall {
     fn default() -> Self {
-        Self { flows: Vec::new(), hosts: Texts::new(HOSTS), media_types: Texts::new(MEDIA_TYPES) }
+        Self {
+            flows: Vec::new(),
+            hosts: Texts::new(HOSTS),
+            media_types: Texts::new(MEDIA_TYPES),
+            request_values: Texts::new(VALUES),
+            response_values: Texts::new(VALUES),
+        }
     }
 }
 
@@ -163,7 +176,7 @@ impl Recall {
         }
         let wanted = left;
         rules.narrow(&mut left, Attribute::ResponseHeaders, |found| {
-            rules.find_in_response(Attribute::ResponseHeaders, response, &wanted, found);
+            self.response_values.find(&rules.response_headers, response.headers, &wanted, found);
         });
         rules.strongest(&left)
     }
@@ -195,7 +208,7 @@ impl Recall {
         });
         let wanted = *left;
         rules.narrow(left, Attribute::RequestHeaders, |found| {
-            rules.request_headers.find(request.headers(), &wanted, found);
+            self.request_values.find(&rules.request_headers, request.headers(), &wanted, found);
         });
         rules.certain(left, &rules.told_by_request)
     }
@@ -211,7 +224,7 @@ impl Recall {
             let (mut methods, mut hosts) = (Bits::NONE, Bits::NONE);
             rules.methods.find(method, &mut methods);
             if let Some(host) = request.host() {
-                rules.hosts.find(host, &mut hosts);
+                rules.find_hosts(host, &mut hosts);
             }
             let mut out = by_method.minus(&methods);
             out.add(&by_host.minus(&hosts));
@@ -224,10 +237,12 @@ impl Recall {
     }
 }
 
-/// The rules that texts rule out: a table in which the later of two with the same place stays.
+/// What rules say of texts: a table in which the later of two with the same place stays.
 #[derive(Debug)]
-struct Texts {
-    entries: Vec<Entry>,
+struct Texts<const LONGEST: usize> {
+    /// Made with the first text: many rules ask of none.
+    entries: Vec<Entry<LONGEST>>,
+    count: usize,
     /// Of a text that is too long to be kept.
     long: Bits,
     /// Where the last one was.
@@ -235,44 +250,61 @@ struct Texts {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Entry<const LONGEST: usize> {
     /// Of the two texts that follow each other; [`FREE`] where there are none.
-    lens: [u8; 2],
-    text: [u8; LONGEST_TEXT],
-    out: Bits,
+    lens: [u16; 2],
+    text: [u8; LONGEST],
+    said: Bits,
 }
 
-const FREE: [u8; 2] = [u8::MAX; 2];
+const FREE: [u16; 2] = [u16::MAX; 2];
 
-impl Texts {
+impl Texts<LONGEST_FIELD> {
+    /// As [`HeaderIndex::find`].
+    fn find(&mut self, index: &HeaderIndex, fields: &dyn Fields, wanted: &Bits, found: &mut Bits) {
+        index.find_by(fields, wanted, found, |name, patterns, value, holding| {
+            // What is told by the ends of a text is told as soon as it is recalled.
+            if patterns.is_thorough() {
+                holding.add(self.recall([name, value], || {
+                    let mut met = Bits::NONE;
+                    patterns.find(value, &mut met);
+                    met
+                }));
+            } else {
+                patterns.find(value, holding);
+            }
+        });
+    }
+}
+
+impl<const LONGEST: usize> Texts<LONGEST> {
     fn new(count: usize) -> Self {
-        Self {
-            entries: vec![Entry { lens: FREE, text: [0; LONGEST_TEXT], out: Bits::NONE }; count],
-            long: Bits::NONE,
-            last: 0,
-        }
+        Self { entries: Vec::new(), count, long: Bits::NONE, last: 0 }
     }
 
-    /// The rules that two texts rule out, looked up if they are not known.
+    /// What is said of two texts, looked up if it is not known.
     #[inline]
     fn recall(&mut self, texts: [&[u8]; 2], look_up: impl FnOnce() -> Bits) -> &Bits {
         // Most are as the one before.
-        if self.entries.get(self.last).is_none_or(|entry| !entry.is_of(texts)) && !self.find(texts) {
-            let out = look_up();
-            let entry = self.entries.get_mut(self.last).filter(|_| is_kept(texts));
+        if self.entries.get(self.last).is_none_or(|entry| !entry.is_of(texts)) && !self.go_to(texts) {
+            let said = look_up();
+            let entry = self.entries.get_mut(self.last).filter(|_| Self::keeps(texts));
             let Some(entry) = entry else {
-                self.long = out;
+                self.long = said;
                 return &self.long;
             };
-            entry.put(texts, out);
+            entry.put(texts, said);
         }
-        self.entries.get(self.last).map_or(&self.long, |entry| &entry.out)
+        self.entries.get(self.last).map_or(&self.long, |entry| &entry.said)
     }
 
     /// Goes to the place of these texts; whether they are there.
-    fn find(&mut self, texts: [&[u8]; 2]) -> bool {
-        if !is_kept(texts) || self.entries.is_empty() {
+    fn go_to(&mut self, texts: [&[u8]; 2]) -> bool {
+        if !Self::keeps(texts) || self.count == 0 {
             return false;
+        }
+        if self.entries.is_empty() {
+            self.entries = vec![Entry { lens: FREE, text: [0; LONGEST], said: Bits::NONE }; self.count];
         }
         let mut hasher = FixedState::default().build_hasher();
         texts.iter().for_each(|text| hasher.write(text));
@@ -280,13 +312,13 @@ impl Texts {
         self.last = (hasher.finish() % self.entries.len() as u64) as usize;
         self.entries.get(self.last).is_some_and(|entry| entry.is_of(texts))
     }
+
+    fn keeps(texts: [&[u8]; 2]) -> bool {
+        texts.iter().map(|text| text.len()).sum::<usize>() <= LONGEST
+    }
 }
 
-fn is_kept(texts: [&[u8]; 2]) -> bool {
-    texts.iter().map(|text| text.len()).sum::<usize>() <= LONGEST_TEXT
-}
-
-impl Entry {
+impl<const LONGEST: usize> Entry<LONGEST> {
     #[inline]
     fn is_of(&self, [one, two]: [&[u8]; 2]) -> bool {
         let [first, second] = self.lens.map(usize::from);
@@ -296,14 +328,14 @@ impl Entry {
             && self.text.get(first..first + second) == Some(two)
     }
 
-    fn put(&mut self, [one, two]: [&[u8]; 2], out: Bits) {
-        let (Ok(first), Ok(second)) = (u8::try_from(one.len()), u8::try_from(two.len())) else { return };
+    fn put(&mut self, [one, two]: [&[u8]; 2], said: Bits) {
+        let (Ok(first), Ok(second)) = (u16::try_from(one.len()), u16::try_from(two.len())) else { return };
         let Some((head, tail)) = self.text.split_at_mut_checked(one.len()) else { return };
         let Some(tail) = tail.get_mut(..two.len()) else { return };
         head.copy_from_slice(one);
         tail.copy_from_slice(two);
         self.lens = [first, second];
-        self.out = out;
+        self.said = said;
     }
 }
 
@@ -357,7 +389,7 @@ mod tests {
             bits.insert(number);
             bits
         };
-        let mut texts = Texts::new(4);
+        let mut texts = Texts::<LONGEST_TEXT>::new(4);
         for turn in 0..3 {
             for number in 0..100 {
                 // Too long for the table from 81 on; all lengths twice, taken apart differently.

@@ -14,6 +14,7 @@ use super::settings::Kind;
 use super::spans::{Addresses, Spans};
 use super::text_index::TextIndex;
 use super::verdict::{Attribute, Cause, Decision, Early, FlowVerdict, RuleIndex, Stage, Verdict};
+use crate::normalize::hosts;
 
 /// Rules, made ready. Shared by workers: nothing in them changes but the counts of sampling by the minute.
 #[derive(Debug)]
@@ -278,11 +279,30 @@ impl Rules {
     ) {
         match attribute {
             Attribute::Method => self.methods.find(request.method, found),
-            Attribute::Host => request.host.into_iter().for_each(|host| self.hosts.find(host, found)),
+            Attribute::Host => request.host.into_iter().for_each(|host| self.find_hosts(host, found)),
             Attribute::Path => request.path.into_iter().for_each(|path| self.paths.find(path, found)),
             Attribute::RequestHeaders => self.request_headers.find(request.headers, wanted, found),
             _ => {}
         }
+    }
+
+    /// Adds the rules whose condition on the host holds. A field may be read as several ([`hosts`]), of which a server takes
+    /// the one or the other: what leaves out does so for each of them, and what records wants all of them to be its own, so
+    /// that none in a list gets another past what would leave it out.
+    pub(super) fn find_hosts(&self, host: &[u8], found: &mut Bits) {
+        let (mut any, mut all) = (Bits::NONE, self.all);
+        hosts(host, |host, is_sure| {
+            let mut of = Bits::NONE;
+            self.hosts.find(host, &mut of);
+            any.add(&of);
+            if is_sure {
+                all = all.and(&of);
+            }
+        });
+        let mut recording = self.allow;
+        recording.add(&self.include);
+        found.add(&any.minus(&recording));
+        found.add(&all.and(&recording));
     }
 
     pub(super) fn narrow_by_response(&self, left: &mut Bits, response: Option<&ResponseFacts<'_>>) {

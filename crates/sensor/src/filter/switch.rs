@@ -22,9 +22,12 @@ impl RuleSwitch {
 
     /// Puts other rules into force. Workers take them with their next batch; what was decided stays decided.
     pub fn replace(&self, rules: Rules) {
+        let mut rules = Arc::new(rules);
         let mut current = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(rules);
+        std::mem::swap(&mut *current, &mut rules);
         self.generation.fetch_add(1, Ordering::Release);
+        // Large ones take their time to go: nobody is to wait for that.
+        drop(current);
     }
 
     /// How often rules have been replaced.

@@ -13,6 +13,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind, meta};
 use regex_syntax::hir::Hir;
 
+use super::existence::where_found;
 use super::glob::{self, Shape};
 use super::sets::Bits;
 use super::settings::Pattern;
@@ -20,11 +21,13 @@ use super::trie::Trie;
 
 /// The longest pattern.
 const LONGEST_PATTERN: usize = 4096;
-/// Bytes that one automaton may take, and what building it may.
-const AUTOMATON_SIZE: usize = 1 << 20;
-const BUILD_SIZE: usize = 4 << 20;
-/// The most expressions with floating gaps that are tried together.
-const MOST_FLOATING: usize = 4;
+/// What an expression may take that is simulated.
+const SIMULATION_SIZE: usize = 1 << 20;
+/// What an automaton may take, and what building it may: some milliseconds.
+const AUTOMATON_SIZE: usize = 512 << 10;
+const BUILD_SIZE: usize = 128 << 10;
+/// The steps of building one that turns out too large.
+const MOST_STEPS: usize = 1 << 20;
 
 /// Patterns, each of a rule.
 #[derive(Debug, Default)]
@@ -38,6 +41,30 @@ pub(super) struct TextIndex {
     automata: Vec<PatternAutomaton>,
     /// Those whose automaton would be too large: simulated, one by one.
     large: Vec<(meta::Regex, Bits)>,
+}
+
+/// What the patterns of all rules may take together, and the time that they may.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Steps of building automata.
+    steps: usize,
+    /// Bytes of automata.
+    automata: usize,
+    /// Bytes of expressions that are simulated: a measure of the steps that each byte of a text takes, if it comes to the worst.
+    simulated: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { steps: 128 * MOST_STEPS, automata: 64 << 20, simulated: 4 << 20 }
+    }
+}
+
+/// All patterns are too much together: this is of a rule with which they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMuch {
+    /// The rule's number.
+    pub(super) rule: usize,
 }
 
 /// Collects patterns.
@@ -83,20 +110,23 @@ impl TextIndexBuilder {
 
     fn add_expression(&mut self, text: &str, rule: usize) -> Result<(), String> {
         let parsed = parse(text, self.ignores_case)?;
+        let expression = where_found(parsed);
         // What cannot be simulated within the limit cannot be used at all; better said now than when the index is built.
-        simulation(&parsed)
+        steps_of(&[&expression], SIMULATION_SIZE)
             .map_err(|error| format!("`{text}` cannot be compiled: {error}; ask for less repetition"))?;
-        let is_anchored = text.starts_with('^') || text.starts_with("\\A");
-        if is_anchored || !text.contains(['*', '+', '{']) {
-            self.expressions.push((parsed, rule));
+        if begins_anywhere(&expression) && has_gap(&expression) {
+            self.floating.push((expression, rule));
         } else {
-            self.floating.push((parsed, rule));
+            self.expressions.push((expression, rule));
         }
         Ok(())
     }
 
     /// The index.
-    pub(super) fn build(self) -> TextIndex {
+    ///
+    /// # Errors
+    /// When all patterns are too much together.
+    pub(super) fn build(self, budget: &mut Budget) -> Result<TextIndex, TooMuch> {
         let Self { ignores_case: _, anything, exact, prefixes, suffixes, expressions, floating } = self;
         let mut index = TextIndex {
             anything,
@@ -109,14 +139,20 @@ impl TextIndexBuilder {
             })),
             ..TextIndex::default()
         };
-        index.add_expressions(&expressions);
-        // An automaton has to tell which of these have begun, in every combination: only a few go together.
-        floating.chunks(MOST_FLOATING).for_each(|few| index.add_expressions(few));
-        index
+        index.add_expressions(&expressions, budget)?;
+        // An automaton has to tell which of these have begun, in every combination: where they begin differently, only a few go
+        // together.
+        index.add_expressions(&floating, budget)?;
+        Ok(index)
     }
 }
 
 impl TextIndex {
+    /// Whether the whole of a text is gone through, maybe several times.
+    pub(super) fn is_thorough(&self) -> bool {
+        !self.automata.is_empty() || !self.large.is_empty()
+    }
+
     /// Adds to `found` the rules of the patterns that the text matches.
     #[inline]
     pub(super) fn find(&self, text: &[u8], found: &mut Bits) {
@@ -143,23 +179,38 @@ impl TextIndex {
     }
 
     /// One automaton for all of them; where that would be too large, for each half.
-    fn add_expressions(&mut self, expressions: &[(Hir, usize)]) {
-        if expressions.is_empty() {
-            return;
-        }
-        if let Some(automaton) = PatternAutomaton::new(expressions) {
+    fn add_expressions(&mut self, expressions: &[(Hir, usize)], budget: &mut Budget) -> Result<(), TooMuch> {
+        let [first, more @ ..] = expressions else { return Ok(()) };
+        if let Some(automaton) = PatternAutomaton::within(budget, expressions) {
             self.automata.push(automaton);
-        } else if let [(expression, rule)] = expressions {
-            let mut rules = Bits::NONE;
-            rules.insert(*rule);
-            // It was built once when it was added.
-            self.large.extend(simulation(expression).ok().map(|regex| (regex, rules)));
-        } else {
-            let (one, two) = expressions.split_at(expressions.len() / 2);
-            self.add_expressions(one);
-            self.add_expressions(two);
+            return Ok(());
         }
+        if !more.is_empty() {
+            let (one, two) = expressions.split_at(expressions.len() / 2);
+            self.add_expressions(one, budget)?;
+            return self.add_expressions(two, budget);
+        }
+        let (expression, rule) = first;
+        let mut rules = Bits::NONE;
+        rules.insert(*rule);
+        let left = simulation(expression).ok().and_then(|regex| {
+            budget.simulated = budget.simulated.checked_sub(regex.memory_usage())?;
+            Some(regex)
+        });
+        self.large.push((left.ok_or(TooMuch { rule: *rule })?, rules));
+        Ok(())
     }
+}
+
+/// Whether an expression can begin at any place of a text.
+fn begins_anywhere(expression: &Hir) -> bool {
+    !expression.properties().look_set_prefix().contains_anchor_haystack()
+}
+
+/// Whether what goes on behind a place can be of any length.
+fn has_gap(expression: &Hir) -> bool {
+    let properties = expression.properties();
+    properties.maximum_len().is_none() || properties.maximum_len() != properties.minimum_len()
 }
 
 const fn length_bit(length: usize) -> u64 {
@@ -190,8 +241,18 @@ fn parse(expression: &str, ignores_case: bool) -> Result<Hir, String> {
     })
 }
 
+/// The steps that expressions take through a text.
+fn steps_of(expressions: &[&Hir], most_bytes: usize) -> Result<thompson::NFA, Box<thompson::BuildError>> {
+    let limits = thompson::Config::new()
+        .utf8(false)
+        .nfa_size_limit(Some(most_bytes))
+        .which_captures(thompson::WhichCaptures::None);
+    thompson::Compiler::new().configure(limits).build_many_from_hir(expressions).map_err(Box::new)
+}
+
 fn simulation(expression: &Hir) -> Result<meta::Regex, Box<meta::BuildError>> {
-    let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(AUTOMATON_SIZE)).onepass(false);
+    // With what leads back to where a match begins it may be somewhat more.
+    let limits = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(4 * SIMULATION_SIZE)).onepass(false);
     meta::Builder::new().configure(limits).build_from_hir(expression).map_err(Box::new)
 }
 
@@ -204,18 +265,22 @@ struct PatternAutomaton {
 }
 
 impl PatternAutomaton {
-    /// `None`: it would be too large.
-    fn new(expressions: &[(Hir, usize)]) -> Option<Self> {
+    /// `None`: it would be too large, or would take too long to build with all others.
+    fn within(budget: &mut Budget, expressions: &[(Hir, usize)]) -> Option<Self> {
+        let left = budget.steps.checked_sub(MOST_STEPS)?;
+        let Some((automaton, steps)) = Self::new(expressions) else {
+            budget.steps = left;
+            return None;
+        };
+        budget.steps -= steps.min(MOST_STEPS);
+        budget.automata = budget.automata.checked_sub(automaton.dfa.memory_usage())?;
+        Some(automaton)
+    }
+
+    /// With the steps that it took to build it.
+    fn new(expressions: &[(Hir, usize)]) -> Option<(Self, usize)> {
         let patterns: Vec<&Hir> = expressions.iter().map(|(expression, _)| expression).collect();
-        let nfa = thompson::Compiler::new()
-            .configure(
-                thompson::Config::new()
-                    .utf8(false)
-                    .nfa_size_limit(Some(AUTOMATON_SIZE))
-                    .which_captures(thompson::WhichCaptures::None),
-            )
-            .build_many_from_hir(&patterns)
-            .ok()?;
+        let nfa = steps_of(&patterns, AUTOMATON_SIZE).ok()?;
         // Every match counts, wherever it ends, so no state has to remember which patterns were found before.
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
@@ -223,7 +288,10 @@ impl PatternAutomaton {
             .dfa_size_limit(Some(AUTOMATON_SIZE))
             .determinize_size_limit(Some(BUILD_SIZE));
         let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).ok()?;
-        Some(Self { dfa, rules: expressions.iter().map(|(_, rule)| *rule).collect() })
+        // Each state is made of states of the other automaton.
+        let states = (dfa.memory_usage() >> dfa.stride2()) / size_of::<u32>();
+        let steps = states.saturating_mul(nfa.states().len());
+        Some((Self { dfa, rules: expressions.iter().map(|(_, rule)| *rule).collect() }, steps))
     }
 
     fn find(&self, text: &[u8], found: &mut Bits) {
@@ -279,7 +347,7 @@ mod tests {
         for (rule, pattern) in patterns.iter().enumerate() {
             builder.add(pattern, rule).unwrap();
         }
-        builder.build()
+        builder.build(&mut Budget::default()).unwrap()
     }
 
     fn found(index: &TextIndex, text: &[u8], of: usize) -> Vec<usize> {
@@ -361,8 +429,45 @@ mod tests {
     fn many_patterns_do_not_multiply() {
         let patterns: Vec<Pattern> = (0..200).map(|n| Pattern::Glob(format!("*part{n}x*end{n}*"))).collect();
         let index = index(&patterns);
-        assert!(index.automata.len() <= 64, "{}", index.automata.len());
+        assert!(index.automata.len() <= 64 && index.large.is_empty(), "{}", index.automata.len());
         assert_eq!(found(&index, b"/part7x/part31x/end7/end31/end5", 200), [7, 31]);
+    }
+
+    #[test]
+    fn patterns_that_begin_alike_are_one_automaton() {
+        for (expression, text, expected) in [
+            ("(?i)bot[a-z]*", "a roBOTic17", vec![17]),
+            ("\\w{1,100}", "/x/ab117", vec![7, 17, 117]),
+            (".*/(a|b)+/", "GET /ab/17", vec![17]),
+        ] {
+            let patterns: Vec<Pattern> = (0..200).map(|n| Pattern::Regex(format!("{expression}{n}$"))).collect();
+            let index = index(&patterns);
+            assert!(index.automata.len() <= 8 && index.large.is_empty(), "{expression}: {}", index.automata.len());
+            assert_eq!(found(&index, text.as_bytes(), 200), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_all_patterns_take_together_is_bounded() {
+        // Each begins in two ways and goes on in many.
+        let pattern = |n: usize| Pattern::Regex(format!("(a|b\\w{{1,90}})[a-f]{{1,90}}{n}"));
+        let mut builder = TextIndexBuilder::new(false);
+        for rule in 0..480 {
+            builder.add(&pattern(rule), rule).unwrap();
+        }
+        let mut budget = Budget { steps: 4 * MOST_STEPS, ..Budget::default() };
+        let refused = builder.build(&mut budget).unwrap_err();
+        assert!((100..480).contains(&refused.rule) && budget.steps == 0, "{refused:?}");
+        // Without the time to build an automaton, or the room for it, the answers are the same.
+        for budget in [Budget { steps: 0, ..Budget::default() }, Budget { automata: 0, ..Budget::default() }] {
+            let mut builder = TextIndexBuilder::new(false);
+            for rule in 0..20 {
+                builder.add(&pattern(rule), rule).unwrap();
+            }
+            let simulated = builder.build(&mut { budget }).unwrap();
+            assert_eq!((simulated.automata.len(), simulated.large.len()), (0, 20));
+            assert_eq!(found(&simulated, b"/bxxxabcdef11", 20), [1, 11]);
+        }
     }
 
     #[test]

@@ -48,6 +48,113 @@ pub fn host<'a>(
     Some(Authority { host: canonical(host, scratch), port, source })
 }
 
+/// Hands over every host that a text may be read as, where a Host field, or an authority, has more than one host in it: a list,
+/// a URL, user and password in front, escapes, what is no port. Servers differ in what they make of these, so that what keeps
+/// a host out has to be held against each. Each comes as [`host`] has it, and whether servers are sure to read it so where
+/// they read that part at all; one that is neither has a port that is none behind it. `text` is in lower case.
+///
+/// No host has a sign in it that is of none (`@`, `/`), but where that is all there is: then it is handed over as it is.
+pub fn hosts(text: &[u8], mut each: impl FnMut(&[u8], bool)) {
+    if is_plain(text) {
+        return each(text, true);
+    }
+    let mut is_any = false;
+    let mut scratch = Vec::new();
+    let mut read = |text: &[u8]| {
+        let is_joint =
+            |byte: &u8| *byte <= b' ' || matches!(byte, b',' | b';' | b'"' | b'\'' | b'<' | b'>' | b'(' | b')' | 127);
+        for piece in text.split(is_joint) {
+            let url = behind_scheme(piece);
+            let end = url.iter().position(is_end).unwrap_or(url.len());
+            let (authority, rest) = url.split_at(end);
+            // Behind a slash that is part of a password.
+            let has_user = memchr::memchr(b'@', authority).is_some();
+            let behind = rest.split(is_end).filter(|part| !has_user && memchr::memchr(b'@', part).is_some());
+            for authority in core::iter::once(authority).chain(behind) {
+                let host = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
+                let name = without_port(host);
+                if !name.is_empty() {
+                    is_any = true;
+                    each(canonical(name, &mut scratch), true);
+                }
+                let whole = split_port(host).0;
+                if without_dots(whole).len() > name.len() {
+                    each(canonical(whole, &mut scratch), false);
+                }
+            }
+        }
+    };
+    read(text);
+    if let Some(decoded) = decoded(text) {
+        read(&decoded);
+    }
+    if !is_any {
+        each(text, true);
+    }
+}
+
+/// A URL without its scheme, and the slashes in front of a host.
+fn behind_scheme(mut url: &[u8]) -> &[u8] {
+    loop {
+        let slashes = url.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+        url = &url[slashes..];
+        let Some(colon) = memchr::memchr(b':', url) else { return url };
+        let (word, rest) = (&url[..colon], &url[colon + 1..]);
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let is_web = || [&b"http"[..], b"https", b"ws", b"wss"].iter().any(|known| word.eq_ignore_ascii_case(known));
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let is_scheme = match rest {
+            [b'/', b'/', ..] | [b'\\', b'\\', ..] => true,
+            // A host may be called so, too, with a port behind it.
+            _ => {
+                is_web() && matches!(rest.get(digits), Some(byte) if digits == 0 || !matches!(byte, b'/' | b'?' | b'#'))
+            }
+        };
+        if word.is_empty() || !word.iter().all(is_word) || !is_scheme {
+            return url;
+        }
+        url = rest;
+    }
+}
+
+/// Whether a byte ends an authority.
+fn is_end(byte: &u8) -> bool {
+    matches!(byte, b'/' | b'\\' | b'?' | b'#')
+}
+
+/// A host without the port behind it, or what stands in place of one, and without the dots at its end.
+fn without_port(host: &[u8]) -> &[u8] {
+    let end = match (ipv6(host), host.first()) {
+        (Some(_), _) => host.len(),
+        (None, Some(b'[')) => memchr::memchr(b']', host).map_or(host.len(), |at| at + 1),
+        (None, _) => memchr::memchr(b':', host).unwrap_or(host.len()),
+    };
+    without_dots(&host[..end])
+}
+
+fn without_dots(name: &[u8]) -> &[u8] {
+    &name[..name.iter().rposition(|byte| *byte != b'.').map_or(0, |last| last + 1)]
+}
+
+/// A text with its percent-encoded bytes decoded, if it has any; in lower case.
+fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        let byte = match rest[at + 1..] {
+            [high, low, ..] => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        let len = if byte.is_some() { 3 } else { 1 };
+        out.extend_from_slice(&rest[..at]);
+        out.push(byte.unwrap_or(b'%').to_ascii_lowercase());
+        rest = &rest[at + len..];
+    }
+    out.extend_from_slice(rest);
+    (out.len() < text.len()).then_some(out)
+}
+
 /// Whether it is a host as it is wanted, and nothing else: most are.
 #[inline]
 fn is_plain(host: &[u8]) -> bool {
@@ -148,6 +255,51 @@ mod tests {
     }
 
     #[test]
+    fn every_host_in_a_text_is_told() {
+        let told = |text: &str| {
+            let mut told = Vec::new();
+            hosts(text.as_bytes(), |host, is_sure| {
+                told.push(format!("{}{}", String::from_utf8_lossy(host), if is_sure { "" } else { "?" }));
+            });
+            told.join(" ")
+        };
+        for (text, expected) in [
+            ("a.example", "a.example"),
+            ("u@a.example", "a.example"),
+            ("u:p@w@a.example.:80", "a.example"),
+            ("b, u:pw@a.example", "b a.example"),
+            ("b,a.example;c d", "b a.example c d"),
+            ("http://a.example/", "a.example"),
+            ("//a.example/b@c", "a.example c"),
+            ("\\\\a.example\\b", "a.example"),
+            ("https:a.example", "a.example"),
+            ("http:/u:p@a.example?x", "a.example"),
+            ("http://https://a.example#x", "a.example"),
+            ("http:80", "http"),
+            ("wss:80/x", "wss"),
+            ("x-y.z://a.example", "a.example"),
+            ("\"a.example\" <a.example>\t(a.example)", "a.example a.example a.example"),
+            ("u:p/w@a.example/x@y", "u u:p? a.example y"),
+            ("u%3ap%40a.example", "u%3ap%40a.example a.example"),
+            ("%61.%45xample", "%61.%45xample a.example"),
+            ("a.example..", "a.example"),
+            ("a.example:99999", "a.example a.example:99999?"),
+            ("a.example:80-shadow", "a.example a.example:80-shadow?"),
+            ("[2001:db8:0::1]:443, ::1", "[2001:db8::1] [::1]"),
+            ("u@[::1]x", "[::1] [::1]x?"),
+            ("[fe80::1%25eth0]", "[fe80::1%25eth0] [fe80::1%eth0]"),
+            ("50%", "50%"),
+            (":80", ":80? :80"),
+            (".", "."),
+            ("@", "@"),
+            (", ", ", "),
+            ("", ""),
+        ] {
+            assert_eq!(told(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn the_order_of_sources() {
         let (target, authority, header) = (Some(&b"T"[..]), Some(&b"a"[..]), Some(&b"h"[..]));
         let won = |target, authority, header| {
@@ -170,6 +322,30 @@ mod tests {
     }
 
     proptest! {
+        /// However it is written, a host is among those that a text is read as, and without anything that is of none.
+        #[test]
+        fn no_spelling_hides_a_host(
+            front in "(|a, |x;|\"|http://|HTTPS:|//|b\t|/)",
+            user in "(|u@|u:p@|u:p@w@|u:p/w@|%75:p%40)",
+            host in "(secret\\.example|SECRET\\.example|%53ecret%2Eexample|\\[2001:DB8::0:1\\])",
+            behind in "(|\\.)(|:|:8443|:x|:99999)(|/|/x@y|\\?q|, b|\"|  | b)",
+            noise in "[ -~]{0,40}",
+        ) {
+            let read = |text: &str| {
+                let mut told = Vec::new();
+                let mut scratch = Vec::new();
+                if let Some(authority) = super::host(None, None, Some(text.as_bytes()), &mut scratch) {
+                    hosts(authority.host, |host, is_sure| told.push((String::from_utf8_lossy(host).into_owned(), is_sure)));
+                }
+                told
+            };
+            let told = read(&format!("{front}{user}{host}{behind}"));
+            prop_assert!(told.iter().any(|told| matches!(told.0.as_str(), "secret.example" | "[2001:db8::1]") && told.1), "{:?}", told);
+            let told = read(&noise);
+            let has_sign = |text: &str| text.contains(['@', '/', '\\', ',', ' ']);
+            prop_assert!(told.len() == 1 || !told.iter().any(|told| has_sign(&told.0)), "{:?}", told);
+        }
+
         #[test]
         fn a_host_is_a_fixed_point(text in "[ -~]{1,30}") {
             let (mut one, mut two) = (Vec::new(), Vec::new());

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 pub use client::{ClientAddress, ClientSource, Origin, Scheme, WonBy};
-pub use host::{Authority, HostSource, host};
+pub use host::{Authority, HostSource, host, hosts};
 pub(crate) use networks::{Bounds, bounds};
 pub use networks::{NETWORK_FORM, Networks, parse_network};
 pub use path::normalize_path;

@@ -260,6 +260,56 @@ fn built_in_sets() {
     assert_eq!(decides(BuiltIn::ShadowTraffic, &|_| ()), None);
 }
 
+/// No spelling of a host, and no other in a list with it, gets it past a rule that leaves it out; nor does one that a rule
+/// records.
+#[test]
+fn a_host_is_one_however_it_is_written() {
+    let rule = |kind: Kind, host: &[&str]| RuleSettings {
+        name: kind.name().to_owned(),
+        kind,
+        conditions: Conditions { host: globs(host), ..Conditions::default() },
+        sampling: None,
+    };
+    let verdict = |rules: &Rules, host: &str| {
+        let mut transaction = Transaction::new();
+        transaction.request.as_mut().unwrap().host = Some(host.to_owned());
+        naive::text(rules, rules.verdict(&transaction.facts()))
+    };
+    let secret = [
+        "secret.example",
+        "u:p@secret.example",
+        "a, u:p@secret.example",
+        "secret.example, a",
+        "http://secret.example/",
+        "//u@secret.example:8443/x",
+        "\"secret.example\"",
+        "u%3ap%40secret.example",
+        "secret.example:99999",
+        "b.example;secret.example",
+    ];
+    for kind in [Kind::Ignore, Kind::Exclude] {
+        let rules = compile(vec![rule(kind, &["secret.example", "[::1]", "*-shadow"])]);
+        for host in secret.iter().chain(&["u@[::1]", "[::1], a", "a.example:80-shadow", "a-shadow, b"]) {
+            assert_eq!(verdict(&rules, host), Some(format!("out {}", kind.name())), "{host}");
+        }
+        for host in ["secret.example@a", "a.secret.example", "a", "http://a/secret.example"] {
+            assert_eq!(verdict(&rules, host), None, "{host}");
+        }
+    }
+    // What is allowed in a list with it does not allow it.
+    let rules = compile(vec![rule(Kind::Allow, &["a", "b.example"]), rule(Kind::Exclude, &["secret.example"])]);
+    for host in secret {
+        assert_eq!(verdict(&rules, host).as_deref(), Some("out exclude"), "{host}");
+    }
+    for host in ["a", "u:p@b.example", "a, b.example", "http://a/", "a:99999"] {
+        assert_eq!(verdict(&rules, host).as_deref(), Some("in allow"), "{host}");
+    }
+    let rules = compile(vec![rule(Kind::Include, &["*.example"])]);
+    for (host, is_in) in [("u@a.example", true), ("a.example, b.example", true), ("a.example, b", false)] {
+        assert_eq!(verdict(&rules, host).as_deref() == Some("in include"), is_in, "{host}");
+    }
+}
+
 /// What is not ASCII is escaped by most clients and sent as it is by others; a rule means both, whichever it writes.
 #[test]
 fn paths_beyond_ascii_match_in_both_forms() {

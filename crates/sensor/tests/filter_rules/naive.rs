@@ -144,8 +144,11 @@ fn header(headers: &[(String, String)], name: &str, test: &HeaderTest) -> bool {
 fn any(patterns: &[Pattern], text: &str) -> bool {
     patterns.iter().any(|pattern| match pattern {
         Pattern::Glob(glob) => is_match(glob.as_bytes(), text.as_bytes()),
-        // The expressions of these tests are words.
-        Pattern::Regex(word) => text.contains(word.as_str()),
+        // One by one, by other means.
+        Pattern::Regex(expression) => {
+            let mut builder = regex::bytes::RegexBuilder::new(expression);
+            builder.unicode(false).dot_matches_new_line(true).build().unwrap().is_match(text.as_bytes())
+        }
     })
 }
 

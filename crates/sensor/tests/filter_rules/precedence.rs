@@ -38,12 +38,20 @@ fn networks(texts: &'static [&'static str]) -> impl Strategy<Value = Network> {
     select(texts).prop_map(|text| parse_network(text).unwrap())
 }
 
+/// Of those that are looked for together, and those that are told by less than all of them.
+const VALUES: &[&str] = &["(?i)BOT[a-z]*1", "[0-9]{1,9}2$", ".*3.*", "^1?(x*|2+)", "\\w+3", "(1|b.)+2", "^$"];
+
+fn regexes(texts: &'static [&'static str]) -> impl Strategy<Value = Pattern> {
+    select(texts).prop_map(|text| Pattern::Regex(text.to_owned()))
+}
+
 fn header_conditions() -> impl Strategy<Value = HeaderCondition> {
     let test = prop_oneof![
         Just(HeaderTest::Present),
         Just(HeaderTest::Absent),
         vec(globs(&["1", "1*", "*2"]), 1..3).prop_map(HeaderTest::Value),
         vec(globs(&["1", "1*", "*2"]), 1..3).prop_map(HeaderTest::Sole),
+        vec(prop_oneof![globs(&["?2*", "*1*2", "*b*2*"]), regexes(VALUES)], 1..3).prop_map(HeaderTest::Value),
     ];
     (texts(&["x-a", "X-B", "x-long"]), test).prop_map(|(name, test)| HeaderCondition { name, test })
 }
@@ -59,10 +67,8 @@ fn conditions() -> impl Strategy<Value = Conditions> {
         some(networks(addresses)),
     );
     let request = (
-        some(prop_oneof![globs(&["a.example", "*.example", "A*", "?.test"]), Just(Pattern::Regex("test".to_owned()))]),
-        some(prop_oneof![globs(&["/", "/a*", "*.js", "/?/*", "*"]), Just(Pattern::Regex("a.".to_owned()))].prop_map(
-            |pattern| if pattern == Pattern::Regex("a.".to_owned()) { Pattern::Regex("a".to_owned()) } else { pattern },
-        )),
+        some(prop_oneof![globs(&["a.example", "*.example", "A*", "?.test"]), regexes(&["test", "a.+e", "[a-z]*\\.t"])]),
+        some(prop_oneof![globs(&["/", "/a*", "*.js", "/?/*", "*"]), regexes(&["a", "/.+b", "[a-z]*\\.js$"])]),
         some(globs(&["GET", "P*"])),
         some(header_conditions()),
     );
@@ -108,7 +114,12 @@ fn rules_up_to(most: usize) -> impl Strategy<Value = Vec<RuleSettings>> {
 }
 
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
-    let values = texts(&["1", "12", "2", "", "3"]);
+    let values = prop_oneof![
+        texts(&["1", "12", "2", "", "3", "a bot1", "robots12", "x3"]),
+        "[12bx]{0,6}",
+        // Longer than what is remembered.
+        "[12b]{250,260}",
+    ];
     vec((texts(&["X-A", "x-b", "X-Long", "other"]), values), 0..3)
 }
 

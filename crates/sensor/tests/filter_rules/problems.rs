@@ -66,7 +66,7 @@ fn everything_wrong_is_told_at_once() {
     assert_eq!(told, expected, "{problems:#?}");
     assert_eq!(
         problems[1].to_string(),
-        "rule `one`, path: `admin` matches no path, because paths begin with `/`: write `/admin` or `*admin`"
+        "rule `one`, path: `admin` matches no path, because paths begin with `/`: write `/admin` or `glob:*admin`"
     );
     assert_eq!(
         problems[6].to_string(),

@@ -47,7 +47,7 @@ section! {
         /// most.
         pub ring: ByteSize = size(mib(1)..=gib(2)).or(mib(64)),
         /// Only frames that match this pcap filter expression, as they are on the wire. Default: all. With `interface` only.
-        pub filter: Option<String> = text().optional("udp port 4789"),
+        pub filter: Option<String> = text().hidden().optional("udp port 4789"),
         /// Whether a source that is missing ends the start, or a pattern of whose interfaces none can be captured from; else it is
         /// waited for. Of a required pattern as many as at the start have to be there for /readyz to say so.
         pub required: bool = flag().or(false),
@@ -76,6 +76,7 @@ section! {
                 if reader.has("spare") {
                     reader.fault("spare", "this goes with a pattern for `interface`, not with `listen`");
                 }
+                reader.leave_out("spare");
                 if reader.has("filter") {
                     reader.fault("filter", "a BPF filter goes with `interface`, not with `listen`");
                 }

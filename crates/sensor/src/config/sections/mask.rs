@@ -66,9 +66,10 @@ section! {
         /// is done to their values: { date_of_birth = "redact" }; "*name" for all that end so.
         pub fields: BTreeMap<String, MaskAction> = map("the name of a field", field_name, Actions).or([]),
         /// Values in JSON bodies by their path, `*` for any key or index, `..` for any depth: { "$.customer.cards[*].number" = "fpe" }.
-        /// Keys are compared exactly. JSON is what is called so or begins so, lines and sequences of it, and what a script hands to
-        /// a function (JSONP); not what stands within other text, or in a string of JSON: there `fields` does it.
-        pub json_paths: BTreeMap<String, MaskAction> = map("a JSON path", json_path, Actions).or([]),
+        /// Keys are compared exactly. JSON is what is called so or begins so, lines and sequences of it, and what stands in a script
+        /// (each argument of a function: JSONP) or other text, from its outermost bracket on; not what is in XML, in a form or in a
+        /// string of JSON: there `fields` does it.
+        pub json_paths: BTreeMap<String, MaskAction> = map("a JSON path", json_path, Actions).private(compares).or([]),
         /// Media types whose bodies are left out, such as ["application/pdf"].
         pub drop_body: Vec<String> = list(media_type()).or([]),
         /// Expressions of your own, up to 256 of them.
@@ -166,6 +167,11 @@ fn json_path(path: &str) -> Result<String, String> {
         return Err(ADVICE.to_owned());
     }
     Ok(path.to_owned())
+}
+
+/// Whether what is no path asks for a value, as paths of other programs can: `[?(@=='…')]`.
+fn compares(path: &str) -> bool {
+    path.contains(['=', '<', '>', '(', '~'])
 }
 
 /// What is behind the first step of a path.

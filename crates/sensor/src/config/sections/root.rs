@@ -109,7 +109,7 @@ fn name() -> Parsed<String> {
 
 /// A BPF expression. Rules about transactions once looked for a home here, and are sent on.
 fn frame_filter() -> Parsed<String> {
-    free_text().otherwise(
+    free_text().hidden().otherwise(
         "`filter` is a BPF expression over frames; rules about transactions are in [filters] and [[filters.rule]]",
     )
 }

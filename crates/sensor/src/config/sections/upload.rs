@@ -1,6 +1,6 @@
 //! `[upload]`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Tls;
@@ -184,7 +184,7 @@ section! {
         /// The systemd credential that holds it (LoadCredential=).
         pub client_secret_credential: Option<String> = credential().optional("client-secret").alternative(),
         /// The scope to ask for. Default: none.
-        pub scope: Option<String> = text().optional("ingest"),
+        pub scope: Option<String> = text().hidden().optional("ingest"),
         /// TLS between the sensor and the token endpoint: nothing of [upload.tls] counts here.
         pub tls: Tls = table(),
     }
@@ -263,6 +263,7 @@ fn origin() -> Parsed<String> {
         Ok(text.trim_end_matches('/').to_owned())
     })
     .private(|text| has_user(text) || text.contains(['?', '#']) || !text.contains(['.', ':']))
+    .hidden()
 }
 
 /// A URL with its path.
@@ -276,6 +277,7 @@ fn endpoint() -> Parsed<String> {
         Ok(text.to_owned())
     })
     .private(|text| has_user(text) || text.contains(['?', '#']) || !text.contains(['.', ':']))
+    .hidden()
 }
 
 /// What `proxy` says where there is to be none.
@@ -300,6 +302,7 @@ fn proxy() -> Parsed<String> {
         Ok(text.trim_end_matches('/').to_owned())
     })
     .private(|text| has_user(text) || text.contains(['?', '#']))
+    .hidden()
 }
 
 /// Whether a URL may hold a user and a password.
@@ -361,9 +364,22 @@ fn variable() -> Parsed<String> {
                     .to_owned(),
             );
         }
-        Ok(text.to_owned())
+        plain_name(text, is_variable)
     })
-    .private(|_| true)
+    .names_secret()
+    .unless(is_variable)
+}
+
+fn is_variable(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
+/// What no password is by its letters, or what is there.
+fn plain_name(name: &str, is_there: fn(&str) -> bool) -> Result<String, String> {
+    match secret::is_like_a_password(name) && !is_there(name) {
+        true => Err(secret::ADVICE_ON_NAMES.to_owned()),
+        false => Ok(name.to_owned()),
+    }
 }
 
 /// The name of a credential.
@@ -376,7 +392,12 @@ fn credential() -> Parsed<String> {
         if !is_name {
             return Err("allowed: the name of a systemd credential, as in client-secret, not what it holds".to_owned());
         }
-        Ok(text.to_owned())
+        plain_name(text, is_credential)
     })
-    .private(|_| true)
+    .names_secret()
+    .unless(is_credential)
+}
+
+fn is_credential(name: &str) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| Path::new(&folder).join(name).exists())
 }
