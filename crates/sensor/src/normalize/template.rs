@@ -21,7 +21,7 @@
 //!
 //! What stays: words, whatever stands between separators and has a single digit (`step-2`), words with one or two digits
 //! (`oauth2`, `base64`), versions (`v1`, `v2.1`, `v1beta1`, `1.0`), and percent escapes; and random text that looks like words: a few of a
-//! hundred with 20 and more characters of both cases and digits, a fifth with 11, all of one case without digits. A template is
+//! hundred with 20 and more characters of both cases and digits, nearly a quarter with 11, all of one case without digits. A template is
 //! a fixed point, and at most [`MAX_TEMPLATE`] bytes long.
 
 use core::net::Ipv6Addr;
