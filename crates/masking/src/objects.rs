@@ -75,12 +75,14 @@ impl Open {
 fn regions(policy: &Policy, text: &[u8], is_typeset: bool, scratch: &mut View) -> Vec<Region> {
     let (mut open, mut held, mut regions) = (Vec::<Open>::new(), Held::default(), Vec::new());
     let mut in_vain = Vec::new();
-    // Where the string ends that is walked into.
-    let mut within = 0;
+    // Where the string ends that is walked into, and up to where its quotes are none.
+    let (mut entered, mut within) = (0, 0);
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         match byte {
             b'"' if at < within => at += 1,
+            // An escaped quote starts no string in it: that would be walked into once more, as would be each behind it.
+            b'\\' if at < entered => at += 2,
             b'"' => {
                 let from = at + 1;
                 let end = match string_end(text, from) {
@@ -107,7 +109,7 @@ fn regions(policy: &Policy, text: &[u8], is_typeset: bool, scratch: &mut View) -
                 // An object in typeset quotes needs no escapes in a string.
                 let string = &text[from..end];
                 if is_typeset && memchr::memchr(b'{', string).is_some() && marks::is_any(string) {
-                    at = from;
+                    (at, entered) = (from, end);
                     // Of one that is all of it, straight quotes may be part.
                     within = if string[0] == b'{' { within } else { end + 1 };
                 }

@@ -280,6 +280,22 @@ fn typeset_quotes_are_walked_once() {
     }
 }
 
+/// Nor is a string in which objects in typeset quotes stand, though quotes are escaped in it.
+#[test]
+fn strings_with_typeset_objects_are_walked_into_once() {
+    let settings = Settings { key: vec![7; 32], ..Settings::default() };
+    for settings in [settings, all(Action::Hash)] {
+        let mut masker = masker(&settings);
+        for unit in ["{“\\\"", "{“ x\\\"{“a", "\\\"{“a", "{“x”:\\\"", "{“\"", "\\{“\\\\"] {
+            let front = "a {“name”:“password”,“value”:“x”} {\"name\":\"password\",\"value\":\"hunter22\"} \"";
+            let body = format!("{front}{}\"", unit.repeat((256 << 10) / unit.len()));
+            let masked = masker.body(Side::Request, Some(b"text/plain"), body.as_bytes(), false);
+            let MaskedBody::Replaced(masked) = masked else { panic!("{unit}") };
+            assert!(!masked.windows(8).any(|window| window == b"hunter22"), "{unit}");
+        }
+    }
+}
+
 /// The same for heads and targets.
 #[test]
 fn pathological_heads_end() {

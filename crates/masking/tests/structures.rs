@@ -320,6 +320,24 @@ fn a_cut_may_go_through_an_escape() {
     }
 }
 
+/// A comment of HTML starts with dashes, which elsewhere join a number to more of it.
+#[test]
+fn a_number_is_found_directly_behind_the_start_of_a_comment() {
+    for (content_type, text) in [
+        ("text/plain", "<!--123-45-6789-->"),
+        ("text/html", "<p>a</p><!--123-45-6789--><p>"),
+        ("application/json", r#"{"a":"<!--123-45-6789-->"}"#),
+    ] {
+        let mut masker = all();
+        let MaskedBody::Replaced(out) =
+            masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), false)
+        else {
+            panic!("{text}")
+        };
+        assert_eq!(String::from_utf8_lossy(out), text.replace("123-45-6789", "REDACTED"), "{text}");
+    }
+}
+
 /// What may be the beginning of a secret, or of nothing, is told as what a cut left.
 #[test]
 fn what_a_cut_leaves_is_told() {

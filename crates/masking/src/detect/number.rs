@@ -466,7 +466,7 @@ pub(super) fn ssn_dashed(text: &[u8], start: usize) -> Option<(usize, usize)> {
     let before = |n: usize| start.checked_sub(n).map(|at| &text[at]);
     let fine = starts_word(text, start)
         && ends_word(text, end)
-        && before(1) != Some(&b'-')
+        && (before(1) != Some(&b'-') || text[..start].ends_with(b"<!--"))
         && !is_joined(before(1), before(2))
         && !is_joined(text.get(end), text.get(end + 1))
         && number[3] == b'-'
