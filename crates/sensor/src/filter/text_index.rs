@@ -43,6 +43,9 @@ pub(super) struct TextIndex {
     large: Vec<(meta::Regex, Bits)>,
 }
 
+/// The most expressions with gaps that are tried together: the time that it takes grows with the square.
+const MOST_FLOATING: usize = 64;
+
 /// What the patterns of all rules may take together, and the time that they may.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -142,7 +145,17 @@ impl TextIndexBuilder {
         index.add_expressions(&expressions, budget)?;
         // An automaton has to tell which of these have begun, in every combination: where they begin differently, only a few go
         // together.
-        index.add_expressions(&floating, budget)?;
+        let (mut rest, mut size) = (floating.as_slice(), MOST_FLOATING);
+        while !rest.is_empty() {
+            let (some, behind) = rest.split_at(size.min(rest.len()));
+            let before = index.automata.len() + index.large.len();
+            index.add_expressions(some, budget)?;
+            let added = index.automata.len() + index.large.len() - before;
+            // The next are mostly like these: as many as fitted are tried, or more where all did.
+            size = if added == 1 { 2 * some.len() } else { some.len() / added.max(1) };
+            size = size.clamp(1, MOST_FLOATING);
+            rest = behind;
+        }
         Ok(index)
     }
 }

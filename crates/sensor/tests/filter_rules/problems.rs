@@ -86,3 +86,26 @@ fn there_is_a_most_of_rules() {
     assert!(Rules::compile(&settings(512)).is_ok());
     assert!(Rules::compile(&settings(513)).unwrap_err()[0].message.contains("the most is 512"));
 }
+
+/// What is slow to look for is bounded over all rules: else each request could take as long as their author likes.
+#[test]
+fn expressions_that_are_too_much_together_are_told_with_a_rule() {
+    let rule = |n: usize| {
+        let pattern = Pattern::Regex(format!("(a|b\\w{{1,90}})[a-f]{{1,90}}{n}"));
+        let header = HeaderCondition { name: "user-agent".to_owned(), test: HeaderTest::Value(vec![pattern.clone()]) };
+        let conditions = match n % 2 {
+            0 => Conditions { path: vec![pattern], ..Conditions::default() },
+            _ => Conditions { request_headers: vec![header], ..Conditions::default() },
+        };
+        RuleSettings { name: format!("r{n}"), kind: Kind::Exclude, conditions, sampling: None }
+    };
+    let compile =
+        |count: usize| Rules::compile(&Settings { rules: (0..count).map(rule).collect(), ..Settings::default() });
+    assert_eq!(compile(40).unwrap().len(), 40);
+    let problems = compile(400).unwrap_err();
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    let place = problem.rule.unwrap();
+    assert_eq!(problem.name, format!("r{place}"));
+    assert_eq!(problem.field, if place % 2 == 0 { "path" } else { "request_headers" });
+    assert!(problem.message.contains("too large together"), "{problem}");
+}
