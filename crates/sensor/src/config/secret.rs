@@ -137,7 +137,9 @@ pub(super) fn is_like_a_password(text: &str) -> bool {
         let letters = part.trim_matches(|c: char| c.is_ascii_digit());
         let runs = letters.split(|c: char| c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
         let has = |kind: fn(&u8) -> bool| letters.bytes().any(|b| kind(&b));
-        part.len() >= SHORTEST && runs > 2 && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
+        // Of words with digits between them (`K8sOidc2Client`) the runs are longer.
+        let is_broken = letters.bytes().filter(u8::is_ascii_alphabetic).count() < 4 * runs;
+        part.len() >= SHORTEST && runs > 2 && is_broken && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
     })
 }
 
@@ -289,9 +291,17 @@ mod tests {
         }
         assert!(!may_be_in("72f988bf-86f1-41af-91ab-2d7cd011db47") && may_be_in("1,0123456789abcdef0123456789abcdef"));
         assert!(is_like_a_password("S3cr3tHunter22Zq") && is_like_a_password("a-S3cr3tHunter"));
-        for name in
-            ["PLATFORM_SECRET_2", "SensorSecret2", "client-secret", "OAuth2ClientSecret", "MyAPIKeyV2", "hunter2x"]
-        {
+        for name in [
+            "K8sOAuth2Secret",
+            "K8sOidc2ClientSecret",
+            "x509Sha256ClientKey",
+            "PLATFORM_SECRET_2",
+            "SensorSecret2",
+            "client-secret",
+            "OAuth2ClientSecret",
+            "MyAPIKeyV2",
+            "hunter2x",
+        ] {
             assert!(!is_like_a_password(name), "{name}");
         }
     }
