@@ -3,6 +3,7 @@
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form;
+use crate::json_path::Trail;
 use crate::layer::{Layer, View};
 use crate::media::{Kind, MediaType};
 use crate::policy::KindId;
@@ -13,6 +14,9 @@ use crate::{json, pairs, parts, script, wide, xml};
 pub(crate) struct Readers {
     json: json::Reader,
     xml: xml::Reader,
+    /// Of the reader of scripts.
+    trail: Trail,
+    scratch: View,
     /// Multipart bodies and messages within each other that are open.
     pub(crate) nested: usize,
 }
@@ -119,8 +123,9 @@ pub(crate) fn read(
         }
         Kind::Message => parts::message(engine, readers, text, (start, end), location, at_cut),
         Kind::Text => {
-            let (mut told, mut scratch) = (std::mem::take(&mut engine.told), View::default());
-            script::find(&engine.policy, text, (start, end), &mut scratch, &mut told);
+            let mut told = std::mem::take(&mut engine.told);
+            let memory = (&mut readers.trail, &mut readers.scratch);
+            script::find(&engine.policy, text, (start, end), memory, &mut told);
             engine.told = told;
             let value = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
             engine.value(text, &value, &|_| {});

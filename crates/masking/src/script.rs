@@ -9,9 +9,9 @@
 use std::collections::VecDeque;
 
 use crate::form::push_name;
-use crate::json::rule_of;
-use crate::json_path;
-use crate::layer::{Layer, View};
+use crate::json::decoded;
+use crate::json_path::{Level, Origin, Trail};
+use crate::layer::View;
 use crate::member;
 use crate::objects::is_word;
 use crate::pairs::is_secret;
@@ -73,6 +73,8 @@ pub(crate) struct Open {
     /// What comes until the next comma is a secret of this kind; and so is all that is within.
     pub(crate) value: Option<KindId>,
     pub(crate) forced: Option<KindId>,
+    /// A question mark is open: a colon may be that of a choice.
+    pub(crate) is_choice: bool,
 }
 
 /// The walk over a text.
@@ -86,6 +88,8 @@ pub(crate) struct Script<'a> {
     pub(crate) beyond: usize,
     /// What comes is a value of the innermost level.
     pub(crate) expects: bool,
+    /// What paths say of what is open.
+    trail: &'a mut Trail,
     scratch: &'a mut View,
     list: &'a mut ToldList,
 }
@@ -95,19 +99,36 @@ pub(crate) fn find(
     policy: &Policy,
     text: &[u8],
     (start, end): (usize, usize),
-    scratch: &mut View,
+    memory: (&mut Trail, &mut View),
     list: &mut ToldList,
 ) {
     if !policy.paths.is_empty() && memchr::memchr2(b'{', b'[', &text[start..end]).is_some() {
-        Script::new(policy, &text[..end], scratch, list).run(start);
+        let mut script = Script::new(policy, &text[..end], memory, list);
+        script.start();
+        script.run(start);
     }
 }
 
 impl<'a> Script<'a> {
-    /// Nothing is open yet.
-    pub(crate) fn new(policy: &'a Policy, text: &'a [u8], scratch: &'a mut View, list: &'a mut ToldList) -> Self {
+    /// To be followed by [`Self::start`] or [`Self::resume`].
+    pub(crate) fn new(
+        policy: &'a Policy,
+        text: &'a [u8],
+        (trail, scratch): (&'a mut Trail, &'a mut View),
+        list: &'a mut ToldList,
+    ) -> Self {
         list.clear();
-        Self { policy, text, open: VecDeque::new(), forgotten: 0, beyond: 0, expects: false, scratch, list }
+        Self { policy, text, open: VecDeque::new(), forgotten: 0, beyond: 0, expects: false, trail, scratch, list }
+    }
+
+    /// Nothing is open yet.
+    pub(crate) fn start(&mut self) {
+        self.trail.clear();
+    }
+
+    /// These levels are, which the trail tells of.
+    pub(crate) fn resume(&mut self, open: impl Iterator<Item = Open>) {
+        self.open.extend(open);
     }
 
     /// Walks on from `at`.
@@ -138,7 +159,7 @@ impl<'a> Script<'a> {
                 }
                 b'}' | b']' | b')' => {
                     match self.beyond {
-                        0 => drop(self.open.pop_back()),
+                        0 => self.pop(),
                         _ => self.beyond -= 1,
                     }
                     self.expects = false;
@@ -146,6 +167,12 @@ impl<'a> Script<'a> {
                 }
                 b',' => {
                     self.comma();
+                    at += 1;
+                }
+                b'?' | b';' => {
+                    if let Some(level) = self.open.back_mut() {
+                        level.is_choice = byte == b'?';
+                    }
                     at += 1;
                 }
                 byte if is_word(&byte) => {
@@ -228,17 +255,27 @@ impl<'a> Script<'a> {
                 return;
             }
             self.open.pop_front();
+            self.trail.forget(&self.policy.paths);
             self.forgotten += 1;
         }
         let depth = self.forgotten + self.open.len();
-        let root = match self.open.back() {
-            Some(outer) if self.expects && bracket != Bracket::Round => outer.root,
-            _ => depth,
+        let (root, origin) = match self.open.back() {
+            // In a block of code, and not in an object.
+            Some(outer) if self.expects && bracket != Bracket::Round && outer.is_choice => (depth, Origin::Both),
+            Some(outer) if self.expects && bracket != Bracket::Round => (outer.root, Origin::Inner),
+            _ => (depth, Origin::Root),
         };
-        self.open.push_back(Open { bracket, root, index: 0, key: (0, 0), value: forced, forced });
+        self.trail.push(&self.policy.paths, origin);
+        self.open.push_back(Open { bracket, root, index: 0, key: (0, 0), value: forced, forced, is_choice: false });
         self.expects = bracket == Bracket::Square;
         if self.expects {
             self.judge();
+        }
+    }
+
+    fn pop(&mut self) {
+        if self.open.pop_back().is_some() {
+            self.trail.pop(&self.policy.paths);
         }
     }
 
@@ -249,6 +286,7 @@ impl<'a> Script<'a> {
         }
         let Some(level) = self.open.back_mut() else { return };
         level.value = level.forced;
+        level.is_choice = false;
         if level.bracket == Bracket::Square {
             level.index = level.index.saturating_add(1);
             self.expects = true;
@@ -258,38 +296,13 @@ impl<'a> Script<'a> {
 
     /// Asks the paths for the value that comes.
     pub(crate) fn judge(&mut self) {
-        let Some(level) = self.open.back() else { return };
-        // Of what is forgotten no path is known.
-        let Some(root) = level.root.checked_sub(self.forgotten).filter(|_| level.forced.is_none()) else { return };
-        let Self { open, text, scratch, .. } = self;
-        let count = open.len() - root;
-        let level_of = |at: usize| {
-            let Open { bracket, index, key, .. } = open[root + at];
-            match bracket {
-                Bracket::Square => json_path::Level::Index(index),
-                _ => json_path::Level::Key(&text[key.0..key.1]),
-            }
+        let Self { policy, text, trail, scratch, .. } = self;
+        let Some(level) = self.open.back_mut().filter(|level| level.forced.is_none()) else { return };
+        let place = match level.bracket {
+            Bracket::Square => Level::Index(level.index),
+            _ => Level::Key(decoded(&text[level.key.0..level.key.1], scratch)),
         };
-        let has_escapes = |level: &Open| text[level.key.0..level.key.1].contains(&b'\\');
-        let rule = if open.range(root..).any(has_escapes) {
-            // Rarely: they are decoded first.
-            let keys: Vec<Vec<u8>> = open
-                .range(root..)
-                .map(|level| {
-                    Layer::Json.decode(&text[level.key.0..level.key.1], |i| i as u32, scratch);
-                    scratch.text.clone()
-                })
-                .collect();
-            rule_of(self.policy, count, |at| match level_of(at) {
-                json_path::Level::Key(_) => json_path::Level::Key(&keys[at]),
-                index => index,
-            })
-        } else {
-            rule_of(self.policy, count, level_of)
-        };
-        if let Some(level) = self.open.back_mut() {
-            level.value = level.value.or(rule);
-        }
+        level.value = level.value.or(trail.enter(&policy.paths, place));
     }
 
     /// Appends the name of what comes to those of the list, as many as findings may want.
