@@ -6,7 +6,8 @@ use crate::form;
 use crate::json_path::Trail;
 use crate::layer::{Layer, View};
 use crate::media::{Kind, MediaType};
-use crate::policy::KindId;
+use crate::policy::{KindId, Policy};
+use crate::script::ToldList;
 use crate::{json, pairs, parts, script, wide, xml};
 
 /// The readers' memory, kept from body to body.
@@ -17,6 +18,7 @@ pub(crate) struct Readers {
     /// Of the reader of scripts.
     trail: Trail,
     scratch: View,
+    told: ToldList,
     /// Multipart bodies and messages within each other that are open.
     pub(crate) nested: usize,
 }
@@ -111,9 +113,16 @@ pub(crate) fn read(
         Kind::Multipart { boundary } => {
             parts::mask(engine, readers, text, (start, end), boundary, location, at_cut);
         }
-        _ if memchr::memchr(0, body).is_some() => wide::mask(engine, text, (start, end), location, at_cut),
+        kind if has_zeros(body) && !(kind == Kind::Json && is_terminated(&engine.policy, body)) => {
+            let mut told = std::mem::take(&mut readers.told);
+            let memory = (&mut readers.trail, &mut readers.scratch);
+            script::find(&engine.policy, text, (start, end), memory, &mut told);
+            wide::mask(engine, text, (start, end), &told, location, at_cut);
+            readers.told = told;
+        }
         Kind::Json => {
             let skip = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            let end = start + trim_zeros(body).len();
             json::mask(engine, &mut readers.json, text, (start + skip, end), location, at_cut);
         }
         Kind::Xml => xml::mask(engine, &mut readers.xml, text, (start, end), location, at_cut),
@@ -131,6 +140,22 @@ pub(crate) fn read(
             engine.value(text, &value, &|_| {});
         }
     }
+}
+
+fn has_zeros(text: &[u8]) -> bool {
+    memchr::memchr(0, text).is_some()
+}
+
+/// What is in front of the zeros that end it, as programs send their strings.
+fn trim_zeros(text: &[u8]) -> &[u8] {
+    let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
+    &text[..text.len() - zeros]
+}
+
+/// Whether zeros are at the end alone, and own paths want what is in front of them to be read as what it is.
+fn is_terminated(policy: &Policy, text: &[u8]) -> bool {
+    let text = trim_zeros(text);
+    !policy.paths.is_empty() && !text.is_empty() && !has_zeros(text)
 }
 
 #[cfg(test)]
@@ -286,6 +311,52 @@ mod tests {
             ["cb({\"b\":{\"note\":1},\"note\":2})", "cb({\"a\":[{\"note\":1}]})", "{\"b\":{\"a\":{x:1,\"note\":2}}}"]
         {
             assert_eq!(masked("application/json", text), text);
+        }
+    }
+
+    /// Nor do zeros among it, of frames or at the end of a string; nor wide characters.
+    #[test]
+    fn zeros_hide_nothing_from_paths() {
+        let json = r#"{"a":{"note":"hunter22","c":1},"b":{"memo":["hunter33"]},"x":"plain"}"#;
+        let wide: String = "{\"a\":{\"note\":\"plain text\"},\"password\":\"hunter44\"}"
+            .chars()
+            .flat_map(|sign| [sign, '\0'])
+            .collect();
+        for text in [
+            format!("{json}\0"),
+            format!("{json}\0\0\0"),
+            format!("\0{json}"),
+            format!("{json}\n\0"),
+            format!("MESSAGE\ndestination:/q\n\n{json}\0\nMESSAGE\n\n{json}\0"),
+            json.replace("22", "22\0"),
+            json.replace("\"x\"", "\"x\0\""),
+            json.replace("\"c\"", "\0\"c\""),
+            format!("{json}\0{}", " ".repeat(100)),
+            format!("{json}{wide}{json}"),
+            format!("{wide}{json}"),
+            format!("\0\u{1}{wide}\0{json}\0{wide}"),
+            json.replace("hunter33", &format!("hunter33{wide}hunter33").replace('"', "'")),
+            json.replace("\"hunter33", &format!("\"{}{wide}", "x".repeat(200)).replace("\"\0", "'\0")),
+        ] {
+            for media_type in TYPES {
+                let masked = masked(media_type, &text);
+                let narrow = masked.replace('\0', "");
+                assert!(!narrow.contains("hunter"), "{media_type}: {text:?}: {masked:?}");
+                assert!(masked.contains(":\"plain\"}") || text.contains("x\0"), "{masked:?}");
+                assert_eq!(
+                    masked.matches("p\0l\0a\0i\0n\0 ").count(),
+                    masked.matches("n\0o\0t\0e\0").count(),
+                    "{masked:?}"
+                );
+                assert!(
+                    masked.starts_with(text.chars().next().unwrap()) && masked.ends_with(text.chars().last().unwrap())
+                );
+            }
+        }
+        // What is all in UTF-16 is read as such.
+        for media_type in TYPES {
+            let masked = masked(media_type, &wide);
+            assert!(masked.contains("n\0o\0t\0e\0") && !masked.contains("p\0l\0a\0i\0n\0"), "{masked:?}");
         }
     }
 

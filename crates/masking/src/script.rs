@@ -21,6 +21,7 @@ use crate::policy::{KindId, Policy};
 const MAX_DEPTH: usize = 128;
 
 /// A value that an own path leads to.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
     pub(crate) start: usize,
     pub(crate) end: usize,
@@ -41,6 +42,16 @@ impl ToldList {
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.names.clear();
+    }
+
+    /// Takes the values of another list that start in front of `end`, from `next` on.
+    pub(crate) fn take(&mut self, list: &Self, next: &mut usize, end: usize) {
+        while let Some(told) = list.values.get(*next).filter(|told| told.start < end) {
+            let from = self.names.len();
+            self.names.push_str(list.field(told));
+            self.values.push(Told { field: (from, self.names.len()), ..*told });
+            *next += 1;
+        }
     }
 
     /// The place of a value: `accounts.0.number`.
