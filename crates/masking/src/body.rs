@@ -360,6 +360,98 @@ mod tests {
         }
     }
 
+    /// Comments, computed keys, lines of events, expressions in slashes and choices are told from values.
+    #[test]
+    fn syntax_hides_nothing_from_paths() {
+        let json = r#"{"a":{"note":"hunter22"},"b":{"memo":"hunter33"}}"#;
+        let pretty = "{\n  \"a\": {\n    \"note\": \"hunter22\"\n  },\n  \"b\": {\n    \"memo\": \"hunter33\"\n  }\n}";
+        let lines = |front: &str| pretty.lines().map(|line| format!("{front}{line}\n")).collect::<String>();
+        let mut texts = [
+            "{\"a\":{ // the note\n  \"note\":\"hunter22\"}}",
+            "{\"a\":{ \"x\":1, // the note\n  \"note\":\"hunter22\"}}",
+            "{\n  // settings\n  \"a\":{\n  // the note\n  \"note\":\"hunter22\"}}",
+            "x={\n  // settings\n  \"a\":{\n  // the note\n  \"note\":\"hunter22\"}}",
+            "{\n # settings\n \"a\":{\"note\":\"hunter22\"}}",
+            "{\n # settings: [\n \"a\":{\"note\":\"hunter22\"}}",
+            "{\r # it's {\r \"a\":{\"note\":\"hunter22\"}}",
+            "{\n -- settings\n 'a':{\"note\":\"hunter22\"}}",
+            "{\"a\"/*x*/:{\"note\"/*y*/:\"hunter22\"},\"b\":{\"memo\" /*x*/ : \"hunter33\"}}",
+            "{\"a\" // it's\n :{\"note\" // {\n /* [ */ :\"hunter22\"},\"b\":{memo /*x*/ : \"hunter33\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"note\"/*x*/:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"x\":1, \"note\" // it's\n:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\", // the note\n \"note\" :\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",[\"note\"]:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"note\": /* , */ \"hunter22\"}}",
+            "{[\"a\"]:{[\"note\"]:\"hunter22\"},\"b\":{[ 'memo' ] : [\"hunter33\"]}}",
+            "{\"a\":{ // note, it's \"x\n\"note\":\"hunter22\"},\"b\":{// don't {\n\"memo\":\"hunter33\"}}",
+            "{\"a\":{ // note: x\n\"note\":\"hunter22\"},\"b\":{//x: [\n\"memo\":\"hunter33\"}}",
+            "{\"a\":{\"note\": // x, y\n\"hunter22\"},\"b\":{\"memo\": // a, b\n \"hunter33\"}}",
+            "{\"a\":{\"note\": # x, y\n\"hunter22\"},\"b\":{\"memo\": // a }} b\n \"hunter33\"}}",
+            "{\"a\":{\"note\": // it's, x\n\n // y, {\n\"hunter22\" // hunter22, hunter22\n}}",
+            "{\"a\":{\"note\": /* x, y */\"hunter22\"},\"b\":{\"memo\": /* a, b */ \"hunter33\"}}",
+            "{\"a\":{\"note\": /* {x}, y */\"hunter22\"},\"b\":{\"memo\": /* [a], b */ \"hunter33\"}}",
+            "{\"a\":{\"note\": /* hunter22, hunter33 */ 1 }, /* {\"memo\":\"hunter22\"}} */ \"b\":{\"memo\":\"hunter22\"}}",
+            "{\"a\": /* { */ {\"x\": 1, /* it's ] \" */ \"note\": 'hunter22'}}",
+            "x={\"a\": /* it's ] \" */ {\"note\" /* {\"memo\":\"hunter22\"} */ : 'hunter22'}}",
+            "x={\"a\": { // \"memo\":\"hunter22\", {\n \"note\" : 'hunter22'}}",
+            "x={\"a\":{// \"note\":\"hunter22\"\n}}",
+            "x={\"a\":{ # \"note\":\"hunter22\"\n}}",
+            "x={\"a\":{ /* \"note\":\"hunter22\" */ }}",
+            "x={a:http://x,\"a\":{\"note\":\"hunter22\"}}",
+            "x={a:http://x\n,\"a\":{\"note\":\"hunter22\"}}",
+            "x={\"x\":1 // 2, \"a\":{\"note\":\"hunter22\"}}",
+            "x={\"x\":1 // 2, \"a\":{\"note\":\"hunter22\"}}\n",
+            "x={\"x\":a/*.b, \"a\":{\"note\":\"hunter22\"}}",
+            "[2024-11-21 10:00] it's 5' \"x {\"a\":{\"note\":\"hunter22\"}}",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        texts.extend([
+            lines("data: "),
+            lines("data:"),
+            format!("event: m\nid: 1\n{}\n", lines("data: ")),
+            lines("data:").replace('\n', "\r\n"),
+        ]);
+        for front in [
+            "x.replace(/[^\"]/g,\"\"); cb(",
+            "x.replace(/[^']/g,''); cb(",
+            "x.replace(/\"/g,''); cb(",
+            "x.replace(/'/g,\"\") + cb(",
+            "x.replace(/[/g,\"\"); cb(",
+            "x.replace(/[\"'`]/g,\"\"); cb(",
+            "{ x.replace(/[\"'`{]/g,\"\"); cb(",
+            "{ x = /[\"'`{]/; cb(",
+            "{ a: /[\"'`{]/, b: cb(",
+            "/\\{/.test(x); cb(",
+            "/\\(/.test(x), cb(",
+            "/\"/.test(x), cb(",
+            "[/\"/, /'/], cb(",
+            "x ? y : (",
+            "{ return x ? y : ",
+            "{ return x ? \"y\" : ",
+            "{ z: x ? {} : ",
+            "{ return x\n ? y\n : ",
+            "{ return x ? [1, 2] : ",
+            "{ return x ? f(1, {b: 1}) : ",
+            "switch (x) { case 1: ",
+            "switch (x) { default: return ",
+        ] {
+            texts.push(format!("{front}{json}"));
+            texts.push(format!("{front}{pretty}"));
+        }
+        let mut leaks = Vec::new();
+        for text in texts {
+            for media_type in TYPES {
+                let masked = masked(media_type, &text);
+                if masked.contains("hunter") {
+                    leaks.push(format!("{media_type}: {text}: {masked}"));
+                    break;
+                }
+            }
+        }
+        assert!(leaks.is_empty(), "{}", leaks.join("\n\n"));
+    }
+
     #[test]
     fn what_a_cut_leaves_of_a_script_is_masked() {
         let text =

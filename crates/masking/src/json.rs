@@ -131,11 +131,18 @@ impl Lexer<'_> {
                         next = Next::Colon;
                         continue;
                     }
-                    let edits = self.engine.edits();
-                    self.scalar(content, content_end, Layer::Json, !is_closed);
-                    latest = (self.engine.edits() == edits).then_some((start, at));
-                    next = Next::Separator;
-                    continue;
+                    // A key with a comment behind it.
+                    let is_key = next == (Next::Value { or_key: true })
+                        && matches!(self.text[..self.end].get(behind), Some(b'/' | b'#'))
+                        && self.beyond == 0
+                        && self.reader.levels.last().is_some_and(|level| !level.is_array);
+                    if !is_key {
+                        let edits = self.engine.edits();
+                        self.scalar(content, content_end, Layer::Json, !is_closed);
+                        latest = (self.engine.edits() == edits).then_some((start, at));
+                        next = Next::Separator;
+                        continue;
+                    }
                 }
                 open @ (b'{' | b'[') if can_be_value => {
                     self.open(at, open == b'[');
@@ -356,6 +363,8 @@ impl Lexer<'_> {
                     value: level.forced,
                     forced: level.forced,
                     is_choice: false,
+                    is_name: false,
+                    elements: 0,
                 })),
                 false => script.start(),
             }

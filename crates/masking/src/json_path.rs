@@ -189,6 +189,11 @@ impl Trail {
         self.levels.truncate(self.levels.len().saturating_sub(paths.len()));
     }
 
+    /// The innermost level alone.
+    pub(crate) fn innermost(&self, paths: &[(JsonPath, KindId)]) -> Self {
+        Self { levels: self.levels.range(self.levels.len().saturating_sub(paths.len())..).copied().collect() }
+    }
+
     /// Forgets the outermost level.
     pub(crate) fn forget(&mut self, paths: &[(JsonPath, KindId)]) {
         self.levels.drain(..paths.len().min(self.levels.len()));
