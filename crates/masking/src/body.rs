@@ -377,6 +377,10 @@ mod tests {
             "{\n -- settings\n 'a':{\"note\":\"hunter22\"}}",
             "{\"a\"/*x*/:{\"note\"/*y*/:\"hunter22\"},\"b\":{\"memo\" /*x*/ : \"hunter33\"}}",
             "{\"a\" // it's\n :{\"note\" // {\n /* [ */ :\"hunter22\"},\"b\":{memo /*x*/ : \"hunter33\"}}",
+            "{\"a\"=>{\"note\"=>\"hunter22\", \"memo\" => [\"hunter33\"]}}",
+            "{\"a\"={\"note\" = \"hunter22\"}}",
+            "{\"a\"=>{\"note\"=>\"hunter22\", \"memo\" => [\"hunter33\"]}}",
+            "{\"a\"={\"note\" = \"hunter22\"}}",
             "{\"a\":{\"memo\":\"hunter33\",\"note\"/*x*/:\"hunter22\"}}",
             "{\"a\":{\"memo\":\"hunter33\",\"x\":1, \"note\" // it's\n:\"hunter22\"}}",
             "{\"a\":{\"memo\":\"hunter33\", // the note\n \"note\" :\"hunter22\"}}",
@@ -450,6 +454,19 @@ mod tests {
             }
         }
         assert!(leaks.is_empty(), "{}", leaks.join("\n\n"));
+    }
+
+    /// What was told of one body is not looked for in the next.
+    #[test]
+    fn each_body_is_told_by_itself() {
+        let mut masker = masker();
+        let long = format!("\0{}x={{\"a\":{{\"note\":\"hunter22\"}}}}", "x ".repeat(100));
+        for text in [long.as_str(), "\0plain, plain", &long, "{\"b\":\"plain\"}", &long, "\0plain", &long, "plain\0"] {
+            for media_type in TYPES {
+                let body = masker.body(Side::Response, Some(media_type.as_bytes()), text.as_bytes(), false);
+                assert_eq!(matches!(body, MaskedBody::Replaced(_)), text.contains("hunter"), "{text:?}");
+            }
+        }
     }
 
     #[test]

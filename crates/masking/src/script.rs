@@ -128,6 +128,7 @@ pub(crate) fn find(
     memory: (&mut Trail, &mut View),
     list: &mut ToldList,
 ) {
+    list.clear();
     if !policy.paths.is_empty() && memchr::memchr2(b'{', b'[', &text[start..end]).is_some() {
         let mut script = Script::new(policy, &text[..end], memory, list);
         script.start();
@@ -318,6 +319,11 @@ impl<'a> Script<'a> {
             to += self.text[to..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             match *self.text.get(to)? {
                 b':' => break,
+                // Behind a key in quotes, as hashes are printed.
+                b'=' if self.text[..at].ends_with(b"\"") && self.text.get(to + 1) != Some(&b'=') => {
+                    to += usize::from(self.text.get(to + 1) == Some(&b'>'));
+                    break;
+                }
                 b'/' | b'#' => {
                     // No expression is in front of a colon.
                     to = self.aside(to, b'"')?.1;
