@@ -205,7 +205,9 @@ impl Lexer<'_> {
                     || next == Next::Value { or_key: false }
                     || next == Next::Separator
                         && self.text[start..].starts_with(b"\"")
-                        && latest == Some((start.wrapping_sub(2), start));
+                        && latest == Some((start.wrapping_sub(2), start))
+                        // Of a member in front of it, the value may have been replaced.
+                        && self.text[..start - 2].trim_ascii_end().ends_with(b":");
                 is_begun && !level.is_array && !level.key_is_hidden && self.beyond == 0 && level.key.0 > 0
             });
             let is_name =
@@ -505,6 +507,21 @@ mod tests {
             r#"["name","password","value","7a"]"#,
         ] {
             assert_eq!(masked(text, false), text);
+        }
+    }
+
+    /// What begins as a string of several lines does is not the value of the member in front of it, which was replaced.
+    #[test]
+    fn a_member_is_masked_once() {
+        for text in [
+            r#"{"password":"hunter22",""""#,
+            r#"{"password":"hunter22","""""",""""#,
+            r#"{"a":{"password":"hunter22", """x""":1}}"#,
+            r#"{"password":"hunter22","x":"""password: hunter22"""}"#,
+        ] {
+            for at_cut in [false, true] {
+                assert!(!masked(text, at_cut).contains("hunter"), "{text}");
+            }
         }
     }
 
