@@ -3,9 +3,11 @@
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form;
+use crate::json_path::Trail;
 use crate::layer::{Layer, View};
 use crate::media::{Kind, MediaType};
-use crate::policy::KindId;
+use crate::policy::{KindId, Policy};
+use crate::script::ToldList;
 use crate::{json, pairs, parts, script, wide, xml};
 
 /// The readers' memory, kept from body to body.
@@ -13,6 +15,10 @@ use crate::{json, pairs, parts, script, wide, xml};
 pub(crate) struct Readers {
     json: json::Reader,
     xml: xml::Reader,
+    /// Of the reader of scripts.
+    trail: Trail,
+    scratch: View,
+    told: ToldList,
     /// Multipart bodies and messages within each other that are open.
     pub(crate) nested: usize,
 }
@@ -107,9 +113,16 @@ pub(crate) fn read(
         Kind::Multipart { boundary } => {
             parts::mask(engine, readers, text, (start, end), boundary, location, at_cut);
         }
-        _ if memchr::memchr(0, body).is_some() => wide::mask(engine, text, (start, end), location, at_cut),
+        kind if has_zeros(body) && !(kind == Kind::Json && is_terminated(&engine.policy, body)) => {
+            let mut told = std::mem::take(&mut readers.told);
+            let memory = (&mut readers.trail, &mut readers.scratch);
+            script::find(&engine.policy, text, (start, end), memory, &mut told);
+            wide::mask(engine, text, (start, end), &told, location, at_cut);
+            readers.told = told;
+        }
         Kind::Json => {
             let skip = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            let end = start + trim_zeros(body).len();
             json::mask(engine, &mut readers.json, text, (start + skip, end), location, at_cut);
         }
         Kind::Xml => xml::mask(engine, &mut readers.xml, text, (start, end), location, at_cut),
@@ -119,13 +132,30 @@ pub(crate) fn read(
         }
         Kind::Message => parts::message(engine, readers, text, (start, end), location, at_cut),
         Kind::Text => {
-            let (mut told, mut scratch) = (std::mem::take(&mut engine.told), View::default());
-            script::find(&engine.policy, text, (start, end), &mut scratch, &mut told);
+            let mut told = std::mem::take(&mut engine.told);
+            let memory = (&mut readers.trail, &mut readers.scratch);
+            script::find(&engine.policy, text, (start, end), memory, &mut told);
             engine.told = told;
             let value = Value { at_cut, surveyed: true, ..Value::new(start, end, Layer::Plain, location) };
             engine.value(text, &value, &|_| {});
         }
     }
+}
+
+fn has_zeros(text: &[u8]) -> bool {
+    memchr::memchr(0, text).is_some()
+}
+
+/// What is in front of the zeros that end it, as programs send their strings.
+fn trim_zeros(text: &[u8]) -> &[u8] {
+    let zeros = text.iter().rev().take_while(|byte| **byte == 0).count();
+    &text[..text.len() - zeros]
+}
+
+/// Whether zeros are at the end alone, and own paths want what is in front of them to be read as what it is.
+fn is_terminated(policy: &Policy, text: &[u8]) -> bool {
+    let text = trim_zeros(text);
+    !policy.paths.is_empty() && !text.is_empty() && !has_zeros(text)
 }
 
 #[cfg(test)]
@@ -281,6 +311,161 @@ mod tests {
             ["cb({\"b\":{\"note\":1},\"note\":2})", "cb({\"a\":[{\"note\":1}]})", "{\"b\":{\"a\":{x:1,\"note\":2}}}"]
         {
             assert_eq!(masked("application/json", text), text);
+        }
+    }
+
+    /// Nor do zeros among it, of frames or at the end of a string; nor wide characters.
+    #[test]
+    fn zeros_hide_nothing_from_paths() {
+        let json = r#"{"a":{"note":"hunter22","c":1},"b":{"memo":["hunter33"]},"x":"plain"}"#;
+        let wide: String = "{\"a\":{\"note\":\"plain text\"},\"password\":\"hunter44\"}"
+            .chars()
+            .flat_map(|sign| [sign, '\0'])
+            .collect();
+        for text in [
+            format!("{json}\0"),
+            format!("{json}\0\0\0"),
+            format!("\0{json}"),
+            format!("{json}\n\0"),
+            format!("MESSAGE\ndestination:/q\n\n{json}\0\nMESSAGE\n\n{json}\0"),
+            json.replace("22", "22\0"),
+            json.replace("\"x\"", "\"x\0\""),
+            json.replace("\"c\"", "\0\"c\""),
+            format!("{json}\0{}", " ".repeat(100)),
+            format!("{json}{wide}{json}"),
+            format!("{wide}{json}"),
+            format!("\0\u{1}{wide}\0{json}\0{wide}"),
+            json.replace("hunter33", &format!("hunter33{wide}hunter33").replace('"', "'")),
+            json.replace("\"hunter33", &format!("\"{}{wide}", "x".repeat(200)).replace("\"\0", "'\0")),
+        ] {
+            for media_type in TYPES {
+                let masked = masked(media_type, &text);
+                let narrow = masked.replace('\0', "");
+                assert!(!narrow.contains("hunter"), "{media_type}: {text:?}: {masked:?}");
+                assert!(masked.contains(":\"plain\"}") || text.contains("x\0"), "{masked:?}");
+                assert_eq!(
+                    masked.matches("p\0l\0a\0i\0n\0 ").count(),
+                    masked.matches("n\0o\0t\0e\0").count(),
+                    "{masked:?}"
+                );
+                assert!(
+                    masked.starts_with(text.chars().next().unwrap()) && masked.ends_with(text.chars().last().unwrap())
+                );
+            }
+        }
+        // What is all in UTF-16 is read as such.
+        for media_type in TYPES {
+            let masked = masked(media_type, &wide);
+            assert!(masked.contains("n\0o\0t\0e\0") && !masked.contains("p\0l\0a\0i\0n\0"), "{masked:?}");
+        }
+    }
+
+    /// Comments, computed keys, lines of events, expressions in slashes and choices are told from values.
+    #[test]
+    fn syntax_hides_nothing_from_paths() {
+        let json = r#"{"a":{"note":"hunter22"},"b":{"memo":"hunter33"}}"#;
+        let pretty = "{\n  \"a\": {\n    \"note\": \"hunter22\"\n  },\n  \"b\": {\n    \"memo\": \"hunter33\"\n  }\n}";
+        let lines = |front: &str| pretty.lines().map(|line| format!("{front}{line}\n")).collect::<String>();
+        let mut texts = [
+            "{\"a\":{ // the note\n  \"note\":\"hunter22\"}}",
+            "{\"a\":{ \"x\":1, // the note\n  \"note\":\"hunter22\"}}",
+            "{\n  // settings\n  \"a\":{\n  // the note\n  \"note\":\"hunter22\"}}",
+            "x={\n  // settings\n  \"a\":{\n  // the note\n  \"note\":\"hunter22\"}}",
+            "{\n # settings\n \"a\":{\"note\":\"hunter22\"}}",
+            "{\n # settings: [\n \"a\":{\"note\":\"hunter22\"}}",
+            "{\r # it's {\r \"a\":{\"note\":\"hunter22\"}}",
+            "{\n -- settings\n 'a':{\"note\":\"hunter22\"}}",
+            "{\"a\"/*x*/:{\"note\"/*y*/:\"hunter22\"},\"b\":{\"memo\" /*x*/ : \"hunter33\"}}",
+            "{\"a\" // it's\n :{\"note\" // {\n /* [ */ :\"hunter22\"},\"b\":{memo /*x*/ : \"hunter33\"}}",
+            "{\"a\"=>{\"note\"=>\"hunter22\", \"memo\" => [\"hunter33\"]}}",
+            "{\"a\"={\"note\" = \"hunter22\"}}",
+            "{\"a\"=>{\"note\"=>\"hunter22\", \"memo\" => [\"hunter33\"]}}",
+            "{\"a\"={\"note\" = \"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"note\"/*x*/:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"x\":1, \"note\" // it's\n:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\", // the note\n \"note\" :\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",[\"note\"]:\"hunter22\"}}",
+            "{\"a\":{\"memo\":\"hunter33\",\"note\": /* , */ \"hunter22\"}}",
+            "{[\"a\"]:{[\"note\"]:\"hunter22\"},\"b\":{[ 'memo' ] : [\"hunter33\"]}}",
+            "{\"a\":{ // note, it's \"x\n\"note\":\"hunter22\"},\"b\":{// don't {\n\"memo\":\"hunter33\"}}",
+            "{\"a\":{ // note: x\n\"note\":\"hunter22\"},\"b\":{//x: [\n\"memo\":\"hunter33\"}}",
+            "{\"a\":{\"note\": // x, y\n\"hunter22\"},\"b\":{\"memo\": // a, b\n \"hunter33\"}}",
+            "{\"a\":{\"note\": # x, y\n\"hunter22\"},\"b\":{\"memo\": // a }} b\n \"hunter33\"}}",
+            "{\"a\":{\"note\": // it's, x\n\n // y, {\n\"hunter22\" // hunter22, hunter22\n}}",
+            "{\"a\":{\"note\": /* x, y */\"hunter22\"},\"b\":{\"memo\": /* a, b */ \"hunter33\"}}",
+            "{\"a\":{\"note\": /* {x}, y */\"hunter22\"},\"b\":{\"memo\": /* [a], b */ \"hunter33\"}}",
+            "{\"a\":{\"note\": /* hunter22, hunter33 */ 1 }, /* {\"memo\":\"hunter22\"}} */ \"b\":{\"memo\":\"hunter22\"}}",
+            "{\"a\": /* { */ {\"x\": 1, /* it's ] \" */ \"note\": 'hunter22'}}",
+            "x={\"a\": /* it's ] \" */ {\"note\" /* {\"memo\":\"hunter22\"} */ : 'hunter22'}}",
+            "x={\"a\": { // \"memo\":\"hunter22\", {\n \"note\" : 'hunter22'}}",
+            "x={\"a\":{// \"note\":\"hunter22\"\n}}",
+            "x={\"a\":{ # \"note\":\"hunter22\"\n}}",
+            "x={\"a\":{ /* \"note\":\"hunter22\" */ }}",
+            "x={a:http://x,\"a\":{\"note\":\"hunter22\"}}",
+            "x={a:http://x\n,\"a\":{\"note\":\"hunter22\"}}",
+            "x={\"x\":1 // 2, \"a\":{\"note\":\"hunter22\"}}",
+            "x={\"x\":1 // 2, \"a\":{\"note\":\"hunter22\"}}\n",
+            "x={\"x\":a/*.b, \"a\":{\"note\":\"hunter22\"}}",
+            "[2024-11-21 10:00] it's 5' \"x {\"a\":{\"note\":\"hunter22\"}}",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        texts.extend([
+            lines("data: "),
+            lines("data:"),
+            format!("event: m\nid: 1\n{}\n", lines("data: ")),
+            lines("data:").replace('\n', "\r\n"),
+        ]);
+        for front in [
+            "x.replace(/[^\"]/g,\"\"); cb(",
+            "x.replace(/[^']/g,''); cb(",
+            "x.replace(/\"/g,''); cb(",
+            "x.replace(/'/g,\"\") + cb(",
+            "x.replace(/[/g,\"\"); cb(",
+            "x.replace(/[\"'`]/g,\"\"); cb(",
+            "{ x.replace(/[\"'`{]/g,\"\"); cb(",
+            "{ x = /[\"'`{]/; cb(",
+            "{ a: /[\"'`{]/, b: cb(",
+            "/\\{/.test(x); cb(",
+            "/\\(/.test(x), cb(",
+            "/\"/.test(x), cb(",
+            "[/\"/, /'/], cb(",
+            "x ? y : (",
+            "{ return x ? y : ",
+            "{ return x ? \"y\" : ",
+            "{ z: x ? {} : ",
+            "{ return x\n ? y\n : ",
+            "{ return x ? [1, 2] : ",
+            "{ return x ? f(1, {b: 1}) : ",
+            "switch (x) { case 1: ",
+            "switch (x) { default: return ",
+        ] {
+            texts.push(format!("{front}{json}"));
+            texts.push(format!("{front}{pretty}"));
+        }
+        let mut leaks = Vec::new();
+        for text in texts {
+            for media_type in TYPES {
+                let masked = masked(media_type, &text);
+                if masked.contains("hunter") {
+                    leaks.push(format!("{media_type}: {text}: {masked}"));
+                    break;
+                }
+            }
+        }
+        assert!(leaks.is_empty(), "{}", leaks.join("\n\n"));
+    }
+
+    /// What was told of one body is not looked for in the next.
+    #[test]
+    fn each_body_is_told_by_itself() {
+        let mut masker = masker();
+        let long = format!("\0{}x={{\"a\":{{\"note\":\"hunter22\"}}}}", "x ".repeat(100));
+        for text in [long.as_str(), "\0plain, plain", &long, "{\"b\":\"plain\"}", &long, "\0plain", &long, "plain\0"] {
+            for media_type in TYPES {
+                let body = masker.body(Side::Response, Some(media_type.as_bytes()), text.as_bytes(), false);
+                assert_eq!(matches!(body, MaskedBody::Replaced(_)), text.contains("hunter"), "{text:?}");
+            }
         }
     }
 

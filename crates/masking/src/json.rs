@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form::{named, push_name};
-use crate::json_path::Level;
+use crate::json_path::{Level, Origin, Trail};
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
-use crate::policy::{KindId, Policy};
+use crate::policy::KindId;
 use crate::script::{self, Script};
 
 /// Levels whose keys and indices are kept.
@@ -22,8 +22,8 @@ const MAX_DEPTH: usize = 128;
 pub(crate) struct Reader {
     levels: Vec<Nesting>,
     scratch: View,
-    /// Decoded keys of the levels, for paths.
-    keys: Vec<u8>,
+    /// What paths say of the levels.
+    trail: Trail,
     /// Objects with a member that names another.
     objects: Objects,
     /// Whether there are any in the whole text.
@@ -43,6 +43,8 @@ struct Nesting {
     key: (usize, usize),
     key_is_hidden: bool,
     key_rule: Option<KindId>,
+    /// What paths say of it.
+    path_rule: Option<KindId>,
     key_is_ssn: bool,
     /// Of an object: what one member says of those that hold values; and whether the latest is one of these.
     named: Option<Named>,
@@ -95,6 +97,7 @@ pub(crate) fn mask(
 ) {
     reader.levels.clear();
     reader.objects.clear();
+    reader.trail.clear();
     if reader.has_neighbours {
         reader.objects.find(&engine.policy, text, (start, end), &mut reader.scratch);
     }
@@ -128,11 +131,18 @@ impl Lexer<'_> {
                         next = Next::Colon;
                         continue;
                     }
-                    let edits = self.engine.edits();
-                    self.scalar(content, content_end, Layer::Json, !is_closed);
-                    latest = (self.engine.edits() == edits).then_some((start, at));
-                    next = Next::Separator;
-                    continue;
+                    // A key with a comment behind it.
+                    let is_key = next == (Next::Value { or_key: true })
+                        && matches!(self.text[..self.end].get(behind), Some(b'/' | b'#'))
+                        && self.beyond == 0
+                        && self.reader.levels.last().is_some_and(|level| !level.is_array);
+                    if !is_key {
+                        let edits = self.engine.edits();
+                        self.scalar(content, content_end, Layer::Json, !is_closed);
+                        latest = (self.engine.edits() == edits).then_some((start, at));
+                        next = Next::Separator;
+                        continue;
+                    }
                 }
                 open @ (b'{' | b'[') if can_be_value => {
                     self.open(at, open == b'[');
@@ -184,6 +194,7 @@ impl Lexer<'_> {
                 && let Some(level) = self.reader.levels.pop_if(|level| level.edits == self.engine.edits())
             {
                 self.engine.go_back(level.start);
+                self.reader.trail.pop(&self.engine.policy.paths);
                 self.rest(level.start, level.forced, Goes::On { is_value: true });
                 return;
             }
@@ -194,7 +205,9 @@ impl Lexer<'_> {
                     || next == Next::Value { or_key: false }
                     || next == Next::Separator
                         && self.text[start..].starts_with(b"\"")
-                        && latest == Some((start.wrapping_sub(2), start));
+                        && latest == Some((start.wrapping_sub(2), start))
+                        // Of a member in front of it, the value may have been replaced.
+                        && self.text[..start - 2].trim_ascii_end().ends_with(b":");
                 is_begun && !level.is_array && !level.key_is_hidden && self.beyond == 0 && level.key.0 > 0
             });
             let is_name =
@@ -230,6 +243,8 @@ impl Lexer<'_> {
         let named = self.reader.objects.named(at);
         if self.reader.levels.len() < MAX_DEPTH {
             let edits = self.engine.edits();
+            let origin = if self.reader.levels.is_empty() { Origin::Root } else { Origin::Inner };
+            self.reader.trail.push(&self.engine.policy.paths, origin);
             let level = Nesting { is_array, start: at, edits, forced, may_be_ssn, named, ..Nesting::default() };
             self.reader.levels.push(level);
         } else {
@@ -248,6 +263,7 @@ impl Lexer<'_> {
             self.beyond -= 1;
         } else {
             self.reader.levels.pop();
+            self.reader.trail.pop(&self.engine.policy.paths);
         }
     }
 
@@ -268,29 +284,12 @@ impl Lexer<'_> {
         if self.engine.policy.paths.is_empty() || self.beyond > 0 {
             return None;
         }
-        let levels = &self.reader.levels;
-        let level_of = |i: usize| {
-            let level: &Nesting = &levels[i];
-            if level.is_array { Level::Index(level.index) } else { Level::Key(&self.text[level.key.0..level.key.1]) }
-        };
-        let policy = &self.engine.policy;
-        let plain = levels.iter().all(|level| !self.text[level.key.0..level.key.1].contains(&b'\\'));
-        if plain {
-            return rule_of(policy, levels.len(), level_of);
+        let Reader { levels, trail, .. } = &mut *self.reader;
+        let level = levels.last()?;
+        match level.is_array {
+            true => trail.enter(&self.engine.policy.paths, Level::Index(level.index)),
+            false => level.path_rule,
         }
-        // Rarely: keys with escapes are decoded first.
-        self.reader.keys.clear();
-        let mut ranges = Vec::with_capacity(levels.len());
-        for level in levels {
-            let from = self.reader.keys.len();
-            Layer::Json.decode(&self.text[level.key.0..level.key.1], |i| i as u32, &mut self.reader.scratch);
-            self.reader.keys.extend_from_slice(&self.reader.scratch.text);
-            ranges.push(from..self.reader.keys.len());
-        }
-        let keys = &self.reader.keys;
-        rule_of(policy, levels.len(), |i| {
-            if levels[i].is_array { Level::Index(levels[i].index) } else { Level::Key(&keys[ranges[i].clone()]) }
-        })
     }
 
     /// A key: its own text is looked at as a value's is.
@@ -307,7 +306,12 @@ impl Lexer<'_> {
             true => named(self.engine, &self.text[start..end], Layer::Json, &mut self.reader.scratch),
             false => (None, false),
         };
-        let Reader { levels, scratch, .. } = &mut *self.reader;
+        let Reader { levels, scratch, trail, .. } = &mut *self.reader;
+        let paths = &self.engine.policy.paths;
+        let path_rule = match paths.is_empty() || self.beyond > 0 {
+            true => None,
+            false => trail.enter(paths, Level::Key(decoded(&self.text[start..end], scratch))),
+        };
         if let Some(level) = levels.last_mut() {
             let key_holds =
                 level.named.is_some() && member::json_role(&self.text[start..end], scratch) == Some(Role::Holds);
@@ -316,6 +320,7 @@ impl Lexer<'_> {
                 key: (start, end),
                 key_is_hidden: is_hidden,
                 key_rule,
+                path_rule,
                 key_is_ssn,
                 key_holds,
                 is_array: false,
@@ -346,20 +351,25 @@ impl Lexer<'_> {
     fn rest(&mut self, start: usize, forced: Option<KindId>, goes_on: Goes) {
         let policy = Arc::clone(&self.engine.policy);
         if !policy.paths.is_empty() || forced.is_some() {
-            let Reader { levels, scratch, .. } = &mut *self.reader;
+            let Reader { levels, scratch, trail, .. } = &mut *self.reader;
             // Beyond the stack no path is known.
             let is_known = self.beyond == 0 || forced.is_some();
-            let open = levels.iter().filter(|_| is_known).map(|level| script::Open {
-                bracket: if level.is_array { script::Bracket::Square } else { script::Bracket::Brace },
-                root: 0,
-                index: level.index,
-                key: level.key,
-                value: level.forced,
-                forced: level.forced,
-            });
             let mut list = std::mem::take(&mut self.engine.told);
-            let mut script = Script::new(&policy, &self.text[..self.end], scratch, &mut list);
-            script.open.extend(open);
+            let mut script = Script::new(&policy, &self.text[..self.end], (trail, scratch), &mut list);
+            match is_known {
+                true => script.resume(levels.iter().map(|level| script::Open {
+                    bracket: if level.is_array { script::Bracket::Square } else { script::Bracket::Brace },
+                    root: 0,
+                    index: level.index,
+                    key: level.key,
+                    value: level.forced,
+                    forced: level.forced,
+                    is_choice: false,
+                    is_name: false,
+                    elements: 0,
+                })),
+                false => script.start(),
+            }
             if let Some(level) = script.open.back_mut() {
                 level.value = forced;
             }
@@ -382,11 +392,13 @@ impl Lexer<'_> {
     }
 }
 
-/// What the own paths say of the place that is made of `count` levels.
-pub(crate) fn rule_of<'a>(policy: &Policy, count: usize, level_of: impl Fn(usize) -> Level<'a>) -> Option<KindId> {
-    let last = level_of(count.checked_sub(1)?);
-    let mut rules = policy.paths.iter();
-    rules.find(|(path, _)| path.may_end(last) && path.matches(count, &level_of)).map(|(_, kind)| *kind)
+/// A key as it reads.
+pub(crate) fn decoded<'a>(key: &'a [u8], scratch: &'a mut View) -> &'a [u8] {
+    if memchr::memchr(b'\\', key).is_none() {
+        return key;
+    }
+    Layer::Json.decode(key, |i| i as u32, scratch);
+    &scratch.text
 }
 
 /// Where the first quote or backslash is. Most strings are short, so that a vectorized search would not pay off before
@@ -495,6 +507,21 @@ mod tests {
             r#"["name","password","value","7a"]"#,
         ] {
             assert_eq!(masked(text, false), text);
+        }
+    }
+
+    /// What begins as a string of several lines does is not the value of the member in front of it, which was replaced.
+    #[test]
+    fn a_member_is_masked_once() {
+        for text in [
+            r#"{"password":"hunter22",""""#,
+            r#"{"password":"hunter22","""""",""""#,
+            r#"{"a":{"password":"hunter22", """x""":1}}"#,
+            r#"{"password":"hunter22","x":"""password: hunter22"""}"#,
+        ] {
+            for at_cut in [false, true] {
+                assert!(!masked(text, at_cut).contains("hunter"), "{text}");
+            }
         }
     }
 

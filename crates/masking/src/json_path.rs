@@ -1,5 +1,9 @@
 //! Paths into JSON values: `$.a.b[*].c`, `$['a b'][0]`, `$..name`, `..name`.
 
+use std::collections::VecDeque;
+
+use crate::policy::KindId;
+
 /// The most steps of a path.
 const MAX_STEPS: usize = 32;
 
@@ -72,14 +76,48 @@ impl JsonPath {
         }
     }
 
-    /// Whether a value whose innermost level is `last` can be meant at all: the quick test before [`Self::matches`].
-    pub(crate) fn may_end(&self, last: Level<'_>) -> bool {
-        self.steps.last().is_some_and(|step| step.admits(last))
+    /// How much is matched where a value begins that paths are judged from: a bit for each number of steps.
+    fn start(&self) -> u64 {
+        self.descend(1)
     }
 
-    /// Whether the place made of `count` levels is meant. Each `..` is tried at the last place that worked, as `*` is in
-    /// a file name: no more than levels × steps comparisons.
-    pub(crate) fn matches<'a>(&self, count: usize, level: impl Fn(usize) -> Level<'a>) -> bool {
+    /// How much is matched a level further in.
+    fn step(&self, matched: u64, level: Level<'_>) -> u64 {
+        let (mut rest, mut next) = (matched, 0);
+        while rest != 0 {
+            let at = rest.trailing_zeros();
+            rest &= rest - 1;
+            next |= match self.steps.get(at as usize) {
+                Some(Step::Descend) => 1 << at,
+                Some(wanted) if wanted.admits(level) => 2 << at,
+                _ => 0,
+            };
+        }
+        self.descend(next)
+    }
+
+    /// Adds what is matched without a further level.
+    fn descend(&self, mut matched: u64) -> u64 {
+        let mut rest = matched;
+        while rest != 0 {
+            let at = rest.trailing_zeros();
+            rest &= rest - 1;
+            if self.steps.get(at as usize) == Some(&Step::Descend) {
+                matched |= 2 << at;
+                rest |= 2 << at;
+            }
+        }
+        matched
+    }
+
+    fn is_whole(&self, matched: u64) -> bool {
+        matched >> self.steps.len() != 0
+    }
+
+    /// Whether the place made of `count` levels is meant, as it is told without a [`Trail`]: each `..` is tried at the last place
+    /// that worked, as `*` is in a file name.
+    #[cfg(test)]
+    fn matches<'a>(&self, count: usize, level: impl Fn(usize) -> Level<'a>) -> bool {
         let (mut step, mut at) = (0, 0);
         let mut back: Option<(usize, usize)> = None;
         loop {
@@ -105,6 +143,73 @@ impl JsonPath {
                 _ => return false,
             }
         }
+    }
+}
+
+/// Where a value stands that a bracket opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In the innermost level, at what was entered of it.
+    Inner,
+    /// Paths are judged from it.
+    Root,
+    /// Either may be.
+    Both,
+}
+
+/// What is matched of each path at each level that is open: no level is asked twice, nor a key read twice, however many values
+/// there are below it.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// By levels, for each path: what is matched in front of the level, and at what was entered of it.
+    levels: VecDeque<[u64; 2]>,
+}
+
+impl Trail {
+    pub(crate) fn clear(&mut self) {
+        self.levels.clear();
+    }
+
+    /// Opens a level.
+    pub(crate) fn push(&mut self, paths: &[(JsonPath, KindId)], origin: Origin) {
+        for (path, _) in paths {
+            // In the level outside of this one, the same path.
+            let inner = self.levels.len().checked_sub(paths.len()).map_or(0, |at| self.levels[at][1]);
+            let matched = match origin {
+                Origin::Inner => inner,
+                Origin::Root => path.start(),
+                Origin::Both => inner | path.start(),
+            };
+            self.levels.push_back([matched, 0]);
+        }
+    }
+
+    /// Closes the innermost level.
+    pub(crate) fn pop(&mut self, paths: &[(JsonPath, KindId)]) {
+        self.levels.truncate(self.levels.len().saturating_sub(paths.len()));
+    }
+
+    /// The innermost level alone.
+    pub(crate) fn innermost(&self, paths: &[(JsonPath, KindId)]) -> Self {
+        Self { levels: self.levels.range(self.levels.len().saturating_sub(paths.len())..).copied().collect() }
+    }
+
+    /// Forgets the outermost level.
+    pub(crate) fn forget(&mut self, paths: &[(JsonPath, KindId)]) {
+        self.levels.drain(..paths.len().min(self.levels.len()));
+    }
+
+    /// Enters what is at `level` of the innermost one; and says what the paths say of it.
+    pub(crate) fn enter(&mut self, paths: &[(JsonPath, KindId)], level: Level<'_>) -> Option<KindId> {
+        let from = self.levels.len().checked_sub(paths.len())?;
+        let mut rule = None;
+        for ((path, kind), [before, entered]) in paths.iter().zip(self.levels.range_mut(from..)) {
+            *entered = if *before == 0 { 0 } else { path.step(*before, level) };
+            if rule.is_none() && path.is_whole(*entered) {
+                rule = Some(*kind);
+            }
+        }
+        rule
     }
 }
 
@@ -138,12 +243,23 @@ fn bracket(text: &str) -> Option<(Step, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(path: &str, place: &[Level<'_>]) -> bool {
         let path = JsonPath::parse(path).unwrap();
         let found = path.matches(place.len(), |i| place[i]);
-        assert!(!found || path.may_end(*place.last().unwrap()));
+        let paths = [(path, KindId(3))];
+        let mut trail = Trail::default();
+        let mut rule = None;
+        for (i, level) in place.iter().enumerate() {
+            trail.push(&paths, if i == 0 { Origin::Root } else { Origin::Inner });
+            // Whatever was entered before.
+            trail.enter(&paths, Level::Key(b"x"));
+            rule = trail.enter(&paths, *level);
+        }
+        assert_eq!(rule, found.then_some(KindId(3)));
         found
     }
 
@@ -169,6 +285,18 @@ mod tests {
             assert!(!matches(path, &place), "{path}");
         }
         assert!(matches("$..a.b", &[Key(b"a"), Key(b"a"), Key(b"b")]));
+    }
+
+    proptest! {
+        /// A trail tells what the whole place does.
+        #[test]
+        fn a_trail_tells_the_same(
+            steps in proptest::collection::vec(proptest::sample::select(vec![".a", ".b", "..a", "..b", ".*", "[0]", "[*]", "..[1]", "..*"]), 1..9),
+            place in proptest::collection::vec(0..4u32, 1..12),
+        ) {
+            let place: Vec<_> = place.iter().map(|i| if *i < 2 { Level::Index(*i) } else { Level::Key(if *i == 2 { b"a" } else { b"b" }) }).collect();
+            matches(&format!("${}", steps.concat()), &place);
+        }
     }
 
     #[test]

@@ -205,6 +205,33 @@ fn scripts_are_walked_once() {
         "{\"\\u0062\":1,",
         "cb({\"b\":1},",
         "{b:{c:{d:1,",
+        "/*x*/",
+        "a/*",
+        "a/**/",
+        "//\n",
+        "//",
+        "a //",
+        "a //\n",
+        "a #\n",
+        " #",
+        "\"b\"//:",
+        "\"b\"/*\n//*/",
+        "=/[",
+        "/x/",
+        "=/'/",
+        ":/[/",
+        "[a]",
+        "{[a]/*",
+        "{[b]:",
+        "{[[b],",
+        "\ndata:",
+        "\ndata:{",
+        "?{b:",
+        "{x?{b:1}:",
+        " '\n",
+        " \"{",
+        "{b:/*\"",
+        "{b://\"\n",
     ] {
         for front in ["x(", "x({\"b\":[", "{\"a\":x "] {
             let body = [front.as_bytes(), &unit.as_bytes().repeat((256 << 10) / unit.len())].concat();
@@ -213,6 +240,44 @@ fn scripts_are_walked_once() {
                 let body = masker.body(Side::Request, Some(content_type.as_bytes()), &body, true);
                 assert!(!matches!(body, MaskedBody::Dropped), "{unit}");
             }
+        }
+    }
+}
+
+/// Keys are read once, however long they are and whatever is below them: for each of these values anew, it would take minutes.
+#[test]
+fn keys_are_read_once() {
+    let path = |path: &str| PathRule { name: "PATH".into(), path: path.into(), action: Action::Redact };
+    let paths = ["$..number", "$..b[*]", "$.*..[3].c", "$..*..c"].map(path).into();
+    let mut masker = masker(&Settings { key: vec![7; 32], paths, ..Settings::default() });
+    let n = 96 << 10;
+    let long = "a".repeat(n);
+    for key in [long.as_str(), &format!("\\n{long}"), &"\\u0061".repeat(n / 6)] {
+        for (front, unit, behind, count) in [
+            ("[", "1,", "1],\"b\":[1]}", 1),
+            ("{\"b\":[", "1,", "1]}}", n / 2 + 1),
+            ("{", "\"x\":1,", "\"b\":[1]}}", 1),
+            ("[[[{", "\"number\":1,", "\"b\":[1]}]]]}", n / 11 + 1),
+            ("[", "[],", "{\"b\":[1]}]}", 1),
+            ("[", "{},", "{\"b\":[1]}]}", 1),
+        ] {
+            let json = format!("{{\"{key}\":{front}{}{behind}", unit.repeat(n / unit.len()));
+            for (content_type, front) in [("application/json", ""), ("application/json", "x="), ("text/plain", "cb(")] {
+                masker.begin();
+                let body = format!("{front}{json}");
+                masker.body(Side::Request, Some(content_type.as_bytes()), body.as_bytes(), false);
+                assert_eq!(masker.found(), count as u64, "{content_type} {front} {unit}");
+            }
+        }
+    }
+    // Of many levels, each is.
+    let levels = format!("{{\"{}\":", "a".repeat(2 << 10)).repeat(256);
+    for front in ["", "x="] {
+        for unit in ["1,", "[],", "{},"] {
+            masker.begin();
+            let body = format!("{front}{levels}[{}1", unit.repeat(n / unit.len()));
+            masker.body(Side::Request, Some(b"application/json"), body.as_bytes(), false);
+            assert_eq!(masker.found(), 0, "{front} {unit}");
         }
     }
 }
