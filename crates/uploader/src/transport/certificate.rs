@@ -13,7 +13,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::regular::open_regular;
 use crate::settings::{IdentityFiles, TlsSettings};
 
 /// A PEM file larger than this is a wrong file.
@@ -206,7 +205,7 @@ impl Fingerprint {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let failed = |error| TlsError::Read { path: path.to_owned(), error };
-    let file = open_regular(path).map_err(failed)?;
+    let file = std::fs::File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len().min(MAX_PEM_BYTES);
     let mut content = Zeroizing::new(Vec::with_capacity(length as usize + 1));
     file.take(MAX_PEM_BYTES).read_to_end(&mut content).map_err(failed)?;
