@@ -13,7 +13,7 @@ use super::settings::{Conditions, Kind, Pattern, Problem, RuleSettings, Settings
 use super::spans::{Addresses, Spans};
 use super::text_index::{Budget, TextIndexBuilder, TooMuch};
 use super::verdict::{Attribute, RuleIndex, Stage};
-use crate::normalize::normalize_path;
+use crate::normalize::{escaped_byte, normalize_path};
 
 impl Rules {
     /// Makes rules ready.
@@ -436,12 +436,7 @@ fn other_forms(pattern: &Pattern) -> Vec<Pattern> {
         let bytes: Vec<u8> = escapes
             .as_bytes()
             .chunks_exact(3)
-            .map_while(|escape| match escape {
-                [b'%', high, low] => {
-                    Some((char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?) as u8)
-                }
-                _ => None,
-            })
+            .map_while(escaped_byte)
             .take_while(|byte| !byte.is_ascii())
             .take(4)
             .collect();

@@ -3,6 +3,8 @@
 use core::net::Ipv6Addr;
 use std::io::Write as _;
 
+use super::path::escaped_byte;
+
 /// Where a request's host was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostSource {
@@ -138,14 +140,10 @@ fn without_dots(name: &[u8]) -> &[u8] {
 
 /// A text with its percent-encoded bytes decoded, if it has any; in lower case.
 fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'%', rest) {
-        let byte = match rest[at + 1..] {
-            [high, low, ..] => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
+        let byte = escaped_byte(&rest[at..]);
         let len = if byte.is_some() { 3 } else { 1 };
         out.extend_from_slice(&rest[..at]);
         out.push(byte.unwrap_or(b'%').to_ascii_lowercase());

@@ -23,6 +23,7 @@ pub use client::{ClientAddress, ClientSource, Origin, Scheme, WonBy};
 pub use host::{Authority, HostSource, host, hosts};
 pub(crate) use networks::{Bounds, bounds};
 pub use networks::{NETWORK_FORM, Networks, parse_network};
+pub(crate) use path::escaped_byte;
 pub use path::normalize_path;
 pub use proxy::{Preface, ProxyHeader, ProxyVersion, Tlvs, V1_LONGEST, read_preface};
 pub use template::{MAX_TEMPLATE, PLACEHOLDERS, endpoint_template};

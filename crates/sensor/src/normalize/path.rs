@@ -36,22 +36,17 @@ fn unescape(path: &[u8], out: &mut Vec<u8>) {
     while let Some(at) = memchr::memchr(b'%', rest) {
         let (plain, escape) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let digits = escape.get(1..3).and_then(|digits| match digits {
-            [high, low] => Some((hex(*high)?, hex(*low)?)),
-            _ => None,
-        });
-        let Some((high, low)) = digits else {
+        let Some(byte) = escaped_byte(escape) else {
             stray = out.len();
             out.push(b'%');
             rest = escape.get(1..).unwrap_or_default();
             continue;
         };
-        let byte = high << 4 | low;
         let is_behind_stray = out.len().checked_sub(stray).is_some_and(|distance| distance <= 2);
         if is_unreserved(byte) && !is_behind_stray {
             out.push(byte);
         } else {
-            out.extend_from_slice(&[b'%', digit(high), digit(low)]);
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
         rest = escape.get(3..).unwrap_or_default();
     }
@@ -103,6 +98,14 @@ fn remove_dot_segments(path: &mut Vec<u8>) {
         read = end;
     }
     path.truncate(written);
+}
+
+/// The byte that an escape says which a text begins with: a `%` and two hexadecimal digits (RFC 3986, section 2.1).
+pub(crate) fn escaped_byte(text: &[u8]) -> Option<u8> {
+    match text {
+        [b'%', high, low, ..] => Some(hex(*high)? << 4 | hex(*low)?),
+        _ => None,
+    }
 }
 
 const fn hex(digit: u8) -> Option<u8> {
