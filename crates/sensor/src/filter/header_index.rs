@@ -62,11 +62,7 @@ impl HeaderIndexBuilder {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(format!("`{name}` is no name of a header: write it as in a request, without the colon"));
         }
-        let number = self.conditions;
-        if number >= MAX_RULES {
-            return Err(format!("more than {MAX_RULES} conditions on headers"));
-        }
-        self.conditions += 1;
+        let number = self.number()?;
         let (present, absent, values) = self.names.entry(name.to_ascii_lowercase().into_bytes()).or_default();
         match test {
             HeaderTest::Present => present.insert(number),
@@ -82,13 +78,19 @@ impl HeaderIndexBuilder {
         if matches!(test, HeaderTest::Sole(_)) { self.add_once(name, rule) } else { Ok(()) }
     }
 
-    /// Adds the condition that no second field has the name.
-    fn add_once(&mut self, name: &str, rule: usize) -> Result<(), String> {
-        let condition = self.conditions;
-        if condition >= MAX_RULES {
+    /// The number of one more condition.
+    fn number(&mut self) -> Result<usize, String> {
+        let number = self.conditions;
+        if number >= MAX_RULES {
             return Err(format!("more than {MAX_RULES} conditions on headers"));
         }
         self.conditions += 1;
+        Ok(number)
+    }
+
+    /// Adds the condition that no second field has the name.
+    fn add_once(&mut self, name: &str, rule: usize) -> Result<(), String> {
+        let condition = self.number()?;
         self.rules.entry(rule).or_default().insert(condition);
         self.once.push(Once { name: name.as_bytes().into(), condition, rule });
         Ok(())
