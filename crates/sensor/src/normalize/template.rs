@@ -605,14 +605,14 @@ fn punctuated_number(segment: &[u8], shape: &Shape) -> Option<&'static str> {
 /// `2025-W27`, `2025W27`, `2025-W27-4`, `2025-Q3`.
 fn is_week(segment: &[u8]) -> bool {
     let is_digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
-    let Some((year, rest)) = segment.split_at_checked(4).filter(|(year, _)| is_digits(year)) else { return false };
+    let Some((_, rest)) = segment.split_at_checked(4).filter(|(year, _)| is_digits(year)) else { return false };
     match rest.strip_prefix(b"-").unwrap_or(rest) {
         [b'W' | b'w', week @ ..] => match week {
             [_, _] | [_, _, _] => is_digits(week),
             [one, two, b'-', day] => is_digits(&[*one, *two, *day]),
             _ => false,
         },
-        [b'Q' | b'q', quarter] => quarter.is_ascii_digit() && !year.is_empty(),
+        [b'Q' | b'q', quarter] => quarter.is_ascii_digit(),
         _ => false,
     }
 }
