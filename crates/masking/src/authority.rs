@@ -167,8 +167,11 @@ fn is_scheme(piece: &[u8], behind: &[u8]) -> bool {
     let Some(word) = piece.strip_suffix(b":") else { return false };
     let is_web = || [&b"http"[..], b"https", b"ws", b"wss"].iter().any(|known| word.eq_ignore_ascii_case(known));
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-    !word.is_empty() && word.iter().all(is_word) && matches!(behind, [b'/', second, ..] if *second == b'/' || is_web())
-        || !word.is_empty() && word.iter().all(is_word) && matches!(behind, [b'\\', b'\\', ..])
+    let has_slashes = match behind {
+        [b'/', second, ..] => *second == b'/' || is_web(),
+        _ => behind.starts_with(b"\\\\"),
+    };
+    !word.is_empty() && word.iter().all(is_word) && has_slashes
 }
 
 #[cfg(test)]

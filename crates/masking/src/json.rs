@@ -12,7 +12,7 @@ use crate::json_path::{Level, Origin, Trail};
 use crate::layer::{Layer, View};
 use crate::member::{self, Named, Objects, Role};
 use crate::policy::KindId;
-use crate::script::{self, Script};
+use crate::script::{Bracket, Open, Script};
 
 /// Levels whose keys and indices are kept.
 const MAX_DEPTH: usize = 128;
@@ -357,16 +357,9 @@ impl Lexer<'_> {
             let mut list = std::mem::take(&mut self.engine.told);
             let mut script = Script::new(&policy, &self.text[..self.end], (trail, scratch), &mut list);
             match is_known {
-                true => script.resume(levels.iter().map(|level| script::Open {
-                    bracket: if level.is_array { script::Bracket::Square } else { script::Bracket::Brace },
-                    root: 0,
-                    index: level.index,
-                    key: level.key,
-                    value: level.forced,
-                    forced: level.forced,
-                    is_choice: false,
-                    is_name: false,
-                    elements: 0,
+                true => script.resume(levels.iter().map(|level| {
+                    let bracket = if level.is_array { Bracket::Square } else { Bracket::Brace };
+                    Open { index: level.index, key: level.key, ..Open::new(bracket, 0, level.forced) }
                 })),
                 false => script.start(),
             }

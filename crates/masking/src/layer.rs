@@ -337,11 +337,10 @@ fn entity_front(text: &[u8]) -> Option<usize> {
 /// How many of the last bytes of `text` may be the beginning of an entity of a number.
 fn half_entity(text: &[u8]) -> Option<usize> {
     let digits = text.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let start = [3, 2].into_iter().find_map(|front| {
+    let (start, front) = [3, 2].into_iter().find_map(|front| {
         let start = text.len().checked_sub(digits + front)?;
-        (entity_front(&text[start..]) == Some(front)).then_some(start)
+        (entity_front(&text[start..]) == Some(front)).then_some((start, front))
     })?;
-    let front = entity_front(&text[start..])?;
     let digits = &text[start + front..];
     let zeros = digits.iter().take_while(|byte| **byte == b'0').count();
     let is_half = digits.len() - zeros <= MAX_DIGITS && (front == 3 || digits.iter().all(u8::is_ascii_digit));

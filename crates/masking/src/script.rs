@@ -95,6 +95,23 @@ pub(crate) struct Open {
     pub(crate) elements: u8,
 }
 
+impl Open {
+    /// A level in which nothing was read yet, and all that is in it is a secret of this kind.
+    pub(crate) fn new(bracket: Bracket, root: usize, forced: Option<KindId>) -> Self {
+        Self {
+            bracket,
+            root,
+            index: 0,
+            key: (0, 0),
+            value: forced,
+            forced,
+            is_choice: false,
+            is_name: false,
+            elements: 0,
+        }
+    }
+}
+
 /// The walk over a text.
 pub(crate) struct Script<'a> {
     policy: &'a Policy,
@@ -435,17 +452,7 @@ impl<'a> Script<'a> {
             _ => (depth, Origin::Root),
         };
         self.trail.push(&self.policy.paths, origin);
-        self.open.push_back(Open {
-            bracket,
-            root,
-            index: 0,
-            key: (0, 0),
-            value: forced,
-            forced,
-            is_choice: false,
-            is_name,
-            elements: 0,
-        });
+        self.open.push_back(Open { is_name, ..Open::new(bracket, root, forced) });
         self.expects = bracket == Bracket::Square;
         if self.expects {
             self.judge();
