@@ -60,6 +60,7 @@ flags! {
     DecodeFailed = "decode_failed", "The content coding could not be undone; the body is recorded as far as it went.";
     DecodeLimit = "decode_limit", "Content decoding was stopped at its limit.";
     UnknownContentCoding = "unknown_content_coding", "A content coding that is not known; the body is recorded as sent.";
+    UndeclaredContentCoding = "undeclared_content_coding", "A body that is packed, though no Content-Encoding says so; it is recorded unpacked.";
 }
 
 /// A set of [`Flag`]s.

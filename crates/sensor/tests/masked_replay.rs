@@ -241,3 +241,49 @@ proptest! {
         }
     }
 }
+
+/// A receiver that does not unpack what nothing says is packed reads something else: so it is told. And text is not unpacked,
+/// whatever it starts like.
+#[test]
+fn what_is_unpacked_unasked_is_told_and_text_stays() {
+    let text = b"{\"note\":\"plain\"}".repeat(20);
+    let start = "HTTP/1.1 200 OK";
+    let cases: [(Vec<u8>, &[u8], bool); 8] = [
+        (gzip(&text), &text, true),
+        (brotli(&text), &text, true),
+        (raw_deflate(&text), &text, true),
+        // Each starts like a format, or is one to its last byte but some.
+        (b"kz\x08Hk,\x0fq>[".to_vec(), b"kz\x08Hk,\x0fq>[", false),
+        (b"x^2 + y^2 = r^2".to_vec(), b"x^2 + y^2 = r^2", false),
+        (b"BZh is how bzip2 begins".to_vec(), b"BZh is how bzip2 begins", false),
+        (b"h\x81 user=7&amount=1000&account=anyone".to_vec(), b"h\x81 user=7&amount=1000&account=anyone", false),
+        (text.clone(), &text, false),
+    ];
+    let mut capture = Capture::default();
+    let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 2], 80));
+    for (body, ..) in &cases {
+        conversation.client_says(b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n");
+        conversation.server_says(
+            &[
+                format!("{start}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+                body,
+            ]
+            .concat(),
+        );
+    }
+    conversation.close();
+    let out = replay(&capture, &mask(false), Shape::Native);
+    let mut lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    for (body, expected, is_unpacked) in &cases {
+        let record: Value = serde_json::from_slice(lines.next().unwrap()).unwrap();
+        let told = &record["response"]["body"];
+        assert_eq!(told["decoded"].as_bool(), Some(*is_unpacked), "{body:?}: {record}");
+        let is_flagged = record["flags"].as_array().unwrap().contains(&"undeclared_content_coding".into());
+        assert_eq!(is_flagged, *is_unpacked, "{body:?}: {record}");
+        match str::from_utf8(expected) {
+            Ok(text) => assert_eq!(told["content"], text),
+            Err(_) => assert_eq!((&told["encoding"], &told["captured"]), (&"base64".into(), &expected.len().into())),
+        }
+    }
+    assert!(lines.next().is_none());
+}

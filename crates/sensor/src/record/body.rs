@@ -28,6 +28,8 @@ const KEPT_DECODED: usize = 1 << 20;
 const LARGE: usize = 64 << 10;
 /// First bytes of a body by which it is told from text.
 const LOOKED_AT: usize = 64;
+/// The same of one that is to be unpacked on trial.
+const WEIGHED: usize = 4 << 10;
 /// What else a record takes behind a long string.
 const SLACK: usize = 8 << 10;
 
@@ -163,6 +165,8 @@ impl<'a> Content<'a> {
 
 impl<'a> Content<'a> {
     /// What is packed without saying so, unpacked: so it can be looked through. What is no such thing stays.
+    ///
+    /// It is flagged, as a receiver that does not unpack it reads something else.
     fn unpacked(self, guess: Guess, decoder: &mut Decoder, unpacked: &'a mut Vec<u8>, limit: usize) -> Self {
         for coding in guess.codings() {
             unpacked.clear();
@@ -174,17 +178,22 @@ impl<'a> Content<'a> {
                 DecodeOutcome::Partial => self.is_truncated,
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
-            // Of a guess, what comes of it has to be text, be it in UTF-16; or more than chance would unpack to the last byte.
+            // Of a guess, what comes of it has to be text, be it in UTF-16; or more than chance would unpack to the last byte. Nor
+            // does chance unpack to more than there was, and leave something.
             let is_sound = guess == Guess::Certain(coding)
-                || !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
-                || is_whole && unpacked.len() > LOOKED_AT;
+                || (outcome != DecodeOutcome::Trailing || unpacked.len() > self.bytes.len())
+                    && (!unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
+                        || is_whole && unpacked.len() > LOOKED_AT);
             if is_some && is_sound && !unpacked.is_empty() {
                 let is_truncated = self.is_truncated || outcome != DecodeOutcome::Complete;
+                let mut flags = self.flags;
+                flags.insert(Flag::UndeclaredContentCoding);
                 return Content {
                     bytes: unpacked,
                     is_decoded: true,
                     is_truncated,
                     decoded_bytes: (!is_truncated).then_some(unpacked.len() as u64),
+                    flags,
                     ..self
                 };
             }
@@ -277,7 +286,7 @@ enum Guess {
     None,
     /// The format has a mark.
     Certain(&'static [u8]),
-    /// It may be zlib's, or deflate or Brotli, which have no mark; or anything else that is no text.
+    /// It may be zlib's, or deflate or Brotli, which have no mark; or anything else that is no text, nor mostly text.
     Any,
 }
 
@@ -286,16 +295,19 @@ impl Guess {
         match bytes {
             [0x1f, 0x8b, 0x08, ..] => Self::Certain(b"gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Certain(b"zstd"),
-            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
+            [0x78, 0x01 | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
+            // `x^`: formulas start so, too.
+            [0x78, 0x5e, ..] if !is_mostly_text(bytes) => Self::Certain(b"deflate"),
             // The same with another window or dictionary size (RFC 1950, section 2.2); texts may start so, too.
             [first, second, ..]
                 if first & 0x8f == 8
                     && second & 0x20 == 0
-                    && u16::from_be_bytes([*first, *second]).is_multiple_of(31) =>
+                    && u16::from_be_bytes([*first, *second]).is_multiple_of(31)
+                    && !is_mostly_text(bytes) =>
             {
                 Self::Any
             }
-            _ if is_no_text(bytes) => Self::Any,
+            _ if is_no_text(bytes) && !is_mostly_text(bytes) => Self::Any,
             _ => Self::None,
         }
     }
@@ -314,12 +326,24 @@ impl Guess {
 /// Whether the first bytes are no text, as those of packed ones nearly surely are: control characters other than those of text are
 /// among them, or what is no UTF-8.
 fn is_no_text(bytes: &[u8]) -> bool {
+    if let Some(start) = bytes.first_chunk::<LOOKED_AT>() {
+        // Most are of ASCII on one line. All bytes are asked, whatever the first ones say: so many are at once.
+        let (least, most) = start.iter().fold((u8::MAX, 0), |(least, most), byte| (least.min(*byte), most.max(*byte)));
+        if least >= b' ' && most < 0x7f {
+            return false;
+        }
+    }
     let start = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    // All are asked, whatever the first ones say: so many are at once.
-    let (has_control, is_ascii) = start.iter().fold((false, true), |(has_control, is_ascii), byte| {
-        (has_control | is_control(*byte), is_ascii & byte.is_ascii())
-    });
-    has_control || !is_ascii && str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+    start.iter().copied().any(is_control)
+        || !start.is_ascii() && str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+}
+
+/// Whether three in four of its bytes are those of plain text: of packed ones, not one in two is. What is packed as it is, unpacked
+/// blocks of deflate and Brotli, can be looked through where it stands.
+fn is_mostly_text(bytes: &[u8]) -> bool {
+    let start = bytes.get(..WEIGHED).unwrap_or(bytes);
+    let others = start.iter().filter(|byte| !byte.is_ascii() || is_control(**byte)).count();
+    others <= start.len() / 4
 }
 
 #[inline(always)]
@@ -361,6 +385,12 @@ fn is_packed(bytes: &[u8]) -> bool {
     };
     bytes.first().is_some_and(|first| FIRSTS[usize::from(*first)])
         && STARTS.iter().any(|start| bytes.starts_with(start))
+        && !(bytes.starts_with(b"x^") && is_mostly_text(bytes))
+        // Of bzip2, the level and the mark of a block; or of an empty one.
+        && bytes.strip_prefix(b"BZh").is_none_or(|rest| {
+            let mark = rest.get(1..7.min(rest.len())).unwrap_or_default();
+            b"1AY&SY".starts_with(mark) || b"\x17\x72\x45\x38\x50\x90".starts_with(mark)
+        })
 }
 
 /// Puts a body as native records have it.
