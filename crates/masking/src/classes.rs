@@ -31,12 +31,16 @@ pub(crate) type Place = u8;
 /// What is known of the latest names.
 pub(crate) struct Classes {
     slots: Box<[Slot; CLASSES]>,
+    /// Where the field before is known.
+    last: Place,
 }
 
 /// What is known of a name.
 pub(crate) struct Slot {
     key: NameKey,
     kind: HeaderKind,
+    /// Where the name is known that came behind this one the last time.
+    next: Place,
     pub(crate) class: Class,
     /// What is between the ends that the key holds.
     middle: [u8; MAX_NAME - KEY_BYTES],
@@ -49,7 +53,33 @@ impl Classes {
         let slots: Vec<_> = (0..CLASSES).map(|_| Slot::empty()).collect();
         #[expect(clippy::expect_used, reason = "it was made of this length")]
         let slots = slots.try_into().ok().expect("as long as it was made");
-        Self { slots }
+        Self { slots, last: 0 }
+    }
+
+    /// [`Classes::look_up`] of names that come one behind the other, mostly in the order in which they came before: clients and
+    /// servers have their own, and keep it.
+    #[inline(always)]
+    pub(crate) fn look_up_next(&mut self, policy: &Policy, name: &[u8]) -> (HeaderKind, Option<Place>) {
+        let next = self.at(self.last).next;
+        let slot = self.at(next);
+        if slot.is_of(name) {
+            let kind = slot.kind;
+            self.last = next;
+            return (kind, Some(next));
+        }
+        self.look_up_other(policy, name)
+    }
+
+    /// One that is another than the last time.
+    #[inline(never)]
+    fn look_up_other(&mut self, policy: &Policy, name: &[u8]) -> (HeaderKind, Option<Place>) {
+        let (kind, place) = self.look_up(policy, name);
+        if let Some(place) = place {
+            let last = self.last;
+            self.at(last).next = place;
+            self.last = place;
+        }
+        (kind, place)
     }
 
     /// What a name says of its value, and where that is kept: nowhere, if it is too long.
@@ -107,9 +137,26 @@ impl Slot {
         Self {
             key: NameKey { words: [0; 4], len: NO_KEY },
             kind: HeaderKind::Plain,
+            next: 0,
             class: Class::Skipped,
             middle: [0; MAX_NAME - KEY_BYTES],
             clean: Vec::new(),
+        }
+    }
+
+    /// Whether it is of this name, by the two words that all of most names are in.
+    #[inline(always)]
+    fn is_of(&self, name: &[u8]) -> bool {
+        let NameKey { words: [first, _, _, last], len } = self.key;
+        if len != name.len() as u64 {
+            return false;
+        }
+        match (name.first_chunk(), name.last_chunk()) {
+            (Some(start), Some(end)) => {
+                let differs = (u64::from_le_bytes(*start) ^ first) | (u64::from_le_bytes(*end) ^ last);
+                differs == 0 && (name.len() <= 16 || self.is(NameKey::of(name), name))
+            }
+            _ => self.is(NameKey::of(name), name),
         }
     }
 
@@ -192,6 +239,8 @@ mod tests {
         let mut classes = HashSet::new();
         for name in names.iter().chain(names.iter().rev()).chain(&names) {
             let (kind, place) = known.look_up(&policy, name.as_bytes());
+            assert_eq!(known.look_up_next(&policy, name.as_bytes()), (kind, place), "{name}");
+            // The other one of two whose ends are alike.
             let expected = Class::of(&policy, name.as_bytes());
             let class = place.map(|place| known.at(place).class);
             assert_eq!((kind, class.unwrap_or(expected)), (HeaderKind::of(expected), expected), "{name}");

@@ -380,13 +380,17 @@ impl Masking for RecordMasker {
     }
 
     #[inline(always)]
-    fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+    fn field(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
         match self.masker.header_kind(name) {
             (HeaderKind::Plain, _) if self.folds => self.folded_header(kind, name, value),
             (HeaderKind::Plain, _) => Masked::Kept,
             (HeaderKind::Text, place) => self.text_header(place, kind, name, value),
             (HeaderKind::Secret, place) => self.secret_header(place, kind, name, value),
         }
+    }
+
+    fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_> {
+        masked(self.masker.header(side(kind), name, value))
     }
 
     fn leaves_out<'a>(&mut self, kind: MessageKind, content_types: impl Iterator<Item = &'a [u8]>) -> bool {

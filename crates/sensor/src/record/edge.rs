@@ -284,7 +284,7 @@ impl Edge {
                 told.is_withheld = true;
                 continue;
             }
-            self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+            self.put_field(name, tools.masking.field(kind, name, value).or(value), head, room);
         }
         end_list(start, room);
         room.put(b"}");
@@ -321,7 +321,7 @@ impl Edge {
             room.put(b",\"content_encoding\":[");
             let start = room.len();
             for Header { name, value } in message.headers().filter(|header| is_content_encoding(header.name)) {
-                put_lossy(tools.masking.header(kind, name, value).or(value), head, room);
+                put_lossy(tools.masking.field(kind, name, value).or(value), head, room);
                 room.put(b",");
             }
             end_list(start, room);
@@ -330,7 +330,7 @@ impl Edge {
             room.put(b",\"withheld\":[");
             let start = room.len();
             for Header { name, value } in message.headers().filter(|header| is_truncation(header.name)) {
-                self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+                self.put_field(name, tools.masking.field(kind, name, value).or(value), head, room);
             }
             end_list(start, room);
         }
@@ -338,7 +338,7 @@ impl Edge {
             room.put(b",\"trailers\":[");
             let start = room.len();
             for Header { name, value } in message.trailers() {
-                self.put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+                self.put_field(name, tools.masking.field(kind, name, value).or(value), head, room);
             }
             end_list(start, room);
         }

@@ -120,7 +120,10 @@ pub trait Masking {
     /// The target of a request.
     fn target(&mut self, target: &[u8]) -> Masked<'_>;
 
-    /// The value of a header or trailer field; also that of Host where it stands alone.
+    /// The value of a header or trailer field, one after the other as they stand in a message.
+    fn field(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_>;
+
+    /// The same of one that stands alone: what names a request's host or client.
     fn header(&mut self, kind: MessageKind, name: &[u8], value: &[u8]) -> Masked<'_>;
 
     /// Whether a body is left out whole that these media types are stated of, each as the value of a field.
@@ -159,6 +162,11 @@ impl Masking for Unmasked {
 
     #[inline(always)]
     fn target(&mut self, _: &[u8]) -> Masked<'_> {
+        Masked::Kept
+    }
+
+    #[inline(always)]
+    fn field(&mut self, _: MessageKind, _: &[u8], _: &[u8]) -> Masked<'_> {
         Masked::Kept
     }
 

@@ -262,7 +262,7 @@ fn put_fields<'a, M: Masking>(
     let (kind, head) = (message.kind(), message.head());
     room.put(b"[");
     for Header { name, value } in fields {
-        put_field(name, tools.masking.header(kind, name, value).or(value), head, room);
+        put_field(name, tools.masking.field(kind, name, value).or(value), head, room);
     }
     // The last comma.
     room.take_back_to(room.len() - 1);

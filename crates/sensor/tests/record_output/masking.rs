@@ -37,6 +37,10 @@ impl Masking for Stars {
         self.mask(target)
     }
 
+    fn field(&mut self, _: MessageKind, _: &[u8], value: &[u8]) -> Masked<'_> {
+        self.mask(value)
+    }
+
     fn header(&mut self, _: MessageKind, _: &[u8], value: &[u8]) -> Masked<'_> {
         self.mask(value)
     }
