@@ -338,12 +338,22 @@ pub(crate) fn is_entity(rest: &[u8]) -> bool {
     };
     let rest = &rest[zeros..];
     // In queries, which most are of, nothing of the kind is near.
-    if let Some(near) = rest.first_chunk::<16>()
-        && u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) == 0
-    {
+    let has_end = match (rest.first_chunk::<16>(), rest.first_chunk(), rest.last_chunk()) {
+        (Some(near), ..) => u8x16::from(*near).simd_eq(u8x16::splat(b';')).to_bitmask() & ((1 << MAX_ENTITY) - 1) != 0,
+        (None, Some(first), Some(last)) => has_semicolon(*first) || has_semicolon(*last),
+        _ => rest.contains(&b';'),
+    };
+    if !has_end {
         return false;
     }
     rest.iter().take(MAX_ENTITY).find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'#') == Some(&b';')
+}
+
+/// Whether one of eight bytes is a semicolon: made zero, it is what is less than one, and had no highest bit.
+const fn has_semicolon(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    let zeroed = u64::from_ne_bytes(bytes) ^ (ONES * b';' as u64);
+    zeroed.wrapping_sub(ONES) & !zeroed & ONES << 7 != 0
 }
 
 /// Whether what is behind a `<` that is written as an escape may be a tag that says something.

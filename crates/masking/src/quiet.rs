@@ -18,6 +18,8 @@ use crate::{escapes, markup, member, pairs};
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
+/// Texts of so many bytes are worth asking what processor this is.
+const LONG: usize = 2 * BLOCK;
 /// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
 const FRONT: usize = 6;
 const WINDOW: usize = FRONT + BLOCK + 2;
@@ -37,7 +39,13 @@ pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look 
     escapes.start(false);
     let mut quick = Quick { policy, text, escapes, may_hold: false, authority_done: 0 };
     let mut least = u8x16::splat(u8::MAX);
-    let is_quiet = run(&policy.fields, text, &mut least, &mut quick);
+    let is_quiet = match text.len() {
+        ..LONG => run(&policy.fields, text, &mut least, &mut quick),
+        _ => processor::at_best(
+            #[inline(always)]
+            || run(&policy.fields, text, &mut least, &mut quick),
+        ),
+    };
     Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
 }
 
@@ -61,11 +69,13 @@ fn run(names: &Names, text: &[u8], least: &mut u8x16, quick: &mut Quick<'_>) -> 
     let rest = &text[start..];
     if rest.len() <= BLOCK / 4 {
         // The values of most headers: not worth a block.
-        if rest.contains(&0) {
-            *least = u8x16::splat(0);
-        }
-        return rest.iter().enumerate().all(|(i, byte)| {
-            !is_stop(*byte) || pairs::is_dismissed(names, text, start + i) || quick.slowly(start + i)
+        return rest.iter().enumerate().all(|(i, byte)| match STOPS[usize::from(*byte)] {
+            Stop::None => true,
+            Stop::Zero => {
+                *least = u8x16::splat(0);
+                true
+            }
+            Stop::Sign => pairs::is_dismissed(names, text, start + i) || quick.slowly(start + i),
         });
     }
     fill(&mut padded, text, start);
@@ -92,10 +102,9 @@ fn window_is_quiet(
     least: &mut u8x16,
     quick: &mut Quick<'_>,
 ) -> bool {
-    let (mut separators, mut signs) = stops_in(window, least);
-    separators &= wanted;
-    signs &= wanted;
-    if signs != 0 {
+    let Stops { separators, signs, has_slashes } = stops_in(window, least);
+    let (mut separators, signs) = (separators & wanted, signs & wanted);
+    if has_slashes || signs != 0 {
         // In order, as escapes matter to what is behind them.
         let mut stops = separators | signs;
         while stops != 0 {
@@ -116,7 +125,7 @@ fn window_is_quiet(
     }
     while separators != 0 {
         let at = separators.trailing_zeros() as usize;
-        if !is_dismissed(names, window, at) && !quick.slowly(start + at) {
+        if !names_nothing(names, window, at) && !quick.slowly(start + at) {
             return false;
         }
         separators &= separators - 1;
@@ -127,13 +136,17 @@ fn window_is_quiet(
 /// [`pairs::is_dismissed`] of the separator at `at` of a block, and what else is no name for certain.
 #[inline(always)]
 fn is_dismissed(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
+    !is_slash(window[FRONT + at % BLOCK + 1]) && names_nothing(names, window, at)
+}
+
+/// Whether no name that means something ends in front of the separator at `at` of a block.
+#[inline(always)]
+fn names_nothing(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let at = at % BLOCK;
-    // The five bytes in front of it, itself, and the two behind it.
-    let Some(near) = window.get(at + FRONT - 5..).and_then(<[u8]>::first_chunk::<8>) else { return false };
-    let [.., last, _, behind, _] = *near;
-    let near = u64::from_le_bytes(*near);
-    let tail = if last == b'"' { near >> 8 } else { near >> 16 };
-    behind != b'/' && behind != b'\\' && (names.dismisses(tail as u32) || is_dismissed_otherwise(names, window, at))
+    let Some(front) = window.get(at + FRONT - 4..).and_then(<[u8]>::first_chunk) else { return false };
+    let front = u32::from_le_bytes(*front);
+    let tail = if front >> 24 == u32::from(b'"') { front } else { front >> 8 };
+    names.dismisses(tail) || is_dismissed_otherwise(names, window, at)
 }
 
 /// Whether the separator at `at` is dismissed by what is in front of the last three letters: `_at`, where no name ends with these
@@ -191,14 +204,46 @@ impl Quick<'_> {
     }
 }
 
-fn is_stop(byte: u8) -> bool {
-    matches!(byte, b':' | b'=' | b'\\' | b'%' | b'&' | b'<')
+/// What is looked at among the bytes of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    None,
+    Zero,
+    /// A separator, or what may start an escape.
+    Sign,
 }
 
-/// A bit for each byte of the window's block that is a separator; and for each that may start an escape. `least` keeps the
-/// least of all bytes.
+const STOPS: [Stop; 256] = {
+    let mut stops = [Stop::None; 256];
+    stops[0] = Stop::Zero;
+    let signs = b":=\\%&<";
+    let mut i = 0;
+    while i < signs.len() {
+        stops[signs[i] as usize] = Stop::Sign;
+        i += 1;
+    }
+    stops
+};
+
+/// What the authority of a URL starts with behind a colon, or an escape.
 #[inline(always)]
-fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
+const fn is_slash(byte: u8) -> bool {
+    matches!(byte, b'/' | b'\\')
+}
+
+/// What there is in a block.
+struct Stops {
+    /// A bit for each byte that is a separator.
+    separators: u64,
+    /// The same of those that may start an escape.
+    signs: u64,
+    /// Whether there may be any that [`is_slash`], in it or just behind it.
+    has_slashes: bool,
+}
+
+/// What there is in the window's block. `least` keeps the least of all bytes.
+#[inline(always)]
+fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> Stops {
     let block = window[FRONT..FRONT + BLOCK].as_chunks::<16>().0;
     let is = |bytes: u8x16, byte| bytes.simd_eq(u8x16::splat(byte));
     let (mut separators, mut any) = (0, u8x16::splat(0));
@@ -208,9 +253,10 @@ fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
         separators |= u64::from((is(bytes, b':') | is(bytes, b'=')).to_bitmask()) << (16 * i);
         // `%` and `&` are two of four that differ in two bits, `<` and the backslash two of four that differ in two others.
         any |= is(bytes | u8x16::splat(b'\\' ^ b'<'), b'\\' | b'<') | is(bytes & u8x16::splat(!3), b'%' & !3);
+        any |= is(bytes, b'/');
     }
     if any.to_bitmask() == 0 {
-        return (separators, 0);
+        return Stops { separators, signs: 0, has_slashes: is_slash(window[FRONT + BLOCK]) };
     }
     let mut signs = 0;
     for (i, lane) in block.iter().enumerate() {
@@ -218,7 +264,7 @@ fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> (u64, u64) {
         let found = is(bytes, b'\\') | is(bytes, b'%') | is(bytes, b'&') | is(bytes, b'<');
         signs |= u64::from(found.to_bitmask()) << (16 * i);
     }
-    (separators, signs)
+    Stops { separators, signs, has_slashes: true }
 }
 
 #[cfg(test)]
@@ -324,6 +370,26 @@ mod tests {
             if engine.survey_in_full(text.as_bytes(), false) && !text.contains("//") {
                 prop_assert!(is_quiet(&policy, &text), "{}", text);
             }
+        }
+    }
+
+    proptest! {
+        /// In a long text as in a short one, wherever in a block it stands, and however many separators are in front.
+        #[test]
+        fn length_changes_nothing(
+            filler in prop_oneof![Just("\"ab\":1,"), Just("a=:=:=:=:"), Just("::::::::"), Just("\"total_at\": \"12:30:01\", "), Just("no separators at all, ")],
+            filled in 0_usize..2_500,
+            name in prop_oneof![4 => "[a-z]{3,8}", 2 => "(x-|x_)?(password|token|secret)", 1 => "(pin|pw)"],
+            joint in prop_oneof![Just("\":\""), Just("="), Just(": "), Just("\\u003d"), Just("%3D"), Just("://u:")],
+            behind in 0_usize..300,
+        ) {
+            let policy = policy();
+            let secret = format!("\"{name}{joint}4711abc@h\" ");
+            let mut text = filler.repeat(filled / filler.len() + 1);
+            text.truncate(filled);
+            text.push_str(&secret);
+            text.push_str(&filler.repeat(behind / filler.len() + 1)[..behind]);
+            prop_assert_eq!(is_quiet(&policy, &text), is_quiet(&policy, &format!(" {secret} ")), "{}", text);
         }
     }
 
