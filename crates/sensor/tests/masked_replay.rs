@@ -242,6 +242,43 @@ proptest! {
     }
 }
 
+/// Deflate with its fixed codes makes letters of letters: what is packed looks like text, and is unpacked all the same.
+#[test]
+fn short_packed_bodies_are_looked_through() {
+    let mut capture = Capture::default();
+    let mut conversation = capture.open(([10, 0, 0, 1], 20_000), ([10, 0, 0, 2], 80));
+    let mut rng = fixtures::Rng::new(4);
+    let mut secrets = Vec::new();
+    for n in 0..400 {
+        let secret = format!("{:016x}", rng.bits());
+        let body = match n % 5 {
+            0 => format!("password={secret}"),
+            1 => format!("{{\"password\":\"{secret}\"}}"),
+            2 => format!("password={secret}&user=bart"),
+            3 => format!("user=bart&access_token={secret}"),
+            _ => format!("sid={secret}"),
+        };
+        // zlib's second level names itself `x^`.
+        let body = match n % 2 {
+            0 => raw_deflate(body.as_bytes()),
+            _ => [&b"x^"[..], &deflate(body.as_bytes())[2..]].concat(),
+        };
+        let head = format!("POST / HTTP/1.1\r\nHost: api.example\r\nContent-Length: {}\r\n\r\n", body.len());
+        conversation.client_says(&[head.as_bytes(), &body].concat());
+        conversation.server_says(b"HTTP/1.1 204 No Content\r\n\r\n");
+        secrets.push(secret);
+    }
+    conversation.close();
+    let out = replay(&capture, &mask(false), Shape::Native);
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), secrets.len());
+    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let record: Value = serde_json::from_slice(line).unwrap();
+        assert_eq!(record["request"]["body"]["decoded"].as_bool(), Some(true), "{record}");
+        assert!(record["request"]["body"]["content"].as_str().unwrap().contains("tok_"), "{record}");
+    }
+    assert!(Leaks::new(&secrets).unwrap().find(&out).is_empty());
+}
+
 /// A receiver that does not unpack what nothing says is packed reads something else: so it is told. And text is not unpacked,
 /// whatever it starts like.
 #[test]

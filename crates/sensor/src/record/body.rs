@@ -20,6 +20,7 @@ pub(super) struct Bodies {
 }
 
 const CONTENT_ENCODING: &[u8] = b"content-encoding";
+const BROTLI: &[u8] = b"br";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 
 /// Decoded bytes for which the buffer is kept from body to body.
@@ -28,7 +29,7 @@ const KEPT_DECODED: usize = 1 << 20;
 const LARGE: usize = 64 << 10;
 /// First bytes of a body by which it is told from text.
 const LOOKED_AT: usize = 64;
-/// The same of one that is to be unpacked on trial.
+/// The same of one that was unpacked on trial.
 const WEIGHED: usize = 4 << 10;
 /// What else a record takes behind a long string.
 const SLACK: usize = 8 << 10;
@@ -179,11 +180,16 @@ impl<'a> Content<'a> {
                 DecodeOutcome::Identity | DecodeOutcome::Failed | DecodeOutcome::Unknown => false,
             };
             // Of a guess, what comes of it has to be text, be it in UTF-16; or more than chance would unpack to the last byte. Nor
-            // does chance unpack to more than there was, and leave something.
-            let is_sound = guess == Guess::Certain(coding)
-                || (outcome != DecodeOutcome::Trailing || unpacked.len() > self.bytes.len())
-                    && (!unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte))
-                        || is_whole && unpacked.len() > LOOKED_AT);
+            // does chance unpack to more than there was and leave something, or to half of what there was.
+            let is_text = !unpacked.iter().take(LOOKED_AT).any(|byte| *byte != 0 && is_control(*byte));
+            let is_more = unpacked.len() > self.bytes.len();
+            let is_sound = match guess {
+                Guess::Certain(_) => true,
+                _ if outcome == DecodeOutcome::Trailing && !is_more || unpacked.len() < self.bytes.len() / 2 => false,
+                // Short texts packed by deflate are mostly letters. Of Brotli chance makes something nearly always.
+                _ if coding == BROTLI && is_mostly_text(self.bytes) && !(is_whole && is_more) => false,
+                _ => is_text || is_whole && unpacked.len() > LOOKED_AT,
+            };
             if is_some && is_sound && !unpacked.is_empty() {
                 let is_truncated = self.is_truncated || outcome != DecodeOutcome::Complete;
                 let mut flags = self.flags;
@@ -286,7 +292,7 @@ enum Guess {
     None,
     /// The format has a mark.
     Certain(&'static [u8]),
-    /// It may be zlib's, or deflate or Brotli, which have no mark; or anything else that is no text, nor mostly text.
+    /// It may be zlib's, or deflate or Brotli, which have no mark; or anything else that is no text.
     Any,
 }
 
@@ -295,25 +301,23 @@ impl Guess {
         match bytes {
             [0x1f, 0x8b, 0x08, ..] => Self::Certain(b"gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Certain(b"zstd"),
-            [0x78, 0x01 | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
-            // `x^`: formulas start so, too.
-            [0x78, 0x5e, ..] if !is_mostly_text(bytes) => Self::Certain(b"deflate"),
+            // The second one is `x^`, as formulas start, too: these do not unpack.
+            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Self::Certain(b"deflate"),
             // The same with another window or dictionary size (RFC 1950, section 2.2); texts may start so, too.
             [first, second, ..]
                 if first & 0x8f == 8
                     && second & 0x20 == 0
-                    && u16::from_be_bytes([*first, *second]).is_multiple_of(31)
-                    && !is_mostly_text(bytes) =>
+                    && u16::from_be_bytes([*first, *second]).is_multiple_of(31) =>
             {
                 Self::Any
             }
-            _ if is_no_text(bytes) && !is_mostly_text(bytes) => Self::Any,
+            _ if is_no_text(bytes) => Self::Any,
             _ => Self::None,
         }
     }
 
     fn codings(self) -> impl Iterator<Item = &'static [u8]> {
-        const MARKLESS: [&[u8]; 2] = [b"deflate", b"br"];
+        const MARKLESS: [&[u8]; 2] = [b"deflate", BROTLI];
         let (certain, any) = match self {
             Self::None => (None, &MARKLESS[..0]),
             Self::Certain(coding) => (Some(coding), &MARKLESS[..0]),
@@ -338,8 +342,8 @@ fn is_no_text(bytes: &[u8]) -> bool {
         || !start.is_ascii() && str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
 }
 
-/// Whether three in four of its bytes are those of plain text: of packed ones, not one in two is. What is packed as it is, unpacked
-/// blocks of deflate and Brotli, can be looked through where it stands.
+/// Whether three in four of its bytes are those of plain text: of what Brotli packs, not one in two is, but for what it leaves as it
+/// is, which can be looked through where it stands.
 fn is_mostly_text(bytes: &[u8]) -> bool {
     let start = bytes.get(..WEIGHED).unwrap_or(bytes);
     let others = start.iter().filter(|byte| !byte.is_ascii() || is_control(**byte)).count();
