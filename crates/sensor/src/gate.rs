@@ -408,12 +408,24 @@ impl<'a> LazyRequest<'a> for Sent<'a, '_> {
     }
 
     fn path(&mut self) -> Option<&[u8]> {
-        self.target.path.map(|path| normalize_path(path, &mut self.scratch.path))
+        request_path(&self.target, &mut self.scratch.path)
     }
 
     fn headers(&self) -> &'a dyn Fields {
         self.request
     }
+}
+
+/// The path that rules are held against: the record's normalized one, without a fragment. None belongs into a request (RFC 9112,
+/// section 3.2), but servers that get one answer for what is in front of it.
+fn request_path<'a>(target: &Target<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let path = target.path?;
+    let path = match memchr::memchr(b'#', path) {
+        Some(0) => b"/",
+        Some(end) => path.get(..end).unwrap_or(path),
+        None => path,
+    };
+    Some(normalize_path(path, scratch))
 }
 
 /// The host that rules are held against: the record's, but of several Host fields all. A server may take any of them, and
@@ -449,7 +461,7 @@ fn request_facts<'a>(
         client: client_address(normalizer, meta, client, request),
         method: request.method(),
         host: request_host(&target, request, &mut scratch.host),
-        path: target.path.map(|path| normalize_path(path, &mut scratch.path)),
+        path: request_path(&target, &mut scratch.path),
         headers: request,
     }
 }

@@ -236,6 +236,17 @@ fn a_host_is_out_however_it_is_written() {
     assert_eq!(hosts, expected);
 }
 
+/// A fragment has no place in a request; servers leave it off.
+#[test]
+fn a_fragment_gets_round_no_rule() {
+    let settings = settings("[[filters.rule]]\nname = \"admin\"\nkind = \"exclude\"\npath = [\"/admin\"]\n");
+    let paths = ["/admin", "/admin#x", "/admin#", "/x/../admin#x?y", "http://api.example/admin#x", "/other#/admin"];
+    let (records, ledger) = replay(&settings, &Wire::new(7).run(&conversation(paths)), 1);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["request"]["target"], "/other#/admin", "what is recorded is what was sent");
+    assert_eq!(ledger["exchanges"]["filtered"]["admin"], 5);
+}
+
 #[test]
 fn a_sample_is_the_same_for_any_number_of_workers_and_its_weights_add_up() {
     let config = "[[filters.rule]]\nname = \"some\"\nkind = \"include\"\nsample = { rate = 0.25 }\n";
