@@ -267,4 +267,35 @@ mod tests {
         }
         assert!(matches!(masker.header(Side::Request, b"Host", b"[2001:db8::1]:8080"), Masked::Kept));
     }
+
+    /// As maps of header fields are printed.
+    #[test]
+    fn what_stands_behind_a_scheme_is_the_secret() {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut masker = Masker::new(Arc::new(policy));
+        for text in [
+            "{authorization=Bearer hunter2hunter2, host=x}",
+            "authorization = Bearer hunter2hunter2",
+            "Authorization => Basic hunter2hunter2==",
+            "map[Authorization:Bearer hunter2hunter2 Host:x]",
+            "seen: Authorization=token hunter2hunter2; host=x",
+            "{\"log\":\"{authorization=Bearer hunter2hunter2, host=x}\"}",
+        ] {
+            for content_type in ["text/plain", "application/json"] {
+                match masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), false) {
+                    MaskedBody::Replaced(out) => {
+                        let out = String::from_utf8_lossy(out).into_owned();
+                        assert!(!out.contains("hunter2") && out.contains("tok_"), "{out}");
+                        assert_eq!(out.contains("ost"), text.contains("ost"), "{out}");
+                    }
+                    _ => panic!("{text}"),
+                }
+            }
+        }
+        // Another pair is no credential.
+        let MaskedBody::Replaced(out) = masker.body(Side::Request, None, b"auth=token user=bob", false) else {
+            panic!()
+        };
+        assert!(out.ends_with(b" user=bob"), "{}", String::from_utf8_lossy(out));
+    }
 }

@@ -288,7 +288,9 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
         Some(open @ (b'{' | b'[')) if !is_prefix(rest, *open) => (start, start),
         Some(0x80..) if let Some((front, len, _)) = marks::quoted(rest) => (start + front, start + front + len),
         _ => {
-            let len = bare_len(rest, text[at] == b':' && has_blanks);
+            let is_header = text[at] == b':' && has_blanks;
+            let scheme = if is_header { 0 } else { scheme_len(rest) };
+            let len = scheme + bare_len(&rest[scheme..], is_header);
             match rest.get(len) {
                 // `u"…"`, `String("…")`.
                 Some(quote @ (b'"' | b'\'')) if len == 1 || rest[..len].ends_with(b"(") => {
@@ -319,6 +321,24 @@ fn is_prefix(text: &[u8], open: u8) -> bool {
     let behind =
         text.get(len + 2).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'/' | b'+'));
     text.get(len + 1) == Some(&close) && behind
+}
+
+/// How long a scheme of authentication is that a value starts with, and the blank behind it, where a credential follows: as
+/// programs print header fields, `authorization=Bearer …`.
+fn scheme_len(text: &[u8]) -> usize {
+    const SCHEMES: [&[u8]; 10] =
+        [b"apikey", b"basic", b"bearer", b"dpop", b"jwt", b"negotiate", b"ntlm", b"oauth", b"ssws", b"token"];
+    const LEAST: usize = 4;
+    let len = text.iter().take(MAX_NAME).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let Some(b' ') = text.get(len) else { return 0 };
+    if !SCHEMES.iter().any(|scheme| text[..len].eq_ignore_ascii_case(scheme)) {
+        return 0;
+    }
+    let behind = &text[len + 1..];
+    let word = &behind[..bare_len(behind, false)];
+    // Another pair is none, but base64 ends with signs of equality.
+    let is_pair = word.iter().skip_while(|byte| !matches!(byte, b'=' | b':')).any(u8::is_ascii_alphanumeric);
+    if word.len() >= LEAST && !is_pair { len + 1 } else { 0 }
 }
 
 /// How long a value is that is not in quotes. That of a header reaches to the end of its line; any other to a blank, or to a
