@@ -154,7 +154,7 @@ impl Slot {
         match (name.first_chunk(), name.last_chunk()) {
             (Some(start), Some(end)) => {
                 let differs = (u64::from_le_bytes(*start) ^ first) | (u64::from_le_bytes(*end) ^ last);
-                differs == 0 && (name.len() <= 16 || self.is(NameKey::of(name), name))
+                differs == 0 && (name.len() <= KEY_BYTES / 2 || self.is(NameKey::of(name), name))
             }
             _ => self.is(NameKey::of(name), name),
         }
@@ -240,7 +240,6 @@ mod tests {
         for name in names.iter().chain(names.iter().rev()).chain(&names) {
             let (kind, place) = known.look_up(&policy, name.as_bytes());
             assert_eq!(known.look_up_next(&policy, name.as_bytes()), (kind, place), "{name}");
-            // The other one of two whose ends are alike.
             let expected = Class::of(&policy, name.as_bytes());
             let class = place.map(|place| known.at(place).class);
             assert_eq!((kind, class.unwrap_or(expected)), (HeaderKind::of(expected), expected), "{name}");

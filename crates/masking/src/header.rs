@@ -187,7 +187,7 @@ const CHALLENGES: &[&str] = &["negotiate", "ntlm", "kerberos"];
 /// Longer names of subprotocols are no names.
 const MAX_PROTOCOL: usize = 48;
 
-fn is_one_of(name: &[u8], known: &[&str]) -> bool {
+pub(crate) fn is_one_of(name: &[u8], known: &[&str]) -> bool {
     known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 

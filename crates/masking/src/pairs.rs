@@ -2,6 +2,7 @@
 //!
 //! Also the user information of URLs (`scheme://user:password@host`).
 
+use crate::header::is_one_of;
 use crate::layer::Layer;
 use crate::marks;
 use crate::names::{Meaning, Names};
@@ -324,14 +325,14 @@ fn is_prefix(text: &[u8], open: u8) -> bool {
 }
 
 /// How long a scheme of authentication is that a value starts with, and the blank behind it, where a credential follows: as
-/// programs print header fields, `authorization=Bearer …`.
+/// programs print header fields, `authorization=Bearer …`. Some of the schemes of header fields only: `key` is a word of any text.
 fn scheme_len(text: &[u8]) -> usize {
-    const SCHEMES: [&[u8]; 10] =
-        [b"apikey", b"basic", b"bearer", b"dpop", b"jwt", b"negotiate", b"ntlm", b"oauth", b"ssws", b"token"];
+    const SCHEMES: &[&str] =
+        &["apikey", "basic", "bearer", "dpop", "jwt", "negotiate", "ntlm", "oauth", "ssws", "token"];
     const LEAST: usize = 4;
     let len = text.iter().take(MAX_NAME).take_while(|byte| byte.is_ascii_alphabetic()).count();
     let Some(b' ') = text.get(len) else { return 0 };
-    if !SCHEMES.iter().any(|scheme| text[..len].eq_ignore_ascii_case(scheme)) {
+    if !is_one_of(&text[..len], SCHEMES) {
         return 0;
     }
     let behind = &text[len + 1..];

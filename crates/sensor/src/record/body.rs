@@ -20,8 +20,8 @@ pub(super) struct Bodies {
 }
 
 const CONTENT_ENCODING: &[u8] = b"content-encoding";
-const BROTLI: &[u8] = b"br";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
+const BROTLI: &[u8] = b"br";
 
 /// Decoded bytes for which the buffer is kept from body to body.
 const KEPT_DECODED: usize = 1 << 20;
