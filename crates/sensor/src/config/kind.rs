@@ -226,8 +226,6 @@ enum Secrets {
     Named,
     /// It may stand here, since it is only compared with, or for another to judge. It is not shown.
     Hidden,
-    /// It tells how secrets look, and is none.
-    Shown,
 }
 
 /// A text that stands for something.
@@ -238,8 +236,8 @@ pub(super) struct Parsed<T> {
     /// Whether a text that is refused may be a secret, beside what always may.
     is_private: fn(&str) -> bool,
     secrets: Secrets,
-    /// Whether something has this name, which is none of a secret's then.
-    is_there: fn(&str) -> bool,
+    /// Whether a text is no secret, whatever it looks like.
+    is_harmless: fn(&str) -> bool,
     /// The advice where there is no text at all.
     otherwise: Option<&'static str>,
 }
@@ -248,12 +246,6 @@ impl<T> Parsed<T> {
     /// With advice of its own for what is no text.
     pub(super) fn otherwise(mut self, advice: &'static str) -> Self {
         self.otherwise = Some(advice);
-        self
-    }
-
-    /// It tells how secrets look, and is none.
-    pub(super) fn open(mut self) -> Self {
-        self.secrets = Secrets::Shown;
         self
     }
 
@@ -270,18 +262,17 @@ impl<T> Parsed<T> {
         self
     }
 
-    /// What has this name is there, so that it is one whatever it looks like.
-    pub(super) fn unless(mut self, is_there: fn(&str) -> bool) -> Self {
-        self.is_there = is_there;
+    /// Of which this is true is no secret, whatever it looks like: the name of what is there, or a description of many texts.
+    pub(super) fn unless(mut self, is_harmless: fn(&str) -> bool) -> Self {
+        self.is_harmless = is_harmless;
         self
     }
 
     /// Whether a text may be a secret, or hold one.
     fn may_hold_one(&self, text: &str) -> bool {
         match self.secrets {
-            Secrets::Refused | Secrets::Hidden => secret::may_be_in(text) && !(self.is_there)(text),
-            Secrets::Named => secret::may_be_instead(text) && !(self.is_there)(text),
-            Secrets::Shown => false,
+            Secrets::Refused | Secrets::Hidden => secret::may_be_in(text) && !(self.is_harmless)(text),
+            Secrets::Named => secret::may_be_instead(text) && !(self.is_harmless)(text),
         }
     }
 
@@ -309,7 +300,7 @@ pub(super) fn parsed<T: Display>(form: &'static str, parse: fn(&str) -> Result<T
         show: |value| quoted(&value.to_string()),
         is_private: |_| false,
         secrets: Secrets::Refused,
-        is_there: |_| false,
+        is_harmless: |_| false,
         otherwise: None,
     }
 }
@@ -409,7 +400,7 @@ pub(super) fn path() -> Parsed<PathBuf> {
         show: |path| quoted(&path.to_string_lossy()),
         is_private: |_| false,
         secrets: Secrets::Refused,
-        is_there: |text| Path::new(text).exists(),
+        is_harmless: |text| Path::new(text).exists(),
         otherwise: None,
     }
 }

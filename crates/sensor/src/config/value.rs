@@ -12,6 +12,7 @@ use super::describe::Shape;
 use super::kind::{Kind, Parsed, parsed, quoted};
 use super::problem::Problems;
 use super::secret;
+use super::suggest;
 use super::tree::{Node, Value};
 use crate::filter;
 use crate::normalize::{NETWORK_FORM, parse_network};
@@ -184,7 +185,16 @@ pub(super) fn regex() -> Parsed<String> {
         }
         Ok(text.to_owned())
     })
-    .open()
+    // It tells how secrets look, and is none; but for one that is written out.
+    .hidden()
+    .unless(is_more_than_one_text)
+}
+
+/// Whether an expression may find more than one text.
+fn is_more_than_one_text(expression: &str) -> bool {
+    let is_escaped_letter = |pair: &[u8]| pair[0] == b'\\' && pair[1].is_ascii_alphanumeric();
+    expression.contains(['[', '(', '*', '+', '?', '|', '{', '^', '$'])
+        || expression.as_bytes().windows(2).any(is_escaped_letter)
 }
 
 /// Numbers from one to another, both included.
@@ -409,6 +419,13 @@ impl Actions {
     fn keep_last(count: i64) -> Option<MaskAction> {
         u8::try_from(count).ok().filter(|count| (1..=16).contains(count)).map(MaskAction::KeepLast)
     }
+
+    /// Whether a text that is no action may be what a field of this name holds, as in `fields.password = "hunter2"`.
+    fn may_be_a_value(key: &str, text: &str) -> bool {
+        let (word, name) = (text.split('=').next().unwrap_or(text), key.rsplit('.').next().unwrap_or(key));
+        let is_near = suggest::nearest(word, ["redact", "keep_last", "hash", "fpe", "drop_body"]).is_some();
+        !is_near && secret::is_in_text(&format!("{name}={text}"))
+    }
 }
 
 impl Kind for Actions {
@@ -431,7 +448,13 @@ impl Kind for Actions {
             }
         });
         if action.is_none() {
-            problems.value(node, key, format!("allowed: {}", Self::FORM));
+            let advice = format!("allowed: {}", Self::FORM);
+            match node.as_str().is_some_and(|text| Self::may_be_a_value(key, text)) {
+                true => {
+                    problems.unshown(node, key, format!("{advice}, which is what is done to a value, not the value"))
+                }
+                false => problems.value(node, key, advice),
+            }
         }
         action
     }
