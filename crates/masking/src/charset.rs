@@ -1,5 +1,7 @@
 //! Charsets: bodies in other than supersets of ASCII are masked in UTF-8 and written back.
 
+use std::ops::Range;
+
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE};
 
 /// How many bytes a guess is made from.
@@ -63,8 +65,65 @@ pub(crate) fn encode(encoding: &'static Encoding, text: &str, out: &mut Vec<u8>)
     }
 }
 
+/// A masked body in its charset: as it was sent but for its edits, even where it is written as nobody else would, or is no
+/// text. `text` is what [`decode`] made of it, `masked` the same with the edits: which parts of it, and what replaces each.
+pub(crate) fn write_back<'a>(
+    encoding: &'static Encoding,
+    body: &[u8],
+    (text, masked): (&str, &str),
+    edits: impl Iterator<Item = (Range<usize>, &'a [u8])>,
+    out: &mut Vec<u8>,
+) {
+    encode(encoding, text, out);
+    // Mostly it is written as anybody would. In a charset with shifts nothing stands by itself.
+    if *out != body && encoding != ISO_2022_JP && splice(encoding, body, edits, out).is_some() {
+        // What stood beside an edit may have been half a character.
+        let mut again = String::new();
+        decode(encoding, out, &mut again);
+        if again == masked {
+            return;
+        }
+    }
+    encode(encoding, masked, out);
+}
+
+/// The body with its edits; `None` if one of them begins or ends where no character does.
+fn splice<'a>(
+    encoding: &'static Encoding,
+    body: &[u8],
+    edits: impl Iterator<Item = (Range<usize>, &'a [u8])>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    out.clear();
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    // How far it is decoded: so many bytes of it give so many of the text.
+    let (mut at, mut given) = (0, 0);
+    let mut reach = |place: usize| {
+        while given < place {
+            // More than one byte can give, and those in front of it that gave nothing.
+            let mut out = [0; 64];
+            let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
+            given += decoder.decode_to_utf8(&rest[..1], &mut out, rest.len() == 1).2;
+            at += 1;
+        }
+        (given == place).then_some(at)
+    };
+    let mut done = 0;
+    let mut part = Vec::new();
+    for (range, replacement) in edits {
+        out.extend_from_slice(body.get(done..reach(range.start)?)?);
+        encode(encoding, str::from_utf8(replacement).ok()?, &mut part);
+        out.extend_from_slice(&part);
+        done = reach(range.end)?;
+    }
+    out.extend_from_slice(&body[done..]);
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -90,6 +149,79 @@ mod tests {
             encode(encoding, text, &mut bytes);
             decode(encoding, &bytes, &mut again);
             assert_eq!(again, text, "{label}");
+        }
+    }
+    /// Charsets without shifts.
+    const LABELS: [&str; 9] =
+        ["utf-16le", "utf-16be", "shift_jis", "gbk", "gb18030", "big5", "euc-kr", "euc-jp", "windows-1253"];
+
+    fn written_back(encoding: &'static Encoding, body: &[u8], secret: &str) -> (Vec<u8>, String) {
+        let (mut text, mut out) = (String::new(), Vec::new());
+        decode(encoding, body, &mut text);
+        let masked = text.replace(secret, "tok_1");
+        let edits = text.match_indices(secret).map(|(at, found)| (at..at + found.len(), &b"tok_1"[..]));
+        write_back(encoding, body, (&text, &masked), edits, &mut out);
+        (out, masked)
+    }
+
+    /// Characters that are written in two ways, and bytes that are none.
+    #[test]
+    fn only_what_is_edited_changes() {
+        for (label, odd) in [
+            ("shift_jis", &b"\xed\x40 \x81\"\x87\x90\xa0"[..]),
+            ("gbk", b"\x80 \xff\"\xa2\xe3 \x81"),
+            ("big5", b"\xa1\xc3 \xff\"\x81\x20"),
+            ("euc-jp", b"\xfc\xf1 \x8f\"\xa2\xaf"),
+            ("euc-kr", b"\xff \x81\""),
+            ("utf-16le", b"\x00\xd8 \x00\x00\xdc\"\x00"),
+            ("utf-16be", b"\xd8\x00\x00 \xdc\x00\x00\""),
+            ("windows-1253", b"\xaa \xd2\xff"),
+        ] {
+            let encoding = Encoding::for_label(label.as_bytes()).unwrap();
+            let written = |text: &str| {
+                let mut out = Vec::new();
+                encode(encoding, text, &mut out);
+                out
+            };
+            let body = |secret: &str| {
+                let parts = [
+                    odd,
+                    &written("=\""),
+                    &written(secret),
+                    &written("\" "),
+                    odd,
+                    &written(" "),
+                    &written(secret),
+                    &written("\""),
+                ];
+                parts.concat()
+            };
+            let sent = body("hunter2");
+            assert_eq!(written_back(encoding, &sent, "hunter2").0, body("tok_1"), "{label}");
+            // An odd byte at the end belongs to nothing.
+            let cut = [&sent[..], b"\x81"].concat();
+            assert_eq!(written_back(encoding, &cut, "hunter2").0, [&body("tok_1")[..], b"\x81"].concat(), "{label}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is sent: what comes back says what it is to say.
+        #[test]
+        fn what_is_written_back_is_read_back(
+            label in prop::sample::select(&LABELS[..]),
+            parts in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..6), "[ -~]{0,3}"), 0..6),
+        ) {
+            let encoding = Encoding::for_label(label.as_bytes()).unwrap();
+            let mut body = Vec::new();
+            for (noise, text) in parts {
+                let mut part = Vec::new();
+                encode(encoding, &format!("{text}hunter2"), &mut part);
+                body.extend([noise, part].concat());
+            }
+            let (out, masked) = written_back(encoding, &body, "hunter2");
+            let mut again = String::new();
+            decode(encoding, &out, &mut again);
+            prop_assert_eq!(again.replace("&#65533;", "\u{fffd}"), masked.replace("&#65533;", "\u{fffd}"));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! decoded where it has escapes, looked through, and each secret becomes an edit of the original text. At the end the
 //! edits are applied in one copy. Nothing is allocated for a text without secrets.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use regex_automata::meta;
@@ -154,16 +155,28 @@ impl Engine {
         !self.edits.is_empty()
     }
 
+    /// Which parts of the text are replaced, in order, and by what.
+    pub(crate) fn replacements(&self) -> impl Iterator<Item = (Range<usize>, &[u8])> {
+        self.edits.iter().map(|edit| (edit.start..edit.end, &self.arena[edit.from..edit.to]))
+    }
+
     /// The text with its edits applied.
     pub(crate) fn finish(&mut self, text: &[u8]) -> &[u8] {
-        self.out.clear();
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
         let mut at = 0;
-        for edit in &self.edits {
-            self.out.extend_from_slice(&text[at..edit.start]);
-            self.out.extend_from_slice(&self.arena[edit.from..edit.to]);
-            at = edit.end;
+        for (range, replacement) in self.replacements() {
+            out.extend_from_slice(&text[at..range.start]);
+            out.extend_from_slice(replacement);
+            at = range.end;
         }
-        self.out.extend_from_slice(&text[at..]);
+        out.extend_from_slice(&text[at..]);
+        self.out = out;
+        &self.out
+    }
+
+    /// What [`Engine::finish`] gave.
+    pub(crate) fn finished(&self) -> &[u8] {
         &self.out
     }
 

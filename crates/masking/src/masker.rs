@@ -186,13 +186,14 @@ impl Masker {
         if !engine.has_edits() {
             return MaskedBody::Kept;
         }
-        let out = engine.finish(text);
+        engine.finish(text);
         match foreign {
             Some(encoding) => {
-                charset::encode(encoding, &String::from_utf8_lossy(out), encoded);
+                let masked = String::from_utf8_lossy(engine.finished());
+                charset::write_back(encoding, bytes, (decoded, &masked), engine.replacements(), encoded);
                 MaskedBody::Replaced(encoded)
             }
-            None => MaskedBody::Replaced(out),
+            None => MaskedBody::Replaced(engine.finished()),
         }
     }
 
