@@ -254,6 +254,37 @@ mod tests {
         }
     }
 
+    /// However the sign between the two is written; and a token may stand there alone.
+    #[test]
+    fn a_password_in_a_target_is_hidden() {
+        let policy = Policy::new(&Settings { key: vec![7; 32], ..Settings::default() }).unwrap();
+        let mut masker = Masker::new(Arc::new(policy));
+        for (target, kept) in [
+            ("user:hunter2@api.example:443", "@api.example:443"),
+            ("hunter2@api.example:443", "@api.example:443"),
+            ("hunter2@[2001:db8::1]:443", "@[2001:db8::1]:443"),
+            ("http://hunter2@api.example/x", "@api.example/x"),
+            ("http://u:hunter2%40api.example/x", "%40api.example/x"),
+            ("http://u:hunter2%2540api.example/x?m=a%40b", "%2540api.example/x?m=a%40b"),
+            ("//u:hunter2%40api.example/x", "%40api.example/x"),
+        ] {
+            let Masked::Replaced(masked) = masker.target(target.as_bytes()) else { panic!("{target}") };
+            let masked = String::from_utf8_lossy(masked);
+            assert!(!masked.contains("hunter2") && masked.ends_with(kept), "{masked}");
+        }
+        for plain in [
+            "/x@y:80",
+            "/users/a%40b.example",
+            "/x?mail=a@b.example:80",
+            "http://h.example/a%40b",
+            "http://h.example:80/a@b",
+            "mailto:me@h.example",
+            "a@b",
+        ] {
+            assert!(matches!(masker.target(plain.as_bytes()), Masked::Kept), "{plain}");
+        }
+    }
+
     /// So do those that put a whole URL there.
     #[test]
     fn a_password_behind_the_host_is_hidden() {
@@ -281,6 +312,12 @@ mod tests {
             "map[Authorization:Bearer hunter2hunter2 Host:x]",
             "seen: Authorization=token hunter2hunter2; host=x",
             "{\"log\":\"{authorization=Bearer hunter2hunter2, host=x}\"}",
+            "map[Authorization:[Basic hunter2/hunter2==] Host:[x]]",
+            "{Authorization=[Bearer hunter2.hunter2~hunter2], Host=[x]}",
+            "map[Cookie:[a=hunter2; b=hunter2] Host:[x]]",
+            "{Cookie=[a=hunter2; b=hunter2], Host=[x]}",
+            "{cookie=a=hunter2; b=hunter2; c=x/hunter2, host=x}",
+            "{\"log\":\"{Cookie=[hunter2=hunter2], Set-Cookie=[a=hunter2; Path=/], Host=[x]}\"}",
         ] {
             for content_type in ["text/plain", "application/json"] {
                 match masker.body(Side::Request, Some(content_type.as_bytes()), text.as_bytes(), false) {

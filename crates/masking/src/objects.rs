@@ -9,7 +9,7 @@ use crate::json::next_quote;
 use crate::layer::View;
 use crate::marks;
 use crate::member::{self, Named, Role, json_role};
-use crate::pairs::is_secret;
+use crate::pairs::{is_secret, scheme_len};
 use crate::policy::{KindId, Policy};
 use crate::region::{Held, Region, merge};
 
@@ -169,6 +169,11 @@ fn regions(policy: &Policy, text: &[u8], is_typeset: bool, scratch: &mut View) -
 /// Tells every string, number and word of the value that starts at `at`, but for keys, as secrets of this kind; where it
 /// ends. What stops being JSON ends it.
 pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec<Hit>) -> usize {
+    if let Some(len) = printed_len(&text[at..]) {
+        let (from, end) = (at + 1, at + 1 + len);
+        hits.push(Hit::new(from + scheme_len(&text[from..end]), end, kind));
+        return end + 1;
+    }
     let mut depth = 0_usize;
     while let Some(byte) = text.get(at) {
         let is_key = |end: usize| member::value(text, end).is_some();
@@ -216,6 +221,19 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
         }
     }
     text.len()
+}
+
+/// How long the values are that a text has in brackets as programs print lists: without quotes, and with signs that no word of
+/// JSON has, as in `Cookie:[a=b; c=d]` and `Authorization=[Basic dXNlcjpw/w==]`.
+fn printed_len(text: &[u8]) -> Option<usize> {
+    const LONGEST: usize = 4096;
+    let inner = text.strip_prefix(b"[")?;
+    let window = inner.get(..LONGEST).unwrap_or(inner);
+    let len = memchr::memchr2(b']', b'\n', window).filter(|len| window[*len] == b']')?;
+    let inner = &inner[..len];
+    let is_json = |byte: &u8| is_word(byte) || matches!(byte, b',' | b':' | b' ' | b'\t');
+    let has_others = |byte: &u8| matches!(byte, b'"' | b'\'' | b'\\' | b'{' | b'[');
+    (!inner.iter().all(is_json) && !inner.iter().any(has_others)).then_some(len)
 }
 
 pub(crate) fn is_word(byte: &u8) -> bool {

@@ -208,7 +208,11 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
         meaning = names.meaning(&words[marks::last_end(words).unwrap_or(0)..]);
     }
     let meaning = meaning.filter(|meaning| *meaning != Meaning::Harmless)?;
-    let (start, end) = value(text, at);
+    let name = &text[start..name_end];
+    let (start, mut end) = value(text, at);
+    if text[at] == b'=' && name.last_chunk().is_some_and(|last: &[u8; 6]| last.eq_ignore_ascii_case(b"cookie")) {
+        end += cookies_len(&text[end..]);
+    }
     if is_secret(&text[start..end]) {
         *done = end;
     }
@@ -326,7 +330,7 @@ fn is_prefix(text: &[u8], open: u8) -> bool {
 
 /// How long a scheme of authentication is that a value starts with, and the blank behind it, where a credential follows: as
 /// programs print header fields, `authorization=Bearer …`. Some of the schemes of header fields only: `key` is a word of any text.
-fn scheme_len(text: &[u8]) -> usize {
+pub(crate) fn scheme_len(text: &[u8]) -> usize {
     const SCHEMES: &[&str] =
         &["apikey", "basic", "bearer", "dpop", "jwt", "negotiate", "ntlm", "oauth", "ssws", "token"];
     const LEAST: usize = 4;
@@ -340,6 +344,19 @@ fn scheme_len(text: &[u8]) -> usize {
     // Another pair is none, but base64 ends with signs of equality.
     let is_pair = word.iter().skip_while(|byte| !matches!(byte, b'=' | b':')).any(u8::is_ascii_alphanumeric);
     if word.len() >= LEAST && !is_pair { len + 1 } else { 0 }
+}
+
+/// How long the further cookies are behind one, as programs print maps of header fields: `{cookie=a=1; b=2, host=h}`.
+fn cookies_len(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = text[at..].strip_prefix(b"; ") {
+        let len = bare_len(rest, false);
+        if !rest[..len].contains(&b'=') {
+            break;
+        }
+        at += 2 + len;
+    }
+    at
 }
 
 /// How long a value is that is not in quotes. That of a header reaches to the end of its line; any other to a blank, or to a

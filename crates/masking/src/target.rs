@@ -1,5 +1,6 @@
 //! Request targets and URLs: user information, path segments, query, fragment.
 
+use crate::authority;
 use crate::engine::{Engine, Value};
 use crate::finding::Location;
 use crate::form;
@@ -32,24 +33,35 @@ pub(crate) fn userinfo(
 /// Schemes that are followed by an address, not by user and password.
 const ADDRESSES: &[&str] = &["mailto", "sip", "sips", "xmpp", "acct", "tel", "sms", "im"];
 
-/// Where the user information starts that a segment has in front of a host. URLs stand within paths (`/proxy/https://…`), and
-/// not all of them are written in full.
-fn user(text: &[u8], start: usize, end: usize) -> Option<usize> {
-    memchr::memchr(b'@', &text[start..end])?;
-    // `https:\\user:password@host`
-    if let Some(at) = memchr::memmem::rfind(&text[start..end], b"\\\\") {
-        return Some(start + at + 2);
-    }
+/// The user information that a segment has in front of a host. URLs stand within paths (`/proxy/https://…`), and not all of
+/// them are written in full.
+fn user(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
+    let to_sign = |start: usize| (start, start + userinfo_len(&text[start..end]).unwrap_or(0));
     let slashes = text[..start].iter().rev().take(2).take_while(|byte| **byte == b'/').count();
     let before = text[..start - slashes].last();
-    if slashes == 2 && before.is_none_or(|byte| *byte == b':') {
-        return Some(start);
+    let is_authority = slashes == 2 && before.is_none_or(|byte| *byte == b':');
+    if memchr::memchr(b'@', &text[start..end]).is_none() {
+        // The sign itself may be escaped.
+        let escaped = authority::users(&text[start..end], false).next().filter(|_| is_authority)?;
+        return Some((start + escaped.0, start + escaped.1));
+    }
+    // `https:\\user:password@host`
+    if let Some(at) = memchr::memmem::rfind(&text[start..end], b"\\\\") {
+        return Some(to_sign(start + at + 2));
+    }
+    if is_authority {
+        return Some(to_sign(start));
     }
     // `user:password@host`, as in CONNECT; `http:/user:password@host`, where slashes were joined; `/x//user:password@host`.
     let user = &text[start..start + userinfo_len(&text[start..end])?];
-    let colon = memchr::memchr(b':', user)?;
+    let Some(colon) = memchr::memchr(b':', user) else {
+        // `token@host:port`: nothing else has a port.
+        let host = &text[start + user.len() + 1..end];
+        let is_whole = start == 0 && end == text.len() && host.contains(&b':') && authority::is_address(host);
+        return is_whole.then_some(to_sign(start));
+    };
     let is_alone = start == 0 && !ADDRESSES.iter().any(|scheme| user[..colon].eq_ignore_ascii_case(scheme.as_bytes()));
-    (is_alone || slashes == 2 || slashes == 1 && before == Some(&b':')).then_some(start)
+    (is_alone || slashes == 2 || slashes == 1 && before == Some(&b':')).then_some(to_sign(start))
 }
 
 /// Masks a URL; the edits are in the engine.
@@ -60,7 +72,12 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
     let is_clean = engine.survey(text, at_cut);
     if engine.is_more_in_parts() {
         engine.distrust(text.len());
-    } else if is_clean && !hides && memchr::memchr2(b'+', b'@', text).is_none() && !form::has_grant(text) {
+    } else if is_clean
+        && !hides
+        && memchr::memchr2(b'+', b'@', text).is_none()
+        && (text.starts_with(b"/") || !authority::may_have_users(text))
+        && !form::has_grant(text)
+    {
         return;
     }
     let named = |name: &'static str| {
@@ -82,10 +99,10 @@ pub(crate) fn mask(engine: &mut Engine, text: &[u8], places: Places<'_>, at_cut:
             ..Value::new(at, end, Layer::Percent { plus: false }, places.path)
         };
         if let Some(user) = user(text, at, end) {
-            engine.value(text, &Value { end: user, at_cut: false, ..value }, &named("path"));
-            value.start = user + userinfo_len(&text[user..end]).unwrap_or(0);
-            if value.start > user {
-                userinfo(engine, text, (user, value.start), places.userinfo, &named("userinfo"));
+            engine.value(text, &Value { end: user.0, at_cut: false, ..value }, &named("path"));
+            value.start = user.1;
+            if user.0 < user.1 {
+                userinfo(engine, text, user, places.userinfo, &named("userinfo"));
             }
         }
         engine.value(text, &value, &named("path"));
