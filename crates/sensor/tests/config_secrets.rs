@@ -197,6 +197,7 @@ fn neither_keys_nor_headings_show_a_secret() {
 /// What a secret is shown by although each value alone is none by its looks.
 #[test]
 fn what_was_shown_once() {
+    let pattern = |regex: &str| format!("[[mask.pattern]]\nname = 'p'\naction = 'redact'\nregex = '{regex}'");
     const OAUTH: &str =
         "[upload]\nurl = 'https://a.example'\n[upload.oauth]\ntoken_url = 'https://b.example/t'\nclient_id = 'c'\n";
     for (text, secret, is_refused) in [
@@ -208,8 +209,13 @@ fn what_was_shown_once() {
         (format!("[mask.fields]\npassword = '{WORD}'"), WORD, true),
         (format!("[mask]\nfields = {{ api_key = \"{WORD}\" }}"), WORD, true),
         (format!("[mask]\nfields = {{ api_key = \"hunter=2\" }}"), "hunter", true),
-        (format!("[[mask.pattern]]\nname = 'p'\naction = 'redact'\nregex = 'password={WORD}'"), WORD, false),
-        (format!("[[mask.pattern]]\nname = 'p'\naction = 'redact'\nregex = '{}'", JWT.replace('.', r"\.")), JWT, false),
+        (pattern(&format!("password={WORD}")), WORD, false),
+        (pattern(&format!("(foo|{TOKEN})")), TOKEN, false),
+        (pattern(&format!("^glpat\\-{KEY}$")), KEY, false),
+        (pattern(&JWT.replace('.', "\\.")), &JWT[..20], false),
+        (pattern(&format!("{TOKEN}(")), TOKEN, true),
+        (pattern(&format!("(password={WORD}")), WORD, true),
+        (pattern(&format!("(?<=x){TOKEN}")), TOKEN, true),
         (format!("{OAUTH}client_secret_env = '{KEY}'"), KEY, true),
         (format!("{OAUTH}client_secret_env = 'S3cr3tHunter22Zq'"), "S3cr3tHunter22Zq", true),
         (format!("{OAUTH}client_secret_credential = '{HEX}'"), HEX, true),

@@ -185,16 +185,29 @@ pub(super) fn regex() -> Parsed<String> {
         }
         Ok(text.to_owned())
     })
-    // It tells how secrets look, and is none; but for one that is written out.
+    // It tells how secrets look, and is none; but for those that are written out in it.
     .hidden()
-    .unless(is_more_than_one_text)
+    .unless(|_| true)
+    .private(|expression| literals(expression).split('\n').any(secret::may_be_in))
 }
 
-/// Whether an expression may find more than one text.
-fn is_more_than_one_text(expression: &str) -> bool {
-    let is_escaped_letter = |pair: &[u8]| pair[0] == b'\\' && pair[1].is_ascii_alphanumeric();
-    expression.contains(['[', '(', '*', '+', '?', '|', '{', '^', '$'])
-        || expression.as_bytes().windows(2).any(is_escaped_letter)
+/// What an expression says literally, a line for each part of it.
+fn literals(expression: &str) -> String {
+    let mut parts = String::new();
+    let mut signs = expression.chars().peekable();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '\\' => {
+                // More than one, where it is shown in quotes.
+                while signs.next_if_eq(&'\\').is_some() {}
+                let escaped = signs.next().filter(|sign| !sign.is_ascii_alphanumeric());
+                parts.push(escaped.unwrap_or('\n'));
+            }
+            '[' | ']' | '(' | ')' | '{' | '}' | '*' | '+' | '?' | '|' | '^' | '$' => parts.push('\n'),
+            sign => parts.push(sign),
+        }
+    }
+    parts
 }
 
 /// Numbers from one to another, both included.
