@@ -546,9 +546,28 @@ impl Engine {
             } else {
                 &views[first.level - 1].text[first.hit.start..first.hit.end]
             };
-            match first.told.filter(|_| place == (first.start, first.end)) {
+            let is_one = place == (first.start, first.end);
+            // Where the quote in front of it is written.
+            let quote = match first.level {
+                _ if !is_one => None,
+                0 => {
+                    let from = value.start;
+                    quote_of_number(&text[from..], first.start - from, first.end - from)
+                        .map(|(start, end)| (from + start, from + end))
+                }
+                level => quote_of_number(&views[level - 1].text, first.hit.start, first.hit.end)
+                    .map(|(start, end)| views[level - 1].source(start, end)),
+            };
+            match first.told.filter(|_| is_one) {
                 Some(told) => self.edit_told(value, secret, told, &hit),
-                None => self.edit(value, place, secret, layer, &hit, field),
+                None => {
+                    let quote = match quote {
+                        _ if value.is_number => b"\"",
+                        Some((start, end)) => &text[start..end],
+                        None => &b""[..],
+                    };
+                    self.edit_quoted(value, place, secret, layer, &hit, quote, field)
+                }
             };
             if value.is_number {
                 break;
@@ -586,6 +605,22 @@ impl Engine {
         hit: &Hit,
         field: &dyn Fn(&mut String),
     ) -> bool {
+        let quote: &[u8] = if value.is_number { b"\"" } else { b"" };
+        self.edit_quoted(value, place, secret, layer, hit, quote, field)
+    }
+
+    /// The same of what is to be quoted unless it is a number again.
+    #[expect(clippy::too_many_arguments, reason = "what is said of a hit, and where it is written")]
+    fn edit_quoted(
+        &mut self,
+        value: &Value,
+        place: (usize, usize),
+        secret: &[u8],
+        layer: Layer,
+        hit: &Hit,
+        quote: &[u8],
+        field: &dyn Fn(&mut String),
+    ) -> bool {
         let wanted = match self.policy.action(hit.kind) {
             Action::DropBody if value.location.is_body() && !hit.quiet => {
                 self.drop = true;
@@ -616,10 +651,10 @@ impl Engine {
             }
         };
         let from = self.arena.len();
-        let quoted = value.is_number && !is_json_number(&plain);
-        self.arena.extend(quoted.then_some(b'"'));
+        let quote = if is_json_number(&plain) { b"" } else { quote };
+        self.arena.extend_from_slice(quote);
         layer.encode(&plain, &mut self.arena);
-        self.arena.extend(quoted.then_some(b'"'));
+        self.arena.extend_from_slice(quote);
         self.plain = plain;
         self.edits.push(Edit { start: place.0, end: place.1, from, to: self.arena.len() });
         self.findings.found += 1;
@@ -695,7 +730,7 @@ impl Engine {
         walk(policy, text, notes.as_deref_mut(), hits);
         if !is_survey && policy.has_names() {
             objects::find(policy, text, self.is_thorough, hits);
-            markup::find(policy, text, self.is_thorough, hits);
+            markup::find(policy, text, at_cut, self.is_thorough, hits);
         }
         if at_cut {
             if let Some(kind) = policy.credentials
@@ -747,6 +782,29 @@ fn keep_last(secret: &[u8], keep: usize, out: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// The quote of JSON within another text in which a number is `text[start..end]`, with the backslashes in front of it: that of its
+/// key, or of what is in front of the list that it is in. What stands in the number's place is to have the same.
+fn quote_of_number(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
+    /// The most bytes of a list that are looked through.
+    const MAX_LIST: usize = 256;
+    let is_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let number = text.get(start..end)?;
+    if !number.iter().all(is_number) || !number.iter().any(u8::is_ascii_digit) {
+        return None;
+    }
+    let front = text.get(..start)?.trim_ascii_end();
+    let quote = match front {
+        [key @ .., b':'] => key.trim_ascii_end().strip_suffix(b"\"")?.len(),
+        [.., b'[' | b','] => {
+            let from = front.len().saturating_sub(MAX_LIST);
+            from + memchr::memrchr(b'"', &front[from..])?
+        }
+        _ => return None,
+    };
+    let backslashes = front[..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+    Some((quote - backslashes, quote + 1))
 }
 
 /// Whether text is an integer of JSON, as far as replacements go.

@@ -23,6 +23,10 @@ const MAX_QUICK_TAG: usize = 512;
 /// Backslashes in front of a quote, where markup stands in a string.
 const MAX_BACKSLASHES: usize = 8;
 
+/// Elements of HTML that have no content (HTML Living Standard, section 13.1.2), and so no closing tag.
+const VOID: [&[u8]; 13] =
+    [b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"source", b"track", b"wbr"];
+
 /// Whether the tag whose `<` is at `at` may say that something is a secret: the quick look.
 pub(crate) fn may_name(policy: &Policy, text: &[u8], at: usize) -> bool {
     let rest = &text[at + 1..];
@@ -114,11 +118,11 @@ pub(crate) fn has_names(policy: &Policy, text: &[u8]) -> bool {
 }
 
 /// Finds what tags say is a secret. `is_thorough` leaves out the quick look at whether any does.
-pub(crate) fn find(policy: &Policy, text: &[u8], is_thorough: bool, hits: &mut Vec<Hit>) {
+pub(crate) fn find(policy: &Policy, text: &[u8], at_cut: bool, is_thorough: bool, hits: &mut Vec<Hit>) {
     if !is_thorough && !has_names(policy, text) {
         return;
     }
-    for region in regions(policy, text, (0, text.len())) {
+    for region in regions(policy, text, (0, text.len()), at_cut) {
         values(text, region, hits);
     }
 }
@@ -140,11 +144,12 @@ struct Open {
 }
 
 /// Parts of `text[start..end]` that tags say are secrets, in order.
-pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize)) -> Vec<Region> {
+pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize), at_cut: bool) -> Vec<Region> {
     let text = &text[..end];
     // What stands in no element has neighbours, too: a fragment, or lines of a log.
     let whole = Open { name: (start, start), content: start, ..Open::default() };
-    let mut tree = Tree { policy, text, open: vec![whole], held: Held::default(), regions: Vec::new() };
+    let (held, regions) = (Held::default(), Vec::new());
+    let mut tree = Tree { policy, text, at_cut, open: vec![whole], last_ends: [None; VOID.len()], held, regions };
     let mut at = start;
     while let Some(tag) = memchr::memchr(b'<', &text[at..]).map(|len| at + len) {
         let rest = &text[tag + 1..];
@@ -157,7 +162,7 @@ pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize)
         };
     }
     while !tree.open.is_empty() {
-        tree.end(end);
+        tree.end(end, false);
     }
     merge(&mut tree.regions);
     tree.regions
@@ -166,7 +171,10 @@ pub(crate) fn regions(policy: &Policy, text: &[u8], (start, end): (usize, usize)
 struct Tree<'a> {
     policy: &'a Policy,
     text: &'a [u8],
+    at_cut: bool,
     open: Vec<Open>,
+    /// Where the last closing tag of each of [`VOID`] is, once it has been looked for.
+    last_ends: [Option<usize>; VOID.len()],
     held: Held,
     regions: Vec<Region>,
 }
@@ -192,7 +200,7 @@ impl Tree<'_> {
                 }
             });
         }
-        if text[..end].ends_with(b"/>") {
+        if text[..end].ends_with(b"/>") || self.is_void(name, end) {
             return end;
         }
         if self.open.len() == MAX_OPEN {
@@ -226,19 +234,31 @@ impl Tree<'_> {
             .rev()
             .take(MAX_UNCLOSED)
             .position(|open| text[open.name.0..open.name.1].eq_ignore_ascii_case(name));
-        for _ in 0..own.map_or(0, |own| own + 1) {
-            self.end(tag);
+        for left in (0..own.map_or(0, |own| own + 1)).rev() {
+            self.end(tag, left == 0);
         }
         memchr::memchr(b'>', &text[name_end..]).map_or(text.len(), |len| name_end + len + 1)
     }
 
-    /// The innermost element ends at `at`.
-    fn end(&mut self, at: usize) {
+    /// Whether an element has no content: one of those that HTML has without, unless it is closed further on, as in XML.
+    fn is_void(&mut self, name: (usize, usize), end: usize) -> bool {
+        let Self { text, .. } = *self;
+        let name = &text[name.0..name.1];
+        let Some(which) = VOID.iter().position(|void| name.eq_ignore_ascii_case(void)) else { return false };
+        let last = *self.last_ends[which]
+            .get_or_insert_with(|| memchr::memmem::rfind(text, &[b"</", name].concat()).unwrap_or(0));
+        last < end
+    }
+
+    /// The innermost element ends at `at`, with its closing tag or without.
+    fn end(&mut self, at: usize, is_closed: bool) {
         let Some(element) = self.open.pop() else { return };
         let content = (element.content.min(at), at);
         self.held.close(element.mark, element.named, &mut self.regions);
         if let Some(kind) = element.own {
-            self.regions.push(Region { start: content.0, end: content.1, kind });
+            // What is cut may have been closed.
+            let end = if is_closed || self.at_cut { at } else { content.0 + bare_len(&self.text[content.0..at]) };
+            self.regions.push(Region { start: content.0, end, kind });
         }
         let Some(parent) = self.open.last_mut() else { return };
         // In property lists any element behind a key is its value.
@@ -249,6 +269,16 @@ impl Tree<'_> {
         if element.is_name {
             parent.named = parent.named.or_else(|| names(self.policy, &self.text[content.0..content.1]));
         }
+    }
+}
+
+/// How much of what is behind a tag that nothing closes is its content: the line, if it starts with a value, as in SGML. Elsewhere
+/// the tag is none, but stands for something: `Bearer <token>`, `List<Token>`.
+fn bare_len(text: &[u8]) -> usize {
+    let is_behind_sign = |byte: &u8| byte.is_ascii_whitespace() || b"`'\"()[]{}<>,.;:|@/\\*&=?".contains(byte);
+    match text.first() {
+        Some(first) if !is_behind_sign(first) => memchr::memchr3(b'<', b'\r', b'\n', text).unwrap_or(text.len()),
+        _ => 0,
     }
 }
 

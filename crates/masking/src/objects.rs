@@ -9,7 +9,7 @@ use crate::json::next_quote;
 use crate::layer::View;
 use crate::marks;
 use crate::member::{self, Named, Role, json_role};
-use crate::pairs::{is_secret, scheme_len};
+use crate::pairs::{bare_len, is_secret, scheme_len};
 use crate::policy::{KindId, Policy};
 use crate::region::{Held, Region, merge};
 
@@ -167,60 +167,109 @@ fn regions(policy: &Policy, text: &[u8], is_typeset: bool, scratch: &mut View) -
 }
 
 /// Tells every string, number and word of the value that starts at `at`, but for keys, as secrets of this kind; where it
-/// ends. What stops being JSON ends it.
+/// ends. What stops being JSON ends it, or the like as programs print it: `{key=value}`, `["key" => "value"]`, `{ key = "value" }`.
 pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec<Hit>) -> usize {
     if let Some(len) = printed_len(&text[at..]) {
         let (from, end) = (at + 1, at + 1 + len);
         hits.push(Hit::new(from + scheme_len(&text[from..end]), end, kind));
         return end + 1;
     }
+    at += type_len(&text[at..]);
     let mut depth = 0_usize;
+    let mut printed = Printed::default();
     while let Some(byte) = text.get(at) {
-        let is_key = |end: usize| member::value(text, end).is_some();
-        match byte {
+        let (from, end, next) = match byte {
             b'{' | b'[' => {
                 depth += 1;
+                printed.is_value = false;
                 at += 1;
                 continue;
             }
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
                 at += 1;
+                if depth == 0 {
+                    return at;
+                }
+                continue;
             }
-            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => {
+            b',' | b':' | b'=' | b' ' | b'\t' | b'\r' | b'\n' => {
+                printed.is_value &= *byte != b',';
+                at += 1;
+                continue;
+            }
+            b';' if printed.is_any => {
+                printed.is_value = false;
                 at += 1;
                 continue;
             }
             quote @ (b'"' | b'\'') => {
-                let from = at + 1;
-                let end = quoted_end(text, from, *quote);
-                at = (end + 1).min(text.len());
-                if !is_key(at) && is_secret(&text[from..end]) {
-                    hits.push(Hit::new(from, end, kind));
-                }
+                let end = quoted_end(text, at + 1, *quote);
+                (at + 1, end, (end + 1).min(text.len()))
             }
             0x80.. if let Some((front, len, behind)) = marks::quoted(&text[at..]) => {
-                let from = at + front;
-                let end = from + len;
-                at = end + behind;
-                if !is_key(at) && is_secret(&text[from..end]) {
-                    hits.push(Hit::new(from, end, kind));
-                }
+                let end = at + front + len;
+                (at + front, end, end + behind)
             }
-            byte if is_word(byte) => {
-                let from = at;
-                at += text[at..].iter().take_while(|byte| is_word(byte)).count();
-                if !is_key(at) && is_secret(&text[from..at]) {
-                    hits.push(Hit::new(from, at, kind));
-                }
+            byte if is_word(byte) || printed.is_any => {
+                let word = text[at..].iter().take_while(|byte| is_word(byte)).count();
+                let bare = if printed.is_value || word == 0 { bare_len(&text[at..], false) } else { 0 };
+                let end = at + word.max(bare);
+                (at, end, end)
             }
             _ => return at,
+        };
+        if next == at {
+            return at;
+        }
+        at = next;
+        if member::value(text, next).is_none() {
+            match printed.value(text, next) {
+                Some(value) => at = value,
+                None if is_secret(&text[from..end]) => hits.push(Hit::new(from, end, kind)),
+                None => {}
+            }
         }
         if depth == 0 {
             return at;
         }
     }
     text.len()
+}
+
+/// What is known of a container whose keys may be joined to their values by a sign of equality, or an arrow.
+#[derive(Default)]
+struct Printed {
+    /// One of its keys was.
+    is_any: bool,
+    /// What comes is the value of one.
+    is_value: bool,
+}
+
+impl Printed {
+    /// Where the value starts of what ends at `at`, if that is such a key.
+    fn value(&mut self, text: &[u8], at: usize) -> Option<usize> {
+        let is_key = !std::mem::take(&mut self.is_value);
+        let len = equals_len(&text[at..]).filter(|_| is_key)?;
+        (self.is_any, self.is_value) = (true, true);
+        Some(at + len)
+    }
+}
+
+/// How long the sign of equality, or the arrow, is between a key that a text is behind and its value, with the blanks around it.
+fn equals_len(text: &[u8]) -> Option<usize> {
+    let rest = text.trim_ascii_start().strip_prefix(b"=")?;
+    let rest = rest.strip_prefix(b">").unwrap_or(rest).trim_ascii_start();
+    // Base64 ends with such signs.
+    let is_value = rest.first().is_some_and(|byte| !matches!(byte, b'=' | b'}' | b']' | b')' | b',' | b';'));
+    is_value.then_some(text.len() - rest.len())
+}
+
+/// How long the type is that Go prints in front of a list: `[]string{"a"}`.
+fn type_len(text: &[u8]) -> usize {
+    let Some(name) = text.strip_prefix(b"[]") else { return 0 };
+    let len = name.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_')).count();
+    if name.get(len) == Some(&b'{') { 2 + len } else { 0 }
 }
 
 /// How long the values are that a text has in brackets as programs print lists: without quotes, and with signs that no word of

@@ -325,7 +325,8 @@ fn is_prefix(text: &[u8], open: u8) -> bool {
     let len = text[1..].iter().take(MAX_NAME).take_while(is_word).count();
     let behind =
         text.get(len + 2).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'$' | b'/' | b'+'));
-    text.get(len + 1) == Some(&close) && behind
+    // Go prints types as `[]string`.
+    (len > 0 || open == b'{') && text.get(len + 1) == Some(&close) && behind
 }
 
 /// How long a scheme of authentication is that a value starts with, and the blank behind it, where a credential follows: as
@@ -349,12 +350,14 @@ pub(crate) fn scheme_len(text: &[u8]) -> usize {
 /// How long the further cookies are behind one, as programs print maps of header fields: `{cookie=a=1; b=2, host=h}`.
 fn cookies_len(text: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(rest) = text[at..].strip_prefix(b"; ") {
-        let len = bare_len(rest, false);
-        if !rest[..len].contains(&b'=') {
+    while let Some(rest) = text[at..].strip_prefix(b";") {
+        let blanks = rest.len() - rest.trim_ascii_start().len();
+        let len = bare_len(&rest[blanks..], false);
+        let is_cookie = rest[blanks..blanks + len].contains(&b'=') || rest.get(blanks + len) == Some(&b';');
+        if !is_cookie || blanks > MAX_BLANKS {
             break;
         }
-        at += 2 + len;
+        at += 1 + blanks + len;
     }
     at
 }
@@ -392,6 +395,9 @@ pub(crate) fn bare_len(text: &[u8], is_header: bool) -> usize {
 fn separates(behind: &[u8]) -> bool {
     let is_name =
         |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'-' | b'.' | b'[' | b']' | b'$');
+    // Those of what it stands in.
+    let closing = behind.iter().take(MAX_NAME).take_while(|byte| matches!(byte, b'}' | b']')).count();
+    let behind = &behind[closing..];
     let name = behind.iter().take(MAX_NAME).take_while(is_name).count();
     match behind.get(name) {
         None => name == 0,

@@ -41,8 +41,9 @@ fn user(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let before = text[..start - slashes].last();
     let is_authority = slashes == 2 && before.is_none_or(|byte| *byte == b':');
     if memchr::memchr(b'@', &text[start..end]).is_none() {
-        // The sign itself may be escaped.
-        let escaped = authority::users(&text[start..end], false).next().filter(|_| is_authority)?;
+        // The sign itself may be escaped; as may be those of what is nothing but a host and what is in front of it.
+        let is_alone = start == 0 && end == text.len();
+        let escaped = (is_authority || is_alone).then(|| authority::users(&text[start..end], false).next())??;
         return Some((start + escaped.0, start + escaped.1));
     }
     // `https:\\user:password@host`

@@ -52,7 +52,7 @@ pub(crate) fn mask(
     reader.open.clear();
     reader.next_region = 0;
     reader.regions = match engine.has_tags() {
-        true => markup::regions(&engine.policy, text, (start, end)),
+        true => markup::regions(&engine.policy, text, (start, end), at_cut),
         false => Vec::new(),
     };
     Lexer { engine, reader, text, end, location, at_cut, beyond: 0 }.run(start);
