@@ -208,7 +208,7 @@ fn what_was_shown_once() {
         (format!("[mask]\nnot_credentials = ['password={WORD}']"), WORD, true),
         (format!("[mask.fields]\npassword = '{WORD}'"), WORD, true),
         (format!("[mask]\nfields = {{ api_key = \"{WORD}\" }}"), WORD, true),
-        (format!("[mask]\nfields = {{ api_key = \"hunter=2\" }}"), "hunter", true),
+        ("[mask]\nfields = { api_key = \"hunter=2\" }".to_owned(), "hunter", true),
         (pattern(&format!("password={WORD}")), WORD, false),
         (pattern(&format!("(foo|{TOKEN})")), TOKEN, false),
         (pattern(&format!("^glpat\\-{KEY}$")), KEY, false),
