@@ -181,7 +181,7 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
         let (from, end, next) = match byte {
             b'{' | b'[' => {
                 depth += 1;
-                printed.is_value = false;
+                printed.start();
                 at += 1;
                 continue;
             }
@@ -194,12 +194,14 @@ pub(crate) fn container(text: &[u8], mut at: usize, kind: KindId, hits: &mut Vec
                 continue;
             }
             b',' | b':' | b'=' | b' ' | b'\t' | b'\r' | b'\n' => {
-                printed.is_value &= *byte != b',';
+                if matches!(byte, b',' | b'\n') {
+                    printed.start();
+                }
                 at += 1;
                 continue;
             }
             b';' if printed.is_any => {
-                printed.is_value = false;
+                printed.start();
                 at += 1;
                 continue;
             }
@@ -244,12 +246,20 @@ struct Printed {
     is_any: bool,
     /// What comes is the value of one.
     is_value: bool,
+    /// What comes is the first of a member, which may be a key: behind it, base64 ends with the same sign.
+    is_first: bool,
 }
 
 impl Printed {
+    /// Another member starts.
+    fn start(&mut self) {
+        (self.is_value, self.is_first) = (false, true);
+    }
+
     /// Where the value starts of what ends at `at`, if that is such a key.
     fn value(&mut self, text: &[u8], at: usize) -> Option<usize> {
-        let is_key = !std::mem::take(&mut self.is_value);
+        let is_key = std::mem::take(&mut self.is_first);
+        self.is_value = false;
         let len = equals_len(&text[at..]).filter(|_| is_key)?;
         (self.is_any, self.is_value) = (true, true);
         Some(at + len)

@@ -16,6 +16,8 @@ const MAX_BLANKS: usize = 16;
 const MAX_QUOTES: usize = 8;
 /// The longest user information of a URL.
 const MAX_USERINFO: usize = 16 << 10;
+/// In a longer value no other pairs are looked for.
+const MAX_CALL: usize = 64;
 /// Digits of a port.
 const MAX_PORT: usize = 5;
 /// Bytes of the longest quote.
@@ -213,8 +215,15 @@ fn slowly_at(names: &Names, credentials: Option<KindId>, text: &[u8], at: usize,
     if text[at] == b'=' && name.last_chunk().is_some_and(|last: &[u8; 6]| last.eq_ignore_ascii_case(b"cookie")) {
         end += cookies_len(&text[end..]);
     }
-    if is_secret(&text[start..end]) {
-        *done = end;
+    let secret = &text[start..end];
+    if secret.len() == 1 && name.eq_ignore_ascii_case(b"accesskey") {
+        // The key of a keyboard, in HTML.
+        return None;
+    }
+    if is_secret(secret) {
+        // What is called may be given pairs: `dict(token="…")`.
+        let called = secret.get(..MAX_CALL).unwrap_or(secret);
+        *done = memchr::memchr(b'(', called).filter(|_| secret.len() < MAX_CALL).map_or(end, |len| start + len);
     }
     Some(Pair { start, end, is_container: start == end && matches!(text.get(start), Some(b'{' | b'[')), meaning })
 }
@@ -295,7 +304,8 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
         _ => {
             let is_header = text[at] == b':' && has_blanks;
             let scheme = if is_header { 0 } else { scheme_len(rest) };
-            let len = scheme + bare_len(&rest[scheme..], is_header);
+            let bare = &rest[..scheme + bare_len(&rest[scheme..], is_header)];
+            let len = number_len(bare).unwrap_or(bare.trim_ascii_end().len());
             match rest.get(len) {
                 // `u"…"`, `String("…")`.
                 Some(quote @ (b'"' | b'\'')) if len == 1 || rest[..len].ends_with(b"(") => {
@@ -305,6 +315,15 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
             }
         }
     }
+}
+
+/// How long a number is that an escaped blank is behind, as in JSON of several lines within a string.
+fn number_len(text: &[u8]) -> Option<usize> {
+    let is_number = |byte: &&u8| byte.is_ascii_digit() || matches!(**byte, b'-' | b'.');
+    let len = text.iter().take_while(is_number).count();
+    let behind = &text[len..];
+    let backslashes = behind.iter().take_while(|byte| **byte == b'\\').count();
+    (len > 0 && backslashes > 0 && matches!(behind.get(backslashes), Some(b'n' | b'r' | b't'))).then_some(len)
 }
 
 /// How long the comments and blanks are that a value may be behind.

@@ -163,7 +163,12 @@ impl Lexer<'_> {
         let element = Element { name, may_be_ssn: is_ssn || above.is_some_and(|above| above.may_be_ssn) };
         let end = self.attributes(name.1, |lexer, attribute, value| {
             // A name is no secret for being one.
-            let (own_rule, is_ssn) = if attribute == value { (None, false) } else { lexer.named(attribute) };
+            let is_keyboard = || {
+                let name = &lexer.text[attribute.0..attribute.1];
+                value.1 - value.0 == 1 && name.eq_ignore_ascii_case(b"accesskey")
+            };
+            let (own_rule, is_ssn) =
+                if attribute == value || is_keyboard() { (None, false) } else { lexer.named(attribute) };
             let by_others = if attribute == value { None } else { lexer.forced(value.0) };
             let value = Value {
                 forced: own_rule.or(by_others),

@@ -67,6 +67,9 @@ fn pairs_in_a_container_are_secrets() {
         "http.Header{\"Authorization\":[]string{\"Bearer @\"}}",
         "url.Values{\"password\":[]string{\"@\"}}",
         "auth={dG9r==, @}",
+        "Authorization=[Basic @=\u{fffd}",
+        "'auth' => array('token' => '@')",
+        "auth=dict(user=1, token=\"@\")",
     ] {
         hides(&text.replace('@', SECRET));
     }
@@ -106,6 +109,8 @@ fn json_within_a_text_stays_json() {
         r#"{"pin":1234}"#,
         r#"{"pin": 1234, "a":1}"#,
         r#"[{"otp":123456}]"#,
+        r#"{ "pin" : 1234 , "b" : 2 }"#,
+        "{\n \"pin\": 1234\n}",
         r#"[{"otp":1},{"otp":2}]"#,
         r#"{"a":[{"b":{"pin":1234}}]}"#,
         r#"{"credentials":{"pin":1234,"n":[1,2]}}"#,
@@ -154,6 +159,7 @@ fn placeholders_swallow_nothing() {
     for text in [
         "Send `Authorization <token>` with each call. And so on.",
         "app --user <user> --pass <password> [--verbose] <file>",
+        "<a accesskey=\"n\" href=\"/x\">Next</a>",
         "List<Token> tokens; Map<Session, List<Password>> all;",
         "curl https://<password>@h.example/<token>/x?a=<token>&b=1",
         "use <session>, <token>. Or `<secret>`\nnext",
