@@ -204,6 +204,15 @@ mod tests {
         }
     }
 
+    /// A text with numeric references in the place of all that is not ASCII.
+    fn referred(text: &str) -> String {
+        let refer = |letter: char| match letter.is_ascii() {
+            true => letter.to_string(),
+            false => format!("&#{};", u32::from(letter)),
+        };
+        text.chars().map(refer).collect()
+    }
+
     proptest! {
         /// Whatever is sent: what comes back says what it is to say.
         #[test]
@@ -221,7 +230,8 @@ mod tests {
             let (out, masked) = written_back(encoding, &body, "hunter2");
             let mut again = String::new();
             decode(encoding, &out, &mut again);
-            prop_assert_eq!(again.replace("&#65533;", "\u{fffd}"), masked.replace("&#65533;", "\u{fffd}"));
+            // Big5 has characters that can only be read.
+            prop_assert_eq!(referred(&again), referred(&masked));
         }
     }
 }
