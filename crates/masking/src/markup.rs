@@ -257,7 +257,7 @@ impl Tree<'_> {
         self.held.close(element.mark, element.named, &mut self.regions);
         if let Some(kind) = element.own {
             // What is cut may have been closed.
-            let end = if is_closed || self.at_cut { at } else { content.0 + bare_len(&self.text[content.0..at]) };
+            let end = if is_closed || self.at_cut { at } else { content.0 + unclosed_len(&self.text[content.0..at]) };
             self.regions.push(Region { start: content.0, end, kind });
         }
         let Some(parent) = self.open.last_mut() else { return };
@@ -274,7 +274,7 @@ impl Tree<'_> {
 
 /// How much of what is behind a tag that nothing closes is its content: the line, if it starts with a value, as in SGML. Elsewhere
 /// the tag is none, but stands for something: `Bearer <token>`, `List<Token>`.
-fn bare_len(text: &[u8]) -> usize {
+fn unclosed_len(text: &[u8]) -> usize {
     let is_behind_sign = |byte: &u8| byte.is_ascii_whitespace() || b"`'\"()[]{}<>,.;:|@/\\*&=?".contains(byte);
     match text.first() {
         Some(first) if !is_behind_sign(first) => memchr::memchr3(b'<', b'\r', b'\n', text).unwrap_or(text.len()),

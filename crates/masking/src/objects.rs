@@ -269,10 +269,12 @@ impl Printed {
 /// How long the sign of equality, or the arrow, is between a key that a text is behind and its value, with the blanks around it.
 fn equals_len(text: &[u8]) -> Option<usize> {
     let rest = text.trim_ascii_start().strip_prefix(b"=")?;
-    let rest = rest.strip_prefix(b">").unwrap_or(rest).trim_ascii_start();
-    // Base64 ends with such signs.
-    let is_value = rest.first().is_some_and(|byte| !matches!(byte, b'=' | b'}' | b']' | b')' | b',' | b';'));
-    is_value.then_some(text.len() - rest.len())
+    let rest = rest.strip_prefix(b">").unwrap_or(rest);
+    let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let rest = &rest[blanks..];
+    // Base64 ends with such signs, and with a line.
+    let is_end = |byte: &u8| matches!(byte, b'=' | b'}' | b']' | b')' | b',' | b';' | b'\r' | b'\n');
+    rest.first().is_some_and(|byte| !is_end(byte)).then_some(text.len() - rest.len())
 }
 
 /// How long the type is that Go prints in front of a list: `[]string{"a"}`.

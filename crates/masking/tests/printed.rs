@@ -68,6 +68,7 @@ fn pairs_in_a_container_are_secrets() {
         "url.Values{\"password\":[]string{\"@\"}}",
         "auth={dG9r==, @}",
         "Authorization=[Basic @=\u{fffd}",
+        "secret = {\n@=\nx\n}",
         "'auth' => array('token' => '@')",
         "auth=dict(user=1, token=\"@\")",
     ] {
