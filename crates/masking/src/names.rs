@@ -19,11 +19,14 @@ pub(crate) struct Names {
     /// By the filter's bit of their last three letters; whole names first, then endings, longest first.
     entries: HashMap<u16, Vec<Entry>, FixedState>,
     filter: Box<[u64; FILTER_BITS / 64]>,
-    /// By the same bits: which letters may be in front of the three, as a bit for each.
+    /// By the same bits: which letters may be in front of the three, as a bit for each; and in front of these.
     fourths: Box<[u32]>,
+    fifths: Box<[u32]>,
     /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
     /// be the end of a name.
     tails: Box<[u32; 1 << 16]>,
+    /// Endings of three letters that are not dismissed, although they name no secret.
+    watched: Vec<[u8; 3]>,
     /// Whether a name ends with a character beyond ASCII whose escape ends with three letters, as names may that are none.
     pub(crate) has_foreign: bool,
 }
@@ -52,7 +55,9 @@ impl Names {
             entries: HashMap::with_hasher(FixedState::default()),
             filter: Box::new([0; FILTER_BITS / 64]),
             fourths: vec![0; FILTER_BITS].into(),
+            fifths: vec![0; FILTER_BITS].into(),
             tails: no_tails(),
+            watched: Vec::new(),
             has_foreign: false,
         }
     }
@@ -75,12 +80,14 @@ impl Names {
         tail[3 - len..].copy_from_slice(&normal[normal.len() - len..]);
         let bit = bit_of(tail);
         self.filter[bit / 64] |= 1 << (bit % 64);
-        self.fourths[bit] |= match normal.len().checked_sub(4).map(|at| normal[at]) {
+        let in_front = |count: usize| match normal.len().checked_sub(count).map(|at| normal[at]) {
             Some(letter) if letter.is_ascii_alphabetic() => 1 << (letter & 31),
             // With another letter in front a short name is another.
             None if !is_ending => 0,
             _ => u32::MAX,
         };
+        self.fourths[bit] |= in_front(4);
+        self.fifths[bit] |= in_front(5);
         // `\u0451` is told from the end of other names by its digits, `\u00dfe` is not.
         let letters = text.chars().rev().take_while(char::is_ascii).filter(char::is_ascii_alphabetic).count();
         if let Some(last) = text.chars().rev().find(|last| !last.is_ascii()) {
@@ -138,13 +145,7 @@ impl Names {
             let tail = match first {
                 letter if letter.is_ascii_alphabetic() => {
                     let tail = [*first, *second, *third];
-                    return self.ends_like(tail)
-                        && match text.len().checked_sub(4).map(|at| text[at]) {
-                            Some(fourth) if fourth.is_ascii_alphabetic() => {
-                                self.fourths[bit_of(tail)] >> (fourth & 31) & 1 != 0
-                            }
-                            _ => true,
-                        };
+                    return self.ends_like(tail) && self.may_be_in_front(tail, &text[..text.len() - 3]);
                 }
                 byte if NO_NAME.contains(byte) => Some([0, *second, *third]),
                 // `created_at`, `user_id`.
@@ -165,6 +166,31 @@ impl Names {
             return self.ends_like([0, *first, *second]);
         }
         self.may_end_oddly(text)
+    }
+
+    /// Whether a name that ends with these three letters can have in front of them what a text has.
+    #[inline]
+    fn may_be_in_front(&self, tail: [u8; 3], text: &[u8]) -> bool {
+        let bit = bit_of(tail);
+        let may_be = |letters: &[u32], letter: u8| letters[bit] >> (letter & 31) & 1 != 0;
+        match text {
+            [.., fifth, fourth] if fourth.is_ascii_alphabetic() && fifth.is_ascii_alphabetic() => {
+                may_be(&self.fourths, *fourth) && may_be(&self.fifths, *fifth)
+            }
+            [.., fourth] if fourth.is_ascii_alphabetic() => may_be(&self.fourths, *fourth),
+            _ => true,
+        }
+    }
+
+    /// Whether five letters can be the end of no name of the set: the test of those that their last three do not dismiss.
+    #[inline]
+    pub(crate) fn dismisses_five(&self, text: &[u8; 5]) -> bool {
+        let [front, _, first, second, third] = *text;
+        // An escape of any sign may end with a letter of a number.
+        text.iter().all(u8::is_ascii_alphabetic)
+            && !front.is_ascii_hexdigit()
+            && !self.may_end(text)
+            && !self.watched.contains(&[first, second, third].map(|letter| letter.to_ascii_lowercase()))
     }
 
     /// Whether no name of the set can end with the lowest three bytes of a word, the last of them the highest: the quickest
@@ -188,6 +214,7 @@ impl Names {
     pub(crate) fn watch(&mut self, ending: &str) {
         if let Some(tail) = ending.as_bytes().last_chunk::<3>() {
             self.allow(*tail);
+            self.watched.push(tail.map(|letter| letter.to_ascii_lowercase()));
         }
     }
 
@@ -819,6 +846,23 @@ mod tests {
             assert!(names.add(name, Meaning::Secret(KindId(0))), "{name}");
         }
         names
+    }
+
+    /// Whatever is escaped of it.
+    #[test]
+    fn no_name_is_dismissed_by_five_letters() {
+        let names = credentials();
+        for name in CREDENTIAL_FIELDS.iter().chain(CREDENTIAL_HEADERS).filter(|name| name.is_ascii()) {
+            let name = name.trim_start_matches('*');
+            for at in 0..name.len() {
+                let escaped = format!("{}\\u{:04x}{}", &name[..at], name.as_bytes()[at], &name[at + 1..]);
+                for text in [name, &escaped, &escaped.to_uppercase()] {
+                    let five = text.as_bytes().last_chunk();
+                    assert!(five.is_none_or(|five| !names.dismisses_five(five)), "{text}");
+                }
+            }
+        }
+        assert!(names.dismisses_five(b"ption") && names.dismisses_five(b"rsity") && !names.dismisses_five(b"ation"));
     }
 
     #[test]

@@ -149,13 +149,15 @@ fn names_nothing(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     names.dismisses(tail) || is_dismissed_otherwise(names, window, at)
 }
 
-/// Whether the separator at `at` is dismissed by what is in front of the last three letters: `_at`, where no name ends with these
-/// and the one in front of them; or is one of a time of the day.
+/// Whether the separator at `at` is dismissed by what is in front of the last three letters: two more, as in `description`; `_at`,
+/// where no name ends with these and the one in front of them; or is one of a time of the day.
 #[inline(never)]
 fn is_dismissed_otherwise(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let at = at % BLOCK + FRONT;
-    let from = at - 4 - usize::from(window[at - 1] == b'"');
-    window[from..].first_chunk().is_some_and(|tail| names.dismisses_joined(u32::from_le_bytes(*tail)))
+    let end = at - usize::from(window[at - 1] == b'"');
+    let front = &window[..end];
+    front.last_chunk().is_some_and(|tail| names.dismisses_joined(u32::from_le_bytes(*tail)))
+        || front.last_chunk().is_some_and(|tail| names.dismisses_five(tail))
         || window[at] == b':'
             && window[at + 1].is_ascii_digit()
             && window[..at].last_chunk().is_some_and(|front| pairs::is_behind_time(*front))
