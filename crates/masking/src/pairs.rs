@@ -54,7 +54,16 @@ pub(crate) fn is_dismissed(names: &Names, text: &[u8], at: usize) -> bool {
     sign.wrapping_sub(b':') <= b'=' - b':' && behind != b'/' && behind != b'\\' && names.dismisses(tail)
 }
 
-/// The same where escapes of quotes, or more blanks, may be between the two. Other escapes there are for a full look.
+/// Whether no name that means something ends in front of a separator, by more than the last three letters: two more, as in
+/// `description`; `_at`, where no name ends with these and the one in front of them. `front` ends at the separator.
+#[inline]
+pub(crate) fn is_dismissed_by_more(names: &Names, front: &[u8]) -> bool {
+    let front = front.strip_suffix(b"\"").unwrap_or(front);
+    front.last_chunk().is_some_and(|tail| names.dismisses_joined(u32::from_le_bytes(*tail)))
+        || front.last_chunk().is_some_and(|tail| names.dismisses_five(tail))
+}
+
+/// [`is_dismissed`] where escapes of quotes, or more blanks, may be between the two. Other escapes there are for a full look.
 pub(crate) fn is_dismissed_afar(names: &Names, text: &[u8], at: usize) -> bool {
     let between = |byte: &&u8| matches!(**byte, b'"' | b'\'' | b'`' | b'\\') || byte.is_ascii_whitespace();
     let skipped = text[..at].iter().rev().take(MAX_BLANKS + MAX_QUOTES).take_while(between).count();
@@ -111,14 +120,30 @@ pub(crate) fn may_have_userinfo(text: &[u8], at: usize, done: &mut usize) -> boo
     let Some(len) = slashes_len(&text[at + 1..]) else { return false };
     let start = at + 1 + len;
     let limit = text.len().min(start + MAX_ESCAPED * MAX_USERINFO);
-    let ends = |at: usize| match text[at] {
-        // Of an entity.
-        b'#' => text[at - 1] != b'&',
-        byte => matches!(byte, b'@' | b'/' | b'?' | b'"' | b'<' | b'>' | b' '),
-    };
+    // But for the `#` of an entity.
+    let ends = |at: &usize| ENDS_AUTHORITY[usize::from(text[*at])] && !(text[*at] == b'#' && text[*at - 1] == b'&');
     let from = start.max(*done).min(limit);
-    *done = (from..limit).find(|at| ends(*at)).unwrap_or(limit);
+    *done = (from..limit).find(ends).unwrap_or(limit);
     *done < limit && text[*done] == b'@'
+}
+
+/// What user information ends with, and what an authority ends with.
+const ENDS_AUTHORITY: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = b"@/?\"<> #";
+    let mut i = 0;
+    while i < bytes.len() {
+        ends[bytes[i] as usize] = true;
+        i += 1;
+    }
+    ends
+};
+
+/// Whether the colon at `at` is one of a URL without user information, as [`may_have_userinfo`] told: it is behind no name
+/// then, where there are no escapes.
+#[inline]
+pub(crate) fn is_plain_url(text: &[u8], at: usize) -> bool {
+    text[at + 1..].starts_with(b"//") && text[..at].last().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 /// Where the user information starts that a cut ends, so that it has no sign of one: of the last URL, if neither blank nor

@@ -9,17 +9,13 @@
 //!
 //! Escapes that may hide a name are told in [`crate::escapes`].
 
-use wide::u8x16;
+use processor::{BLOCK, Block, Work};
 
 use crate::escapes::Escapes;
 use crate::names::Names;
 use crate::policy::Policy;
 use crate::{escapes, markup, member, pairs};
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 64;
-/// Texts of so many bytes are worth asking what processor this is.
-const LONG: usize = 2 * BLOCK;
 /// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
 const FRONT: usize = 6;
 const WINDOW: usize = FRONT + BLOCK + 2;
@@ -38,19 +34,24 @@ pub(crate) struct Look {
 pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look {
     escapes.start(false);
     let mut quick = Quick { policy, text, escapes, may_hold: false, authority_done: 0 };
-    let mut least = u8x16::splat(u8::MAX);
-    let is_quiet = match text.len() {
-        ..LONG => run(&policy.fields, text, &mut least, &mut quick),
-        _ => processor::at_best(
-            #[inline(always)]
-            || run(&policy.fields, text, &mut least, &mut quick),
-        ),
-    };
-    Look { is_quiet, has_zeros: least.to_array().contains(&0), may_hold: quick.may_hold }
+    let (is_quiet, has_zeros) = processor::at_best(text.len(), &mut quick);
+    Look { is_quiet, has_zeros, may_hold: quick.may_hold }
+}
+
+/// Whether the text is quiet, and has zeros in it.
+impl Work for &mut Quick<'_> {
+    type Output = (bool, bool);
+
+    #[inline(always)]
+    fn run<B: Block>(self) -> (bool, bool) {
+        let mut least = B::splat(u8::MAX);
+        let is_quiet = run(&self.policy.fields, self.text, &mut least, self);
+        (is_quiet, least.equals(B::splat(0)).bits() != 0)
+    }
 }
 
 #[inline(always)]
-fn run(names: &Names, text: &[u8], least: &mut u8x16, quick: &mut Quick<'_>) -> bool {
+fn run<B: Block>(names: &Names, text: &[u8], least: &mut B, quick: &mut Quick<'_>) -> bool {
     let mut padded = [b' '; WINDOW];
     let mut start = 0;
     while start + BLOCK <= text.len() {
@@ -72,7 +73,7 @@ fn run(names: &Names, text: &[u8], least: &mut u8x16, quick: &mut Quick<'_>) -> 
         return rest.iter().enumerate().all(|(i, byte)| match STOPS[usize::from(*byte)] {
             Stop::None => true,
             Stop::Zero => {
-                *least = u8x16::splat(0);
+                *least = B::splat(0);
                 true
             }
             Stop::Sign => pairs::is_dismissed(names, text, start + i) || quick.slowly(start + i),
@@ -94,12 +95,12 @@ fn fill(window: &mut [u8; WINDOW], text: &[u8], start: usize) {
 
 /// Looks at the stops of one block, which starts at `start` of the text.
 #[inline(always)]
-fn window_is_quiet(
+fn window_is_quiet<B: Block>(
     names: &Names,
     window: &[u8; WINDOW],
     start: usize,
     wanted: u64,
-    least: &mut u8x16,
+    least: &mut B,
     quick: &mut Quick<'_>,
 ) -> bool {
     let Stops { separators, signs, has_slashes } = stops_in(window, least);
@@ -149,18 +150,15 @@ fn names_nothing(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     names.dismisses(tail) || is_dismissed_otherwise(names, window, at)
 }
 
-/// Whether the separator at `at` is dismissed by what is in front of the last three letters: two more, as in `description`; `_at`,
-/// where no name ends with these and the one in front of them; or is one of a time of the day.
+/// Whether the separator at `at` is dismissed by more than the last three letters in front of it, or is one of a time of the day.
 #[inline(never)]
 fn is_dismissed_otherwise(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let at = at % BLOCK + FRONT;
-    let end = at - usize::from(window[at - 1] == b'"');
-    let front = &window[..end];
-    front.last_chunk().is_some_and(|tail| names.dismisses_joined(u32::from_le_bytes(*tail)))
-        || front.last_chunk().is_some_and(|tail| names.dismisses_five(tail))
+    let front = &window[..at];
+    pairs::is_dismissed_by_more(names, front)
         || window[at] == b':'
             && window[at + 1].is_ascii_digit()
-            && window[..at].last_chunk().is_some_and(|front| pairs::is_behind_time(*front))
+            && front.last_chunk().is_some_and(|front| pairs::is_behind_time(*front))
 }
 
 /// What is not settled at once.
@@ -193,8 +191,13 @@ impl Quick<'_> {
             if pairs::is_time(text, at) {
                 return true;
             }
-            if matches!(text.get(at + 1), Some(b'/' | b'\\')) && pairs::may_have_userinfo(text, at, authority_done) {
-                return false;
+            if matches!(text.get(at + 1), Some(b'/' | b'\\')) {
+                if pairs::may_have_userinfo(text, at, authority_done) {
+                    return false;
+                }
+                if !escapes.is_any() && pairs::is_plain_url(text, at) {
+                    return true;
+                }
             }
         }
         // Where there are no escapes, the full look is as quick.
@@ -245,27 +248,22 @@ struct Stops {
 
 /// What there is in the window's block. `least` keeps the least of all bytes.
 #[inline(always)]
-fn stops_in(window: &[u8; WINDOW], least: &mut u8x16) -> Stops {
-    let block = window[FRONT..FRONT + BLOCK].as_chunks::<16>().0;
-    let is = |bytes: u8x16, byte| bytes.simd_eq(u8x16::splat(byte));
-    let (mut separators, mut any) = (0, u8x16::splat(0));
-    for (i, lane) in block.iter().enumerate() {
-        let bytes = u8x16::from(*lane);
-        *least = least.min(bytes);
-        separators |= u64::from((is(bytes, b':') | is(bytes, b'=')).to_bitmask()) << (16 * i);
-        // `%` and `&` are two of four that differ in two bits, `<` and the backslash two of four that differ in two others.
-        any |= is(bytes | u8x16::splat(b'\\' ^ b'<'), b'\\' | b'<') | is(bytes & u8x16::splat(!3), b'%' & !3);
-        any |= is(bytes, b'/');
-    }
-    if any.to_bitmask() == 0 {
+fn stops_in<B: Block>(window: &[u8; WINDOW], least: &mut B) -> Stops {
+    let Some(block) = window[FRONT..].first_chunk() else {
+        return Stops { separators: 0, signs: 0, has_slashes: true };
+    };
+    let bytes = B::load(block);
+    let is = |byte| bytes.equals(B::splat(byte));
+    *least = least.least(bytes);
+    let separators = (is(b':') | is(b'=')).bits();
+    // `%` and `&` are two of four that differ in two bits, `<` and the backslash two of four that differ in two others.
+    let any = (bytes | B::splat(b'\\' ^ b'<')).equals(B::splat(b'\\' | b'<'))
+        | (bytes & B::splat(!3)).equals(B::splat(b'%' & !3))
+        | is(b'/');
+    if any.bits() == 0 {
         return Stops { separators, signs: 0, has_slashes: is_slash(window[FRONT + BLOCK]) };
     }
-    let mut signs = 0;
-    for (i, lane) in block.iter().enumerate() {
-        let bytes = u8x16::from(*lane);
-        let found = is(bytes, b'\\') | is(bytes, b'%') | is(bytes, b'&') | is(bytes, b'<');
-        signs |= u64::from(found.to_bitmask()) << (16 * i);
-    }
+    let signs = (is(b'\\') | is(b'%') | is(b'&') | is(b'<')).bits();
     Stops { separators, signs, has_slashes: true }
 }
 
@@ -719,7 +717,7 @@ mod tests {
         let mut escapes = Escapes::default();
         let mut quick =
             Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false, authority_done: 0 };
-        assert!(!run(&policy.fields, text.as_bytes(), &mut u8x16::splat(0), &mut quick));
+        assert!(!processor::at_best(text.len(), &mut quick).0);
         assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
 

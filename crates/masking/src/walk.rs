@@ -1,8 +1,8 @@
 //! One walk over a text for everything that starts from a single byte: digits, `:`, `=`, `@`, `<`, and the signs of escapes.
 
-use wide::u8x16;
+use processor::{BLOCK, Block, Work};
 
-use crate::detect::runs::{BLOCK, Runs};
+use crate::detect::runs::Runs;
 use crate::detect::{Detector, Hit, email, ipv6, is_ssn, number};
 use crate::escapes::Escapes;
 use crate::layer::Layer;
@@ -13,18 +13,12 @@ use crate::{markup, member, objects, pairs};
 /// A bit for each byte of a block that a walk stops at, but for digits. Those that nothing is looked for at are dismissed
 /// there: bytes known to the compiler are found faster than a choice of them.
 #[inline(always)]
-fn stops_in(block: &[u8; BLOCK]) -> u64 {
-    let mut stops = 0;
-    for (i, lane) in block.as_chunks::<16>().0.iter().enumerate() {
-        let bytes = u8x16::from(*lane);
-        let is = |bytes: u8x16, byte| bytes.simd_eq(u8x16::splat(byte));
-        // Pairs that differ in one bit, or two.
-        let is_tag_or_equals = is(bytes & u8x16::splat(!1), b'<');
-        let is_escape = is(bytes & u8x16::splat(!3), b'%' & !3) | is(bytes, b'\\');
-        let found = is(bytes, b':') | is_tag_or_equals | is(bytes, b'@') | is_escape;
-        stops |= u64::from(found.to_bitmask()) << (16 * i);
-    }
-    stops
+fn stops_in<B: Block>(bytes: B) -> u64 {
+    let is = |bytes: B, byte| bytes.equals(B::splat(byte));
+    // Pairs that differ in one bit, or two.
+    let is_tag_or_equals = is(bytes & B::splat(!1), b'<');
+    let is_escape = is(bytes & B::splat(!3), b'%' & !3) | is(bytes, b'\\');
+    (is(bytes, b':') | is_tag_or_equals | is(bytes, b'@') | is_escape).bits()
 }
 
 /// What a survey wants to know of a text besides hits.
@@ -76,25 +70,35 @@ pub(crate) fn walk(policy: &Policy, text: &[u8], notes: Option<&mut Notes>, hits
         email_done: 0,
         ipv6_done: 0,
     };
-    let mut runs = Runs::default();
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut last = [0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    for (i, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
-        if policy.has_numbers {
-            let mut found = runs.in_block(block);
-            while found != 0 {
-                walk.digits(BLOCK * i + found.trailing_zeros() as usize);
-                found &= found - 1;
+    processor::at_best(text.len(), &mut walk);
+}
+
+impl Work for &mut Walk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<B: Block>(self) {
+        let mut runs = Runs::default();
+        let (blocks, rest) = self.text.as_chunks::<BLOCK>();
+        let mut last = [0; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        for (i, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
+            let bytes = B::load(block);
+            if self.policy.has_numbers {
+                let mut found = runs.in_block(bytes);
+                while found != 0 {
+                    self.digits(BLOCK * i + found.trailing_zeros() as usize);
+                    found &= found - 1;
+                }
             }
-        }
-        let mut stops = stops_in(block);
-        while stops != 0 {
-            let at = BLOCK * i + stops.trailing_zeros() as usize;
-            if !walk.is_dismissed(at) {
-                walk.stop(at);
+            let mut stops = stops_in(bytes);
+            while stops != 0 {
+                let at = BLOCK * i + stops.trailing_zeros() as usize;
+                if !self.is_dismissed(at) {
+                    self.stop(at);
+                }
+                stops &= stops - 1;
             }
-            stops &= stops - 1;
         }
     }
 }
@@ -143,7 +147,11 @@ impl Walk<'_> {
     fn stop(&mut self, at: usize) {
         match self.text[at] {
             sign @ (b':' | b'=') => {
-                if !pairs::is_dismissed(&self.policy.fields, self.text, at) {
+                let Policy { fields, .. } = self.policy;
+                let may_be_url = matches!(self.text.get(at + 1), Some(b'/' | b'\\'));
+                let is_dismissed = pairs::is_dismissed(fields, self.text, at)
+                    || !may_be_url && pairs::is_dismissed_by_more(fields, &self.text[..at]);
+                if !is_dismissed {
                     self.separator(at);
                 }
                 if sign == b':'
@@ -178,6 +186,10 @@ impl Walk<'_> {
         }
         let may_be_url = text[at] == b':' && matches!(text.get(at + 1), Some(b'/' | b'\\'));
         let has_userinfo = may_be_url && pairs::may_have_userinfo(text, at, &mut self.authority_done);
+        let has_escapes = self.notes.as_ref().is_some_and(|notes| notes.escapes.is_any());
+        if may_be_url && !has_userinfo && !has_escapes && pairs::is_plain_url(text, at) {
+            return;
+        }
         if !has_userinfo && pairs::is_dismissed_afar(fields, text, at) {
             return;
         }

@@ -4,10 +4,7 @@
 //! said of each run in [`super::number`] is said here by bits, for all runs of a block, of what is around them: what is left
 //! is looked at one by one. More may be left than is part of something, never less.
 
-use wide::u8x16;
-
-/// Bytes that are looked at together.
-pub(crate) const BLOCK: usize = 64;
+use processor::{BLOCK, Block};
 
 /// Bits for the bytes of one block, the first byte's lowest.
 #[derive(Clone, Copy, Default)]
@@ -35,31 +32,17 @@ pub(crate) struct Runs {
     twelves: u64,
 }
 
-/// A bit for each byte of a block of which `of` has the highest bit set.
-#[inline(always)]
-fn bits(block: &[u8; BLOCK], of: impl Fn(u8x16) -> u8x16) -> u64 {
-    let lanes = block.as_chunks::<16>().0.iter().enumerate();
-    lanes.fold(0, |mask, (i, lane)| mask | u64::from(of(u8x16::from(*lane)).to_bitmask()) << (16 * i))
-}
-
-/// Which bytes are among the `count` from `first` on.
-#[inline(always)]
-fn is_from(bytes: u8x16, first: u8, count: u8) -> u8x16 {
-    let above = bytes - u8x16::splat(first);
-    above.min(u8x16::splat(count - 1)).simd_eq(above)
-}
-
 impl Masks {
     #[inline(always)]
-    fn of(block: &[u8; BLOCK], digits: u64) -> Self {
+    fn of<B: Block>(bytes: B, digits: u64) -> Self {
         Self {
             digits,
-            blanks: bits(block, |bytes| bytes.simd_eq(u8x16::splat(b' '))),
-            joints: bits(block, |bytes| is_from(bytes, b'-', 3)),
-            signs: bits(block, |bytes| (bytes & u8x16::splat(!3)).simd_eq(u8x16::splat(b'('))),
+            blanks: bytes.equals(B::splat(b' ')).bits(),
+            joints: bytes.is_from(b'-', 3).bits(),
+            signs: (bytes & B::splat(!3)).equals(B::splat(b'(')).bits(),
             // Twice a byte tells of the bit below the highest.
-            letters: bits(block, |bytes| bytes + bytes),
-            foreign: bits(block, |bytes| bytes),
+            letters: (bytes + bytes).bits(),
+            foreign: bytes.bits(),
         }
     }
 }
@@ -80,15 +63,15 @@ impl Runs {
     /// A bit within, or directly behind, each run of digits that may be part of something, as far as blocks up to this one tell.
     /// A run may have up to three, and those in blocks behind the one it starts in. To be asked of each block in turn.
     #[inline(always)]
-    pub(crate) fn in_block(&mut self, block: &[u8; BLOCK]) -> u64 {
-        let digits = bits(block, |bytes| is_from(bytes, b'0', 10));
+    pub(crate) fn in_block<B: Block>(&mut self, bytes: B) -> u64 {
+        let digits = bytes.is_from(b'0', 10).bits();
         if digits | self.before.digits >> (BLOCK - 1) == 0 {
             // Anything may have been in front of what comes next.
             let before = Masks { letters: u64::MAX, signs: u64::MAX, ..Masks::default() };
             *self = Self { before, ..Self::default() };
             return 0;
         }
-        let now = Masks::of(block, digits);
+        let now = Masks::of(bytes, digits);
         let Self { before, .. } = *self;
         let joints = now.joints;
         let behind = |by| up(digits, before.digits, by);
@@ -119,18 +102,35 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use processor::Work;
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The runs of `text` that a bit is set for, each by where it starts.
+    /// The runs of a text that a bit is set for, each by where it starts.
+    struct Left<'a>(&'a [u8]);
+
     fn left(text: &[u8]) -> Vec<usize> {
+        let left = processor::at_best(usize::MAX, Left(text));
+        assert_eq!(left, processor::at_least(Left(text)));
+        left
+    }
+
+    impl Work for Left<'_> {
+        type Output = Vec<usize>;
+
+        fn run<B: Block>(self) -> Vec<usize> {
+            left_in::<B>(self.0)
+        }
+    }
+
+    fn left_in<B: Block>(text: &[u8]) -> Vec<usize> {
         let mut runs = Runs::default();
         let mut left = Vec::new();
         for (i, bytes) in text.chunks(BLOCK).enumerate() {
             let mut block = [0; BLOCK];
             block[..bytes.len()].copy_from_slice(bytes);
-            let mut found = runs.in_block(&block);
+            let mut found = runs.in_block(B::load(&block));
             while found != 0 {
                 let at = BLOCK * i + found.trailing_zeros() as usize;
                 let end = text[..at].len();
