@@ -1,9 +1,12 @@
 //! Secrets that a literal announces: JSON Web Tokens, AWS keys, vendors' keys, PEM blocks of private keys.
 //!
-//! One pass of a vectorized search for all literals; then a look at what follows.
+//! Most literals are words with a sign between them (`ghp_`, `sk-`, `hvs.`), and few texts have these two letters in front of
+//! that sign. One vectorized look goes from sign to sign for these, another searches for the other literals, which are few
+//! enough for it to stop at little else; then a look at what follows.
 
 use aho_corasick::packed;
 use aho_corasick::{AhoCorasick, MatchKind};
+use processor::{BLOCK, Block, Work};
 
 use super::{Detector, Hit, starts_word};
 use crate::layer::Layer;
@@ -111,8 +114,19 @@ const PEM_LABEL: usize = 64;
 
 /// The literals of the detectors that are on.
 pub(crate) struct Literals {
+    rules: Vec<Rule>,
     search: Search,
-    rules: Vec<(KindId, usize, Shape)>,
+    /// The rules that the search's patterns stand for.
+    searched: Vec<usize>,
+    signs: Signs,
+}
+
+/// A literal and what has to follow it.
+#[derive(Clone, Copy)]
+struct Rule {
+    kind: KindId,
+    literal: &'static [u8],
+    shape: Shape,
 }
 
 enum Search {
@@ -122,14 +136,55 @@ enum Search {
     Automaton(AhoCorasick),
 }
 
+/// The literals in which a sign is behind two letters.
+#[derive(Default)]
+struct Signs {
+    /// By the two letters, five bits of each: a bit for each sign that they are in front of.
+    fronts: Box<[u8]>,
+    /// What is in front of a sign, where that is in the literal, and its rule; in the order of rules for the same front.
+    rules: Vec<(u16, usize, usize)>,
+}
+
+/// What the letters and the sign of a literal are told by, a number for each three.
+fn front_of([first, second, sign]: [u8; 3]) -> (usize, u16) {
+    let letters = usize::from(first & 31) << 5 | usize::from(second & 31);
+    (letters, (letters << 2) as u16 | u16::from(sign & 3))
+}
+
+impl Signs {
+    /// Where the sign is that a literal can be told by.
+    fn sign_of(literal: &[u8]) -> Option<usize> {
+        (2..literal.len()).find(|at| {
+            matches!(literal[*at], b'_' | b'-' | b'.') && literal[at - 2..*at].iter().all(u8::is_ascii_alphabetic)
+        })
+    }
+
+    fn add(&mut self, at: usize, literal: &[u8], rule: usize) {
+        if let Some(Some(front)) = literal.get(at - 2..).map(<[u8]>::first_chunk) {
+            let (letters, front) = front_of(*front);
+            if self.fronts.is_empty() {
+                self.fronts = vec![0; 1 << 10].into();
+            }
+            self.fronts[letters] |= 1 << (front & 3);
+            self.rules.push((front, at, rule));
+            self.rules.sort_unstable_by_key(|(front, _, rule)| (*front, *rule));
+        }
+    }
+}
+
 impl Literals {
     pub(crate) fn new(detectors: &[Option<KindId>; Detector::ALL.len()]) -> Self {
-        let (mut texts, mut rules) = (Vec::new(), Vec::new());
+        let (mut rules, mut texts, mut searched, mut signs) = (Vec::new(), Vec::new(), Vec::new(), Signs::default());
         for (detector, text, shape) in LITERALS {
-            if let Some(kind) = detectors[*detector as usize] {
+            let Some(kind) = detectors[*detector as usize] else { continue };
+            let literal = text.as_bytes();
+            if let Some(at) = Signs::sign_of(literal) {
+                signs.add(at, literal, rules.len());
+            } else {
                 texts.push(*text);
-                rules.push((kind, text.len(), *shape));
+                searched.push(rules.len());
             }
+            rules.push(Rule { kind, literal, shape: *shape });
         }
         let automaton = |texts: &[&str]| {
             AhoCorasick::builder()
@@ -147,7 +202,7 @@ impl Literals {
                 .build()
                 .map_or_else(|| automaton(&texts), Search::Packed)
         };
-        Self { search, rules }
+        Self { rules, search, searched, signs }
     }
 
     /// Appends what is found. `seen` takes places at which an escape may hide more of what a literal announces.
@@ -161,44 +216,120 @@ impl Literals {
         if text.len() < SHORTEST && !at_cut {
             return;
         }
-        let mut done = 0;
-        // Up to where words were looked at in vain, by shape: from a literal within such a word on there is no more than from one
-        // in front of it, and to look again from each would take quadratic time.
-        let mut in_vain = [0; 3];
-        let mut check = |pattern: usize, start: usize| {
-            let Some((kind, len, shape)) = self.rules.get(pattern) else { return };
-            // The dashes that a block starts with are a border by themselves.
-            if start < done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
-                return;
-            }
-            let slot = shape.slot();
-            if slot.is_some_and(|slot| start < in_vain[slot]) {
-                return;
-            }
-            if let Some(end) = shape.end(text, start, start + len, at_cut) {
-                done = end;
-                hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, *kind) });
-                if let Shape::AwsId(_) = shape {
-                    // One that comes first may be far in front of it in words, as members are in any order.
-                    secrets_near(text, (start.saturating_sub(AWS_NEAR), start), *kind, hits);
-                    secrets_near(text, (end, end + AWS_NEAR), *kind, hits);
-                }
-            } else if let Some(slot) = slot {
-                in_vain[slot] = start + text[start..].iter().take_while(|byte| is_word(**byte)).count();
-            } else if let (Shape::Wide(_), Some(seen)) = (shape, &mut seen) {
-                // `\/` may go on with it.
-                let end = start + len + text[start + len..].iter().take_while(|byte| is_wide(**byte)).count();
-                seen.extend((text.get(end) == Some(&b'\\')).then_some((start, end + 1)));
-            }
-        };
+        let mut found =
+            Found { literals: self, text, at_cut, hits, seen: seen.as_deref_mut(), done: 0, in_vain: [0; 3] };
         match &self.search {
             Search::Nothing => {}
             Search::Packed(search) => {
-                search.find_iter(text).for_each(|found| check(found.pattern().as_usize(), found.start()));
+                search.find_iter(text).for_each(|at| found.searched(at.pattern().as_usize(), at.start()));
             }
             Search::Automaton(search) => {
-                search.find_iter(text).for_each(|found| check(found.pattern().as_usize(), found.start()));
+                search.find_iter(text).for_each(|at| found.searched(at.pattern().as_usize(), at.start()));
             }
+        }
+        if self.signs.rules.is_empty() {
+            return;
+        }
+        let mut found = Found { literals: self, text, at_cut, hits, seen, done: 0, in_vain: [0; 3] };
+        processor::at_best(text.len(), &mut found);
+    }
+}
+
+/// What one look over a text has found.
+struct Found<'a> {
+    literals: &'a Literals,
+    text: &'a [u8],
+    at_cut: bool,
+    hits: &'a mut Vec<Hit>,
+    seen: Option<&'a mut Vec<(usize, usize)>>,
+    done: usize,
+    /// Up to where words were looked at in vain, by shape: from a literal within such a word on there is no more than from one
+    /// in front of it, and to look again from each would take quadratic time.
+    in_vain: [usize; 3],
+}
+
+/// Goes from sign to sign.
+impl Work for &mut Found<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<B: Block>(self) {
+        let (blocks, rest) = self.text.as_chunks::<BLOCK>();
+        let mut last = [0; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut was_letter = 0;
+        for (i, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
+            let bytes = B::load(block);
+            let letters = (bytes | B::splat(0x20)).is_from(b'a', 26).bits();
+            let signs = bytes.is_from(b'-', 2) | bytes.equals(B::splat(b'_'));
+            let mut signs = signs.bits() & (letters << 1 | was_letter);
+            was_letter = letters >> (BLOCK - 1);
+            while signs != 0 {
+                self.sign(BLOCK * i + signs.trailing_zeros() as usize);
+                signs &= signs - 1;
+            }
+        }
+    }
+}
+
+impl Found<'_> {
+    /// A sign behind a letter.
+    #[inline(always)]
+    fn sign(&mut self, at: usize) {
+        let Some(Some(front)) = at.checked_sub(2).map(|from| self.text[from..].first_chunk()) else { return };
+        let (letters, front) = front_of(*front);
+        if self.literals.signs.fronts[letters] >> (front & 3) & 1 != 0 {
+            self.announced(at, front);
+        }
+    }
+
+    /// A sign that is behind two letters as in a literal.
+    #[inline(never)]
+    fn announced(&mut self, at: usize, front: u16) {
+        let Literals { signs, rules, .. } = self.literals;
+        let first = signs.rules.partition_point(|rule| rule.0 < front);
+        let fits = |(_, sign, rule): &&(u16, usize, usize)| {
+            at.checked_sub(*sign).is_some_and(|start| self.text[start..].starts_with(rules[*rule].literal))
+        };
+        let rule = signs.rules[first..].iter().take_while(|rule| rule.0 == front).find(fits);
+        if let Some((_, sign, rule)) = rule {
+            self.check(*rule, at - sign);
+        }
+    }
+
+    fn searched(&mut self, pattern: usize, start: usize) {
+        if let Some(rule) = self.literals.searched.get(pattern) {
+            self.check(*rule, start);
+        }
+    }
+
+    /// Looks at what follows the literal of a rule, which starts at `start`. Literals come in order.
+    fn check(&mut self, rule: usize, start: usize) {
+        let Self { literals, text, at_cut, .. } = *self;
+        let Rule { kind, literal, shape } = literals.rules[rule];
+        let from = start + literal.len();
+        // The dashes that a block starts with are a border by themselves.
+        if start < self.done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
+            return;
+        }
+        let slot = shape.slot();
+        if slot.is_some_and(|slot| start < self.in_vain[slot]) {
+            return;
+        }
+        if let Some(end) = shape.end(text, start, from, at_cut) {
+            self.done = end;
+            self.hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, kind) });
+            if let Shape::AwsId(_) = shape {
+                // One that comes first may be far in front of it in words, as members are in any order.
+                secrets_near(text, (start.saturating_sub(AWS_NEAR), start), kind, self.hits);
+                secrets_near(text, (end, end + AWS_NEAR), kind, self.hits);
+            }
+        } else if let Some(slot) = slot {
+            self.in_vain[slot] = start + text[start..].iter().take_while(|byte| is_word(**byte)).count();
+        } else if let (Shape::Wide(_), Some(seen)) = (shape, &mut self.seen) {
+            // `\/` may go on with it.
+            let end = from + text[from..].iter().take_while(|byte| is_wide(**byte)).count();
+            seen.extend((text.get(end) == Some(&b'\\')).then_some((start, end + 1)));
         }
     }
 }
@@ -313,5 +444,52 @@ fn secrets_near(text: &[u8], (from, to): (usize, usize), kind: KindId, hits: &mu
         if count == 0 {
             at += sign(at).0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(literals: &Literals, text: &str) -> Vec<(usize, usize)> {
+        let mut hits = Vec::new();
+        literals.find(text.as_bytes(), false, &mut hits, None);
+        hits.iter().map(|hit| (hit.start, hit.end)).collect()
+    }
+
+    /// A secret that the literal announces, with nothing around it.
+    fn secret((_, literal, shape): &(Detector, &str, Shape)) -> String {
+        let more = match shape {
+            Shape::Jwt => "hbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln".to_owned(),
+            Shape::SpacedJwt => "YWxnIjogIkhTMjU2In0.e30.c2ln".to_owned(),
+            Shape::AwsId(len) => "Q7".repeat(len / 2),
+            Shape::Word(len) | Shape::Mixed(len) | Shape::Wide(len) => "aB3".repeat(len / 2),
+            Shape::Hex(len) => "0f".repeat(*len),
+            Shape::Pem => " PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----".to_owned(),
+        };
+        format!("{literal}{more}")
+    }
+
+    /// Each is found wherever it stands, by itself and with all others on, and what other detectors announce is not.
+    #[test]
+    fn every_literal_is_found_everywhere() {
+        let all = Literals::new(&[Some(KindId(0)); Detector::ALL.len()]);
+        for literal in LITERALS {
+            let secret = secret(literal);
+            let mut detectors = [None; Detector::ALL.len()];
+            detectors[literal.0 as usize] = Some(KindId(0));
+            let own = Literals::new(&detectors);
+            let others = Literals::new(&detectors.map(|kind| if kind.is_none() { Some(KindId(0)) } else { None }));
+            for (front, behind) in (0..140).flat_map(|front| [0, 1, 70, 140].map(|behind| (front, behind))) {
+                let text = format!("{} {secret} {}", ".".repeat(front), "-".repeat(behind));
+                let wanted = [(front + 1, front + 1 + secret.len())];
+                assert_eq!(found(&all, &text), wanted, "{text}");
+                assert_eq!(found(&own, &text), wanted, "{text}");
+                assert_eq!(found(&others, &text), [], "{text}");
+            }
+            let within_word = found(&all, &format!("x{secret}"));
+            assert_eq!(within_word.iter().any(|hit| hit.0 == 1), secret.starts_with('-'), "{secret}");
+        }
+        assert!(all.searched.len() <= 16 && all.rules.len() == LITERALS.len());
     }
 }
