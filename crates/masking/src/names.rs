@@ -82,8 +82,9 @@ impl Names {
         self.filter[bit / 64] |= 1 << (bit % 64);
         let in_front = |count: usize| match normal.len().checked_sub(count).map(|at| normal[at]) {
             Some(letter) if letter.is_ascii_alphabetic() => 1 << (letter & 31),
-            // With another letter in front a short name is another.
-            None if !is_ending => 0,
+            // With another letter in front a short name is another; unless that is the letter of an escape, as in `\nauth`, whose
+            // sign would be the sixth from the end.
+            None if !is_ending && (count, normal.len()) != (5, 4) => 0,
             _ => u32::MAX,
         };
         self.fourths[bit] |= in_front(4);
@@ -848,7 +849,7 @@ mod tests {
         names
     }
 
-    /// Whatever is escaped of it.
+    /// Whatever is escaped of it, or in front of it.
     #[test]
     fn no_name_is_dismissed_by_five_letters() {
         let names = credentials();
@@ -856,7 +857,9 @@ mod tests {
             let name = name.trim_start_matches('*');
             for at in 0..name.len() {
                 let escaped = format!("{}\\u{:04x}{}", &name[..at], name.as_bytes()[at], &name[at + 1..]);
-                for text in [name, &escaped, &escaped.to_uppercase()] {
+                let behind_escapes = ["\\n", "\\t", "\\r", "\\b", "\\f", "\\v"].map(|escape| format!("{escape}{name}"));
+                let others = behind_escapes.iter().map(String::as_str);
+                for text in [name, &escaped, &escaped.to_uppercase()].into_iter().chain(others) {
                     let five = text.as_bytes().last_chunk();
                     assert!(five.is_none_or(|five| !names.dismisses_five(five)), "{text}");
                 }
