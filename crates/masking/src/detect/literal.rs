@@ -4,6 +4,8 @@
 //! that sign. One vectorized look goes from sign to sign for these, another searches for the other literals, which are few
 //! enough for it to stop at little else; then a look at what follows.
 
+use std::iter::Peekable;
+
 use aho_corasick::packed;
 use aho_corasick::{AhoCorasick, MatchKind};
 use processor::{BLOCK, Block, Work};
@@ -206,55 +208,52 @@ impl Literals {
     }
 
     /// Appends what is found. `seen` takes places at which an escape may hide more of what a literal announces.
-    pub(crate) fn find(
-        &self,
-        text: &[u8],
-        at_cut: bool,
-        hits: &mut Vec<Hit>,
-        mut seen: Option<&mut Vec<(usize, usize)>>,
-    ) {
+    pub(crate) fn find(&self, text: &[u8], at_cut: bool, hits: &mut Vec<Hit>, seen: Option<&mut Vec<(usize, usize)>>) {
         if text.len() < SHORTEST && !at_cut {
             return;
         }
-        let mut found =
-            Found { literals: self, text, at_cut, hits, seen: seen.as_deref_mut(), done: 0, in_vain: [0; 3] };
+        let look = Look { literals: self, text, at_cut, hits, seen, done: 0, pem_done: 0, in_vain: [0; 3] };
         match &self.search {
-            Search::Nothing => {}
+            Search::Nothing => look.over(std::iter::empty()),
             Search::Packed(search) => {
-                search.find_iter(text).for_each(|at| found.searched(at.pattern().as_usize(), at.start()));
+                look.over(search.find_iter(text).map(|found| (found.start(), found.pattern().as_usize())));
             }
             Search::Automaton(search) => {
-                search.find_iter(text).for_each(|at| found.searched(at.pattern().as_usize(), at.start()));
+                look.over(search.find_iter(text).map(|found| (found.start(), found.pattern().as_usize())));
             }
         }
-        if self.signs.rules.is_empty() {
-            return;
-        }
-        let mut found = Found { literals: self, text, at_cut, hits, seen, done: 0, in_vain: [0; 3] };
-        processor::at_best(text.len(), &mut found);
     }
 }
 
-/// What one look over a text has found.
-struct Found<'a> {
+/// One look over a text.
+struct Look<'a> {
     literals: &'a Literals,
     text: &'a [u8],
     at_cut: bool,
     hits: &'a mut Vec<Hit>,
+    /// Places at which an escape may hide more.
     seen: Option<&'a mut Vec<(usize, usize)>>,
+    /// Up to where words were found, in which others are not looked for; and blocks of PEM, which begin wherever their dashes do.
     done: usize,
+    pem_done: usize,
     /// Up to where words were looked at in vain, by shape: from a literal within such a word on there is no more than from one
     /// in front of it, and to look again from each would take quadratic time.
     in_vain: [usize; 3],
 }
 
-/// Goes from sign to sign.
-impl Work for &mut Found<'_> {
+/// A look that goes from sign to sign, and takes what the search has found on the way.
+struct Walk<'a, I: Iterator> {
+    look: Look<'a>,
+    /// Where literals start, and as which pattern.
+    searched: Peekable<I>,
+}
+
+impl<I: Iterator<Item = (usize, usize)>> Work for &mut Walk<'_, I> {
     type Output = ();
 
     #[inline(always)]
     fn run<B: Block>(self) {
-        let (blocks, rest) = self.text.as_chunks::<BLOCK>();
+        let (blocks, rest) = self.look.text.as_chunks::<BLOCK>();
         let mut last = [0; BLOCK];
         last[..rest.len()].copy_from_slice(rest);
         let mut was_letter = 0;
@@ -272,13 +271,13 @@ impl Work for &mut Found<'_> {
     }
 }
 
-impl Found<'_> {
+impl<I: Iterator<Item = (usize, usize)>> Walk<'_, I> {
     /// A sign behind a letter.
     #[inline(always)]
     fn sign(&mut self, at: usize) {
-        let Some(Some(front)) = at.checked_sub(2).map(|from| self.text[from..].first_chunk()) else { return };
+        let Some(Some(front)) = at.checked_sub(2).map(|from| self.look.text[from..].first_chunk()) else { return };
         let (letters, front) = front_of(*front);
-        if self.literals.signs.fronts[letters] >> (front & 3) & 1 != 0 {
+        if self.look.literals.signs.fronts[letters] >> (front & 3) & 1 != 0 {
             self.announced(at, front);
         }
     }
@@ -286,21 +285,37 @@ impl Found<'_> {
     /// A sign that is behind two letters as in a literal.
     #[inline(never)]
     fn announced(&mut self, at: usize, front: u16) {
-        let Literals { signs, rules, .. } = self.literals;
+        let Look { literals: Literals { signs, rules, .. }, text, .. } = self.look;
         let first = signs.rules.partition_point(|rule| rule.0 < front);
         let fits = |(_, sign, rule): &&(u16, usize, usize)| {
-            at.checked_sub(*sign).is_some_and(|start| self.text[start..].starts_with(rules[*rule].literal))
+            at.checked_sub(*sign).is_some_and(|start| text[start..].starts_with(rules[*rule].literal))
         };
         let rule = signs.rules[first..].iter().take_while(|rule| rule.0 == front).find(fits);
         if let Some((_, sign, rule)) = rule {
-            self.check(*rule, at - sign);
+            self.searched_to(at - sign);
+            self.look.check(*rule, at - sign);
         }
     }
 
-    fn searched(&mut self, pattern: usize, start: usize) {
-        if let Some(rule) = self.literals.searched.get(pattern) {
-            self.check(*rule, start);
+    /// Takes what the search has found in front of a place.
+    fn searched_to(&mut self, to: usize) {
+        while let Some((start, pattern)) = self.searched.next_if(|found| found.0 < to) {
+            if let Some(rule) = self.look.literals.searched.get(pattern) {
+                self.look.check(*rule, start);
+            }
         }
+    }
+}
+
+impl Look<'_> {
+    /// `searched`: where literals start that the search has found, and as which pattern.
+    fn over(self, searched: impl Iterator<Item = (usize, usize)>) {
+        let text = self.text;
+        let mut walk = Walk { look: self, searched: searched.peekable() };
+        if !walk.look.literals.signs.rules.is_empty() {
+            processor::at_best(text.len(), &mut walk);
+        }
+        walk.searched_to(text.len());
     }
 
     /// Looks at what follows the literal of a rule, which starts at `start`. Literals come in order.
@@ -308,8 +323,12 @@ impl Found<'_> {
         let Self { literals, text, at_cut, .. } = *self;
         let Rule { kind, literal, shape } = literals.rules[rule];
         let from = start + literal.len();
-        // The dashes that a block starts with are a border by themselves.
-        if start < self.done || !matches!(shape, Shape::Pem) && !starts_word(text, start) {
+        let is_new = match shape {
+            // The dashes that a block starts with are a border by themselves.
+            Shape::Pem => start >= self.pem_done,
+            _ => start >= self.done && starts_word(text, start),
+        };
+        if !is_new {
             return;
         }
         let slot = shape.slot();
@@ -317,7 +336,10 @@ impl Found<'_> {
             return;
         }
         if let Some(end) = shape.end(text, start, from, at_cut) {
-            self.done = end;
+            match shape {
+                Shape::Pem => self.pem_done = end,
+                _ => self.done = end,
+            }
             self.hits.push(Hit { partial: at_cut && end == text.len(), ..Hit::new(start, end, kind) });
             if let Shape::AwsId(_) = shape {
                 // One that comes first may be far in front of it in words, as members are in any order.
@@ -491,5 +513,24 @@ mod tests {
             assert_eq!(within_word.iter().any(|hit| hit.0 == 1), secret.starts_with('-'), "{secret}");
         }
         assert!(all.searched.len() <= 16 && all.rules.len() == LITERALS.len());
+    }
+    /// Secrets that are glued together: what is within a word is of that word, and a block of PEM is one wherever it begins.
+    #[test]
+    fn secrets_that_touch_are_found_in_order() {
+        let all = Literals::new(&[Some(KindId(0)); Detector::ALL.len()]);
+        let pem = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----";
+        let key = "sk_test_gk14r0tgPcnnUs6A";
+        let account = "AccountKey=7B2pCxj5ZwtuTxy4hGSzCwX0XcqiY4hE4sN9SGSJKRb4A";
+        let jwt = "eyJhbGciOiJI.eyJhIjoxfQ.sig";
+        for text in [format!("{key}-{account}{pem}"), format!("{jwt}{pem}"), format!("{pem}{pem}{pem}")] {
+            let hits = found(&all, &format!("k {text} y"));
+            let end = hits.iter().map(|hit| hit.1).max();
+            assert_eq!(end, Some(2 + text.len()), "{text} {hits:?}");
+            assert!(hits.is_sorted() && hits.len() < 5, "{text} {hits:?}");
+        }
+        // The first token is of the word that it ends, the second is another.
+        let text = "xoxb-1234567890_eyJhbGciOiJI.eyJhIjoxfQabc.sig";
+        assert_eq!(found(&all, text), [(0, 28), (29, text.len())]);
+        assert!(found(&all, &"-----BEGIN PRIVATE KEY-----\n".repeat(1000)).len() == 1);
     }
 }
