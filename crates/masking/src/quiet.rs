@@ -16,9 +16,10 @@ use crate::names::Names;
 use crate::policy::Policy;
 use crate::{escapes, markup, member, pairs};
 
-/// Bytes in front of a block that its first stop is judged by; and of the block with those around it.
+/// Bytes in front of a block that its first stop is judged by, and behind it that the last is; and of the block with those.
 const FRONT: usize = 6;
-const WINDOW: usize = FRONT + BLOCK + 2;
+const BEHIND: usize = 2;
+const WINDOW: usize = FRONT + BLOCK + BEHIND;
 /// What the quick look has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
@@ -33,7 +34,7 @@ pub(crate) struct Look {
 /// Looks over `text`. To be asked only of a policy that looks for nothing but names.
 pub(crate) fn look(policy: &Policy, text: &[u8], escapes: &mut Escapes) -> Look {
     escapes.start(false);
-    let mut quick = Quick { policy, text, escapes, may_hold: false, authority_done: 0 };
+    let mut quick = Quick { policy, text, escapes, may_hold: false, has_zeros: false, authority_done: 0 };
     let (is_quiet, has_zeros) = processor::at_best(text.len(), &mut quick);
     Look { is_quiet, has_zeros, may_hold: quick.may_hold }
 }
@@ -46,48 +47,56 @@ impl Work for &mut Quick<'_> {
     fn run<B: Block>(self) -> (bool, bool) {
         let mut least = B::splat(u8::MAX);
         let is_quiet = run(&self.policy.fields, self.text, &mut least, self);
-        (is_quiet, least.equals(B::splat(0)).bits() != 0)
+        (is_quiet, self.has_zeros || least.equals(B::splat(0)).bits() != 0)
     }
 }
 
 #[inline(always)]
 fn run<B: Block>(names: &Names, text: &[u8], least: &mut B, quick: &mut Quick<'_>) -> bool {
-    let mut padded = [b' '; WINDOW];
-    let mut start = 0;
-    while start + BLOCK <= text.len() {
-        let window = match start.checked_sub(FRONT).and_then(|from| text.get(from..)?.first_chunk()) {
-            Some(window) => window,
-            None => {
-                fill(&mut padded, text, start);
-                &padded
-            }
-        };
+    if text.len() < WINDOW {
+        return is_short_quiet(names, text, least, quick);
+    }
+    // What has less around it than windows show is looked at byte by byte.
+    if !quick.bytes(0, FRONT) {
+        return false;
+    }
+    let mut start = FRONT;
+    while let Some(window) = text[start - FRONT..].first_chunk() {
         if !window_is_quiet(names, window, start, u64::MAX, least, quick) {
             return false;
         }
         start += BLOCK;
     }
-    let rest = &text[start..];
-    if rest.len() <= BLOCK / 4 {
-        // The values of most headers: not worth a block.
-        return rest.iter().enumerate().all(|(i, byte)| match STOPS[usize::from(*byte)] {
-            Stop::None => true,
-            Stop::Zero => {
-                *least = B::splat(0);
-                true
-            }
-            Stop::Sign => pairs::is_dismissed(names, text, start + i) || quick.slowly(start + i),
-        });
-    }
-    fill(&mut padded, text, start);
-    window_is_quiet(names, &padded, start, u64::MAX >> (BLOCK - rest.len()), least, quick)
+    let end = text.len() - BEHIND;
+    let (Some(last), true) = (text.last_chunk(), start < end) else {
+        return quick.bytes(start, text.len());
+    };
+    // Its first bytes were looked at.
+    let from = end - BLOCK;
+    window_is_quiet(names, last, from, u64::MAX << (start - from), least, quick) && quick.bytes(end, text.len())
 }
 
-/// Copies the window of a block that the text does not reach around; what is in front of it is blank, so that nothing is
+/// The same of a text that a window does not fit into.
+#[inline(always)]
+fn is_short_quiet<B: Block>(names: &Names, text: &[u8], least: &mut B, quick: &mut Quick<'_>) -> bool {
+    let mut start = 0;
+    // The values of most headers are not worth a block.
+    while text.len() - start > BLOCK / 4 {
+        let mut window = [b' '; WINDOW];
+        fill(&mut window, text, start);
+        let len = BLOCK.min(text.len() - start);
+        if !window_is_quiet(names, &window, start, u64::MAX >> (BLOCK - len), least, quick) {
+            return false;
+        }
+        start += len;
+    }
+    quick.bytes(start, text.len())
+}
+
+/// Copies what there is of the window of a block that the text does not reach around; the rest stays blank, so that nothing is
 /// dismissed there.
 #[inline]
 fn fill(window: &mut [u8; WINDOW], text: &[u8], start: usize) {
-    *window = [b' '; WINDOW];
     let from = start.saturating_sub(FRONT);
     let part = &text[from..text.len().min(start + WINDOW - FRONT)];
     window[FRONT + from - start..][..part.len()].copy_from_slice(part);
@@ -167,11 +176,26 @@ struct Quick<'a> {
     text: &'a [u8],
     escapes: &'a mut Escapes,
     may_hold: bool,
+    /// There are zeros among what was looked at byte by byte.
+    has_zeros: bool,
     /// How far has been looked for what ends the authority of a URL.
     authority_done: usize,
 }
 
 impl Quick<'_> {
+    /// Looks at each byte from one place to another.
+    #[inline(never)]
+    fn bytes(&mut self, start: usize, end: usize) -> bool {
+        self.text[start..end].iter().enumerate().all(|(i, byte)| match STOPS[usize::from(*byte)] {
+            Stop::None => true,
+            Stop::Zero => {
+                self.has_zeros = true;
+                true
+            }
+            Stop::Sign => pairs::is_dismissed(&self.policy.fields, self.text, start + i) || self.slowly(start + i),
+        })
+    }
+
     #[cold]
     #[inline(never)]
     fn slowly(&mut self, at: usize) -> bool {
@@ -186,7 +210,7 @@ impl Quick<'_> {
 
     /// Whether a separator that is not dismissed by what is in front of it has no name of a secret there.
     fn separator(&mut self, at: usize) -> bool {
-        let Self { policy, text, escapes, may_hold, authority_done } = self;
+        let Self { policy, text, escapes, may_hold, authority_done, .. } = self;
         if text[at] == b':' {
             if pairs::is_time(text, at) {
                 return true;
@@ -499,6 +523,9 @@ mod tests {
                 "pin\\u003d1",
                 "pin\\n: 1",
                 "\\npw=1",
+                "\\nauth=1",
+                "A=1\\thmac: 1",
+                "\\r\\nAuth\\\": 1",
                 "%0apw=1",
                 "\\\"api key\\\":1",
                 "http:\\/\\/me:it@h\\/",
@@ -715,8 +742,14 @@ mod tests {
         let text = "\\n1:".repeat(10 * MAX_DECODED);
         let policy = policy();
         let mut escapes = Escapes::default();
-        let mut quick =
-            Quick { policy: &policy, text: text.as_bytes(), escapes: &mut escapes, may_hold: false, authority_done: 0 };
+        let mut quick = Quick {
+            policy: &policy,
+            text: text.as_bytes(),
+            escapes: &mut escapes,
+            may_hold: false,
+            has_zeros: false,
+            authority_done: 0,
+        };
         assert!(!processor::at_best(text.len(), &mut quick).0);
         assert_eq!(quick.escapes.decoded(), MAX_DECODED + text.len() / DECODED_EVERY + 1);
     }
