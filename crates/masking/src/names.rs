@@ -25,8 +25,6 @@ pub(crate) struct Names {
     /// For the last two bytes of a text a bit for each class of the byte in front of them ([`FIRST_CLASSES`]): whether it may
     /// be the end of a name.
     tails: Box<[u32; 1 << 16]>,
-    /// Endings of three letters that are not dismissed, although they name no secret.
-    watched: Vec<[u8; 3]>,
     /// Whether a name ends with a character beyond ASCII whose escape ends with three letters, as names may that are none.
     pub(crate) has_foreign: bool,
 }
@@ -57,7 +55,6 @@ impl Names {
             fourths: vec![0; FILTER_BITS].into(),
             fifths: vec![0; FILTER_BITS].into(),
             tails: no_tails(),
-            watched: Vec::new(),
             has_foreign: false,
         }
     }
@@ -186,12 +183,13 @@ impl Names {
     /// Whether five letters can be the end of no name of the set: the test of those that their last three do not dismiss.
     #[inline]
     pub(crate) fn dismisses_five(&self, text: &[u8; 5]) -> bool {
-        let [front, _, first, second, third] = *text;
+        let [fifth, fourth, first, second, third] = *text;
+        let bit = bit_of([first, second, third]);
+        let may_be = |letters: &[u32], letter: u8| letters[bit] >> (letter & 31) & 1 != 0;
         // An escape of any sign may end with a letter of a number.
-        text.iter().all(u8::is_ascii_alphabetic)
-            && !front.is_ascii_hexdigit()
-            && !self.may_end(text)
-            && !self.watched.contains(&[first, second, third].map(|letter| letter.to_ascii_lowercase()))
+        are_letters(text)
+            && !fifth.is_ascii_hexdigit()
+            && !(may_be(&self.fourths, fourth) && may_be(&self.fifths, fifth))
     }
 
     /// Whether no name of the set can end with the lowest three bytes of a word, the last of them the highest: the quickest
@@ -215,7 +213,8 @@ impl Names {
     pub(crate) fn watch(&mut self, ending: &str) {
         if let Some(tail) = ending.as_bytes().last_chunk::<3>() {
             self.allow(*tail);
-            self.watched.push(tail.map(|letter| letter.to_ascii_lowercase()));
+            let bit = bit_of(*tail);
+            (self.fourths[bit], self.fifths[bit]) = (u32::MAX, u32::MAX);
         }
     }
 
@@ -320,6 +319,19 @@ fn no_tails() -> Box<[u32; 1 << 16]> {
     }
     #[expect(clippy::expect_used, reason = "it was made of this length")]
     tails.try_into().expect("as long as it was made")
+}
+
+/// Whether all of five bytes are letters, told for all at once.
+#[inline(always)]
+fn are_letters(&[a, b, c, d, e]: &[u8; 5]) -> bool {
+    const ONES: u64 = 0x01_01_01_01_01;
+    const HIGHEST: u64 = 0x80 * ONES;
+    let word = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+    // Of what is ASCII, neither sum runs over into the next byte.
+    let lower = (word | 0x20 * ONES) & !HIGHEST;
+    let from_a = lower + (0x80 - u64::from(b'a')) * ONES;
+    let beyond_z = lower + (0x7f - u64::from(b'z')) * ONES;
+    from_a & !beyond_z & !word & HIGHEST == HIGHEST
 }
 
 /// Five bits of each of the last three letters, in either case.
@@ -866,6 +878,19 @@ mod tests {
             }
         }
         assert!(names.dismisses_five(b"ption") && names.dismisses_five(b"rsity") && !names.dismisses_five(b"ation"));
+    }
+
+    #[test]
+    fn letters_are_told() {
+        for at in 0..5 {
+            for byte in 0..=u8::MAX {
+                for others in [*b"aaaaa", *b"ZZZZZ", *b"zAzAz"] {
+                    let mut text = others;
+                    text[at] = byte;
+                    assert_eq!(are_letters(&text), byte.is_ascii_alphabetic(), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -117,14 +117,23 @@ fn is_part(byte: u8) -> bool {
 /// Separators come in order; `done` is how far those before it have been looked for what ends an authority, so that no byte
 /// is looked at twice.
 pub(crate) fn may_have_userinfo(text: &[u8], at: usize, done: &mut usize) -> bool {
-    let Some(len) = slashes_len(&text[at + 1..]) else { return false };
+    let behind = &text[at + 1..];
+    let len = if behind.starts_with(b"//") { Some(2) } else { slashes_len(behind) };
+    let Some(len) = len else { return false };
     let start = at + 1 + len;
     let limit = text.len().min(start + MAX_ESCAPED * MAX_USERINFO);
+    let mut from = start.max(*done).min(limit);
     // But for the `#` of an entity.
-    let ends = |at: &usize| ENDS_AUTHORITY[usize::from(text[*at])] && !(text[*at] == b'#' && text[*at - 1] == b'&');
-    let from = start.max(*done).min(limit);
-    *done = (from..limit).find(ends).unwrap_or(limit);
-    *done < limit && text[*done] == b'@'
+    while let Some(len) = text[from..limit].iter().position(|byte| ENDS_AUTHORITY[usize::from(*byte)]) {
+        from += len;
+        if text[from] != b'#' || text[from - 1] != b'&' {
+            *done = from;
+            return text[from] == b'@';
+        }
+        from += 1;
+    }
+    *done = limit;
+    false
 }
 
 /// What user information ends with, and what an authority ends with.

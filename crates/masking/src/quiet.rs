@@ -164,10 +164,9 @@ fn names_nothing(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
 fn is_dismissed_otherwise(names: &Names, window: &[u8; WINDOW], at: usize) -> bool {
     let at = at % BLOCK + FRONT;
     let front = &window[..at];
-    pairs::is_dismissed_by_more(names, front)
-        || window[at] == b':'
-            && window[at + 1].is_ascii_digit()
-            && front.last_chunk().is_some_and(|front| pairs::is_behind_time(*front))
+    let may_be_time = window[at] == b':' && window[at + 1].is_ascii_digit();
+    may_be_time && front.last_chunk().is_some_and(|front| pairs::is_behind_time(*front))
+        || pairs::is_dismissed_by_more(names, front)
 }
 
 /// What is not settled at once.
