@@ -6,7 +6,7 @@
 
 use wide::u8x16;
 
-use crate::layer::{Layer, MAX_BACKSLASHES, View};
+use crate::layer::{Layer, MAX_BACKSLASHES, UNIT, View, starts_foreign};
 use crate::member::Role;
 use crate::policy::Policy;
 use crate::{markup, member, pairs};
@@ -76,6 +76,10 @@ impl Escapes {
             && self.is_letter(*sign, at)
         {
             return false;
+        }
+        if !policy.has_text && starts_foreign(&text[at..]) {
+            self.latest = at + UNIT;
+            return policy.fields.has_foreign;
         }
         let last = match text[at] {
             b'\\' => {

@@ -261,6 +261,16 @@ impl Layer {
     }
 }
 
+/// Bytes of an escape of JSON by number.
+pub(crate) const UNIT: usize = 6;
+
+/// Whether a text starts with an escape of JSON that is a whole character beyond ASCII.
+#[inline]
+pub(crate) fn starts_foreign(text: &[u8]) -> bool {
+    let is_foreign = |unit| unit >= 0x80 && !(0xd800..0xe000).contains(&unit);
+    text.starts_with(b"\\u") && hex4(&text[2..]).is_some_and(is_foreign)
+}
+
 fn hex(byte: u8) -> Option<u32> {
     char::from(byte).to_digit(16)
 }
