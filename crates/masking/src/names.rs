@@ -328,7 +328,7 @@ fn are_letters(&[a, b, c, d, e]: &[u8; 5]) -> bool {
     const HIGHEST: u64 = 0x80 * ONES;
     let word = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
     // Of what is ASCII, neither sum runs over into the next byte.
-    let lower = (word | 0x20 * ONES) & !HIGHEST;
+    let lower = (word | (0x20 * ONES)) & !HIGHEST;
     let from_a = lower + (0x80 - u64::from(b'a')) * ONES;
     let beyond_z = lower + (0x7f - u64::from(b'z')) * ONES;
     from_a & !beyond_z & !word & HIGHEST == HIGHEST
