@@ -15,6 +15,7 @@ use fixtures::Packet;
 use gungraun::prelude::*;
 use http_parse::Context;
 use reassembly::{Limits, Reassembler};
+use sensor::config::Detector;
 use sensor::outlet::Discard;
 use sensor::pipeline::{LaneReport, Settings};
 use sensor::record::RecordWriter;
@@ -94,9 +95,22 @@ fn replaying((mut reader, settings): (CaptureReader, Settings)) -> (LaneReport, 
     (stages::replay(black_box(&mut reader), &settings, Discard::default()), reader, settings)
 }
 
+fn masked(packets: Vec<Packet>, detectors: &[Detector]) -> (CaptureReader, Settings) {
+    let settings = stages::masked(stages::settings(32 << 10), detectors);
+    (stages::reader(traffic::file(&packets)), settings.expect("its key is written and read"))
+}
+
+#[library_benchmark(setup = masked)]
+#[bench::credentials(api(), &[])]
+#[bench::heads(traffic::browser(200), &[])]
+#[bench::detectors(api(), Detector::ALL)]
+fn masking((mut reader, settings): (CaptureReader, Settings)) -> (LaneReport, CaptureReader, Settings) {
+    (stages::replay(black_box(&mut reader), &settings, Discard::default()), reader, settings)
+}
+
 library_benchmark_group!(
     name = instructions,
-    benchmarks = [reading, decapsulation, ordering, parsing, recording, replaying]
+    benchmarks = [reading, decapsulation, ordering, parsing, recording, replaying, masking]
 );
 
 main!(library_benchmark_groups = instructions);

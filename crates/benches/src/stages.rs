@@ -1,7 +1,8 @@
 //! Each stage alone: what it is given in the pipeline, written down beforehand, and a loop that gives it that again.
 
+use std::fs;
 use std::hint::black_box;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use decap::{Decapsulator, Direction, Domain, Endpoint, FlowKey, Segment, Timestamp, TunnelPath, Verdict};
@@ -11,6 +12,8 @@ use http_parse::{
     ClientHello, Connection, Context, Exchange, ExchangeSink, Flags, Message, MessageKind, Protocol, Side,
 };
 use reassembly::{Ending, FlowInfo, Limits, Position, Reassembler, StreamHandler, Want};
+use sensor::config::{Detector, Mask, MaskAction};
+use sensor::masker::MaskPolicy;
 use sensor::outlet::Outlet;
 use sensor::pipeline::{LaneReport, Pipeline, Settings};
 use sensor::record::{ConnectionMeta, RecordOptions, RecordWriter, Shape};
@@ -40,6 +43,20 @@ pub fn settings(body_limit: usize) -> Settings {
     }
     .with_memory(1 << 30, 1)
     .expect("a gigabyte is enough")
+}
+
+/// The same with what `sensor replay` masks by itself, and what these detectors find.
+///
+/// # Errors
+/// When a key cannot be written to the folder of temporary files, or read there.
+pub fn masked(settings: Settings, detectors: &[Detector]) -> io::Result<Settings> {
+    // One that is the same each time, so that tokens are.
+    let key = std::env::temp_dir().join(format!("sensor-benches-{}.key", std::process::id()));
+    fs::write(&key, [7; 32])?;
+    let detectors = detectors.iter().map(|detector| (*detector, MaskAction::Redact)).collect();
+    let mask = MaskPolicy::from_config(&Mask { key_file: Some(key.clone()), detectors, ..Mask::default() });
+    fs::remove_file(key)?;
+    Ok(Settings { mask: mask.map_err(io::Error::other)?, ..settings })
 }
 
 /// Takes every packet apart; the payload bytes found.

@@ -17,20 +17,7 @@ use serde_json::Value;
 fn mask(all: bool) -> Mask {
     let mut mask = Mask { enabled: true, ..Mask::default() };
     if all {
-        let detectors = [
-            Detector::CreditCard,
-            Detector::Iban,
-            Detector::UsSsn,
-            Detector::Email,
-            Detector::Phone,
-            Detector::Ipv4,
-            Detector::Ipv6,
-            Detector::Jwt,
-            Detector::AwsKey,
-            Detector::ApiKey,
-            Detector::PrivateKey,
-        ];
-        mask.detectors = detectors.into_iter().map(|detector| (detector, MaskAction::Redact)).collect();
+        mask.detectors = Detector::ALL.iter().map(|detector| (*detector, MaskAction::Redact)).collect();
     }
     mask
 }

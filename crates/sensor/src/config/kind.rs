@@ -478,6 +478,9 @@ macro_rules! choices {
         pub enum $name { $( $(#[$variant_meta])* $variant, )* }
 
         impl $name {
+            /// All there are.
+            pub const ALL: &'static [Self] = &[$( Self::$variant, )*];
+
             /// The name, as it is written.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
@@ -486,7 +489,7 @@ macro_rules! choices {
         }
 
         impl $crate::config::kind::Choices for $name {
-            const ALL: &'static [Self] = &[$( Self::$variant, )*];
+            const ALL: &'static [Self] = $name::ALL;
             const NAMES: &'static [&'static str] = &[$( $text, )*];
 
             fn name(self) -> &'static str {
